@@ -1,0 +1,128 @@
+"""The one door for checkpoints: read a file, unwrap it, load it strictly with an error that lists the difference."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WRAPPERS = ("params_ema", "params", "state_dict")
+LISTED_KEYS = 8
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be read as weights, or does not fit the network. The message says what to do."""
+
+
+def read_state_dict(path: str | PathLike, prefer: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """Read the weights of one network from a ``.pth``, ``.pt`` or ``.safetensors`` file.
+
+    Args:
+        path (str | PathLike): The file. Pickles are read with ``weights_only``, so nothing in them is executed.
+        prefer (str | None): Wrapper to look for first, for example ``'params'``. After it come ``params_ema``,
+            ``params``, ``state_dict`` and the bare dictionary. Default: None.
+
+    Returns:
+        tuple: Tensors on the CPU by key, without a leading ``module.``; and the wrapper's name, ``'bare'`` for none.
+
+    Raises:
+        CheckpointError: If the file is missing, unreadable, or holds no tensors by name.
+    """
+    content = _read(Path(path))
+    order = WRAPPERS if prefer is None else (prefer, *WRAPPERS)
+    wrapper = next((name for name in order if isinstance(content.get(name), Mapping)), "bare")
+    state = content if wrapper == "bare" else content[wrapper]
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(
+            f"{path} holds no weights: expected tensors by name, bare or under one of {', '.join(WRAPPERS)}; "
+            f"got {_kinds(state)}. Is it a training state (.state) or another program's file?"
+        )
+    return {str(key).removeprefix("module."): value for key, value in state.items()}, wrapper
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path} (looked from {Path.cwd()}).")
+    try:
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # The readers raise a dozen unrelated types for a damaged file; all of them mean the same to the user.
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: {first_line} "
+            "If it was copied or downloaded, check its size and get it again."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a dictionary of tensors.")
+    return content
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "nsupported" not in str(error):
+            raise
+        raise CheckpointError(
+            f"{path} holds Python objects beside its tensors, and running code from a weights file is not safe. "
+            "Save it again where it was made, with torch.save(net.state_dict(), path)."
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(f"Reading {path} needs the package safetensors: pip install safetensors") from error
+    return load_file(path)
+
+
+def _kinds(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return type(content).__name__
+    names = [f"'{key}' ({type(value).__name__})" for key, value in list(content.items())[:LISTED_KEYS]]
+    return ", ".join(names) or "an empty dictionary"
+
+
+def describe_difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Return a readable list of missing, unexpected and mis-shaped keys of ``state`` for ``net``; '' if it fits."""
+    own = net.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    parts = (("missing in the file", missing), ("not in the network", unexpected), ("of another shape", shapes))
+    return "".join(_list_keys(title, keys) for title, keys in parts if keys)
+
+
+def _list_keys(title: str, keys: list[str]) -> str:
+    lines = keys[:LISTED_KEYS] + ([f"... and {len(keys) - LISTED_KEYS} more"] if len(keys) > LISTED_KEYS else [])
+    return "".join(f"\n    {line}" for line in (f"{len(keys)} {title}:", *(f"  {key}" for key in lines)))
+
+
+def load_strictly(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:
+    """Load ``state`` into ``net``; every key and shape must fit.
+
+    Raises:
+        CheckpointError: With the missing, unexpected and mis-shaped keys.
+    """
+    difference = describe_difference(net, state)
+    if difference:
+        raise CheckpointError(f"{source} does not fit {type(net).__name__}:{difference}")
+    net.load_state_dict(state)
+
+
+def count_fitting(net: nn.Module, state: Mapping[str, Tensor]) -> int:
+    """Return how many tensors of ``state`` have the name and shape of one in ``net``."""
+    own = net.state_dict()
+    return sum(key in own and own[key].shape == value.shape for key, value in state.items())

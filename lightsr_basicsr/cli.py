@@ -1,0 +1,220 @@
+"""The command ``basicsr`` (alias ``lightsr``): wiring of sub-commands; torch is imported only by those that need it.
+
+For ``torchrun`` use ``-m lightsr_basicsr.cli``: workers that are spawned import the main module again, and with it the
+fixes that BasicSR needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from lightsr_basicsr import __version__, _compat
+
+EXAMPLES = """examples:
+  basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on photographs that are there
+  basicsr train -opt my.yml --auto_resume               go on after an interruption
+  basicsr train -opt my.yml --force_yml train:total_iter=100 train:optim_g:lr=1e-4
+  basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
+  basicsr list networks                                 what an option file can name
+  torchrun --standalone --nproc_per_node=2 -m lightsr_basicsr.cli train -opt my.yml --launcher pytorch
+Option files are looked for from the working directory, then among the ones that came with the package."""
+
+KINDS = ("networks", "models", "datasets", "losses", "metrics")
+
+
+class UsageError(Exception):
+    """Something the user can put right; the message says how."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: that of the process) and return the exit status."""
+    parser = _build_parser()
+    args = parser.parse_args(argv)
+    if args.run is None:
+        parser.print_help()
+        return 1
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        _say("interrupted.")
+        return 130
+    except UsageError as error:
+        _say(str(error))
+        return 2
+
+
+def _say(text: str) -> None:
+    # One voice is enough: every process of a distributed run meets the same problem.
+    if os.environ.get("RANK", "0") == "0":
+        print(f"basicsr: {text}", file=sys.stderr, flush=True)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "basicsr", description="Train and test lightweight super-resolution with BasicSR.", epilog=EXAMPLES, formatter_class=form
+    )
+    parser.add_argument("--version", action="version", version=f"lightsr-basicsr {__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, text in (("train", "train a network"), ("test", "run and measure a network on test sets")):
+        command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
+        _add_run_arguments(command)
+        command.set_defaults(run=run_pipeline, command=name)
+    listing = commands.add_parser("list", help="what option files can name, and where it comes from")
+    listing.add_argument("kind", nargs="?", choices=KINDS, help="one kind only")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(run=run_list)
+    env = commands.add_parser("env", help="versions, devices, which BasicSR is in use: for bug reports")
+    env.set_defaults(run=run_env)
+    return parser
+
+
+def _add_run_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
+    command.add_argument("--auto_resume", action="store_true", help="go on from the newest training state of this run")
+    command.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="default: none")
+    command.add_argument("--debug", action="store_true", help="prefix the name with debug_, log every iteration")
+    command.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
+    command.add_argument(
+        "--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override options: train:total_iter=100"
+    )
+
+
+def _need_basicsr() -> None:
+    for name, command in (("torch", "pip install torch torchvision"), ("basicsr", "python -m lightsr_basicsr.bootstrap")):
+        if find_spec(name) is None:
+            raise UsageError(f"the package {name} is not installed in {sys.prefix}. Install it with:\n  {command}")
+
+
+def _load_plugins() -> None:
+    from lightsr_basicsr.tools.plugins import load_plugins
+
+    for plugin in load_plugins():
+        if plugin.error:
+            _say(f"plugin {plugin.name} ({plugin.distribution}) could not be imported: {plugin.error}")
+
+
+def run_pipeline(args: argparse.Namespace) -> int:
+    """Check the option file, then hand over to BasicSR's training or test pipeline; results go under the working directory."""
+    _need_basicsr()
+    from lightsr_basicsr.tools.options import OptionError, find_option_file, read_options
+
+    try:
+        path = find_option_file(args.opt)
+        options = read_options(path, args.force_yml)
+    except OptionError as error:
+        raise UsageError(str(error)) from error
+    _load_plugins()
+    state = _newest_state(options, args)
+    if not _check(path, options, args.command == "train", resuming=state is not None):
+        return 2
+    if args.command == "train" and args.auto_resume:
+        _say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
+    try:
+        _hand_over(path, options, args)
+    except KeyboardInterrupt:
+        _say(f"stopped. To go on: basicsr train -opt {args.opt} --auto_resume" if args.command == "train" else "stopped.")
+        return 130
+    if "comparison" in options and os.environ.get("RANK", "0") == "0":
+        _compare(options, args)
+    return 0
+
+
+def _run_folder(options: dict, args: argparse.Namespace) -> Path:
+    name = str(options.get("name"))
+    prefix = "debug_" if args.debug and not name.startswith("debug") else ""
+    return Path.cwd() / ("experiments" if args.command == "train" else "results") / f"{prefix}{name}"
+
+
+def _newest_state(options: dict, args: argparse.Namespace) -> Path | None:
+    if args.command != "train":
+        return None
+    if not args.auto_resume:
+        explicit = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
+        return Path(explicit) if explicit else None
+    states = (_run_folder(options, args) / "training_states").glob("*.state")
+    return max((state for state in states if state.stem.isdigit()), key=lambda state: int(state.stem), default=None)
+
+
+def _check(path: Path, options: dict, is_train: bool, resuming: bool) -> bool:
+    from lightsr_basicsr.tools.check import check_options
+
+    findings = check_options(options, is_train, resuming)
+    fatal = [finding for finding in findings if finding.fatal]
+    for finding in findings:
+        if not finding.fatal:
+            _say(str(finding))
+    if fatal:
+        lines = "".join(f"\n  {finding}" for finding in fatal)
+        _say(f"{path} has {len(fatal)} problem{'s' if len(fatal) > 1 else ''}; nothing was started.{lines}")
+    return not fatal
+
+
+def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> None:
+    from basicsr.test import test_pipeline
+    from basicsr.train import train_pipeline
+
+    pipeline = train_pipeline if args.command == "train" else test_pipeline
+    arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
+    arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
+    with _compat.parsed_options(options, arguments):
+        pipeline(str(Path.cwd()))
+
+
+def _compare(options: dict, args: argparse.Namespace) -> None:
+    import cv2
+
+    from lightsr_basicsr.tools.compare import compare_run, draw_comparisons, mean_scores
+
+    folder = _run_folder(options, args)
+    training = args.command == "train"
+    weights = folder / "models" / "net_g_latest.pth" if training else Path(options["path"]["pretrain_network_g"])
+    comparisons = compare_run(options, weights.expanduser())
+    name = options["network_g"]["type"]
+    print(f"\n{'PSNR / SSIM':<16}{'bicubic':>18}{name:>18}")
+    rows = [(c.name, c.bicubic, c.network) for c in comparisons]
+    for title, bicubic, ours in [*rows, ("mean", *mean_scores(comparisons))]:
+        print(f"{title:<16}" + "".join(f"{psnr:>9.2f} / {ssim:.4f}" for psnr, ssim in (bicubic, ours)))
+    picture = folder / "comparison.png"
+    cv2.imwrite(str(picture), draw_comparisons(comparisons, name))
+    print(f"\nLook at {picture.relative_to(Path.cwd())}")
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """Print the registered names with the module they come from."""
+    _need_basicsr()
+    _load_plugins()
+    from lightsr_basicsr.tools.plugins import list_registered
+
+    found = list_registered()
+    chosen = {kind: found[kind] for kind in ([args.kind] if args.kind else KINDS)}
+    if args.json:
+        print(json.dumps({kind: [vars(entry) for entry in entries] for kind, entries in chosen.items()}, indent=2))
+        return 0
+    width = max(len(entry.name) for entries in chosen.values() for entry in entries)
+    for kind, entries in chosen.items():
+        print(f"{kind}:")
+        for entry in entries:
+            print(f"  {entry.name:<{width}}  {entry.module}")
+    return 0
+
+
+def run_env(args: argparse.Namespace) -> int:
+    """Print versions, devices and the BasicSR in use."""
+    _need_basicsr()
+    from lightsr_basicsr.tools.environment import describe_environment
+
+    for name, value in describe_environment().items():
+        print(f"{name + ':':<24}{value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

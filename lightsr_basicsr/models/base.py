@@ -1,0 +1,125 @@
+"""LossDictModel: BasicSR's SRModel with a seam for losses, the checkpoint door, and sets without ground truth."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lightsr_basicsr.checkpoints import CheckpointError, count_fitting, load_strictly, read_state_dict
+from lightsr_basicsr.registry import register
+
+
+@register(MODEL_REGISTRY)
+class LossDictModel(SRModel):
+    """SRModel whose training step is the sum of named losses; subclasses extend :meth:`compute_losses`.
+
+    Beyond SRModel it reads any official or BasicSR checkpoint without ``param_key_g``, validates sets without ground
+    truth, and keeps the record of best metrics over a resume.
+
+    Args:
+        opt (dict): Options as BasicSR's ``SRModel`` takes them.
+
+    Raises:
+        CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit the network.
+    """
+
+    def compute_losses(self) -> dict[str, Tensor]:
+        """Run the network on ``self.lq`` (N, C, h, w) into ``self.output`` and return its losses, scalars, by name."""
+        self.output = self.net_g(self.lq)
+        losses = {}
+        if self.cri_pix:
+            losses["l_pix"] = self.cri_pix(self.output, self.gt)
+        if self.cri_perceptual:
+            perceptual, style = self.cri_perceptual(self.output, self.gt)
+            losses.update(l_percep=perceptual, l_style=style)
+        return {name: loss for name, loss in losses.items() if loss is not None}
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """Take one step down the sum of :meth:`compute_losses`."""
+        self.optimizer_g.zero_grad()
+        losses = self.compute_losses()
+        sum(losses.values()).backward()
+        self.optimizer_g.step()
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params") -> None:
+        """Load ``load_path`` into ``net`` through the checkpoint door.
+
+        ``param_key`` is a preference, not a demand: the first of it, ``params_ema``, ``params``, ``state_dict`` and the
+        bare dictionary that the file has is taken. A test without ``path.param_key_g`` prefers ``params_ema``, which
+        is what validation during training measures. With ``strict`` False, tensors that do not fit are left as they
+        are, and at least one must fit.
+
+        Raises:
+            CheckpointError: If the file cannot be read or does not fit.
+        """
+        net = self.get_bare_model(net)
+        if not self.is_train and "param_key_g" not in self.opt["path"]:
+            param_key = None
+        state, wrapper = read_state_dict(load_path, prefer=param_key)
+        get_root_logger().info(f"Loading {type(net).__name__} from {load_path} ({wrapper}).")
+        if strict:
+            load_strictly(net, state, load_path)
+            return
+        if not count_fitting(net, state):
+            raise CheckpointError(f"No tensor of {load_path} fits {type(net).__name__}: another network's file?")
+        self._print_different_keys_loading(net, state, strict=False)
+        net.load_state_dict(state, strict=False)
+
+    def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """Validate as SRModel does; on a set without ground truth compute only metrics that need none."""
+        metrics = self.opt["val"].get("metrics")
+        if not metrics or "gt" in dataloader.dataset[0]:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+            return
+        usable = {name: metric for name, metric in metrics.items() if not needs_reference(metric["type"])}
+        get_root_logger().info(
+            f"{dataloader.dataset.opt['name']} has no ground truth: metrics computed: {', '.join(usable) or 'none'}."
+        )
+        whole, results = self.opt, self.__dict__.pop("metric_results", None)
+        self.opt = {**whole, "val": {**whole["val"], "metrics": usable or None}}
+        try:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        finally:
+            # SRModel keeps the metric names of the first set it sees for all later sets.
+            self.__dict__.pop("metric_results", None)
+            self.opt = whole
+            if results is not None:
+                self.metric_results = results
+
+    def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
+        super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
+        if self.is_train:
+            self._best_metrics_file.write_text(json.dumps(self.best_metric_results, indent=2, default=float))
+
+    def resume_training(self, resume_state: dict) -> None:
+        """Restore optimizers and schedulers, and the best metrics up to that iteration."""
+        super().resume_training(resume_state)
+        if not self._best_metrics_file.is_file():
+            return
+        records = json.loads(self._best_metrics_file.read_text())
+        self.best_metric_results = {
+            name: record
+            for name, record in records.items()
+            if record.keys() == self.opt["val"]["metrics"].keys()
+            and all(best["iter"] <= resume_state["iter"] for best in record.values())
+        }
+
+    @property
+    def _best_metrics_file(self) -> Path:
+        return Path(self.opt["path"]["experiments_root"]) / "best_metrics.json"
+
+
+def needs_reference(metric_type: str) -> bool:
+    """Tell whether the registered metric compares with a ground-truth image (it has a parameter ``img2``)."""
+    return "img2" in inspect.signature(METRIC_REGISTRY.get(metric_type)).parameters

@@ -1,0 +1,1 @@
+"""Functions behind the commands, usable from Python: no printing, no argument parsing."""

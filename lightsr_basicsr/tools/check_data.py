@@ -1,0 +1,206 @@
+"""Check the images behind a dataset section: folders, LMDBs, pairs, sizes, broken files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+SUFFIXES = {".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"}
+LOOKED_AT = 2000
+DECODED = 32
+LISTED = 5
+# The last bytes of a complete file; a copy that was cut short has others.
+ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+
+Problem = tuple[str, str]
+
+
+def check_dataset(dataset: type, options: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems of one dataset as (key, message), key being '' or '.dataroot_lq' and the like.
+
+    Looks at up to 2,000 files of a folder, evenly spread (existence, size in pixels, complete ending), and decodes 32
+    of them. If nothing is wrong so far, builds the dataset and takes its first and last item, which finds missing keys.
+    A dataset class with a true attribute ``prepares_data`` makes its own folders, so these need not be there yet.
+
+    Args:
+        dataset (type): The registered class.
+        options (Mapping): Its section, with ``phase`` and ``scale``.
+    """
+    if getattr(dataset, "prepares_data", False):
+        return []
+    problems, sizes = [], {}
+    backend = _backend(options)
+    for key in sorted(key for key in options if str(key).startswith("dataroot")):
+        found, sizes[key] = _check_root(options[key], backend)
+        problems += [(f".{key}", message) for message in found]
+    if not problems and "dataroot_gt" in sizes and "dataroot_lq" in sizes:
+        problems += _check_pairs(sizes["dataroot_gt"], sizes["dataroot_lq"], options)
+    return problems or list(_check_items(dataset, options))
+
+
+def _backend(options: Mapping) -> str:
+    backend = options.get("io_backend")
+    return str(backend.get("type", "disk")) if isinstance(backend, Mapping) else "disk"
+
+
+def _check_root(root: Any, backend: str) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """Return problems of one folder or LMDB, and the (width, height) of its images by name."""
+    if not isinstance(root, str):
+        return [f"must be one folder, got {root!r}"] if not isinstance(root, list) else [], {}
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        return [f"there is no folder {root} (looked from {Path.cwd()})"], {}
+    if backend == "lmdb":
+        return _check_lmdb(path)
+    return _check_folder(path) if backend == "disk" else ([], {})
+
+
+def _check_folder(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not images:
+        folders = sum(file.is_dir() for file in path.iterdir())
+        return [f"{path} holds no images ({len(files)} other files, {folders} folders)"], {}
+    problems = []
+    if len(files) > len(images):
+        others = [file.name for file in files if file.suffix.lower() not in SUFFIXES]
+        problems.append(f"{path} holds files that are no images, which BasicSR would read as such: {_some(others)}")
+    looked_at, sizes, broken = spread(images, LOOKED_AT), {}, []
+    decoded = set(spread(looked_at, DECODED))
+    for file in looked_at:
+        try:
+            sizes[file.name] = _measure(file, decode=file in decoded)
+        except (OSError, ValueError, SyntaxError) as error:
+            broken.append(f"{file.name} ({_reason(error)})")
+    if broken:
+        problems.append(f"{path} holds broken images: {_some(broken)}")
+    # Names that were not looked at still count as there when pairs are made.
+    return problems, {**dict.fromkeys((file.name for file in images), (0, 0)), **sizes}
+
+
+def _measure(file: Path, decode: bool) -> tuple[int, int]:
+    size = file.stat().st_size
+    if not size:
+        raise ValueError("empty file")
+    ending = ENDINGS.get(file.suffix.lower())
+    with file.open("rb") as stream, Image.open(stream) as image:
+        if decode:
+            image.load()
+        stream.seek(max(size - 64, 0))
+        # Cameras and editors may append a few bytes after the last marker; only its absence is a fault.
+        if ending and ending not in stream.read() and image.format in ("PNG", "JPEG") and not decode:
+            raise ValueError("cut short: the end of the file is missing")
+        return image.size
+
+
+def _reason(error: Exception) -> str:
+    return "no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+
+
+def _check_lmdb(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    if path.suffix != ".lmdb":
+        return [f"{path} must end in .lmdb for io_backend lmdb"], {}
+    meta = path / "meta_info.txt"
+    if not meta.is_file():
+        return [f"{path} has no meta_info.txt: was its creation interrupted? Create the LMDB again"], {}
+    names = [line.split(" ")[0] for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not names:
+        return [f"{meta} lists no images"], {}
+    try:
+        unread = [name for name in spread(names, DECODED) if _image_size(_lmdb_value(path, name)) is None]
+    except lmdb.Error as error:
+        return [f"{path} cannot be opened: {error}"], {}
+    if unread:
+        return [f"{path} lists images that are missing or broken: {_some(unread)}"], {}
+    return [], dict.fromkeys(names, (0, 0))
+
+
+def _lmdb_value(path: Path, name: str) -> bytes | None:
+    # Through BasicSR's reader, because lmdb refuses to open a path twice in one process.
+    from basicsr.utils.file_client import LmdbBackend
+
+    environment = LmdbBackend(str(path))._client["default"]
+    with environment.begin(write=False) as transaction:
+        return transaction.get(name.split(".")[0].encode("ascii", "replace"))
+
+
+def _image_size(content: bytes | None) -> tuple[int, int] | None:
+    import cv2
+
+    image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    return None if image is None else image.shape[1::-1]
+
+
+def _check_pairs(gt: Mapping, lq: Mapping, options: Mapping) -> Iterator[Problem]:
+    if options.get("meta_info_file"):
+        return
+    template = options.get("filename_tmpl", "{}")
+    lq_by_stem = {Path(name).stem: size for name, size in lq.items()}
+    try:
+        pairs = {name: template.format(Path(name).stem) for name in gt}
+    except (IndexError, KeyError, ValueError, AttributeError):
+        yield ".filename_tmpl", f"must hold {{}} for the name of the GT image, got {template!r}"
+        return
+    lonely = [f"{name} (no {stem}.*)" for name, stem in pairs.items() if stem not in lq_by_stem]
+    if lonely:
+        yield ".dataroot_lq", f"has no LQ image for these of dataroot_gt: {_some(lonely)}"
+    extra = sorted(set(lq_by_stem) - set(pairs.values()))
+    if extra:
+        yield ".dataroot_gt", f"has no GT image for these of dataroot_lq: {_some(extra)}"
+    wrong = [
+        message
+        for name, stem in pairs.items()
+        if stem in lq_by_stem and (message := _wrong_size(name, gt[name], lq_by_stem[stem], options))
+    ]
+    if wrong:
+        yield "", f"pairs of the wrong size: {_some(wrong)}"
+
+
+def _wrong_size(name: str, gt: tuple[int, int], lq: tuple[int, int], options: Mapping) -> str:
+    scale, patch = options.get("scale"), options.get("gt_size", 0)
+    if not isinstance(scale, int) or not all((*gt, *lq)):
+        return ""
+    wanted = (lq[0] * scale, lq[1] * scale)
+    training = options["phase"] == "train"
+    # Validation cuts a larger GT to fit; training does not.
+    if (gt != wanted) if training else (gt[0] < wanted[0] or gt[1] < wanted[1]):
+        return f"{name} GT {gt[0]}x{gt[1]}, expected {wanted[0]}x{wanted[1]} (LQ {lq[0]}x{lq[1]} times {scale})"
+    if training and isinstance(patch, int) and min(gt) < patch:
+        return f"{name} GT {gt[0]}x{gt[1]} is smaller than gt_size {patch}"
+    return ""
+
+
+def _check_items(dataset: type, options: Mapping) -> Iterator[Problem]:
+    """Build the dataset and take its first and last item, as the run will."""
+    try:
+        built = dataset(deepcopy(dict(options)))
+        if not len(built):
+            yield "", "is empty"
+            return
+        for index in {0, len(built) - 1}:
+            built[index]
+    except KeyError as error:
+        yield f".{error.args[0]}", f"is missing: {dataset.__name__} needs it"
+    except Exception as error:
+        # Datasets of other plugins raise anything; whatever it is, the run would end with it.
+        text = " ".join(str(error).split())
+        yield "", f"{dataset.__name__} cannot be read: {type(error).__name__}: {text}"
+
+
+def spread(items: list, most: int) -> list:
+    """Return at most ``most`` of ``items``, evenly spread, the first and the last among them."""
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(islice(names, LISTED)) + more
