@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from lightsr_basicsr import __version__, _compat
+from lightsr_basicsr import __version__
 
 EXAMPLES = """examples:
   basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on photographs that are there
@@ -58,7 +58,10 @@ def _say(text: str) -> None:
 def _build_parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        "basicsr", description="Train and test lightweight super-resolution with BasicSR.", epilog=EXAMPLES, formatter_class=form
+        "basicsr",
+        description="Train and test lightweight super-resolution with BasicSR.",
+        epilog=EXAMPLES,
+        formatter_class=form,
     )
     parser.add_argument("--version", action="version", version=f"lightsr-basicsr {__version__}")
     parser.set_defaults(run=None)
@@ -88,7 +91,10 @@ def _add_run_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _need_basicsr() -> None:
-    for name, command in (("torch", "pip install torch torchvision"), ("basicsr", "python -m lightsr_basicsr.bootstrap")):
+    for name, command in (
+        ("torch", "pip install torch torchvision"),
+        ("basicsr", "python -m lightsr_basicsr.bootstrap"),
+    ):
         if find_spec(name) is None:
             raise UsageError(f"the package {name} is not installed in {sys.prefix}. Install it with:\n  {command}")
 
@@ -102,7 +108,7 @@ def _load_plugins() -> None:
 
 
 def run_pipeline(args: argparse.Namespace) -> int:
-    """Check the option file, then hand over to BasicSR's training or test pipeline; results go under the working directory."""
+    """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
     _need_basicsr()
     from lightsr_basicsr.tools.options import OptionError, find_option_file, read_options
 
@@ -120,7 +126,9 @@ def run_pipeline(args: argparse.Namespace) -> int:
     try:
         _hand_over(path, options, args)
     except KeyboardInterrupt:
-        _say(f"stopped. To go on: basicsr train -opt {args.opt} --auto_resume" if args.command == "train" else "stopped.")
+        _say(
+            f"stopped. To go on: basicsr train -opt {args.opt} --auto_resume" if args.command == "train" else "stopped."
+        )
         return 130
     if "comparison" in options and os.environ.get("RANK", "0") == "0":
         _compare(options, args)
@@ -161,10 +169,12 @@ def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> None:
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
+    from lightsr_basicsr._fixes import parsed_options
+
     pipeline = train_pipeline if args.command == "train" else test_pipeline
     arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
-    with _compat.parsed_options(options, arguments):
+    with parsed_options(options, arguments):
         pipeline(str(Path.cwd()))
 
 

@@ -6,6 +6,8 @@ arXiv 1909.11856. Attribute names are the official checkpoints' key names; what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
@@ -121,7 +123,10 @@ class MultiDistillationTrunk(nn.Module):
         self.upsampler = nn.Sequential(conv3x3(num_feat, num_out_ch * shuffle**2), nn.PixelShuffle(shuffle))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map an RGB image (N, 3, H, W) in [0, 1] to the network's output (see the subclass)."""
+        """Map RGB (N, num_in_ch, H, W) in [0, 1] to (N, num_out_ch, r * H, r * W), not clamped.
+
+        r is ``shuffle`` over the stride of ``fea_conv``: ``upscale`` for IMDN, 1 for IMDN_AS.
+        """
         shallow = feat = self.fea_conv(x)
         outputs = []
         for name in self.block_names:
@@ -154,10 +159,6 @@ class IMDN(MultiDistillationTrunk):
         if upscale not in (2, 3, 4):
             raise ValueError(f"IMDN supports `upscale` 2, 3 or 4, got {upscale}.")
         super().__init__(conv3x3(num_in_ch, num_feat), num_out_ch, num_feat, num_block, shuffle=upscale)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped."""
-        return super().forward(x)
 
 
 @register(ARCH_REGISTRY)
@@ -201,7 +202,7 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         return adaptive_cropping(super().forward, x)
 
 
-def adaptive_cropping(run: nn.Module, x: Tensor, shave: int = ACS_SHAVE) -> Tensor:
+def adaptive_cropping(run: Callable[[Tensor], Tensor], x: Tensor, shave: int = ACS_SHAVE) -> Tensor:
     """Run a x1 network on four overlapping corner crops whose sides are multiples of 4, and stitch them.
 
     Args:
@@ -328,12 +329,9 @@ class IMDN_RTE(nn.Module):  # noqa: N801
         self.fea_conv = nn.Sequential(
             conv3x3(num_in_ch, num_feat), nn.ReLU(), conv3x3(num_feat, num_feat, stride=2, bias=False)
         )
-        self.block1 = LargeDistillationBlock(num_feat)
-        self.block2 = LargeDistillationBlock(num_feat)
-        self.block3 = LargeDistillationBlock(num_feat)
-        self.block4 = LargeDistillationBlock(num_feat)
-        self.block5 = LargeDistillationBlock(num_feat)
-        self.block6 = LargeDistillationBlock(num_feat)
+        self.block_names = [f"block{i}" for i in range(1, 7)]
+        for name in self.block_names:
+            self.add_module(name, LargeDistillationBlock(num_feat))
         self.LR_conv = nn.Conv2d(num_feat, num_feat, 1, bias=False)
         # Features are at half of the LR size, so the factor is upscale squared.
         self.upsampler = nn.Sequential(conv3x3(num_feat, num_out_ch * 4**2), nn.PixelShuffle(4))
@@ -341,8 +339,8 @@ class IMDN_RTE(nn.Module):  # noqa: N801
     def forward_even(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) in [0, img_range] to (N, 3, 4 * ceil(H / 2), 4 * ceil(W / 2)) in the same range."""
         shallow = feat = self.fea_conv(x)
-        for block in (self.block1, self.block2, self.block3, self.block4, self.block5, self.block6):
-            feat = block(feat)
+        for name in self.block_names:
+            feat = getattr(self, name)(feat)
         return self.upsampler(self.LR_conv(feat) + shallow)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -96,7 +96,9 @@ def _sub_images(split: str, scale: int) -> Iterator[tuple[str, np.ndarray]]:
     for name in PHOTOGRAPHS[split]:
         image = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
         if image is None:
-            raise FileNotFoundError(f"{folder / name} cannot be read: the demo needs scikit-image with its photographs.")
+            raise FileNotFoundError(
+                f"{folder / name} cannot be read: the demo needs scikit-image with its photographs."
+            )
         stem = Path(name).stem
         if split == "val":
             yield stem, mod_crop(image, scale)

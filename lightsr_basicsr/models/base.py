@@ -52,7 +52,9 @@ class LossDictModel(SRModel):
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
-    def load_network(self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params") -> None:
+    def load_network(
+        self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
+    ) -> None:
         """Load ``load_path`` into ``net`` through the checkpoint door.
 
         ``param_key`` is a preference, not a demand: the first of it, ``params_ema``, ``params``, ``state_dict`` and the

@@ -28,7 +28,7 @@ WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (60, 60, 230)
 
 @dataclass(frozen=True)
 class Comparison:
-    """One image: (PSNR in dB, SSIM) of bicubic interpolation and of the network, and its pictures (H, W, 3) BGR uint8."""
+    """One image: (PSNR in dB, SSIM) of bicubic and network; pictures bicubic, network, HR, (H, W, 3) BGR uint8."""
 
     name: str
     bicubic: tuple[float, float]
@@ -77,7 +77,7 @@ def mean_scores(comparisons: list[Comparison]) -> tuple[tuple[float, float], tup
 
 
 def draw_comparisons(comparisons: list[Comparison], title: str) -> np.ndarray:
-    """Return one picture (H, W, 3) BGR uint8: a row per image with its busiest part under bicubic, network and HR.
+    """Return one picture (H, W, 3) BGR uint8: a row per image, zoomed in where the gain is largest.
 
     Args:
         comparisons (list[Comparison]): The rows.
@@ -88,9 +88,9 @@ def draw_comparisons(comparisons: list[Comparison], title: str) -> np.ndarray:
 
 def _draw_row(comparison: Comparison, title: str) -> np.ndarray:
     bicubic, ours, high = comparison.pictures
-    top, left = _busiest_part(bicubic, high)
+    top, left = _largest_gain(bicubic, ours, high)
     captions = (
-        (f"{comparison.name}, HR", "red: the part shown"),
+        (f"{comparison.name}, HR", "red: where the gain is largest"),
         ("bicubic", "{:.2f} dB / {:.4f}".format(*comparison.bicubic)),
         (title, "{:.2f} dB / {:.4f}".format(*comparison.network)),
         ("HR", "PSNR / SSIM"),
@@ -101,11 +101,12 @@ def _draw_row(comparison: Comparison, title: str) -> np.ndarray:
     return np.concatenate([_panel(image, lines) for image, lines in zip(panels, captions, strict=True)], axis=1)
 
 
-def _busiest_part(bicubic: np.ndarray, high: np.ndarray) -> tuple[int, int]:
-    """Return top and left of the crop in which bicubic interpolation is furthest from HR."""
-    error = np.square(high.astype(np.float32) - bicubic).mean(axis=2)
-    sums = cv2.boxFilter(error, -1, (CROP, CROP), anchor=(0, 0), normalize=True, borderType=cv2.BORDER_CONSTANT)
-    height, width = error.shape
+def _largest_gain(bicubic: np.ndarray, ours: np.ndarray, high: np.ndarray) -> tuple[int, int]:
+    """Return top and left of the crop in which the network lowers the squared error of bicubic interpolation most."""
+    errors = [np.square(high.astype(np.float32) - image).mean(axis=2) for image in (bicubic, ours)]
+    gain = errors[0] - errors[1]
+    sums = cv2.boxFilter(gain, -1, (CROP, CROP), anchor=(0, 0), normalize=True, borderType=cv2.BORDER_CONSTANT)
+    height, width = gain.shape
     inside = sums[: max(height - CROP, 0) + 1, : max(width - CROP, 0) + 1]
     top, left = np.unravel_index(inside.argmax(), inside.shape)
     return int(top), int(left)
@@ -114,7 +115,10 @@ def _busiest_part(bicubic: np.ndarray, high: np.ndarray) -> tuple[int, int]:
 def _overview(high: np.ndarray, top: int, left: int) -> np.ndarray:
     factor = PANEL / max(high.shape[:2])
     small = cv2.resize(high, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    corners = [(round(left * factor), round(top * factor)), (round((left + CROP) * factor), round((top + CROP) * factor))]
+    corners = [
+        (round(left * factor), round(top * factor)),
+        (round((left + CROP) * factor), round((top + CROP) * factor)),
+    ]
     return cv2.rectangle(small, *corners, RED, 2)
 
 

@@ -27,7 +27,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             if key_node.value in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                raise yaml.MarkedYAMLError(problem=f"'{key_node.value}' is given twice", problem_mark=key_node.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"'{key_node.value}' is given twice", problem_mark=key_node.start_mark
+                )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
@@ -52,7 +54,9 @@ def find_option_file(name: str) -> Path:
         return bundled
     names = sorted(file.name for file in bundled_folder().glob("*.yml"))
     close = get_close_matches(path.name, names, n=3) or names
-    raise OptionError(f"There is no option file {name} in {Path.cwd()}, nor a bundled one. Bundled: {', '.join(close)}.")
+    raise OptionError(
+        f"There is no option file {name} in {Path.cwd()}, nor a bundled one. Bundled: {', '.join(close)}."
+    )
 
 
 def read_options(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -60,8 +64,8 @@ def read_options(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Args:
         path (Path): YAML, UTF-8.
-        overrides (Sequence[str]): ``'train:total_iter=100'`` each; the value is parsed as YAML. All but the last part of
-            a key must exist.
+        overrides (Sequence[str]): ``'train:total_iter=100'`` each; the value is parsed as YAML. All but the last part
+            of a key must exist.
 
     Raises:
         OptionError: If the file is not UTF-8 or not a YAML mapping, or an override is malformed.

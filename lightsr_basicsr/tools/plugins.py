@@ -15,7 +15,7 @@ CLASH = re.compile(r"object named '(\w+)' was already registered in '(\w+)'")
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point: its name, the module it imports, its distribution with version, and what went wrong if it did."""
+    """One entry point: its name, the module it imports, its distribution with version, and what went wrong."""
 
     name: str
     module: str
@@ -24,7 +24,7 @@ class Plugin:
 
 
 def load_plugins() -> list[Plugin]:
-    """Import BasicSR and every plugin; a plugin that fails is reported in its ``error`` and does not stop the others."""
+    """Import BasicSR and every plugin; one that fails is reported in its ``error`` and does not stop the others."""
     importlib.import_module("basicsr")
     return [_load(entry) for entry in importlib.metadata.entry_points(group=GROUP)]
 

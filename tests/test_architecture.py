@@ -1,0 +1,109 @@
+"""The structure that CONTRIBUTING.md describes: who may import whom, where printing and patching are allowed."""
+
+import ast
+import configparser
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "lightsr_basicsr"
+FILES = sorted(PACKAGE.rglob("*.py"))
+OURS = "lightsr_basicsr"
+
+# What a module may import at all; the first matching prefix of its name decides.
+MAY_IMPORT = {
+    "_compat": {"stdlib", "torchvision", f"{OURS}._fixes"},
+    "_fixes": {"stdlib", "torch", "cv2", "numpy", "lmdb", "basicsr"},
+    "bootstrap": {"stdlib", OURS, "basicsr"},
+    "registry": {"stdlib"},
+    "checkpoints": {"stdlib", "torch", "safetensors"},
+    "archs": {"stdlib", "torch", "einops", "basicsr.utils.registry", "basicsr.archs.arch_util", "spandrel",
+              f"{OURS}.archs", f"{OURS}.registry"},
+    "losses": {"stdlib", "torch", "basicsr.utils.registry", f"{OURS}.losses", f"{OURS}.registry"},
+    "data": {"stdlib", "torch", "numpy", "cv2", "lmdb", "tqdm", "skimage", "basicsr.data", "basicsr.utils",
+             f"{OURS}.data", f"{OURS}.registry"},
+    "models": {"stdlib", "torch", "numpy", "basicsr", f"{OURS}.models", f"{OURS}.checkpoints", f"{OURS}.archs.reparam",
+               f"{OURS}.registry"},
+    "tools": {"stdlib", "torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "basicsr", OURS, f"{OURS}.archs",
+              f"{OURS}.data", f"{OURS}.tools", f"{OURS}.checkpoints", f"{OURS}._compat"},
+    "cli": {"stdlib", "cv2", "basicsr", OURS, f"{OURS}._fixes", f"{OURS}.tools"},
+    "__main__": {"stdlib"},
+    "__init__": {f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses"},
+}  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(path: Path) -> set[str]:
+    """Return dotted names of all imported modules, also those inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" if node.module == OURS else node.module for alias in node.names}
+    return found
+
+
+def allowed(name: str, rules: set[str]) -> bool:
+    if name.split(".")[0] in sys.stdlib_module_names:
+        return "stdlib" in rules
+    return any(name == rule or (name.startswith(f"{rule}.") and rule != OURS) for rule in rules) or (
+        OURS in rules and name.startswith(f"{OURS}.__version__")
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_follow_the_directions(path):
+    rules = MAY_IMPORT[module_name(path).split(".")[0]]
+    wrong = sorted(name for name in imports(path) if not allowed(name, rules))
+    assert not wrong, f"{module_name(path)} must not import {wrong}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "archs").glob("*_arch.py")), ids=module_name)
+def test_networks_do_not_import_each_other(path):
+    others = {name for name in imports(path) if name.endswith("_arch")}
+    assert not others
+
+
+@pytest.mark.parametrize("folder", ["archs", "models", "data"])
+def test_every_module_that_registers_is_imported_by_its_package(folder):
+    named = {
+        alias.name
+        for node in ast.walk(ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    registering = {
+        path.stem for path in (PACKAGE / folder).glob("*.py") if "@register(" in path.read_text(encoding="utf-8")
+    }
+    assert registering <= named
+
+
+def test_importing_compat_imports_nothing_heavy_by_itself():
+    top_level = ast.parse((PACKAGE / "_compat.py").read_text(encoding="utf-8")).body
+    names = {alias.name for node in top_level if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in top_level if isinstance(node, ast.ImportFrom)}
+    assert all(name.split(".")[0] in sys.stdlib_module_names for name in names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_only_the_command_prints_and_only_the_door_loads(path):
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    prints = any(isinstance(func, ast.Name) and func.id == "print" for func in calls)
+    loads = any(isinstance(func, ast.Attribute) and ast.unparse(func) == "torch.load" for func in calls)
+    assert not prints or module_name(path) in ("cli", "bootstrap")
+    assert not loads or module_name(path) in ("checkpoints", "_fixes")
+
+
+def test_setup_cfg_lists_every_package():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    listed = set(config["options"]["packages"].split())
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert listed == there | {f"{OURS}.options"}

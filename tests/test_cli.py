@@ -1,0 +1,362 @@
+"""The command as a user meets it: whole runs, interruptions, mistakes."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lightsr_basicsr import cli
+from tests import tiny
+
+RUN = Path("experiments/tiny")
+
+
+def states() -> list[int]:
+    return sorted(int(path.stem) for path in (RUN / "training_states").glob("*.state"))
+
+
+def train(options: dict, *flags: str) -> int:
+    return cli.main(["train", "-opt", tiny.write(options), *flags])
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run the command in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-m", "lightsr_basicsr.cli", *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def pairs(workdir):
+    tiny.make_pairs(workdir / "data", 13)
+    return workdir
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_and_version_do_not_load_torch(argument):
+    code = (
+        f"import sys, lightsr_basicsr.cli as cli\ntry:\n cli.main(['{argument}'])\n"
+        "finally:\n print(sorted({'torch', 'numpy', 'basicsr'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.endswith("[]\n")
+
+
+def test_no_command_shows_the_help(capsys):
+    assert cli.main([]) == 1
+    assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("images", "batch", "total"), [(13, 4, 10), (3, 4, 5), (13, 4, 9), (4, 4, 3)])
+def test_training_runs_exactly_total_iter(workdir, images, batch, total):
+    tiny.make_pairs(workdir / "data", images)
+    options = tiny.train_options(total_iter=total)
+    options["datasets"]["train"]["batch_size_per_gpu"] = batch
+    assert train(options) == 0
+    assert states() == list(range(1, total + 1))
+    # The final validation writes its pictures with the number of the last iteration.
+    written = {int(path.stem.split("_")[1]) for path in (RUN / "visualization" / "000").glob("*.png")}
+    assert written == {*range(5, total + 1, 5), total}
+
+
+def test_resume_ends_at_total_iter_and_repeats_nothing(pairs):
+    options = tiny.train_options(total_iter=4)
+    assert train(options) == 0
+    options["train"]["total_iter"] = 10
+    assert train(options, "--auto_resume") == 0
+    assert states() == list(range(1, 11))
+    assert not list(Path("experiments").glob("*_archived_*"))
+    best = json.loads((RUN / "best_metrics.json").read_text())["v"]["psnr"]
+    assert best["val"] > 0
+    assert 1 <= best["iter"] <= 10
+
+
+def test_best_metrics_survive_a_resume(pairs):
+    options = tiny.train_options(total_iter=5)
+    assert train(options) == 0
+    record = json.loads((RUN / "best_metrics.json").read_text())
+    record["v"]["psnr"]["val"] = 99.0
+    (RUN / "best_metrics.json").write_text(json.dumps(record))
+    options["train"]["total_iter"] = 6
+    assert train(options, "--auto_resume") == 0
+    assert json.loads((RUN / "best_metrics.json").read_text())["v"]["psnr"] == {
+        "better": "higher",
+        "val": 99.0,
+        "iter": 5,
+    }
+
+
+def test_resume_passes_over_a_state_that_was_cut_off(pairs, capsys):
+    options = tiny.train_options(total_iter=4)
+    assert train(options) == 0
+    newest = RUN / "training_states" / "4.state"
+    newest.write_bytes(newest.read_bytes()[:100])
+    assert train(options, "--auto_resume") == 0
+    assert "4.state cannot be read" in capsys.readouterr().err
+    torch.load(newest, weights_only=False)  # written again, whole
+
+
+def test_resume_in_another_experiment_finds_the_weights(pairs):
+    assert train(tiny.train_options(total_iter=3)) == 0
+    options = tiny.train_options(total_iter=5)
+    options["name"] = "other"
+    options["path"]["resume_state"] = "experiments/tiny/training_states/3.state"
+    assert train(options) == 0
+    assert sorted(path.name for path in Path("experiments/other/training_states").iterdir()) == ["4.state", "5.state"]
+
+
+def mistakes() -> dict:
+    options = tiny.train_options()
+    options["network_g"] = {"type": "IMDM_RTC", "num_feat": 4}
+    options["val"]["val_frq"] = options["val"].pop("val_freq")
+    options["datasets"]["val"]["dataroot_lq"] = "data/nothing"
+    options["train"]["pixel_opt"]["los_weight"] = 1.0
+    del options["logger"]["print_freq"]
+    options["train"]["optim_g"]["lr"] = "1e-4"
+    return options
+
+
+def test_all_mistakes_are_told_at_once_and_nothing_is_touched(pairs, capsys):
+    assert train(tiny.train_options(total_iter=1)) == 0
+    before = tiny.tree(Path("experiments"))
+    assert train(mistakes()) == 2
+    assert tiny.tree(Path("experiments")) == before
+    told = capsys.readouterr().err
+    for part in (
+        "run.yml has 6 problems; nothing was started",
+        "network_g.type: no network named 'IMDM_RTC' is registered: did you mean IMDN_RTC",
+        "val.val_freq: is missing; found 'val_frq', is that a typo?",
+        "datasets.val.dataroot_lq: there is no folder data/nothing",
+        "train.pixel_opt.los_weight: is not an argument of L1Loss: did you mean 'loss_weight'?",
+        "logger.print_freq: is missing",
+        "train.optim_g.lr: is the text '1e-4' in YAML: write !!float 1e-4",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize("name", ["nothing.yml", "options/test_imdn_x5.yml"])
+def test_a_missing_option_file_names_bundled_ones(workdir, capsys, name):
+    assert cli.main(["train", "-opt", name]) == 2
+    assert "demo_train_imdn_x4.yml" in capsys.readouterr().err or "test_imdn_x4.yml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nname: b\n", "'name' is given twice (line 2"),
+        ("name: [a\n", "not valid YAML"),
+        ("- a\n- b\n", "must hold a mapping of options, got list"),
+        ("a: !!python/object/apply:os.system ['touch owned']\n", "not valid YAML"),
+    ],
+)
+def test_a_broken_option_file_is_explained(workdir, capsys, text, message):
+    Path("run.yml").write_text(text)
+    assert cli.main(["train", "-opt", "run.yml"]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in workdir.iterdir()] == ["run.yml"]
+
+
+def test_overrides_are_yaml(pairs):
+    flags = ["--force_yml", "train:total_iter=2", "train:optim_g:lr=1e-3", "train:scheduler:milestones=[1, 2]", "val=~"]
+    assert train(tiny.train_options(), *flags, "name=with=equals") == 0
+    assert Path("experiments/with=equals/models/net_g_latest.pth").is_file()
+    assert not Path("experiments/with=equals/visualization/000").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("total_iter", "takes key=value"),
+        ("trian:total_iter=3", "no section 'trian'. There: train"),
+        ("a=[1", "not valid YAML"),
+    ],
+)
+def test_a_wrong_override_is_explained(pairs, capsys, override, message):
+    assert train(tiny.train_options(), "--force_yml", override) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_typo_in_an_override_stops_the_run(pairs, capsys):
+    assert train(tiny.train_options(), "--force_yml", "network_g:num_feats=8", "val:val_freq=often") == 2
+    told = capsys.readouterr().err
+    assert "network_g.num_feats: is not an argument of IMDN_RTC: did you mean 'num_feat'?" in told
+    assert "val.val_freq: must be a positive number, got 'often'" in told
+
+
+def bare_weights(path: str = "bare.pth") -> None:
+    from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
+
+    state = IMDN_RTC(num_feat=4, num_block=1).state_dict()
+    torch.save({f"module.{key}": value for key, value in state.items()}, path)
+
+
+def test_an_official_style_file_works_in_train_and_test_without_param_key(pairs):
+    bare_weights()
+    options = tiny.train_options(total_iter=1)
+    options["path"]["pretrain_network_g"] = "bare.pth"
+    assert train(options) == 0
+    options = tiny.test_options(tiny.paired("a", "data"), pretrain_network_g="bare.pth")
+    assert cli.main(["test", "-opt", tiny.write(options)]) == 0
+    assert len(list(Path("results/tiny_test/visualization/a").glob("*.png"))) == 13
+
+
+def test_basicsr_models_get_a_hint_for_a_bare_file(pairs, capsys):
+    bare_weights()
+    options = tiny.train_options()
+    options["model_type"] = "SRModel"
+    options["path"]["pretrain_network_g"] = "bare.pth"
+    assert train(options) == 2
+    assert "set param_key_g: ~, or model_type: LossDictModel" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_does_not_fit_is_listed(pairs, capsys):
+    bare_weights()
+    options = tiny.train_options()
+    options["network_g"]["num_feat"] = 8
+    options["path"]["pretrain_network_g"] = "bare.pth"
+    assert train(options) == 2
+    assert "does not fit IMDN_RTC" in capsys.readouterr().err
+    options["path"]["strict_load_g"] = False
+    options["network_g"] = {"type": "IMDN_RTC", "num_feat": 4, "num_block": 1, "upscale": 4}
+    options["scale"] = 4
+    assert train(options) == 2  # pairs have the wrong size, but the weights that fit are enough
+    told = capsys.readouterr().err
+    assert "pairs of the wrong size" in told
+    assert "pretrain_network_g" not in told
+
+
+def test_sets_with_and_without_ground_truth_in_one_test(pairs, caplog):
+    bare_weights()
+    lr_only = {"name": "b", "type": "SingleImageDataset", "dataroot_lq": "data/LR", "io_backend": {"type": "disk"}}
+    options = tiny.test_options(
+        lr_only, tiny.paired("a", "data"), {**lr_only, "name": "c"}, pretrain_network_g="bare.pth"
+    )
+    assert cli.main(["test", "-opt", tiny.write(options)]) == 0
+    folder = Path("results/tiny_test/visualization")
+    assert {path.name: len(list(path.iterdir())) for path in folder.iterdir()} == {"a": 13, "b": 13, "c": 13}
+
+
+def test_a_network_of_basicsr_trains_and_resumes(pairs):
+    options = tiny.train_options(total_iter=2)
+    options |= {"model_type": "SRModel", "scale": 2}
+    options["network_g"] = {"type": "MSRResNet", "num_feat": 4, "num_block": 1, "upscale": 2}
+    assert train(options) == 0
+    options["train"]["total_iter"] = 3
+    assert train(options, "--auto_resume") == 0
+    assert states() == [1, 2, 3]
+
+
+def test_a_bundled_option_file_is_found_from_an_empty_folder(workdir, capsys):
+    assert cli.main(["test", "-opt", "options/test_imdn_x4.yml"]) == 2
+    told = capsys.readouterr().err
+    assert "there is no folder datasets/Set5" in told
+    assert list(workdir.iterdir()) == []
+
+
+def test_option_files_are_utf8_whatever_the_locale(pairs):
+    options = tiny.train_options(total_iter=1)
+    text = tiny.write(options)
+    Path(text).write_text("# 超分辨率\n" + Path(text).read_text(encoding="utf-8"), encoding="utf-8")
+    done = command("train", "-opt", text, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0, done.stderr
+    copies = list(Path("experiments").glob("*/run.yml"))
+    assert len(copies) == 1
+    assert "超分辨率" in copies[0].read_text(encoding="utf-8")
+
+
+def test_the_log_file_and_the_command_are_kept(pairs):
+    done = command("train", "-opt", tiny.write(tiny.train_options(total_iter=2)))
+    assert done.returncode == 0, done.stderr
+    log = next(RUN.glob("train_tiny_*.log")).read_text()
+    assert re.search(r"iter:\s+2,", log)
+    assert "Training ends at iteration 2" in log
+    assert "train -opt run.yml" in (RUN / "run.yml").read_text()
+
+
+def test_two_processes_train_on_cpu(pairs):
+    options = tiny.train_options(total_iter=3)
+    options["datasets"]["train"]["batch_size_per_gpu"] = 2
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         "-m", "lightsr_basicsr.cli", "train", "-opt", tiny.write(options), "--launcher", "pytorch"],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert states() == [1, 2, 3]
+
+
+def test_workers_that_are_spawned_have_the_fixes(pairs):
+    options = tiny.train_options(total_iter=2)
+    options["datasets"]["train"]["num_worker_per_gpu"] = 1
+    for module in ("lightsr_basicsr", "lightsr_basicsr.cli"):
+        Path("start.py").write_text(
+            "import multiprocessing, runpy, sys\n"
+            "if __name__ == '__main__':\n"
+            "    multiprocessing.set_start_method('spawn')\n"
+            f"    sys.argv = ['x', 'train', '-opt', '{tiny.write(options)}']\n"
+            f"    runpy.run_module('{module}', run_name='__main__', alter_sys=True)\n"
+        )
+        done = subprocess.run([sys.executable, "start.py"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_ctrl_c_says_how_to_go_on(pairs, capsys, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("basicsr.train.train_pipeline", interrupt)
+    assert train(tiny.train_options()) == 130
+    assert "basicsr train -opt run.yml --auto_resume" in capsys.readouterr().err
+
+
+def test_a_comparison_ends_the_run_with_a_table_and_a_picture(workdir, capsys):
+    tiny.make_pairs(workdir / "data", 2, side=128)
+    options = tiny.train_options(total_iter=1)
+    options["comparison"] = {"dataset": "val", "crop_border": 2, "test_y_channel": True}
+    options["datasets"]["train"]["batch_size_per_gpu"] = 1
+    assert train(options) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"mean\s+\d+\.\d\d / 0\.\d{4}\s+\d+\.\d\d / -?0\.\d{4}", shown)
+    picture = cv2.imread(str(RUN / "comparison.png"))
+    assert picture.shape[0] > 2 * 288
+    assert picture.shape[1] > 4 * 288
+    assert np.unique(picture).size > 10
+
+
+def test_list_says_where_names_come_from(capsys):
+    assert cli.main(["list"]) == 0
+    shown = capsys.readouterr().out
+    for line in (
+        r"IMDN_RTE\s+lightsr_basicsr\.archs\.imdn_arch",
+        r"SRModel\s+basicsr\.models",
+        r"LossDictModel\s+lightsr",
+    ):
+        assert re.search(line, shown)
+    assert cli.main(["list", "networks", "--json"]) == 0
+    assert {"name": "IMDN_AS"}.items() <= next(
+        entry for entry in json.loads(capsys.readouterr().out)["networks"] if entry["name"] == "IMDN_AS"
+    ).items()
+
+
+def test_env_names_the_basicsr_in_use(capsys):
+    assert cli.main(["env"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^basicsr:\s+.*basicsr\)", shown, re.MULTILINE)
+    assert re.search(r"^torch:\s+\d", shown, re.MULTILINE)
+
+
+def test_without_basicsr_the_command_says_how_to_install_it(workdir, capsys, monkeypatch):
+    real = cli.find_spec
+    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == "basicsr" else real(name))
+    for arguments in (["train", "-opt", "x.yml"], ["list"], ["env"]):
+        assert cli.main(arguments) == 2
+        assert "python -m lightsr_basicsr.bootstrap" in capsys.readouterr().err

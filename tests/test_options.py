@@ -1,0 +1,42 @@
+"""Every option file parses, names registered things, and builds; options/ is the inventory of public names."""
+
+from pathlib import Path
+
+import pytest
+
+from lightsr_basicsr.tools.check import check_options
+from lightsr_basicsr.tools.options import read_options
+
+FOLDER = Path(__file__).resolve().parents[1] / "options"
+FILES = sorted(FOLDER.glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_only_data_and_weights_are_missing(path, workdir):
+    """In an empty folder an option file lacks its images and checkpoints, and nothing else."""
+    options = read_options(path)
+    findings = [finding for finding in check_options(options, is_train="train" in options) if finding.fatal]
+    expected = ("there is no folder", "There is no checkpoint")
+    assert [str(finding) for finding in findings if not finding.message.startswith(expected)] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_header_says_what_it_is_and_how_to_run_it(path):
+    options, lines = read_options(path), path.read_text(encoding="utf-8").splitlines()
+    header = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
+    command = "train" if "train" in options else "test"
+    assert len(header) >= 2
+    assert f"# basicsr {command} -opt options/{path.name}" in header
+    assert options["name"] == path.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_name_of_the_file_follows_the_rule(path):
+    parts = path.stem.split("_")
+    assert parts[0] in ("train", "test", "demo")
+
+
+def test_bundled_copies_are_the_same_files():
+    from lightsr_basicsr.tools.options import bundled_folder
+
+    assert sorted(path.name for path in bundled_folder().glob("*.yml")) == [path.name for path in FILES]

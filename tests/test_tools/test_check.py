@@ -1,0 +1,150 @@
+"""Findings on option files that are wrong in one place each."""
+
+import pytest
+import torch
+
+from lightsr_basicsr.tools.check import check_options
+from tests import tiny
+
+
+@pytest.fixture(autouse=True)
+def pairs(workdir):
+    tiny.make_pairs(workdir / "data", 4)
+
+
+def findings(change, is_train=True, fatal=True) -> list[str]:
+    options = tiny.train_options()
+    change(options)
+    return [str(finding) for finding in check_options(options, is_train) if finding.fatal == fatal]
+
+
+def setter(path: str, value):
+    def change(options):
+        *parents, last = path.split(".")
+        for key in parents:
+            options = options[key]
+        if value is KeyError:
+            del options[last]
+        elif last == "metric":
+            options.update(metric=options.pop("metrics"))
+        else:
+            options[last] = value
+
+    return change
+
+
+def test_nothing_is_wrong_with_a_good_file():
+    assert findings(lambda options: None) == []
+    assert findings(lambda options: None, fatal=False) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "model_type",
+            "LosDictModel",
+            "model_type: no model named 'LosDictModel' is registered: did you mean LossDictModel",
+        ),
+        ("model_type", KeyError, "model_type: is missing"),
+        ("network_g", KeyError, "network_g: is missing"),
+        ("network_g.type", "Nonsense123", "see `basicsr list`, and is its plugin installed?"),
+        ("network_g.upscale", 0, "network_g: IMDN_RTC cannot be built: IMDN_RTC needs `upscale`"),
+        ("network_g", "IMDN", "network_g: must be a section with a type, got 'IMDN'"),
+        ("datasets.val.type", "PairdImageDataset", "did you mean PairedImageDataset"),
+        ("datasets.train", KeyError, "datasets.train: is missing"),
+        ("datasets.vall", {}, "datasets.vall: is not a phase"),
+        ("datasets.train.batch_size_per_gpu", 0, "must be a positive number, got 0"),
+        ("datasets.train.num_worker_per_gpu", KeyError, "num_worker_per_gpu: is missing"),
+        (
+            "train.pixel_opt.type",
+            "L1Los",
+            "train.pixel_opt.type: no loss named 'L1Los' is registered: did you mean L1Loss",
+        ),
+        ("train.pixel_opt", KeyError, "train: names no loss"),
+        ("train.optim_g.type", "Adamm", "train.optim_g: NotImplementedError: optimizer Adamm"),
+        ("train.optim_g.type", KeyError, "train.optim_g: 'type' is missing"),
+        ("train.optim_g.beta", 1, "train.optim_g: "),
+        ("train.scheduler.type", "StepLR", "train.scheduler: NotImplementedError: Scheduler StepLR"),
+        ("train.scheduler.gama", 0.5, "train.scheduler: "),
+        ("train.total_iter", "many", "train.total_iter: must be a positive number, got 'many'"),
+        ("train.total_iter", KeyError, "train.total_iter: is missing"),
+        ("val.metrics.psnr.type", "psnr", "val.metrics.psnr.type: no metric named 'psnr' is registered"),
+        ("val.metrics.psnr.crop_boarder", 2, "val.metrics.psnr.crop_boarder: is not an argument of calculate_psnr"),
+        ("val.metrics.psnr.crop_border", KeyError, "val.metrics.psnr.crop_border: is missing"),
+        ("val.metrics.psnr", "calculate_psnr", "must be a section with a type"),
+        ("val.save_img", KeyError, "val.save_img: is missing"),
+        ("logger", KeyError, "logger: is missing"),
+        ("logger.use_tb_logger", "yes please", "must be true or false"),
+        ("path.pretrain_network_g", "none.pth", "path.pretrain_network_g: There is no checkpoint at none.pth"),
+        ("path.pretrain_netwrok_g", "none.pth", "did you mean 'pretrain_network_g'?"),
+        ("path", KeyError, "path: is missing"),
+        ("train.warmup_iters", 3, "train.warmup_iters: is not read by BasicSR: did you mean 'warmup_iter'?"),
+        ("val.metric", {}, "val.metric: is not read by BasicSR: did you mean 'metrics'?"),
+        ("num_gpu", "all", "num_gpu: must be a number of GPUs or auto"),
+        ("num_gpu", 64, "num_gpu: is 64, but torch sees"),
+        ("name", "", "name: must be a text"),
+    ],
+)
+def test_one_mistake_is_one_finding(path, value, message):
+    told = findings(setter(path, value))
+    assert any(message in line for line in told), told
+    # A misspelt optional key leaves the right one absent or doubled, which is a second thing to say for some.
+    assert len(told) <= 2, told
+
+
+def test_periods_that_end_before_the_run():
+    def change(options):
+        options["train"]["scheduler"] = {
+            "type": "CosineAnnealingRestartLR",
+            "periods": [4, 4],
+            "restart_weights": [1, 1],
+        }
+
+    assert findings(change) == ["train.total_iter: 10 cannot be met: the periods of the scheduler end at iteration 8"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prefetch_mode": "cpu", "persistent_workers": True, "num_worker_per_gpu": 1}, "hangs in BasicSR"),
+        ({"persistent_workers": True}, "needs num_worker_per_gpu of at least 1"),
+        ({"prefetch_mode": "cuda"}, "cuda needs a GPU"),
+    ],
+)
+def test_loader_settings_that_hang_or_fail(changes, message):
+    assert any(message in line for line in findings(lambda options: options["datasets"]["train"].update(changes)))
+
+
+def test_a_name_with_debug_is_a_warning():
+    assert findings(setter("name", "debug_this")) == []
+    assert "every 8 iterations" in findings(setter("name", "debug_this"), fatal=False)[0]
+
+
+def test_a_test_file_needs_test_sets():
+    assert "datasets: has no test set: add a section test_1" in findings(lambda options: None, is_train=False)
+
+
+def test_nonsense_everywhere_does_not_break_the_check():
+    for value in (None, 3, "text", [1]):
+        for key in tiny.train_options():
+            assert findings(setter(key, value)) or key in ("scale", "manual_seed", "name", "num_gpu", "val"), (
+                key,
+                value,
+            )
+    assert check_options({}, is_train=True)
+    assert check_options({}, is_train=False)
+
+
+def test_the_check_leaves_no_logger_and_no_seed_behind():
+    from basicsr.utils.logger import initialized_logger
+
+    before = dict(initialized_logger)
+    state = torch.random.get_rng_state()
+    findings(lambda options: None)
+    assert initialized_logger == before
+    assert state.shape == torch.random.get_rng_state().shape
+
+
+def test_taken_and_suffixed_names_are_found():
+    assert findings(setter("network_g", {"type": "SRVGGNetCompact", "upscale": 2})) == []
