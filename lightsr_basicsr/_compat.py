@@ -9,6 +9,7 @@ printed.
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -70,6 +71,16 @@ class BasicsrWatcher:
                 self.after()
 
         loader.exec_module = exec_module
+
+
+def require_basicsr() -> None:
+    """Raise ModuleNotFoundError with the command that helps, if torch or BasicSR is not installed."""
+    helps = {"torch": "pip install torch torchvision", "basicsr": "python -m lightsr_basicsr.bootstrap"}
+    for name, command in helps.items():
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(
+                f"The package {name} is not installed in {sys.prefix}. Install it with: {command}", name=name
+            )
 
 
 def install(after: Callable[[], None]) -> None:

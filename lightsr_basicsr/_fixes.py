@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,22 +70,30 @@ def load_resume_state(opt: dict) -> dict | None:
 
 
 def _newest_state(opt: dict) -> tuple[str | None, dict | None]:
-    import torch
-
     folder = opt["path"]["training_states"]
     if not opt["auto_resume"]:
         path = opt["path"].get("resume_state")
         # The optimizers move their states to their parameters' device.
-        return path, torch.load(path, map_location="cpu") if path else None
+        return path, _load_state(path) if path else None
     names = os.listdir(folder) if osp.isdir(folder) else []
     iters = sorted((int(name[:-6]) for name in names if name.endswith(".state") and name[:-6].isdigit()), reverse=True)
     for number in iters:
         path = osp.join(folder, f"{number}.state")
         try:
-            return path, torch.load(path, map_location="cpu")
-        except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-            sys.stderr.write(f"{path} cannot be read ({error}); trying the state before it.\n")
+            return path, _load_state(path)
+        except SystemExit as error:
+            sys.stderr.write(f"{error} Trying the state before it.\n")
     return None, None
+
+
+def _load_state(path: str) -> dict:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu")
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SystemExit(f"The training state {path} cannot be read: {reason}") from error
 
 
 def _find_networks_beside(state_path: str, paths: dict) -> None:

@@ -11,10 +11,9 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from lightsr_basicsr import __version__
+from lightsr_basicsr import __version__, _compat
 
 EXAMPLES = """examples:
   basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on photographs that are there
@@ -91,12 +90,10 @@ def _add_run_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _need_basicsr() -> None:
-    for name, command in (
-        ("torch", "pip install torch torchvision"),
-        ("basicsr", "python -m lightsr_basicsr.bootstrap"),
-    ):
-        if find_spec(name) is None:
-            raise UsageError(f"the package {name} is not installed in {sys.prefix}. Install it with:\n  {command}")
+    try:
+        _compat.require_basicsr()
+    except ModuleNotFoundError as error:
+        raise UsageError(str(error)) from error
 
 
 def _load_plugins() -> None:
@@ -188,10 +185,10 @@ def _compare(options: dict, args: argparse.Namespace) -> None:
     weights = folder / "models" / "net_g_latest.pth" if training else Path(options["path"]["pretrain_network_g"])
     comparisons = compare_run(options, weights.expanduser())
     name = options["network_g"]["type"]
-    print(f"\n{'PSNR / SSIM':<16}{'bicubic':>18}{name:>18}")
+    print(f"\n{'PSNR / SSIM':<16}{'bicubic':>20}{name:>20}")
     rows = [(c.name, c.bicubic, c.network) for c in comparisons]
     for title, bicubic, ours in [*rows, ("mean", *mean_scores(comparisons))]:
-        print(f"{title:<16}" + "".join(f"{psnr:>9.2f} / {ssim:.4f}" for psnr, ssim in (bicubic, ours)))
+        print(f"{title:<16}" + "".join(f"{psnr:>11.4f} / {ssim:.4f}" for psnr, ssim in (bicubic, ours)))
     picture = folder / "comparison.png"
     cv2.imwrite(str(picture), draw_comparisons(comparisons, name))
     print(f"\nLook at {picture.relative_to(Path.cwd())}")

@@ -50,6 +50,15 @@ def test_importing_us_loads_neither_torch_nor_basicsr():
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.parametrize("module", ["archs.imdn_arch", "models", "data.degradations"])
+def test_without_basicsr_an_import_says_what_to_do(module):
+    hide = "import importlib.util as u; r = u.find_spec; u.find_spec = lambda n: None if n == 'basicsr' else r(n)"
+    done = python(f"import lightsr_basicsr; {hide}; import lightsr_basicsr.{module}")
+    assert done.returncode == 1
+    assert "The package basicsr is not installed" in done.stderr
+    assert "python -m lightsr_basicsr.bootstrap" in done.stderr
+
+
 def test_basicsr_that_is_imported_already_is_fixed_at_once():
     code = """
 import sys, types, torchvision.transforms.functional as functional

@@ -37,11 +37,10 @@ def check_options(options: Mapping[str, Any], is_train: bool, resuming: bool = F
     findings += _check_type("model_type", options.get("model_type"), MODEL_REGISTRY, "model")
     if not any(str(key).startswith("network_") for key in options):
         findings.append(Finding("network_g", "is missing: name the network, for example {type: IMDN, upscale: 4}"))
-    if not resuming:
-        findings += _check_pretrained(options, networks)
+    findings += _check_resume_state(options) if resuming else _check_pretrained(options, networks)
     if is_train:
         findings += [*_check_losses(options), *_check_optimization(options)]
-    findings += [*_check_metrics(options), *_check_datasets(options, is_train)]
+    findings += [*_check_metrics(options), *_check_datasets(options, is_train), *_check_comparison(options, is_train)]
     return findings
 
 
@@ -102,6 +101,12 @@ def _check_network(key: str, content: Any, built: dict[str, torch.nn.Module]) ->
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or "no message"
     return text if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {text}"
+
+
+def _check_resume_state(options: Mapping) -> Iterator[Finding]:
+    state = section_of(options, "path").get("resume_state")
+    if state and not Path(str(state)).expanduser().is_file():
+        yield Finding("path.resume_state", f"there is no training state {state} (looked from {Path.cwd()})")
 
 
 def _check_pretrained(options: Mapping, networks: Mapping[str, torch.nn.Module]) -> Iterator[Finding]:
@@ -242,3 +247,18 @@ def _check_datasets(options: Mapping, is_train: bool) -> Iterator[Finding]:
             ready = {**content, "phase": phase, **({"scale": options["scale"]} if "scale" in options else {})}
             dataset = _look_up(DATASET_REGISTRY, content["type"])
             yield from (Finding(f"{where}{place}", text) for place, text in check_dataset(dataset, ready))
+
+
+def _check_comparison(options: Mapping, is_train: bool) -> Iterator[Finding]:
+    if not is_train and not section_of(options, "path").get("pretrain_network_g"):
+        fatal = "comparison" in options
+        yield Finding("path.pretrain_network_g", "is missing: the network has random weights", fatal)
+    if "comparison" not in options:
+        return
+    wanted = {"dataset": str, "crop_border": object, "test_y_channel": bool}
+    yield from check_required("comparison", section_of(options, "comparison"), wanted)
+    name, datasets = section_of(options, "comparison").get("dataset"), section_of(options, "datasets")
+    if isinstance(name, str) and name not in datasets:
+        yield Finding("comparison.dataset", f"is {name!r}, which is not in datasets: {', '.join(map(str, datasets))}")
+    elif isinstance(section_of(datasets, str(name)).get("type"), str) and "Single" in datasets[name]["type"]:
+        yield Finding("comparison.dataset", f"{name} has no ground truth to compare with")

@@ -37,7 +37,10 @@ def check_dataset(dataset: type, options: Mapping[str, Any]) -> list[Problem]:
         return []
     problems, sizes = [], {}
     backend = _backend(options)
-    for key in sorted(key for key in options if str(key).startswith("dataroot")):
+    roots = sorted(key for key in options if str(key).startswith("dataroot"))
+    home = {key: str(Path(options[key]).expanduser()) for key in roots if isinstance(options[key], str)}
+    options = {**options, **home}  # BasicSR expands the home folder too
+    for key in roots:
         found, sizes[key] = _check_root(options[key], backend)
         problems += [(f".{key}", message) for message in found]
     if not problems and "dataroot_gt" in sizes and "dataroot_lq" in sizes:
@@ -54,7 +57,7 @@ def _check_root(root: Any, backend: str) -> tuple[list[str], dict[str, tuple[int
     """Return problems of one folder or LMDB, and the (width, height) of its images by name."""
     if not isinstance(root, str):
         return [f"must be one folder, got {root!r}"] if not isinstance(root, list) else [], {}
-    path = Path(root).expanduser()
+    path = Path(root)
     if not path.is_dir():
         return [f"there is no folder {root} (looked from {Path.cwd()})"], {}
     if backend == "lmdb":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
+from tqdm import tqdm
 
 from lightsr_basicsr.checkpoints import load_strictly, read_state_dict
 from lightsr_basicsr.data.degradations import imresize_uint8
@@ -22,18 +23,22 @@ CROP = 96
 ZOOM = 3
 PANEL = CROP * ZOOM
 GAP = 8
+DRAWN = 8
 CAPTION = 44
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (60, 60, 230)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One image: (PSNR in dB, SSIM) of bicubic and network; pictures bicubic, network, HR, (H, W, 3) BGR uint8."""
+    """One image: (PSNR in dB, SSIM) of bicubic interpolation and of the network.
+
+    ``pictures`` are bicubic, network and HR, (H, W, 3) BGR uint8, or None where they are not kept.
+    """
 
     name: str
     bicubic: tuple[float, float]
     network: tuple[float, float]
-    pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
+    pictures: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
 def compare_run(options: Mapping[str, Any], weights: Path) -> list[Comparison]:
@@ -53,8 +58,10 @@ def compare_run(options: Mapping[str, Any], weights: Path) -> list[Comparison]:
     section = deepcopy(dict(options["datasets"][settings["dataset"]]))
     section.update(phase=settings["dataset"].split("_")[0], scale=options["scale"])
     dataset = DATASET_REGISTRY.get(section["type"])(section)
-    items = (dataset[index] for index in range(len(dataset)))
-    return [_compare(net, device, item, options["scale"], settings) for item in items]
+    indices = tqdm(range(len(dataset)), "comparison", unit="image")
+    found = (_compare(net, device, dataset[index], options["scale"], settings) for index in indices)
+    kept = [one if row < DRAWN else replace(one, pictures=None) for row, one in enumerate(found)]
+    return sorted(kept, key=lambda one: one.name)
 
 
 def _compare(net: torch.nn.Module, device: str, item: Mapping, scale: int, settings: Mapping) -> Comparison:
@@ -80,10 +87,10 @@ def draw_comparisons(comparisons: list[Comparison], title: str) -> np.ndarray:
     """Return one picture (H, W, 3) BGR uint8: a row per image, zoomed in where the gain is largest.
 
     Args:
-        comparisons (list[Comparison]): The rows.
+        comparisons (list[Comparison]): The rows; those without pictures (beyond the first eight) are left out.
         title (str): Name of the network in the captions.
     """
-    return np.concatenate([_draw_row(comparison, title) for comparison in comparisons])
+    return np.concatenate([_draw_row(one, title) for one in comparisons if one.pictures is not None])
 
 
 def _draw_row(comparison: Comparison, title: str) -> np.ndarray:

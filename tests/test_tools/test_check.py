@@ -148,3 +148,33 @@ def test_the_check_leaves_no_logger_and_no_seed_behind():
 
 def test_taken_and_suffixed_names_are_found():
     assert findings(setter("network_g", {"type": "SRVGGNetCompact", "upscale": 2})) == []
+
+
+def test_a_missing_resume_state_is_named():
+    options = tiny.train_options()
+    options["path"]["resume_state"] = "5.state"
+    found = check_options(options, is_train=True, resuming=True)
+    assert [str(finding).split(" (looked")[0] for finding in found] == [
+        "path.resume_state: there is no training state 5.state"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("comparison", "message"),
+    [
+        ({}, "comparison.dataset: is missing"),
+        ({"dataset": "vall", "crop_border": 2, "test_y_channel": True}, "comparison.dataset: is 'vall', which is not"),
+        (
+            {"dataset": "val", "crop_border": 2, "test_y_channel": "y"},
+            "comparison.test_y_channel: must be true or false",
+        ),
+    ],
+)
+def test_a_wrong_comparison_is_found_before_the_run(comparison, message):
+    assert any(message in line for line in findings(setter("comparison", comparison)))
+
+
+def test_a_test_without_weights_is_a_warning():
+    options = tiny.test_options(tiny.paired("a", "data"))
+    (finding,) = check_options(options, is_train=False)
+    assert str(finding) == "path.pretrain_network_g: (warning) is missing: the network has random weights"

@@ -1,0 +1,93 @@
+"""The package as installed: entry points, and plugins of others beside it."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightsr_basicsr import cli
+from lightsr_basicsr.tools.plugins import load_plugins
+
+
+def entry_points(group: str) -> dict[str, str]:
+    found = {point.name: point.value for point in importlib.metadata.entry_points(group=group)}
+    if group == "console_scripts" and "basicsr" not in found:
+        pytest.skip("the package is not installed: its commands exist after pip install")
+    return found
+
+
+def test_the_command_has_two_names():
+    found = entry_points("console_scripts")
+    assert found["basicsr"] == found["lightsr"] == "lightsr_basicsr.cli:main"
+
+
+def write_plugin(folder: Path, name: str, code: str) -> None:
+    """Lay an installed distribution with one module and one entry point into ``folder``."""
+    (folder / f"{name}.py").write_text(code)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[basicsr.plugins]\n{name} = {name}\n")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch) -> Path:
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+ARCH = """
+from basicsr.utils.registry import ARCH_REGISTRY
+@ARCH_REGISTRY.register()
+class {name}:
+    "A network of somebody else."
+"""
+
+
+def test_networks_of_other_plugins_are_there(site, capsys):
+    write_plugin(site, "neighbour", ARCH.format(name="NeighbourNet"))
+    assert cli.main(["list", "networks"]) == 0
+    assert "NeighbourNet" in capsys.readouterr().out
+
+
+def test_a_plugin_that_fails_is_reported_and_not_fatal(site, capsys):
+    write_plugin(site, "broken", "import a_module_that_does_not_exist")
+    assert cli.main(["list", "networks"]) == 0
+    told = capsys.readouterr()
+    assert "plugin broken (broken 1.0) could not be imported: ModuleNotFoundError" in told.err
+    assert "IMDN" in told.out
+
+
+def test_a_clash_between_two_others_is_explained(site):
+    write_plugin(site, "first_gan", ARCH.format(name="SameNet"))
+    write_plugin(site, "second_gan", ARCH.format(name="SameNet"))
+    errors = {plugin.name: plugin.error for plugin in load_plugins()}
+    texts = [errors["first_gan"], errors["second_gan"]]
+    assert sorted(text == "" for text in texts) == [False, True]
+    assert any("its arch 'SameNet' was registered before by" in text for text in texts)
+
+
+def test_a_plugin_that_was_first_keeps_its_name_and_ours_loads(site):
+    """In a fresh interpreter the neighbour registers IMDN before BasicSR's import ends, as KAIR-like plugins would."""
+    write_plugin(site, "kair_like", ARCH.format(name="IMDN"))
+    code = f"""
+import sys, warnings
+sys.path.insert(0, {str(site)!r})
+from lightsr_basicsr import _compat
+after = next(f for f in sys.meta_path if isinstance(f, _compat.BasicsrWatcher))
+register = after.after
+def theirs_first():
+    import kair_like
+    register()
+after.after = theirs_first
+import basicsr
+from basicsr.utils.registry import ARCH_REGISTRY
+assert ARCH_REGISTRY.get("IMDN").__module__ == "kair_like"
+assert ARCH_REGISTRY.get("IMDN_lightsr").__module__ == "lightsr_basicsr.archs.imdn_arch"
+assert "IMDN_RTC" in ARCH_REGISTRY
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "RuntimeWarning: 'IMDN' was already registered by kair_like" in done.stderr

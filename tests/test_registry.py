@@ -1,0 +1,42 @@
+"""Registration: twice is once, and a name that somebody holds stays theirs."""
+
+import importlib
+import warnings
+
+import pytest
+from basicsr.utils.registry import ARCH_REGISTRY, Registry
+
+from lightsr_basicsr.archs import imdn_arch
+from lightsr_basicsr.registry import register
+
+
+def make(name: str, module: str):
+    return type(name, (), {"__module__": module, "__qualname__": name})
+
+
+def test_a_free_name_is_registered():
+    registry, net = Registry("arch"), make("Net", "ours")
+    assert register(registry)(net) is net
+    assert registry.get("Net") is net
+
+
+def test_the_same_object_twice_is_silent():
+    registry = Registry("arch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        register(registry)(make("Net", "ours"))
+        register(registry)(make("Net", "ours"))
+
+
+def test_a_held_name_stays_and_ours_gets_a_suffix():
+    registry, theirs, ours = Registry("arch"), make("Net", "theirs"), make("Net", "ours")
+    registry.register(theirs)
+    with pytest.warns(RuntimeWarning, match=r"'Net' was already registered by theirs.*`type: Net_lightsr`"):
+        register(registry)(ours)
+    assert registry.get("Net") is theirs
+    assert registry.get("Net_lightsr") is ours
+
+
+def test_loading_a_module_again_does_not_crash():
+    importlib.reload(imdn_arch)
+    assert "IMDN" in ARCH_REGISTRY

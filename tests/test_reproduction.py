@@ -1,0 +1,33 @@
+"""Published numbers, whole images, through the same code as ``basicsr test``: needs official weights and images."""
+
+import pytest
+
+from lightsr_basicsr.tools.compare import compare_run, mean_scores
+from lightsr_basicsr.tools.options import find_option_file, read_options
+
+# PSNR in dB / SSIM per image, measured with the official code on LR files with a replicated border.
+IMDN_X4 = {"baby": 33.7749, "bird": 35.0515, "butterfly": 28.5610, "head": 32.9239, "woman": 30.7458}
+
+
+def compare(shared, option_file: str, scale: int, weights: str):
+    options = read_options(find_option_file(option_file))
+    options["datasets"]["test_1"] |= {
+        "dataroot_gt": str(shared / "data" / "Set5" / f"HR_x{scale}"),
+        "dataroot_lq": str(shared / "data" / "Set5" / f"LRBI_x{scale}"),
+    }
+    return compare_run(options, shared / "weights" / weights)
+
+
+def test_imdn_x4_on_set5(shared):
+    found = compare(shared, "test_imdn_x4.yml", 4, "IMDN_x4.pth")
+    for comparison in found:
+        assert comparison.network[0] == pytest.approx(IMDN_X4[comparison.name], abs=1e-3)
+    _, (psnr, ssim) = mean_scores(found)
+    assert psnr == pytest.approx(32.2114, abs=1e-4)
+    assert ssim == pytest.approx(0.8948, abs=5e-5)
+
+
+def test_imdn_rtc_x2_on_set5(shared):
+    _, (psnr, ssim) = mean_scores(compare(shared, "test_imdn_rtc_x2.yml", 2, "model_RTC.pth"))
+    assert psnr == pytest.approx(37.3147, abs=1e-4)
+    assert ssim == pytest.approx(0.9583, abs=5e-5)
