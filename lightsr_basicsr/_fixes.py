@@ -146,6 +146,28 @@ def _exact_total_iter() -> bool:
     return True
 
 
+def _eta_of_the_last_iteration() -> bool:
+    """Show an ETA of zero, not of minus one day, at the last iteration.
+
+    Why: the remaining iterations are counted one short. Since: always. Until: BasicSR counts them.
+    """
+    import basicsr.train as train
+
+    logger = train.MessageLogger
+    if not _uses(logger.__call__, "max_iters") or logger.__module__ == __name__:
+        return False
+
+    class MessageLogger(logger):
+        """MessageLogger that does not subtract the running iteration twice."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.max_iters += 1
+
+    train.MessageLogger = MessageLogger
+    return True
+
+
 def _fill_one_batch(sampler: Any, batch: int) -> None:
     """Repeat a dataset that is smaller than one batch; the sampler takes indices modulo the dataset's length."""
     if sampler.num_samples < batch:
@@ -348,6 +370,7 @@ def _utf8_option_files() -> bool:
 FIXES: tuple[Callable[[], bool], ...] = (
     _resume_on_any_device,
     _exact_total_iter,
+    _eta_of_the_last_iteration,
     _distributed_without_gpu,
     _wrap_on_cpu,
     _share_lmdb_environments,

@@ -115,6 +115,8 @@ def run_pipeline(args: argparse.Namespace) -> int:
     except OptionError as error:
         raise UsageError(str(error)) from error
     _load_plugins()
+    if not os.access(Path.cwd(), os.W_OK):
+        raise UsageError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
     state = _newest_state(options, args)
     if not _check(path, options, args.command == "train", resuming=state is not None):
         return 2
@@ -123,9 +125,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     try:
         _hand_over(path, options, args)
     except KeyboardInterrupt:
-        _say(
-            f"stopped. To go on: basicsr train -opt {args.opt} --auto_resume" if args.command == "train" else "stopped."
-        )
+        _say(_farewell(options, args))
         return 130
     if "comparison" in options and os.environ.get("RANK", "0") == "0":
         _compare(options, args)
@@ -146,6 +146,14 @@ def _newest_state(options: dict, args: argparse.Namespace) -> Path | None:
         return Path(explicit) if explicit else None
     states = (_run_folder(options, args) / "training_states").glob("*.state")
     return max((state for state in states if state.stem.isdigit()), key=lambda state: int(state.stem), default=None)
+
+
+def _farewell(options: dict, args: argparse.Namespace) -> str:
+    args.auto_resume = True
+    state = _newest_state(options, args)
+    if state is None:
+        return "stopped; nothing was saved yet." if args.command == "train" else "stopped."
+    return f"stopped; saved up to iteration {state.stem}. To go on: basicsr train -opt {args.opt} --auto_resume"
 
 
 def _check(path: Path, options: dict, is_train: bool, resuming: bool) -> bool:

@@ -258,6 +258,102 @@ def test_a_network_of_basicsr_trains_and_resumes(pairs):
     assert states() == [1, 2, 3]
 
 
+BASICSR_STYLE = """
+name: style_of_basicsr
+model_type: SRModel
+scale: 2
+num_gpu: auto
+manual_seed: 0
+datasets:
+  train:
+    name: DIV2K
+    type: PairedImageDataset
+    dataroot_gt: data/HR
+    dataroot_lq: data/LR
+    meta_info_file: meta.txt
+    filename_tmpl: '{}'
+    io_backend:
+      type: disk
+    gt_size: 16
+    use_hflip: true
+    use_rot: true
+    num_worker_per_gpu: 1
+    batch_size_per_gpu: 4
+    dataset_enlarge_ratio: 100
+    prefetch_mode: ~
+  val:
+    name: Set5
+    type: PairedImageDataset
+    dataroot_gt: data/HR
+    dataroot_lq: data/LR
+    io_backend:
+      type: disk
+network_g:
+  type: MSRResNet
+  num_in_ch: 3
+  num_out_ch: 3
+  num_feat: 4
+  num_block: 1
+  upscale: 2
+path:
+  pretrain_network_g: ~
+  strict_load_g: true
+  resume_state: ~
+train:
+  ema_decay: 0.999
+  optim_g:
+    type: Adam
+    lr: !!float 2e-4
+    weight_decay: 0
+    betas: [0.9, 0.99]
+  scheduler:
+    type: CosineAnnealingRestartLR
+    periods: [250000, 250000]
+    restart_weights: [1, 1]
+    eta_min: !!float 1e-7
+  total_iter: 10
+  warmup_iter: -1
+  pixel_opt:
+    type: L1Loss
+    loss_weight: 1.0
+    reduction: mean
+val:
+  val_freq: !!float 5e0
+  save_img: false
+  metrics:
+    psnr:
+      type: calculate_psnr
+      crop_border: 2
+      test_y_channel: false
+      better: higher
+    niqe:
+      type: calculate_niqe
+      crop_border: 2
+logger:
+  print_freq: 5
+  save_checkpoint_freq: !!float 5e0
+  use_tb_logger: true
+  wandb:
+    project: ~
+    resume_id: ~
+dist_params:
+  backend: nccl
+  port: 29500
+"""
+
+
+def test_an_option_file_in_the_style_of_basicsr_runs_and_resumes(workdir):
+    tiny.make_pairs(workdir / "data", 2, side=256)
+    Path("meta.txt").write_text("000.png (256,256,3)\n001.png (256,256,3)\n")
+    Path("run.yml").write_text(BASICSR_STYLE)
+    assert cli.main(["train", "-opt", "run.yml"]) == 0
+    assert cli.main(["train", "-opt", "run.yml", "--auto_resume", "--force_yml", "train:total_iter=12"]) == 0
+    run = Path("experiments/style_of_basicsr")
+    assert (run / "models" / "net_g_latest.pth").is_file()
+    assert list(Path("tb_logger/style_of_basicsr").iterdir())
+    assert not list(Path("experiments").glob("*_archived_*"))
+
+
 def test_a_bundled_option_file_is_found_from_an_empty_folder(workdir, capsys):
     assert cli.main(["test", "-opt", "options/test_imdn_x4.yml"]) == 2
     told = capsys.readouterr().err
@@ -316,9 +412,13 @@ def test_ctrl_c_says_how_to_go_on(pairs, capsys, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
+    assert train(tiny.train_options(total_iter=2)) == 0
     monkeypatch.setattr("basicsr.train.train_pipeline", interrupt)
     assert train(tiny.train_options()) == 130
-    assert "basicsr train -opt run.yml --auto_resume" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "saved up to iteration 2. To go on: basicsr train -opt run.yml --auto_resume" in told
+    assert train({**tiny.train_options(), "name": "new"}) == 130
+    assert "stopped; nothing was saved yet." in capsys.readouterr().err
 
 
 def test_a_comparison_ends_the_run_with_a_table_and_a_picture(workdir, capsys):
