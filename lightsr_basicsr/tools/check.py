@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from lightsr_basicsr import checkpoints
@@ -39,6 +40,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, resuming: bool = F
         findings.append(Finding("network_g", "is missing: name the network, for example {type: IMDN, upscale: 4}"))
     findings += _check_resume_state(options) if resuming else _check_pretrained(options, networks)
     if is_train:
+        findings += _check_training_of_srmodel(options)
         findings += [*_check_losses(options), *_check_optimization(options)]
     findings += [*_check_metrics(options), *_check_datasets(options, is_train), *_check_comparison(options, is_train)]
     return findings
@@ -150,17 +152,24 @@ def _check_losses(options: Mapping) -> Iterator[Finding]:
     for key, content in section_of(options, "train").items():
         if not (str(key).endswith("_opt") and isinstance(content, Mapping)):
             continue
+        # A section of another plugin may end in _opt and be no loss.
+        if "type" not in content and key not in ("pixel_opt", "perceptual_opt", "gan_opt"):
+            continue
         where = f"train.{key}"
         findings = list(_check_type(f"{where}.type", content.get("type"), LOSS_REGISTRY, "loss"))
         if not findings:
             kwargs = {name: value for name, value in content.items() if name != "type"}
             findings = list(_check_arguments(where, _look_up(LOSS_REGISTRY, content["type"]), kwargs))
         yield from findings
-    from basicsr.models.sr_model import SRModel
 
-    model = _look_up(MODEL_REGISTRY, str(options.get("model_type")))
-    train = section_of(options, "train")
-    if model and issubclass(model, SRModel) and not (train.get("pixel_opt") or train.get("perceptual_opt")):
+
+def _check_training_of_srmodel(options: Mapping) -> Iterator[Finding]:
+    """Models with a training set-up of their own may need other sections."""
+    model, train = _look_up(MODEL_REGISTRY, str(options.get("model_type"))), section_of(options, "train")
+    if getattr(model, "init_training_settings", None) is not SRModel.init_training_settings:
+        return
+    yield from check_required("train", train, {"optim_g": dict, "scheduler": dict})
+    if not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
 
 

@@ -41,9 +41,10 @@ def check_dataset(dataset: type, options: Mapping[str, Any]) -> list[Problem]:
     home = {key: str(Path(options[key]).expanduser()) for key in roots if isinstance(options[key], str)}
     options = {**options, **home}  # BasicSR expands the home folder too
     for key in roots:
-        found, sizes[key] = _check_root(options[key], backend)
+        listed = bool(options.get("meta_info_file") or options.get("meta_info"))
+        found, sizes[key] = _check_root(options[key], backend, listed)
         problems += [(f".{key}", message) for message in found]
-    if not problems and "dataroot_gt" in sizes and "dataroot_lq" in sizes:
+    if not problems and sizes.get("dataroot_gt") and sizes.get("dataroot_lq"):
         problems += _check_pairs(sizes["dataroot_gt"], sizes["dataroot_lq"], options)
     return problems or list(_check_items(dataset, options))
 
@@ -53,8 +54,11 @@ def _backend(options: Mapping) -> str:
     return str(backend.get("type", "disk")) if isinstance(backend, Mapping) else "disk"
 
 
-def _check_root(root: Any, backend: str) -> tuple[list[str], dict[str, tuple[int, int]]]:
-    """Return problems of one folder or LMDB, and the (width, height) of its images by name."""
+def _check_root(root: Any, backend: str, listed: bool) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """Return problems of one folder or LMDB, and the (width, height) of its images by name.
+
+    Where a meta-info file lists the images, the folder may hold anything besides.
+    """
     if not isinstance(root, str):
         return [f"must be one folder, got {root!r}"] if not isinstance(root, list) else [], {}
     path = Path(root)
@@ -62,17 +66,18 @@ def _check_root(root: Any, backend: str) -> tuple[list[str], dict[str, tuple[int
         return [f"there is no folder {root} (looked from {Path.cwd()})"], {}
     if backend == "lmdb":
         return _check_lmdb(path)
-    return _check_folder(path) if backend == "disk" else ([], {})
+    return _check_folder(path, listed) if backend == "disk" else ([], {})
 
 
-def _check_folder(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
+def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[int, int]]]:
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     images = [file for file in files if file.suffix.lower() in SUFFIXES]
     if not images:
-        folders = sum(file.is_dir() for file in path.iterdir())
-        return [f"{path} holds no images ({len(files)} other files, {folders} folders)"], {}
+        # Video sets keep their frames in sub-folders; whether that is right is seen when the dataset is built.
+        nested = any(file.is_dir() for file in path.iterdir())
+        return [] if nested else [f"{path} holds no images ({len(files)} other files)"], {}
     problems = []
-    if len(files) > len(images):
+    if len(files) > len(images) and not listed:
         others = [file.name for file in files if file.suffix.lower() not in SUFFIXES]
         problems.append(f"{path} holds files that are no images, which BasicSR would read as such: {_some(others)}")
     looked_at, sizes, broken = spread(images, LOOKED_AT), {}, []
@@ -185,7 +190,7 @@ def _check_items(dataset: type, options: Mapping) -> Iterator[Problem]:
     try:
         built = dataset(deepcopy(dict(options)))
         if not len(built):
-            yield "", "is empty"
+            yield "", "is empty: there are no images directly in its folder"
             return
         for index in {0, len(built) - 1}:
             built[index]

@@ -18,13 +18,16 @@ REQUIRED: dict[str, dict[str, type]] = {
     "both": {"name": str, "model_type": str, "num_gpu": int, "datasets": dict, "path": dict},
 }
 REQUIRED_IN: dict[str, dict[str, type]] = {
-    "train": {"total_iter": int, "optim_g": dict, "scheduler": dict},
+    "train": {"total_iter": int},
     "logger": {"print_freq": int, "save_checkpoint_freq": int, "use_tb_logger": bool},
     "val": {"save_img": bool},
 }
 OPTIONAL_IN: dict[str, tuple[str, ...]] = {
     "": ("scale", "manual_seed", "val", "dist_params", "find_unused_parameters", "comparison"),
-    "train": ("ema_decay", "warmup_iter", "pixel_opt", "perceptual_opt", "gan_opt", "optim_d", "net_d_iters"),
+    "train": (
+        "optim_g", "scheduler", "ema_decay", "warmup_iter", "pixel_opt", "perceptual_opt", "gan_opt", "optim_d",
+        "net_d_iters",
+    ),
     "logger": ("wandb",),
     "val": ("metrics", "pbar", "suffix"),
     "path": (

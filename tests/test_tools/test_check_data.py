@@ -37,8 +37,19 @@ def test_missing_and_empty_folders(pairs):
     (pairs / "empty").mkdir()
     (pairs / "nested" / "inner").mkdir(parents=True)
     assert check(dataroot_gt="data/none") == [f".dataroot_gt there is no folder data/none (looked from {Path.cwd()})"]
-    assert "holds no images (0 other files, 0 folders)" in check(dataroot_lq="data/empty")[0]
-    assert "holds no images (0 other files, 1 folders)" in check(dataroot_lq="data/nested")[0]
+    assert "holds no images (0 other files)" in check(dataroot_lq="data/empty")[0]
+    assert check(dataroot_lq="data/nested", dataroot_gt="data/nested") == [
+        "is empty: there are no images directly in its folder"
+    ]
+    assert "different number of images" in check(dataroot_lq="data/nested")[0]
+
+
+def test_a_list_of_images_allows_other_files_in_the_folder(pairs):
+    (pairs / "HR" / "notes.txt").write_text("x")
+    assert "notes.txt" in check()[0]
+    Path("meta.txt").write_text("000.png (32,32,3)\n")
+    assert check(meta_info_file="meta.txt") == []
+    assert "FileNotFoundError" in check(meta_info_file="none.txt")[0]
 
 
 @pytest.mark.parametrize("keep", [0, 3, 60, 200])
