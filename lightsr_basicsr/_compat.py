@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -90,6 +91,8 @@ def install(after: Callable[[], None]) -> None:
     """
     if FunctionalTensorFinder not in sys.meta_path:
         sys.meta_path.append(FunctionalTensorFinder)
+    # What torchvision 0.15 and 0.16 say of that module at each `import basicsr`; nobody who uses BasicSR can act on it.
+    warnings.filterwarnings("ignore", "The torchvision.transforms.functional_tensor module", UserWarning)
 
     def finish() -> None:
         apply()

@@ -23,6 +23,8 @@ from typing import Any
 
 _started_from = SimpleNamespace(epoch=0, iter=0)
 _lmdb_environments: dict[str, Any] = {}
+# What BasicSR's schedulers take from the option file, and what they make of it.
+SCHEDULE = ("milestones", "gamma", "restarts", "restart_weights", "periods", "cumulative_period", "eta_min")
 
 
 def _uses(function: Callable, *names: str) -> bool:
@@ -165,6 +167,28 @@ def _eta_of_the_last_iteration() -> bool:
             self.max_iters += 1
 
     train.MessageLogger = MessageLogger
+    return True
+
+
+def _schedule_of_the_option_file() -> bool:
+    """Resume with the schedule that the option file gives now.
+
+    Why: a state brings back the schedule that it was saved with, so a run made longer by its periods ends with
+    ``tuple indices must be integers``, and new milestones do nothing. Since: always. Until: BasicSR keeps its own.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    original = BaseModel.resume_training
+    if not _uses(original, "schedulers", "load_state_dict"):
+        return False
+
+    def resume_training(self: Any, resume_state: dict) -> None:
+        plans = [{key: value for key, value in vars(each).items() if key in SCHEDULE} for each in self.schedulers]
+        original(self, resume_state)
+        for scheduler, plan in zip(self.schedulers, plans, strict=True):
+            vars(scheduler).update(plan)
+
+    BaseModel.resume_training = resume_training
     return True
 
 
@@ -371,6 +395,7 @@ FIXES: tuple[Callable[[], bool], ...] = (
     _resume_on_any_device,
     _exact_total_iter,
     _eta_of_the_last_iteration,
+    _schedule_of_the_option_file,
     _distributed_without_gpu,
     _wrap_on_cpu,
     _share_lmdb_environments,

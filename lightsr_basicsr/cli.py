@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted.")
         return 130
+    except BrokenPipeError:  # `basicsr list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return 141  # as shells report it
     except UsageError as error:
         _say(str(error))
         return 2

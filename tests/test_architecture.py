@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "models": {"stdlib", "torch", "numpy", "basicsr", f"{OURS}.models", f"{OURS}.checkpoints", f"{OURS}.archs.reparam",
                f"{OURS}.registry", f"{OURS}._compat"},
     "tools": {"stdlib", "torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "basicsr", OURS, f"{OURS}.archs",
-              f"{OURS}.data", f"{OURS}.tools", f"{OURS}.checkpoints", f"{OURS}._compat"},
+              f"{OURS}.data", f"{OURS}.tools", f"{OURS}.checkpoints", f"{OURS}._compat", f"{OURS}.bootstrap"},
     "cli": {"stdlib", "cv2", "basicsr", OURS, f"{OURS}._compat", f"{OURS}._fixes", f"{OURS}.tools"},
     "__main__": {"stdlib"},
     "__init__": {f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses"},

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from importlib import machinery
@@ -211,7 +212,16 @@ def test_advice_fits_the_failed_step(monkeypatch, tmp_path, fault):
     assert "network" in bootstrap.advice(fetch)
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT raises, as it does in the foreground; in the background of a script it may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_waits_for_the_child(tmp_path):
     done = tmp_path / "done"
     child = f"""\

@@ -52,6 +52,15 @@ def test_help_and_version_do_not_load_torch(argument):
     assert done.stdout.endswith("[]\n")
 
 
+def test_a_reader_that_stops_reading_sees_no_traceback():
+    ours, theirs = os.pipe()
+    os.close(ours)
+    listing = [sys.executable, "-u", "-m", "lightsr_basicsr.cli", "list"]
+    done = subprocess.run(listing, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(theirs)
+    assert (done.returncode, "Traceback" in done.stderr) == (141, False)
+
+
 def test_no_command_shows_the_help(capsys):
     assert cli.main([]) == 1
     assert "examples:" in capsys.readouterr().out
@@ -79,6 +88,17 @@ def test_resume_ends_at_total_iter_and_repeats_nothing(pairs):
     best = json.loads((RUN / "best_metrics.json").read_text())["v"]["psnr"]
     assert best["val"] > 0
     assert 1 <= best["iter"] <= 10
+
+
+def test_resume_takes_the_schedule_of_the_option_file(pairs):
+    options = tiny.train_options(total_iter=4)
+    options["train"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 1e-6}
+    assert train(options) == 0
+    options["train"].update(total_iter=8, scheduler={**options["train"]["scheduler"], "periods": [8]})
+    assert train(options, "--auto_resume") == 0
+    saved = torch.load(RUN / "training_states" / "8.state", weights_only=False)["schedulers"][0]
+    assert saved["periods"] == saved["cumulative_period"] == [8]
+    assert saved["last_epoch"] == 7  # BasicSR does not step before the first iteration
 
 
 def test_best_metrics_survive_a_resume(pairs):
@@ -453,7 +473,7 @@ def test_list_says_where_names_come_from(capsys):
 def test_env_names_the_basicsr_in_use(capsys):
     assert cli.main(["env"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^basicsr:\s+.*basicsr\)", shown, re.MULTILINE)
+    assert re.search(r"^basicsr:\s+.*basicsr.__init__\.py \(", shown, re.MULTILINE)
     assert re.search(r"^torch:\s+\d", shown, re.MULTILINE)
 
 

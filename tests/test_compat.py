@@ -31,7 +31,8 @@ def python(code: str) -> subprocess.CompletedProcess:
         "from lightsr_basicsr.archs.imdn_arch import IMDN; import basicsr",
         "from lightsr_basicsr.models.base import LossDictModel; import basicsr",
         "import lightsr_basicsr.data.demo_dataset, basicsr",
-        # A failed import before ours does no lasting harm.
+        # A failed import before ours does no lasting harm. Where it succeeds, torchvision may warn: not ours to stop.
+        "import warnings; warnings.simplefilter('ignore', UserWarning)\n"
         "try:\n import basicsr\nexcept ImportError:\n pass\nimport lightsr_basicsr, basicsr",
     ],
 )

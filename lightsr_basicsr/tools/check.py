@@ -20,7 +20,15 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from lightsr_basicsr import checkpoints
 from lightsr_basicsr.tools.check_data import check_dataset
-from lightsr_basicsr.tools.check_keys import Finding, check_device, check_keys, check_required, check_texts, section_of
+from lightsr_basicsr.tools.check_keys import (
+    Finding,
+    check_device,
+    check_keys,
+    check_required,
+    check_tensorboard,
+    check_texts,
+    section_of,
+)
 
 
 def check_options(options: Mapping[str, Any], is_train: bool, resuming: bool = False) -> list[Finding]:
@@ -41,7 +49,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, resuming: bool = F
     findings += _check_resume_state(options) if resuming else _check_pretrained(options, networks)
     if is_train:
         findings += _check_training_of_srmodel(options)
-        findings += [*_check_losses(options), *_check_optimization(options)]
+        findings += [*_check_losses(options), *_check_optimization(options), *check_tensorboard(options)]
     findings += [*_check_metrics(options), *_check_datasets(options, is_train), *_check_comparison(options, is_train)]
     return findings
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -126,6 +127,17 @@ def check_texts(content: Any, where: str = "") -> Iterator[Finding]:
             yield from check_texts(value, f"{where}[{index}]")
     elif isinstance(content, str) and EXPONENT_NUMBER.fullmatch(content):
         yield Finding(where, f"is the text '{content}' in YAML: write !!float {content}")
+
+
+def check_tensorboard(options: Mapping) -> Iterator[Finding]:
+    """Yield a finding if TensorBoard files are wanted and torch cannot write them."""
+    if section_of(options, "logger").get("use_tb_logger") is not True:
+        return
+    try:
+        importlib.import_module("torch.utils.tensorboard")
+    except ImportError as error:
+        message = f"torch cannot write TensorBoard files ({error}): install what is missing, or set it to false"
+        yield Finding("logger.use_tb_logger", message)
 
 
 def check_device(options: Mapping) -> Iterator[Finding]:

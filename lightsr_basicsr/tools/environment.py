@@ -10,6 +10,7 @@ from pathlib import Path
 
 import lightsr_basicsr
 from lightsr_basicsr import _compat
+from lightsr_basicsr.bootstrap import find_basicsr
 from lightsr_basicsr.tools.plugins import load_plugins
 
 PACKAGES = (
@@ -20,12 +21,11 @@ PACKAGES = (
 
 def describe_environment() -> dict[str, str]:
     """Return one line of text per fact, in the order to print them."""
-    import basicsr
     import torch
 
     facts = {
         "lightsr-basicsr": f"{lightsr_basicsr.__version__} ({Path(lightsr_basicsr.__file__).parent})",
-        "basicsr": f"{_basicsr_distribution()} ({Path(basicsr.__file__).parent})",
+        "basicsr": str(find_basicsr()),
         "python": f"{platform.python_version()} ({sys.executable})",
         "platform": platform.platform(),
     }
@@ -43,11 +43,6 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return ""
-
-
-def _basicsr_distribution() -> str:
-    names = sorted(set(importlib.metadata.packages_distributions().get("basicsr", [])))
-    return ", ".join(f"{name} {_version(name)}" for name in names) or "a clone, not installed"
 
 
 def _gpus(torch: object) -> str:

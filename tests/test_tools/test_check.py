@@ -1,5 +1,7 @@
 """Findings on option files that are wrong in one place each."""
 
+import sys
+
 import pytest
 import torch
 
@@ -178,3 +180,9 @@ def test_a_test_without_weights_is_a_warning():
     options = tiny.test_options(tiny.paired("a", "data"))
     (finding,) = check_options(options, is_train=False)
     assert str(finding) == "path.pretrain_network_g: (warning) is missing: the network has random weights"
+
+
+def test_tensorboard_that_torch_cannot_use_is_found(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    (finding,) = findings(setter("logger.use_tb_logger", True))
+    assert finding.startswith("logger.use_tb_logger: torch cannot write TensorBoard files (")
