@@ -76,7 +76,8 @@ class BasicsrWatcher:
 
 def require_basicsr() -> None:
     """Raise ModuleNotFoundError with the command that helps, if torch or BasicSR is not installed."""
-    helps = {"torch": "pip install torch torchvision", "basicsr": "python -m lightsr_basicsr.bootstrap"}
+    # BasicSR first, because its installation brings torch too.
+    helps = {"basicsr": "python -m lightsr_basicsr.bootstrap", "torch": "pip install torch torchvision"}
     for name, command in helps.items():
         if name not in sys.modules and importlib.util.find_spec(name) is None:
             raise ModuleNotFoundError(

@@ -23,6 +23,7 @@ def describe_environment() -> dict[str, str]:
     """Return one line of text per fact, in the order to print them."""
     import torch
 
+    plugins = load_plugins()
     facts = {
         "lightsr-basicsr": f"{lightsr_basicsr.__version__} ({Path(lightsr_basicsr.__file__).parent})",
         "basicsr": str(find_basicsr()),
@@ -33,7 +34,7 @@ def describe_environment() -> dict[str, str]:
     facts["CPU"] = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     facts["GPU"] = _gpus(torch)
     facts["fixes applied"] = ", ".join(_compat.applied) or "none needed"
-    for plugin in load_plugins():
+    for plugin in plugins:
         facts[f"plugin {plugin.name}"] = f"{plugin.distribution} {plugin.error and '- FAILED: ' + plugin.error}".strip()
     return facts
 
