@@ -84,7 +84,9 @@ def _newest_state(opt: dict) -> tuple[str | None, dict | None]:
         try:
             return path, _load_state(path)
         except SystemExit as error:
-            sys.stderr.write(f"{error} Trying the state before it.\n")
+            sys.stderr.write(f"{error}. Trying the state before it.\n")
+    if iters:
+        raise SystemExit(f"No training state in {folder} can be read. To begin anew leave out --auto_resume.")
     return None, None
 
 

@@ -126,6 +126,18 @@ def test_resume_passes_over_a_state_that_was_cut_off(pairs, capsys):
     torch.load(newest, weights_only=False)  # written again, whole
 
 
+def test_resume_with_no_readable_state_stops_and_touches_nothing(pairs, capsys):
+    options = tiny.train_options(total_iter=1)
+    assert train(options) == 0
+    (RUN / "training_states" / "1.state").write_bytes(b"")
+    before = tiny.tree(Path("experiments"))
+    with pytest.raises(
+        SystemExit, match=r"No training state in .* can be read\. To begin anew leave out --auto_resume"
+    ):
+        train(options, "--auto_resume")
+    assert tiny.tree(Path("experiments")) == before
+
+
 def test_resume_in_another_experiment_finds_the_weights(pairs):
     assert train(tiny.train_options(total_iter=3)) == 0
     options = tiny.train_options(total_iter=5)
