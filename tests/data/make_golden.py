@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 
+from lightsr_basicsr.data.degradations import BORDERS, imresize_uint8
+from lightsr_basicsr.tools.plugins import registries
 from tests.cases import CASES
-from tests.conftest import lightsr_basicsr  # noqa: F401  before BasicSR, which needs it to be importable
 from tests.golden import OWN, fill
 
 
@@ -16,7 +16,7 @@ def image(seed: int, height: int, width: int) -> torch.Tensor:
 
 
 def record(case) -> None:
-    net = ARCH_REGISTRY.get(case.name)(**{**case.kwargs, **case.golden_kwargs}).eval()
+    net = registries()["networks"].get(case.name)(**{**case.kwargs, **case.golden_kwargs}).eval()
     own = net.state_dict()
     net.load_state_dict({key: fill(key, list(value.shape)) for key, value in own.items()})
     entries = [{"key": key, "shape": list(value.shape), "dtype": "float32"} for key, value in own.items()]
@@ -31,7 +31,15 @@ def record(case) -> None:
     np.savez_compressed(OWN / f"{case.golden}.npz", **{key: value.numpy() for key, value in arrays.items()})
 
 
+def record_resize() -> None:
+    """LR images of imresize_uint8, after it equalled MATLAB's Set5 files bit for bit."""
+    high = np.random.default_rng(0).integers(0, 256, (24, 36, 3), np.uint8)
+    low = {f"{border}_x{s}": imresize_uint8(high, 1 / s, border) for s in (2, 3, 4) for border in BORDERS}
+    np.savez_compressed(OWN / "imresize.npz", high=high, **low)
+
+
 if __name__ == "__main__":
+    record_resize()
     with torch.no_grad():
         for case in CASES:
             record(case)

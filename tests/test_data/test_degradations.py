@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lightsr_basicsr.data.degradations import imresize_uint8, mod_crop, resize_taps
+from tests.golden import OWN
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -15,6 +16,13 @@ def test_equals_the_files_that_matlab_wrote_bit_for_bit(shared, scale):
         low = cv2.imread(str(shared / "data" / "Set5" / f"LRBI_x{scale}" / file.name))
         ours = imresize_uint8(cv2.imread(str(file)), 1 / scale, border="replicate")
         assert np.array_equal(ours, low), file.name
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("border", ["mirror", "replicate"])
+def test_equals_the_recording_made_when_it_equalled_matlab(scale, border):
+    with np.load(OWN / "imresize.npz") as recorded:
+        assert np.array_equal(imresize_uint8(recorded["high"], 1 / scale, border), recorded[f"{border}_x{scale}"])
 
 
 def test_x2_weights_are_the_stretched_cubic_of_the_paper():
