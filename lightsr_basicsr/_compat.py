@@ -110,7 +110,7 @@ def apply() -> None:
     from lightsr_basicsr._fixes import FIXES
 
     for fix in FIXES:
-        name = fix.__name__.strip("_")
+        name = fix.__name__
         if name in applied:
             continue
         try:

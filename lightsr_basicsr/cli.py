@@ -177,7 +177,7 @@ def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> None:
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
-    from lightsr_basicsr._fixes import parsed_options
+    from lightsr_basicsr._fixes.files import parsed_options
 
     pipeline = train_pipeline if args.command == "train" else test_pipeline
     arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]

@@ -1,0 +1,26 @@
+"""The faults of BasicSR and what mends them; the only package that changes BasicSR's modules.
+
+A fix is a function that looks for its fault, mends it if it is there, and says whether it did. Its docstring tells
+what, why, since when the fault is there, and until when the fix is needed. ``_compat.apply`` runs them after
+``import basicsr``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lightsr_basicsr._fixes import devices, files, training
+
+FIXES: tuple[Callable[[], bool], ...] = (
+    training.resume_on_any_device,
+    training.exact_total_iter,
+    training.eta_of_the_last_iteration,
+    training.schedule_of_the_option_file,
+    devices.distributed_without_gpu,
+    devices.wrap_on_cpu,
+    devices.realesrgan_on_any_device,
+    devices.filter_any_memory_layout,
+    files.share_lmdb_environments,
+    files.whole_jpeg_quality,
+    files.utf8_option_files,
+)

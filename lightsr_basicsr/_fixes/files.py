@@ -1,0 +1,135 @@
+"""Files: LMDB, JPEG, option files."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from os import path as osp
+from typing import Any
+
+from lightsr_basicsr._fixes.detect import uses
+
+_lmdb_environments: dict[str, Any] = {}
+
+
+def share_lmdb_environments() -> bool:
+    """Open an LMDB once per process, however many datasets read it, and let spawned workers receive its reader.
+
+    Why: lmdb refuses a second environment on one path, so a training and a validation set in one LMDB fail; an open
+    environment cannot be pickled. Since: lmdb 2.0 (the second open), always (pickling). Until: BasicSR shares them.
+    """
+    from basicsr.utils.file_client import LmdbBackend
+
+    if not uses(LmdbBackend.__init__, "open") or hasattr(LmdbBackend, "__setstate__"):
+        return False
+
+    def __init__(  # noqa: N807
+        self: Any,
+        db_paths: str | list[str],
+        client_keys: str | list[str] = "default",
+        readonly: bool = True,
+        lock: bool = False,
+        readahead: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        import lmdb
+
+        paths = [db_paths] if isinstance(db_paths, str) else [str(path) for path in db_paths]
+        keys = [client_keys] if isinstance(client_keys, str) else list(client_keys)
+        if len(paths) != len(keys):
+            raise ValueError(f"Each LMDB needs one client key, got {len(paths)} paths and {len(keys)} keys.")
+        self.db_paths, self._client = paths, {}
+        for key, path in zip(keys, paths, strict=True):
+            real = osp.realpath(path)
+            if real not in _lmdb_environments:
+                _lmdb_environments[real] = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead, **kwargs)
+            self._client[key] = _lmdb_environments[real]
+
+    LmdbBackend.__init__ = __init__
+    LmdbBackend.__getstate__ = lambda self: {"db_paths": self.db_paths, "client_keys": list(self._client)}
+    LmdbBackend.__setstate__ = lambda self, state: self.__init__(**state)
+    return True
+
+
+def whole_jpeg_quality() -> bool:
+    """Compress with a fractional JPEG quality, as the random degradations ask for.
+
+    Why: OpenCV takes whole numbers only. Since: OpenCV 4.8 at the latest. Until: BasicSR rounds the quality.
+    """
+    import cv2
+    import numpy as np
+    from basicsr.data import degradations
+
+    original = degradations.add_jpg_compression
+    if hasattr(original, "__wrapped__"):
+        return False
+    try:
+        cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90.5])
+        return False
+    except (cv2.error, TypeError):
+        pass
+
+    @functools.wraps(original)
+    def add_jpg_compression(img: Any, quality: float = 90) -> Any:
+        return original(img, int(quality))
+
+    degradations.add_jpg_compression = add_jpg_compression
+    return True
+
+
+def utf8_option_files() -> bool:
+    """Read and copy option files as UTF-8.
+
+    Why: they are opened in the encoding of the machine. Since: always. Until: BasicSR names the encoding.
+    """
+    from basicsr.utils import options
+
+    if not uses(options.copy_opt_file, "open") or "open" in vars(options):
+        return False
+    options.open = functools.partial(open, encoding="utf-8")
+    return True
+
+
+@contextmanager
+def parsed_options(options: dict, arguments: list[str]) -> Iterator[None]:
+    """Let BasicSR's pipelines take ``options`` as the content of the option file.
+
+    Args:
+        options (dict): What the file says, overrides included.
+        arguments (list[str]): The command line for BasicSR's own parser, ``-opt FILE`` and its flags. The rest of
+            BasicSR goes on seeing ``sys.argv``, which it writes into the copy of the option file.
+    """
+    import basicsr.test as test
+    import basicsr.train as train
+    from basicsr.utils import options as module
+
+    class Loader:
+        """Give ``options`` where a YAML loader would parse the stream."""
+
+        def __init__(self, stream: Any) -> None:
+            del stream
+
+        def get_single_data(self) -> dict:
+            return deepcopy(options)
+
+        def dispose(self) -> None:
+            pass
+
+    original, ordered_yaml = module.parse_options, module.ordered_yaml
+
+    def parse_options(*args: Any, **kwargs: Any) -> tuple:
+        command_line, sys.argv = sys.argv, [sys.argv[0], *arguments]
+        module.ordered_yaml = lambda: (Loader, None)
+        try:
+            return original(*args, **kwargs)
+        finally:
+            sys.argv, module.ordered_yaml = command_line, ordered_yaml
+
+    train.parse_options = test.parse_options = parse_options
+    try:
+        yield
+    finally:
+        train.parse_options = test.parse_options = original

@@ -1,0 +1,182 @@
+"""Training: resuming, the number of iterations, the ETA, the schedule."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from math import ceil
+from os import path as osp
+from types import SimpleNamespace
+from typing import Any
+
+from lightsr_basicsr._fixes.detect import uses
+
+_started_from = SimpleNamespace(epoch=0, iter=0)
+# What BasicSR's schedulers take from the option file, and what they make of it.
+SCHEDULE = ("milestones", "gamma", "restarts", "restart_weights", "periods", "cumulative_period", "eta_min")
+
+
+def resume_on_any_device() -> bool:
+    """Resume on CPU, from the run's real folder, and past a state file that was cut off while being written.
+
+    Why: ``load_resume_state`` asks for the current CUDA device; ``--auto_resume`` looks under the working directory
+    although the run lives under ``root_path``, and then starts anew; a new ``name`` has no folders yet.
+    Since: always. Until: BasicSR loads states without CUDA.
+    """
+    import basicsr.train as train
+
+    if not uses(train.load_resume_state, "current_device"):
+        return False
+    train.load_resume_state = load_resume_state
+    return True
+
+
+def load_resume_state(opt: dict) -> dict | None:
+    """Stand in for ``basicsr.train.load_resume_state``: the state on CPU, or None for a fresh run."""
+    from basicsr.utils import check_resume
+
+    _started_from.epoch = _started_from.iter = 0
+    path, state = _newest_state(opt)
+    if state is None:
+        return None
+    opt["path"]["resume_state"] = path
+    check_resume(opt, state["iter"])
+    _find_networks_beside(path, opt["path"])
+    if opt["rank"] == 0:
+        for key in ("experiments_root", "models", "training_states", "log", "visualization"):
+            os.makedirs(opt["path"][key], exist_ok=True)
+    _started_from.epoch, _started_from.iter = state["epoch"], state["iter"]
+    return state
+
+
+def _newest_state(opt: dict) -> tuple[str | None, dict | None]:
+    folder = opt["path"]["training_states"]
+    if not opt["auto_resume"]:
+        path = opt["path"].get("resume_state")
+        # The optimizers move their states to their parameters' device.
+        return path, _load_state(path) if path else None
+    names = os.listdir(folder) if osp.isdir(folder) else []
+    iters = sorted((int(name[:-6]) for name in names if name.endswith(".state") and name[:-6].isdigit()), reverse=True)
+    for number in iters:
+        path = osp.join(folder, f"{number}.state")
+        try:
+            return path, _load_state(path)
+        except SystemExit as error:
+            sys.stderr.write(f"{error}. Trying the state before it.\n")
+    if iters:
+        raise SystemExit(f"No training state in {folder} can be read. To begin anew leave out --auto_resume.")
+    return None, None
+
+
+def _load_state(path: str) -> dict:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu")
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SystemExit(f"The training state {path} cannot be read: {reason}") from error
+
+
+def _find_networks_beside(state_path: str, paths: dict) -> None:
+    """Point networks at the folder of the state file, where the run was given a new name."""
+    models = osp.join(osp.dirname(osp.dirname(osp.abspath(state_path))), "models")
+    for key, value in paths.items():
+        if key.startswith("pretrain_network") and value and not osp.isfile(value):
+            beside = osp.join(models, osp.basename(value))
+            if osp.isfile(beside):
+                paths[key] = beside
+
+
+def exact_total_iter() -> bool:
+    """Train exactly ``total_iter`` iterations, and label the final validation with that number.
+
+    Why: epochs are counted as if the last incomplete batch were used, but the loader drops it, so training ends early
+    (with a batch larger than the dataset: after no iteration at all); where it does not, the loop overshoots by one.
+    Since: always. Until: BasicSR counts what its loader gives.
+    """
+    import basicsr.train as train
+    from basicsr.data.data_sampler import EnlargedSampler
+
+    if not uses(train.create_train_val_dataloader, "ceil", "EnlargedSampler"):
+        return False
+
+    class ExactSampler(EnlargedSampler):
+        """EnlargedSampler that gives ``last_samples`` indices in epoch ``last_epoch``."""
+
+        last_epoch = last_samples = None
+
+        def __iter__(self) -> Iterator[int]:
+            indices = super().__iter__()
+            return islice(indices, self.last_samples) if self.epoch == self.last_epoch else indices
+
+    create = train.create_train_val_dataloader
+
+    def create_train_val_dataloader(opt: dict, logger: Any) -> tuple:
+        loader, sampler, val_loaders, _, total = create(opt, logger)
+        _fill_one_batch(sampler, loader.batch_size)
+        per_epoch = len(loader)
+        left = max(total - _started_from.iter, 0)
+        full_epochs = max(ceil(left / per_epoch) - 1, 0)
+        sampler.last_epoch = _started_from.epoch + full_epochs
+        sampler.last_samples = (left - full_epochs * per_epoch) * loader.batch_size
+        logger.info("Training ends at iteration %s, %s iterations per epoch.", total, per_epoch)
+        return loader, sampler, val_loaders, sampler.last_epoch, total
+
+    train.EnlargedSampler = ExactSampler
+    train.create_train_val_dataloader = create_train_val_dataloader
+    return True
+
+
+def _fill_one_batch(sampler: Any, batch: int) -> None:
+    """Repeat a dataset that is smaller than one batch; the sampler takes indices modulo the dataset's length."""
+    if sampler.num_samples < batch:
+        sampler.num_samples = batch
+        sampler.total_size = batch * sampler.num_replicas
+
+
+def eta_of_the_last_iteration() -> bool:
+    """Show an ETA of zero, not of minus one day, at the last iteration.
+
+    Why: the remaining iterations are counted one short. Since: always. Until: BasicSR counts them.
+    """
+    import basicsr.train as train
+
+    logger = train.MessageLogger
+    if not uses(logger.__call__, "max_iters") or logger.__module__ == __name__:
+        return False
+
+    class MessageLogger(logger):
+        """MessageLogger that does not subtract the running iteration twice."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.max_iters += 1
+
+    train.MessageLogger = MessageLogger
+    return True
+
+
+def schedule_of_the_option_file() -> bool:
+    """Resume with the schedule that the option file gives now.
+
+    Why: a state brings back the schedule that it was saved with, so a run made longer by its periods ends with
+    ``tuple indices must be integers``, and new milestones do nothing. Since: always. Until: BasicSR keeps its own.
+    """
+    from basicsr.models.base_model import BaseModel
+
+    original = BaseModel.resume_training
+    if not uses(original, "schedulers", "load_state_dict"):
+        return False
+
+    def resume_training(self: Any, resume_state: dict) -> None:
+        plans = [{key: value for key, value in vars(each).items() if key in SCHEDULE} for each in self.schedulers]
+        original(self, resume_state)
+        for scheduler, plan in zip(self.schedulers, plans, strict=True):
+            vars(scheduler).update(plan)
+
+    BaseModel.resume_training = resume_training
+    return True
