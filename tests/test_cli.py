@@ -116,6 +116,14 @@ def test_best_metrics_survive_a_resume(pairs):
     }
 
 
+def test_a_resume_without_validation_works(pairs):
+    options = tiny.train_options(total_iter=5)
+    assert train(options) == 0
+    assert (RUN / "best_metrics.json").is_file()
+    assert train(options, "--auto_resume", "--force_yml", "train:total_iter=6", "val=~") == 0
+    assert states() == [1, 2, 3, 4, 5, 6]
+
+
 def test_resume_passes_over_a_state_that_was_cut_off(pairs, capsys):
     options = tiny.train_options(total_iter=4)
     assert train(options) == 0
@@ -465,6 +473,24 @@ def test_a_comparison_ends_the_run_with_a_table_and_a_picture(workdir, capsys):
     assert picture.shape[0] > 2 * 288
     assert picture.shape[1] > 4 * 288
     assert np.unique(picture).size > 10
+
+
+def test_a_comparison_takes_the_weights_that_the_test_took(workdir, capsys, caplog):
+    from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
+
+    tiny.make_pairs(workdir / "data", 2, side=128)
+    nets = [IMDN_RTC(num_feat=4, num_block=1).state_dict() for _ in range(2)]
+    torch.save({"params": nets[0], "params_ema": nets[1]}, "both.pth")
+    options = tiny.test_options(tiny.paired("a", "data"), pretrain_network_g="both.pth")
+    options["comparison"] = {"dataset": "test_1", "crop_border": 2, "test_y_channel": True}
+    means = set()
+    for path in ({}, {"param_key_g": "params"}):
+        options["path"] = {"pretrain_network_g": "both.pth", **path}
+        assert cli.main(["test", "-opt", tiny.write(options)]) == 0
+        mean = re.search(r"mean\s+\S+ / \S+\s+(\d+\.\d{4})", capsys.readouterr().out)[1]
+        assert f"# psnr: {mean}" in caplog.text
+        means.add(mean)
+    assert len(means) == 2
 
 
 def test_list_says_where_names_come_from(capsys):

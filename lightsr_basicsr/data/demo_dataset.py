@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -44,6 +44,11 @@ class DemoPairedDataset(PairedImageDataset):
     """
 
     prepares_data = True
+    required_keys: ClassVar = {
+        "train": ("scale", "gt_size", "use_hflip", "use_rot"),
+        "val": ("scale",),
+        "test": ("scale",),
+    }
 
     def __init__(self, opt: dict[str, Any]) -> None:
         split = "train" if opt["phase"] == "train" else "val"

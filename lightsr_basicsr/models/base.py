@@ -110,11 +110,11 @@ class LossDictModel(SRModel):
         if not self._best_metrics_file.is_file():
             return
         records = json.loads(self._best_metrics_file.read_text())
+        wanted = (self.opt.get("val") or {}).get("metrics") or {}
         self.best_metric_results = {
             name: record
             for name, record in records.items()
-            if record.keys() == self.opt["val"]["metrics"].keys()
-            and all(best["iter"] <= resume_state["iter"] for best in record.values())
+            if record.keys() == wanted.keys() and all(best["iter"] <= resume_state["iter"] for best in record.values())
         }
 
     @property

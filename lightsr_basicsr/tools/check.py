@@ -277,5 +277,8 @@ def _check_comparison(options: Mapping, is_train: bool) -> Iterator[Finding]:
     name, datasets = section_of(options, "comparison").get("dataset"), section_of(options, "datasets")
     if isinstance(name, str) and name not in datasets:
         yield Finding("comparison.dataset", f"is {name!r}, which is not in datasets: {', '.join(map(str, datasets))}")
-    elif isinstance(section_of(datasets, str(name)).get("type"), str) and "Single" in datasets[name]["type"]:
+        return
+    section = section_of(datasets, str(name))
+    dataset = _look_up(DATASET_REGISTRY, str(section.get("type")))
+    if dataset and "dataroot_gt" not in section and not getattr(dataset, "prepares_data", False):
         yield Finding("comparison.dataset", f"{name} has no ground truth to compare with")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lmdb
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -16,7 +18,7 @@ SUFFIXES = {".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"}
 LOOKED_AT = 2000
 DECODED = 32
 LISTED = 5
-# The last bytes of a complete file; a copy that was cut short has others.
+# The last bytes of a plain file; a copy that was cut short has others.
 ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 
 Problem = tuple[str, str]
@@ -25,27 +27,30 @@ Problem = tuple[str, str]
 def check_dataset(dataset: type, options: Mapping[str, Any]) -> list[Problem]:
     """Return the problems of one dataset as (key, message), key being '' or '.dataroot_lq' and the like.
 
-    Looks at up to 2,000 files of a folder, evenly spread (existence, size in pixels, complete ending), and decodes 32
-    of them. If nothing is wrong so far, builds the dataset and takes its first and last item, which finds missing keys.
-    A dataset class with a true attribute ``prepares_data`` makes its own folders, so these need not be there yet.
+    Looks at up to 2,000 files of a folder, evenly spread (size in pixels, ending), and decodes 32 of them and those
+    with an unusual ending. If nothing is wrong so far, builds the dataset and takes its first and last item, which
+    finds missing keys. A dataset class with a true attribute ``prepares_data`` makes its own folders, which need not be
+    there yet; it names the keys it needs in ``required_keys`` (by phase), and only these are checked.
 
     Args:
         dataset (type): The registered class.
         options (Mapping): Its section, with ``phase`` and ``scale``.
     """
     if getattr(dataset, "prepares_data", False):
-        return []
+        missing = [key for key in dataset.required_keys[options["phase"]] if key not in options]
+        return [(f".{key}", f"is missing: {dataset.__name__} needs it") for key in missing]
     problems, sizes = [], {}
-    backend = _backend(options)
+    backend, listed = _backend(options), bool(options.get("meta_info_file") or options.get("meta_info"))
     roots = sorted(key for key in options if str(key).startswith("dataroot"))
     home = {key: str(Path(options[key]).expanduser()) for key in roots if isinstance(options[key], str)}
     options = {**options, **home}  # BasicSR expands the home folder too
     for key in roots:
-        listed = bool(options.get("meta_info_file") or options.get("meta_info"))
         found, sizes[key] = _check_root(options[key], backend, listed)
         problems += [(f".{key}", message) for message in found]
-    if not problems and sizes.get("dataroot_gt") and sizes.get("dataroot_lq"):
-        problems += _check_pairs(sizes["dataroot_gt"], sizes["dataroot_lq"], options)
+    if not problems and not listed and sizes.get("dataroot_gt") and sizes.get("dataroot_lq"):
+        # BasicSR pairs LMDBs by equal keys, whatever the template.
+        template = "{}" if backend == "lmdb" else options.get("filename_tmpl", "{}")
+        problems += _check_pairs(sizes["dataroot_gt"], sizes["dataroot_lq"], template, options)
     return problems or list(_check_items(dataset, options))
 
 
@@ -98,14 +103,18 @@ def _measure(file: Path, decode: bool) -> tuple[int, int]:
     if not size:
         raise ValueError("empty file")
     ending = ENDINGS.get(file.suffix.lower())
-    with file.open("rb") as stream, Image.open(stream) as image:
-        if decode:
-            image.load()
-        stream.seek(max(size - 64, 0))
-        # Cameras and editors may append a few bytes after the last marker; only its absence is a fault.
-        if ending and ending not in stream.read() and image.format in ("PNG", "JPEG") and not decode:
-            raise ValueError("cut short: the end of the file is missing")
-        return image.size
+    with file.open("rb") as stream:
+        stream.seek(-min(size, 64), os.SEEK_END)
+        # Phones append whole clips to a JPEG, so an unusual end is a reason to decode, not yet a fault.
+        suspicious = ending is not None and ending not in stream.read()
+        stream.seek(0)
+        with Image.open(stream) as image:
+            if decode or suspicious:
+                image.load()
+                # BasicSR reads with OpenCV, which is stricter with PNG and laxer with JPEG than Pillow.
+                if _image_size(file.read_bytes()) is None:
+                    raise ValueError("cut short: OpenCV cannot read it")
+            return image.size
 
 
 def _reason(error: Exception) -> str:
@@ -140,16 +149,11 @@ def _lmdb_value(path: Path, name: str) -> bytes | None:
 
 
 def _image_size(content: bytes | None) -> tuple[int, int] | None:
-    import cv2
-
     image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     return None if image is None else image.shape[1::-1]
 
 
-def _check_pairs(gt: Mapping, lq: Mapping, options: Mapping) -> Iterator[Problem]:
-    if options.get("meta_info_file"):
-        return
-    template = options.get("filename_tmpl", "{}")
+def _check_pairs(gt: Mapping, lq: Mapping, template: str, options: Mapping) -> Iterator[Problem]:
     lq_by_stem = {Path(name).stem: size for name, size in lq.items()}
     try:
         pairs = {name: template.format(Path(name).stem) for name in gt}

@@ -52,7 +52,7 @@ def compare_run(options: Mapping[str, Any], weights: Path) -> list[Comparison]:
     settings = options["comparison"]
     network = dict(options["network_g"])
     net = ARCH_REGISTRY.get(network.pop("type"))(**network)
-    load_strictly(net, read_state_dict(weights)[0], weights)
+    load_strictly(net, read_state_dict(weights, prefer=options["path"].get("param_key_g"))[0], weights)
     device = "cuda" if options["num_gpu"] != 0 and torch.cuda.is_available() else "cpu"
     net.to(device).eval()
     section = deepcopy(dict(options["datasets"][settings["dataset"]]))

@@ -186,3 +186,25 @@ def test_tensorboard_that_torch_cannot_use_is_found(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     (finding,) = findings(setter("logger.use_tb_logger", True))
     assert finding.startswith("logger.use_tb_logger: torch cannot write TensorBoard files (")
+
+
+def test_keys_of_a_set_that_makes_its_own_data_are_checked(workdir):
+    options = tiny.train_options()
+    options["datasets"] = {"train": {"name": "d", "type": "DemoPairedDataset", "batch_size_per_gpu": 1, "gt_size": 96}}
+    options["datasets"]["train"] |= {"num_worker_per_gpu": 0, "use_rot": True}
+    del options["scale"]
+    told = [str(finding) for finding in check_options(options, is_train=True)]
+    assert told == [
+        "datasets.train.scale: is missing: DemoPairedDataset needs it",
+        "datasets.train.use_hflip: is missing: DemoPairedDataset needs it",
+    ]
+    assert not (workdir / "datasets").exists()
+
+
+def test_a_comparison_needs_ground_truth_and_scale():
+    def change(options):
+        lr_only = {"name": "x", "type": "SingleImageDataset", "dataroot_lq": "data/LR", "io_backend": {"type": "disk"}}
+        options["datasets"]["val"] = lr_only
+        options["comparison"] = {"dataset": "val", "crop_border": 2, "test_y_channel": True}
+
+    assert findings(change) == ["comparison.dataset: val has no ground truth to compare with"]

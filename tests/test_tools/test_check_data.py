@@ -66,11 +66,24 @@ def test_truncated_images_are_named(workdir, keep, suffix):
     assert f"holds broken images: 1{suffix} (" in message
 
 
-def test_a_file_cut_at_its_very_end_is_found_without_decoding(pairs, monkeypatch):
+@pytest.mark.parametrize("missing", [4, 12, 200])
+def test_a_cut_file_is_found_outside_the_decoded_sample(pairs, monkeypatch, missing):
     monkeypatch.setattr("lightsr_basicsr.tools.check_data.DECODED", 2)
     path = pairs / "HR" / "002.png"
-    path.write_bytes(path.read_bytes()[:-12])
-    assert "002.png (cut short" in check()[0]
+    path.write_bytes(path.read_bytes()[:-missing])
+    assert "holds broken images: 002.png" in check()[0]
+
+
+def test_a_photograph_with_bytes_after_its_end_is_whole(workdir, monkeypatch):
+    """Phones append motion clips and maps to JPEG files."""
+    monkeypatch.setattr("lightsr_basicsr.tools.check_data.DECODED", 2)
+    (workdir / "LR").mkdir()
+    for index in range(5):
+        path = workdir / "LR" / f"{index}.jpg"
+        cv2.imwrite(str(path), np.random.default_rng(index).integers(0, 256, (40, 40, 3), np.uint8))
+        path.write_bytes(path.read_bytes() + b"trailer" * 100)
+    options = {"name": "a", "dataroot_lq": "LR", "io_backend": {"type": "disk"}, "phase": "test"}
+    assert check_dataset(SingleImageDataset, options) == []
 
 
 def test_a_file_that_is_no_image_is_named(pairs):
@@ -121,6 +134,7 @@ LMDB = {"dataroot_gt": "data/HR.lmdb", "dataroot_lq": "data/LR.lmdb", "io_backen
 def test_lmdb(pairs):
     make_lmdb(pairs)
     assert check(**LMDB) == []
+    assert check(**LMDB, filename_tmpl="{}x2") == []  # BasicSR pairs LMDBs by equal keys
     assert "must end in .lmdb" in check(**{**LMDB, "dataroot_gt": "data/HR"})[0]
     (pairs / "LR.lmdb" / "meta_info.txt").write_text("000.png (16,16,3) 1\nghost.png (16,16,3) 1\n")
     assert "lists images that are missing or broken: ghost.png" in check(**LMDB)[0]
