@@ -4,6 +4,13 @@ from lightsr_basicsr import _compat
 
 _compat.require_basicsr()
 
-from lightsr_basicsr.archs import imdn_arch  # noqa: E402
+from lightsr_basicsr.archs import (  # noqa: E402
+    ddistill_sr_arch,
+    drn_arch,
+    dual_regression_arch,
+    fdiwn_arch,
+    imdn_arch,
+    kdsr_arch,
+)
 
-__all__ = ["imdn_arch"]
+__all__ = ["ddistill_sr_arch", "drn_arch", "dual_regression_arch", "fdiwn_arch", "imdn_arch", "kdsr_arch"]

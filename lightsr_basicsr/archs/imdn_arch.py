@@ -6,24 +6,21 @@ arXiv 1909.11856. Attribute names are the official checkpoints' key names; what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from math import isqrt
+from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.layers import conv3x3, four_quarters, standard_deviation
+from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.registry import register
 
 NEGATIVE_SLOPE = 0.05
-MIN_VARIANCE = 1e-12
 ACS_SHAVE = 32
 ACS_MIN_SIDE = 60
-
-
-def conv3x3(num_in: int, num_out: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
-    """Return a 3x3 convolution with zero padding 1."""
-    return nn.Conv2d(num_in, num_out, 3, stride, 1, bias=bias)
 
 
 class ContrastAwareChannelAttention(nn.Module):
@@ -43,10 +40,7 @@ class ContrastAwareChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
-        variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, unbiased=False)
-        # The official root has no guard, so a constant channel has NaN gradients; the clamp moves its value by 1e-6.
-        contrast = torch.sqrt(variance.clamp_min(MIN_VARIANCE)) + mean
-        return x * self.conv_du(contrast)
+        return x * self.conv_du(standard_deviation(x) + x.mean(dim=(2, 3), keepdim=True))
 
 
 class LightDistillationBlock(nn.Module):
@@ -99,7 +93,7 @@ class MultiDistillationBlock(LightDistillationBlock):
         return self.c5(self.cca(self.distill(x))) + x
 
 
-class MultiDistillationTrunk(nn.Module):
+class MultiDistillationTrunk(SRNetwork):
     """What IMDN and IMDN_AS share: blocks in a row, fusion of all their outputs, long skip, sub-pixel upsampling.
 
     Args:
@@ -123,10 +117,8 @@ class MultiDistillationTrunk(nn.Module):
         self.upsampler = nn.Sequential(conv3x3(num_feat, num_out_ch * shuffle**2), nn.PixelShuffle(shuffle))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map RGB (N, num_in_ch, H, W) in [0, 1] to (N, num_out_ch, r * H, r * W), not clamped.
-
-        r is ``shuffle`` over the stride of ``fea_conv``: ``upscale`` for IMDN, 1 for IMDN_AS.
-        """
+        """Map RGB (N, num_in_ch, H, W) in [0, 1] to (N, num_out_ch, upscale * H, upscale * W), not clamped."""
+        self.check_input(x)
         shallow = feat = self.fea_conv(x)
         outputs = []
         for name in self.block_names:
@@ -159,6 +151,12 @@ class IMDN(MultiDistillationTrunk):
         if upscale not in (2, 3, 4):
             raise ValueError(f"IMDN supports `upscale` 2, 3 or 4, got {upscale}.")
         super().__init__(conv3x3(num_in_ch, num_feat), num_out_ch, num_feat, num_block, shuffle=upscale)
+        self.num_in_ch, self.upscale = num_in_ch, upscale
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        return _arguments(shapes) if "fea_conv.weight" in shapes and "IMDB1.c1.weight" in shapes else None
 
 
 @register(ARCH_REGISTRY)
@@ -184,6 +182,20 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
             conv3x3(num_in_ch, num_feat, stride=2), nn.LeakyReLU(NEGATIVE_SLOPE), conv3x3(num_feat, num_feat, stride=2)
         )
         super().__init__(fea_conv, num_out_ch, num_feat, num_block, shuffle=4)
+        self.num_in_ch, self.upscale = num_in_ch, 1
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        if "fea_conv.0.weight" not in shapes or "IMDB1.c1.weight" not in shapes:
+            return None
+        num_feat, num_in_ch = shapes["fea_conv.0.weight"][:2]
+        return {
+            "num_in_ch": num_in_ch,
+            "num_out_ch": shapes["upsampler.0.weight"][0] // 4**2,
+            "num_feat": num_feat,
+            "num_block": count_matches(shapes, r"IMDB(\d+)\."),
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] to the same size, not clamped.
@@ -191,6 +203,7 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         Raises:
             ValueError: In training mode, if H or W is not a multiple of 4.
         """
+        self.check_input(x)
         height, width = x.shape[2:]
         if height % 4 == 0 and width % 4 == 0:
             return super().forward(x)
@@ -199,31 +212,22 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         if min(height, width) < ACS_MIN_SIDE:
             padded = F.pad(x, (0, -width % 4, 0, -height % 4), mode="replicate")
             return super().forward(padded)[..., :height, :width]
-        return adaptive_cropping(super().forward, x)
+        # The official adaptive cropping strategy: four corners, overlapping by 32 pixels before rounding.
+        size = tuple(side - side % 4 for side in (height // 2 + ACS_SHAVE, width // 2 + ACS_SHAVE))
+        return four_quarters(super().forward, x, size)
 
 
-def adaptive_cropping(run: Callable[[Tensor], Tensor], x: Tensor, shave: int = ACS_SHAVE) -> Tensor:
-    """Run a x1 network on four overlapping corner crops whose sides are multiples of 4, and stitch them.
-
-    Args:
-        run (callable): Maps (N, C, h, w) to the same shape, for h and w multiples of 4.
-        x (Tensor): (N, C, H, W), both sides at least 60.
-        shave (int): Overlap beyond the middle in pixels, before rounding. Default: 32 (the official code).
-
-    Returns:
-        Tensor: (N, C, H, W).
-    """
-    height, width = x.shape[2:]
-    half_h, half_w = height // 2, width // 2
-    size_h, size_w = (half + shave - (half + shave) % 4 for half in (half_h, half_w))
-    rows = (slice(0, size_h), slice(height - size_h, height))
-    columns = (slice(0, size_w), slice(width - size_w, width))
-    crops = run(torch.cat([x[..., row, column] for row in rows for column in columns]))
-    top_left, top_right, bottom_left, bottom_right = crops.chunk(4)
-    right, bottom = size_w - (width - half_w), size_h - (height - half_h)
-    top = torch.cat([top_left[..., :half_h, :half_w], top_right[..., :half_h, right:]], dim=3)
-    low = torch.cat([bottom_left[..., bottom:, :half_w], bottom_right[..., bottom:, right:]], dim=3)
-    return torch.cat([top, low], dim=2)
+def _arguments(shapes: Shapes) -> dict[str, Any]:
+    num_feat, num_in_ch = shapes["fea_conv.weight"][:2]
+    shuffled = shapes["upsampler.0.weight"][0]
+    upscale = isqrt(shuffled // num_in_ch)
+    return {
+        "num_in_ch": num_in_ch,
+        "num_out_ch": shuffled // upscale**2,
+        "num_feat": num_feat,
+        "num_block": count_matches(shapes, r"IMDB(\d+)\."),
+        "upscale": upscale,
+    }
 
 
 class ResidualSequence(nn.Module):
@@ -239,7 +243,7 @@ class ResidualSequence(nn.Module):
 
 
 @register(ARCH_REGISTRY)
-class IMDN_RTC(nn.Module):  # noqa: N801
+class IMDN_RTC(SRNetwork):  # noqa: N801
     """IMDN for real-time communication: 20,190 parameters at x2, bicubic degradation.
 
     Args:
@@ -266,9 +270,26 @@ class IMDN_RTC(nn.Module):  # noqa: N801
             conv3x3(num_feat, num_out_ch * upscale**2),
             nn.PixelShuffle(upscale),
         )
+        self.num_in_ch, self.upscale = num_in_ch, upscale
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        if "model.1.sub.0.c1.weight" not in shapes:
+            return None
+        num_feat, num_in_ch = shapes["model.0.weight"][:2]
+        upscale = isqrt(shapes["model.2.weight"][0] // num_in_ch)
+        return {
+            "num_in_ch": num_in_ch,
+            "num_out_ch": shapes["model.2.weight"][0] // upscale**2,
+            "num_feat": num_feat,
+            "num_block": count_matches(shapes, r"model\.1\.sub\.(\d+)\.c1\."),
+            "upscale": upscale,
+        }
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped."""
+        """Map RGB (N, num_in_ch, H, W) in [0, 1] to (N, num_out_ch, upscale * H, upscale * W), not clamped."""
+        self.check_input(x)
         return self.model(x)
 
 
@@ -303,7 +324,7 @@ class LargeDistillationBlock(nn.Module):
 
 
 @register(ARCH_REGISTRY)
-class IMDN_RTE(nn.Module):  # noqa: N801
+class IMDN_RTE(SRNetwork):  # noqa: N801
     """IMDN for real-time enhancement: x2 of noisy, downsampled video frames, 89,748 parameters.
 
     Args:
@@ -335,6 +356,19 @@ class IMDN_RTE(nn.Module):  # noqa: N801
         self.LR_conv = nn.Conv2d(num_feat, num_feat, 1, bias=False)
         # Features are at half of the LR size, so the factor is upscale squared.
         self.upsampler = nn.Sequential(conv3x3(num_feat, num_out_ch * 4**2), nn.PixelShuffle(4))
+        self.num_in_ch, self.upscale = num_in_ch, upscale
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        if "block1.c7.weight" not in shapes or "fea_conv.0.weight" not in shapes:
+            return None
+        num_feat, num_in_ch = shapes["fea_conv.0.weight"][:2]
+        return {
+            "num_in_ch": num_in_ch,
+            "num_out_ch": shapes["upsampler.0.weight"][0] // 4**2,
+            "num_feat": num_feat,
+        }
 
     def forward_even(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) in [0, img_range] to (N, 3, 4 * ceil(H / 2), 4 * ceil(W / 2)) in the same range."""
@@ -345,6 +379,7 @@ class IMDN_RTE(nn.Module):  # noqa: N801
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, 2 * H, 2 * W), not clamped; odd sides are padded and cropped."""
+        self.check_input(x)
         height, width = x.shape[2:]
         even = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
         return self.forward_even(even * self.img_range)[..., : 2 * height, : 2 * width] / self.img_range

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightsr_basicsr.archs.imdn_arch import IMDN, IMDN_AS, IMDN_RTC, IMDN_RTE, adaptive_cropping
+from lightsr_basicsr.archs.imdn_arch import IMDN, IMDN_AS, IMDN_RTC, IMDN_RTE, MultiDistillationTrunk
 
 
 @pytest.mark.parametrize(
@@ -35,16 +35,12 @@ def test_as_refuses_to_train_on_sides_that_it_cannot_halve_twice():
         IMDN_AS(num_feat=16).train()(torch.rand(1, 3, 16, 18))
 
 
-@pytest.mark.parametrize("size", [(60, 61), (61, 63), (65, 90), (101, 64)])
-def test_adaptive_cropping_puts_every_pixel_back(size):
-    image = torch.rand(2, 3, *size)
-    assert torch.equal(adaptive_cropping(lambda crops: crops, image), image)
-
-
-def test_adaptive_cropping_runs_on_multiples_of_four():
+def test_as_crops_to_multiples_of_four(monkeypatch):
     sizes = []
-    adaptive_cropping(lambda crops: sizes.append(crops.shape) or crops, torch.rand(1, 3, 102, 147))
-    assert sizes == [(4, 3, 80, 104)]  # half + 32, down to a multiple of 4
+    monkeypatch.setattr(MultiDistillationTrunk, "forward", lambda net, crop: sizes.append(crop.shape) or crop)
+    image = torch.rand(1, 3, 102, 147)
+    assert torch.equal(IMDN_AS(num_feat=16).eval()(image), image)
+    assert sizes == [(1, 3, 80, 104)] * 4  # half + 32, down to a multiple of 4
 
 
 def test_rte_works_on_its_own_range():

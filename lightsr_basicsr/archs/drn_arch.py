@@ -1,0 +1,264 @@
+"""DRN, its channel-pruned forms, and the dual networks that lead its outputs back to LR.
+
+Papers: Guo et al., "Closed-loop Matters: Dual Regression Networks for Single Image Super-Resolution", CVPR 2020,
+arXiv 2003.07018; "Towards Lightweight Super-Resolution with Dual Regression Learning", arXiv 2207.07929 (pruned forms).
+Attribute names are the official checkpoints' key names. Inside, images are in [0, 255] and the mean shifts are trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from os import PathLike
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from lightsr_basicsr.archs.layers import Downscaler, MeanShift, conv3x3, read_channels
+from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.registry import register
+
+REDUCTION = 16
+
+
+class ChannelAttention(nn.Module):
+    """Weigh channels by their means over the whole map; hidden width is a sixteenth, rounded down."""
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        hidden = num_feat // REDUCTION
+        self.conv_du = nn.Sequential(
+            nn.Conv2d(num_feat, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, num_feat, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weigh the channels of (N, C, H, W)."""
+        return x * self.conv_du(x.mean(dim=(2, 3), keepdim=True))
+
+
+class ResidualAttentionBlock(nn.Module):
+    """RCAB: convolution, ReLU, convolution, channel attention, skip.
+
+    Args:
+        num_feat (int): Channels outside.
+        num_inner (int): Channels between the two convolutions; fewer than ``num_feat`` in pruned networks.
+    """
+
+    def __init__(self, num_feat: int, num_inner: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            conv3x3(num_feat, num_inner),
+            nn.ReLU(inplace=True),
+            conv3x3(num_inner, num_feat),
+            ChannelAttention(num_feat),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine (N, C, H, W)."""
+        return x + self.body(x)
+
+
+def up_block(num_feat: int, num_out: int, inner: Sequence[int], num_shuffled: int) -> nn.Sequential:
+    """Return one level of the up path: residual blocks of these inner widths, pixel shuffle by 2, 1x1 convolution."""
+    return nn.Sequential(
+        *(ResidualAttentionBlock(num_feat, width) for width in inner),
+        nn.Sequential(conv3x3(num_feat, 4 * num_shuffled), nn.PixelShuffle(2)),
+        nn.Conv2d(num_shuffled, num_out, 1),
+    )
+
+
+@register(ARCH_REGISTRY)
+class DRN(SRNetwork):
+    """DRN: down to LR size and up again, with an output at every level (paper, figure 3).
+
+    Official sizes (``num_feat``, ``num_block``): S x4 (16, 30), L x4 (20, 40), S x8 (8, 30), L x8 (10, 36); 4.8 M,
+    9.8 M, 5.4 M, 10.0 M parameters. The pruned S30, S50 and S70 are the S forms with a channel list.
+
+    Args:
+        num_feat (int): Base width F; the widest level has ``F * upscale`` channels, at least 16. Default: 16.
+        num_block (int): Residual blocks of a level. Default: 30.
+        upscale (int): 2, 4 or 8. Default: 4.
+        channels (Sequence[int] | str | None): Inner widths of a pruned network, or a text file of them: one per
+            down block, then per up level one for each residual block and one for the upsampler. None is the dense
+            network. Default: None.
+        img_range (float): Largest value inside; 255 for the official files. Default: 255.
+        freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
+
+    Raises:
+        ValueError: If an argument is outside these values.
+    """
+
+    def __init__(
+        self,
+        num_feat: int = 16,
+        num_block: int = 30,
+        upscale: int = 4,
+        channels: Sequence[int] | str | PathLike | None = None,
+        img_range: float = 255.0,
+        freeze_mean_shift: bool = False,
+    ) -> None:
+        super().__init__()
+        if upscale not in (2, 4, 8):
+            raise ValueError(f"DRN supports `upscale` 2, 4 or 8, got {upscale}.")
+        if num_feat < 1 or num_block < 1 or num_feat * min(upscale, 4) < REDUCTION:
+            raise ValueError(
+                f"DRN needs `num_block` of at least 1 and every level at least {REDUCTION} channels wide (`num_feat` "
+                f"times {min(upscale, 4)} here), got {num_block} and {num_feat}."
+            )
+        if img_range <= 0:
+            raise ValueError(f"DRN needs a positive `img_range` (255 for the official files), got {img_range}.")
+        self.upscale, self.img_range = upscale, img_range
+        dense = dense_channels(num_feat, num_block, upscale)
+        config = iter(dense if channels is None else read_channels(channels, dense, "DRN"))
+        self.sub_mean = MeanShift(-1, img_range, trainable=not freeze_mean_shift)
+        self.head = conv3x3(3, num_feat)
+        level = [num_feat * 2**power for power in range(upscale.bit_length())]
+        self.down = nn.ModuleList(Downscaler(narrow, next(config), wide) for narrow, wide in pairwise(level))
+        self.up_blocks = nn.ModuleList(
+            up_block(num_in, num_out, [next(config) for _ in range(num_block)], next(config))
+            for num_in, num_out in zip(block_widths(num_feat, upscale), level[-2::-1], strict=True)
+        )
+        self.tail = nn.ModuleList(conv3x3(width, 3) for width in (level[-1], *level[:0:-1]))
+        self.add_mean = MeanShift(1, img_range, trainable=not freeze_mean_shift)
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        if "up_blocks.0.0.body.3.conv_du.0.weight" not in shapes:
+            return None
+        num_level = count_matches(shapes, r"down\.(\d+)\.dual_module")
+        num_feat = shapes["head.weight"][0]
+        num_block = count_matches(shapes, r"up_blocks\.0\.(\d+)\.body\.")
+        found = [shapes[f"down.{level}.dual_module.0.0.weight"][0] for level in range(num_level)]
+        for level in range(num_level):
+            found += [shapes[f"up_blocks.{level}.{block}.body.0.weight"][0] for block in range(num_block)]
+            found.append(shapes[f"up_blocks.{level}.{num_block + 1}.weight"][1])
+        arguments = {"num_feat": num_feat, "num_block": num_block, "upscale": 2**num_level}
+        return arguments if found == dense_channels(**arguments) else {**arguments, "channels": found}
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
+
+        In training mode return the outputs of all levels, from (N, 3, H, W) by factors of 2 to the full size.
+        """
+        self.check_input(x)
+        outputs = [level / self.img_range for level in self.forward_levels(x * self.img_range, self.training)]
+        return outputs if self.training else outputs[-1]
+
+    def forward_levels(self, x: Tensor, all_levels: bool = True) -> list[Tensor]:
+        """Map (N, 3, H, W) in [0, img_range] to the images of all levels or of the last, in the same range."""
+        # All later work starts at HR size. This bicubic is torch's (a = -0.75, no antialiasing), not MATLAB's.
+        x = F.interpolate(x, scale_factor=self.upscale, mode="bicubic", align_corners=False)
+        x = self.head(self.sub_mean(x))
+        copies = []
+        for down in self.down:
+            copies.append(x)
+            x = down(x)
+        outputs = [self.add_mean(self.tail[0](x))] if all_levels else []
+        for level, (up, tail) in enumerate(zip(self.up_blocks, self.tail[1:], strict=True), 1):
+            x = torch.cat([up(x), copies.pop()], dim=1)
+            if all_levels or level == len(self.up_blocks):
+                outputs.append(self.add_mean(tail(x)))
+        return outputs
+
+
+def block_widths(num_feat: int, upscale: int) -> list[int]:
+    """Return the width of the residual blocks of each up level."""
+    num_level = upscale.bit_length() - 1
+    return [num_feat * upscale] + [num_feat * 2 ** (num_level + 1 - level) for level in range(1, num_level)]
+
+
+def dense_channels(num_feat: int, num_block: int, upscale: int) -> list[int]:
+    """Return what a channel list holds for a network that is not pruned."""
+    down = [num_feat * 2**power for power in range(upscale.bit_length() - 1)]
+    return down + [width for width in block_widths(num_feat, upscale) for _ in range(num_block + 1)]
+
+
+@register(ARCH_REGISTRY)
+class DualNetwork(SRNetwork):
+    """Dual regression network of single-output networks (SwinIR-DR, DAT-DR): an SR image back to LR size.
+
+    Without bias, so that weights trained on [0, 255] serve [0, 1] unchanged.
+
+    Args:
+        num_feat (int): Channels inside. Default: 16.
+        downscale (int): 2, 4 or 8, the whole factor to undo. Default: 4.
+
+    Raises:
+        ValueError: If an argument is outside these values.
+    """
+
+    def __init__(self, num_feat: int = 16, downscale: int = 4) -> None:
+        super().__init__()
+        if downscale not in (2, 4, 8) or num_feat < 1:
+            raise ValueError(
+                f"DualNetwork supports `downscale` 2, 4 or 8 and `num_feat` of at least 1, got {downscale} and "
+                f"{num_feat}."
+            )
+        self.upscale = 1 / downscale
+        self.dual_module = Downscaler(3, num_feat, 3, downscale.bit_length() - 1).dual_module
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        if "dual_module.0.0.weight" not in shapes:
+            return None
+        steps = count_matches(shapes, r"dual_module\.(\d+)\.0\.")
+        return {"num_feat": shapes["dual_module.0.0.weight"][0], "downscale": 2**steps}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map RGB (N, 3, H, W) to (N, 3, H / downscale, W / downscale), rounded up at each halving, not clamped."""
+        self.check_input(x)
+        return self.dual_module(x)
+
+
+@register(ARCH_REGISTRY)
+class DRNDual(SRNetwork):
+    """The dual networks of DRN, one per level, each halving the size (paper, section 3.2).
+
+    Keys are those of the official files, which are lists, with the position in the list in front: ``0.dual_module``.
+
+    Args:
+        num_feat (int): Channels inside, as the ``num_feat`` of its DRN. Default: 16.
+        upscale (int): That of its DRN: 2, 4 or 8. Default: 4.
+
+    Raises:
+        ValueError: If an argument is outside these values.
+    """
+
+    def __init__(self, num_feat: int = 16, upscale: int = 4) -> None:
+        super().__init__()
+        if upscale not in (2, 4, 8) or num_feat < 1:
+            raise ValueError(
+                f"DRNDual supports `upscale` 2, 4 or 8 and `num_feat` of at least 1, got {upscale} and {num_feat}."
+            )
+        self.upscale = 0.5
+        for level in range(upscale.bit_length() - 1):
+            self.add_module(str(level), Downscaler(3, num_feat, 3))
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        if "0.dual_module.0.0.weight" not in shapes:
+            return None
+        levels = count_matches(shapes, r"(\d+)\.dual_module")
+        return {"num_feat": shapes["0.dual_module.0.0.weight"][0], "upscale": 2**levels}
+
+    def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """Map one image per level, (N, 3, H_i, W_i), to (N, 3, H_i / 2, W_i / 2), rounded up, not clamped.
+
+        ``levels`` are the outputs of DRN without the first, smallest one first.
+        """
+        if len(levels) != len(self._modules):
+            raise ValueError(f"DRNDual expects {len(self._modules)} images, smallest first, got {len(levels)}.")
+        for image in levels:
+            self.check_input(image)
+        return [dual(image) for dual, image in zip(self.children(), levels, strict=True)]
+
+    def example_input(self, height: int, width: int, device: str = "cpu") -> tuple[list[Tensor]]:
+        """Return images of all levels above this LR size: random, in [0, 1]."""
+        sides = ((height * 2**level, width * 2**level) for level in range(1, len(self._modules) + 1))
+        return ([torch.rand(1, 3, *side, device=device) for side in sides],)

@@ -1,0 +1,308 @@
+"""SwinIR-DR, SwinIR-light-DR(C) and DAT-DR: library networks with a built-in dual regression network.
+
+Paper: Guo et al., "Towards Lightweight Super-Resolution with Dual Regression Learning", arXiv 2207.07929. The bodies
+are BasicSR's SwinIR and spandrel's DAT (extra ``dat``); keys are those of the official files, with ``dual_model.*``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+from os import PathLike
+from typing import Any
+
+from basicsr.archs.swinir_arch import Mlp, SwinIR, WindowAttention
+from basicsr.utils.registry import ARCH_REGISTRY
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from lightsr_basicsr.archs.layers import Downscaler, read_channels
+from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.registry import register
+
+DUAL_WIDTH = 16
+
+
+def dual_network(upscale: int) -> Downscaler:
+    """Return the network that leads an SR image back to LR size; it halves, so x3 gives a size between the two."""
+    return Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
+
+
+class PrunedWindowAttention(WindowAttention):
+    """Window attention whose heads are narrower than ``num_feat / num_heads``.
+
+    Args:
+        whole (WindowAttention): The unpruned attention, for its sizes.
+        width (int): Channels of all heads together, a multiple of their number.
+    """
+
+    def __init__(self, whole: WindowAttention, width: int) -> None:
+        super().__init__(whole.dim, whole.window_size, whole.num_heads)
+        self.qkv = nn.Linear(whole.dim, 3 * width)
+        self.proj = nn.Linear(width, whole.dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend within windows (W, T, C), with ``mask`` (M, T, T) where W is a multiple of M."""
+        query, key, value = rearrange(self.qkv(x), "w t (three h d) -> three w h t d", three=3, h=self.num_heads)
+        # `scale` stays that of the unpruned head width, as officially.
+        bias = self.relative_position_bias_table[self.relative_position_index]
+        scores = (query * self.scale) @ key.transpose(-2, -1) + rearrange(bias, "t s h -> h t s")
+        if mask is not None:
+            scores = rearrange(scores, "(b m) h t s -> b m h t s", m=len(mask)) + mask[:, None]
+            scores = rearrange(scores, "b m h t s -> (b m) h t s")
+        attended = self.attn_drop(self.softmax(scores)) @ value
+        return self.proj_drop(self.proj(rearrange(attended, "w h t d -> w t (h d)")))
+
+
+@register(ARCH_REGISTRY)
+class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
+    """BasicSR's SwinIR with a dual regression network, dense or with a channel list (DRC).
+
+    The defaults are SwinIR-DR x4 (11.9 M parameters). SwinIR-light-DR x4 has ``depths`` and ``num_heads`` of four 6,
+    ``embed_dim`` 60 and ``upsampler`` pixelshuffledirect (0.93 M); SwinIR-light-DRC adds the channel list (0.63 M).
+    Images of any size: sides are padded by reflection to multiples of the window.
+
+    Args:
+        upscale (int): 2, 4 or 8: the dual network halves. Default: 4.
+        img_size (int): Size for which attention masks are kept; any size works. Default: 64.
+        window_size (int): Side of the attention windows. Default: 8.
+        depths (Sequence[int]): Blocks of each layer. Default: six 6.
+        embed_dim (int): Channels inside. Default: 180.
+        num_heads (Sequence[int]): Attention heads of each layer. Default: six 6.
+        mlp_ratio (float): Hidden width of the MLPs over ``embed_dim``. Default: 2.
+        upsampler (str): ``'pixelshuffle'`` or ``'pixelshuffledirect'``. Default: ``'pixelshuffle'``.
+        resi_connection (str): ``'1conv'`` or ``'3conv'``. Default: ``'1conv'``.
+        img_range (float): Largest value inside. Default: 1.
+        channels (Sequence[int] | str | None): Widths of a pruned network, or a text file of them: for each block the
+            attention's, over all heads, and the MLP's. None is the dense network. Default: None.
+
+    Raises:
+        ValueError: If an argument is outside these values.
+    """
+
+    def __init__(
+        self,
+        upscale: int = 4,
+        img_size: int = 64,
+        window_size: int = 8,
+        depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
+        embed_dim: int = 180,
+        num_heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
+        mlp_ratio: float = 2.0,
+        upsampler: str = "pixelshuffle",
+        resi_connection: str = "1conv",
+        img_range: float = 1.0,
+        channels: Sequence[int] | str | PathLike | None = None,
+    ) -> None:
+        _check_dual_scale("SwinIR_DR", upscale)
+        if upsampler not in ("pixelshuffle", "pixelshuffledirect"):
+            raise ValueError(f"SwinIR_DR knows `upsampler` pixelshuffle and pixelshuffledirect, got {upsampler!r}.")
+        if len(depths) != len(num_heads) or any(embed_dim % heads for heads in num_heads):
+            raise ValueError(
+                "SwinIR_DR needs as many `num_heads` as `depths`, each a divisor of `embed_dim`, got "
+                f"{list(num_heads)}, {list(depths)} and {embed_dim}."
+            )
+        super().__init__(
+            upscale=upscale,
+            img_size=img_size,
+            window_size=window_size,
+            depths=depths,
+            embed_dim=embed_dim,
+            num_heads=num_heads,
+            mlp_ratio=mlp_ratio,
+            upsampler=upsampler,
+            resi_connection=resi_connection,
+            img_range=img_range,
+        )
+        self.window_size = self.min_side = window_size
+        self.dual_model = dual_network(upscale)
+        if channels is not None:
+            self._prune(channels, int(embed_dim * mlp_ratio))
+
+    def _prune(self, channels: Sequence[int] | str | PathLike, hidden: int) -> None:
+        blocks = [block for layer in self.layers for block in layer.residual_group.blocks]
+        widths = iter(read_channels(channels, [self.embed_dim, hidden] * len(blocks), "SwinIR_DR"))
+        for index, block in enumerate(blocks):
+            attention, mlp = next(widths), next(widths)
+            if attention % block.num_heads:
+                raise ValueError(
+                    f"SwinIR_DR: number {2 * index} of `channels`, an attention's, must be a multiple of its "
+                    f"{block.num_heads} heads, got {attention}."
+                )
+            block.attn = PrunedWindowAttention(block.attn, attention)
+            block.mlp = Mlp(self.embed_dim, mlp)
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        first = "layers.0.residual_group.blocks.0."
+        if f"{first}attn.qkv.weight" not in shapes or "dual_model.dual_module.0.0.weight" not in shapes:
+            return None
+        layers = range(count_matches(shapes, r"layers\.(\d+)\."))
+        names = [f"layers.{layer}.residual_group.blocks." for layer in layers]
+        depths = [count_matches(shapes, rf"{name}(\d+)\.") for name in names]
+        embed_dim = shapes["conv_first.weight"][0]
+        tables = [shapes[f"{name}0.attn.relative_position_bias_table"] for name in names]
+        window = (isqrt(tables[0][0]) + 1) // 2
+        masks = shapes.get("layers.0.residual_group.blocks.1.attn_mask", ((64 // window) ** 2,))
+        direct = "conv_last.weight" not in shapes
+        blocks = [f"{name}{block}." for name, depth in zip(names, depths, strict=True) for block in range(depth)]
+        found = [
+            width
+            for block in blocks
+            for width in (shapes[f"{block}attn.proj.weight"][1], shapes[f"{block}mlp.fc1.weight"][0])
+        ]
+        dense = found == [embed_dim, found[1]] * len(blocks)
+        return {
+            "upscale": _upscale(shapes, direct),
+            "img_size": isqrt(masks[0]) * window,
+            "window_size": window,
+            "depths": depths,
+            "embed_dim": embed_dim,
+            "num_heads": [table[1] for table in tables],
+            "mlp_ratio": found[1] / embed_dim if dense else max(2.0, *(width / embed_dim for width in found[1::2])),
+            "upsampler": "pixelshuffledirect" if direct else "pixelshuffle",
+            "resi_connection": "1conv" if "conv_after_body.weight" in shapes else "3conv",
+            **({} if dense else {"channels": found}),
+        }
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
+
+        In training mode also return what the dual network makes of it, (N, 3, H, W).
+        """
+        self.check_input(x)
+        height, width = x.shape[2:]
+        padded = F.pad(x, (0, -width % self.window_size, 0, -height % self.window_size), mode="reflect")
+        sr = SwinIR.forward(self, padded)[..., : height * self.upscale, : width * self.upscale]
+        return (sr, self.dual_model(sr)) if self.training else sr
+
+
+@register(ARCH_REGISTRY)
+class DAT_DR(SRNetwork):  # noqa: N801
+    """spandrel's DAT with a dual regression network; needs the extra ``dat``. The defaults are DAT-DR x4, 14.8 M.
+
+    Args:
+        upscale (int): 2, 4 or 8: the dual network halves. Default: 4.
+        img_size (int): Size for which attention masks are kept; any size works. Default: 64.
+        split_size (Sequence[int]): Height and width of the attention windows. Default: (8, 32).
+        depth (Sequence[int]): Blocks of each group. Default: six 6.
+        embed_dim (int): Channels inside. Default: 180.
+        num_heads (Sequence[int]): Attention heads of each group. Default: six 6.
+        expansion_factor (float): Hidden width of the feed-forward parts over ``embed_dim``. Default: 4.
+        upsampler (str): ``'pixelshuffle'`` or ``'pixelshuffledirect'``. Default: ``'pixelshuffle'``.
+        resi_connection (str): ``'1conv'`` or ``'3conv'``. Default: ``'1conv'``.
+        img_range (float): Largest value inside. Default: 1.
+
+    Raises:
+        ValueError: If an argument is outside these values.
+        ModuleNotFoundError: If spandrel is not installed.
+    """
+
+    min_side = 16
+
+    def __init__(
+        self,
+        upscale: int = 4,
+        img_size: int = 64,
+        split_size: Sequence[int] = (8, 32),
+        depth: Sequence[int] = (6, 6, 6, 6, 6, 6),
+        embed_dim: int = 180,
+        num_heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
+        expansion_factor: float = 4.0,
+        upsampler: str = "pixelshuffle",
+        resi_connection: str = "1conv",
+        img_range: float = 1.0,
+    ) -> None:
+        super().__init__()
+        _check_dual_scale("DAT_DR", upscale)
+        self.upscale = upscale
+        self.body = _dat_class()(
+            upscale=upscale,
+            img_size=img_size,
+            split_size=list(split_size),
+            depth=list(depth),
+            embed_dim=embed_dim,
+            num_heads=list(num_heads),
+            expansion_factor=expansion_factor,
+            upsampler=upsampler,
+            resi_connection=resi_connection,
+            img_range=img_range,
+        )
+        self.dual_model = dual_network(upscale)
+        # Official files have the body's keys without a prefix.
+        self._register_state_dict_hook(_hide_body)
+        self._register_load_state_dict_pre_hook(_find_body)
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        block = "layers.0.blocks.0."
+        if f"{block}ffn.sg.conv.weight" not in shapes or "dual_model.dual_module.0.0.weight" not in shapes:
+            return None
+        groups = range(count_matches(shapes, r"layers\.(\d+)\."))
+        embed_dim = shapes["conv_first.weight"][0]
+        direct = "conv_last.weight" not in shapes
+        masks = shapes.get("layers.0.blocks.2.attn.attn_mask_0", (64, 64))
+        return {
+            "upscale": _upscale(shapes, direct),
+            "img_size": isqrt(masks[0] * masks[1]),
+            "split_size": _split_size(shapes, f"{block}attn.attns.0."),
+            "depth": [count_matches(shapes, rf"layers\.{group}\.blocks\.(\d+)\.") for group in groups],
+            "embed_dim": embed_dim,
+            # Spatial attention, in every block, holds half of the heads in each of its two directions.
+            "num_heads": [2 * shapes[f"layers.{group}.blocks.0.attn.attns.0.pos.pos3.2.weight"][0] for group in groups],
+            "expansion_factor": shapes[f"{block}ffn.fc1.weight"][0] / embed_dim,
+            "upsampler": "pixelshuffledirect" if direct else "pixelshuffle",
+            "resi_connection": "1conv" if "conv_after_body.weight" in shapes else "3conv",
+        }
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
+
+        In training mode also return what the dual network makes of it, (N, 3, H, W).
+        """
+        self.check_input(x)
+        sr = self.body(x)
+        return (sr, self.dual_model(sr)) if self.training else sr
+
+
+def _check_dual_scale(name: str, upscale: int) -> None:
+    if upscale not in (2, 4, 8):
+        raise ValueError(f"{name} supports `upscale` 2, 4 or 8, because its dual network halves, got {upscale}.")
+
+
+def _dat_class() -> type[nn.Module]:
+    try:
+        from spandrel.architectures.DAT import DAT
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('DAT_DR takes its body from spandrel: pip install "lightsr-basicsr[dat]"') from error
+    return DAT
+
+
+def _hide_body(net: nn.Module, state: dict, prefix: str, metadata: dict) -> None:
+    for key in [key for key in state if key.startswith(f"{prefix}body.")]:
+        state[prefix + key.removeprefix(f"{prefix}body.")] = state.pop(key)
+    for key in [key for key in state if key.startswith(f"{prefix}dual_model.")]:
+        state[key] = state.pop(key)  # last, as in official files
+
+
+def _find_body(state: dict, prefix: str, *_: Any) -> None:
+    for key in [key for key in state if key.startswith(prefix) and not key.startswith(f"{prefix}dual_model.")]:
+        state[f"{prefix}body.{key.removeprefix(prefix)}"] = state.pop(key)
+
+
+def _upscale(shapes: Shapes, direct: bool) -> int:
+    first = shapes["upsample.0.weight"]
+    if direct:
+        return isqrt(first[0] // 3)
+    return 3 if first[0] == 9 * first[1] else 2 ** count_matches(shapes, r"upsample\.(\d+)\.weight")
+
+
+def _split_size(shapes: Shapes, attention: str) -> list[int]:
+    """Solve for height and width, the smaller first, of which the file has the product and the number of offsets."""
+    product = shapes[f"{attention}relative_position_index"][0]
+    total = (4 * product + 1 - shapes[f"{attention}rpe_biases"][0]) // 2
+    root = isqrt(total * total - 4 * product)
+    return [(total - root) // 2, (total + root) // 2]

@@ -1,0 +1,367 @@
+"""FDIWN: feature distillation interaction weighting network.
+
+Paper: Gao et al., "Feature Distillation Interaction Weighting Network for Lightweight Image Super-Resolution",
+AAAI 2022, arXiv 2112.08655. Attribute names are the official checkpoints' key names; the classes have the paper's
+terms. Inside, images are in [0, 255] and the mean shifts are trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from lightsr_basicsr.archs.layers import MeanShift, conv3x3, four_quarters, standard_deviation
+from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.registry import register
+
+NEGATIVE_SLOPE = 0.05
+TRUNK = 24
+HALF = TRUNK // 2
+ATTENTION_GROUPS = 6
+CHOP_SHAVE = 10
+CHOP_MIN_SIDE = 19
+CHOP_MOST_PIXELS = 160_000
+
+
+@dataclass(frozen=True)
+class Widths:
+    """What differs between the scales: channels of the tail and of the three wide units, and what the skip sees."""
+
+    tail: int
+    identical: int
+    convolutional: int
+    fusion: int
+    shifted_skip: bool
+
+
+NARROW = Widths(tail=64, identical=48, convolutional=48, fusion=96, shifted_skip=False)
+WIDE = Widths(tail=32, identical=60, convolutional=54, fusion=108, shifted_skip=True)
+
+
+class WeightNormConv2d(nn.Module):
+    """Convolution with weight normalisation, ``weight_g * weight_v / ||weight_v||`` for each output channel.
+
+    Own parameters instead of torch's hook or parametrization: the hook breaks ``copy.deepcopy``, and with it EMA
+    copies; the parametrization saves other keys than the official files have.
+    """
+
+    def __init__(self, num_in: int, num_out: int, kernel_size: int) -> None:
+        super().__init__()
+        plain = nn.Conv2d(num_in, num_out, kernel_size)
+        self.padding = kernel_size // 2
+        self.bias = plain.bias
+        self.weight_g = nn.Parameter(_filter_norms(plain.weight.detach()))
+        self.weight_v = nn.Parameter(plain.weight.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, num_in, H, W) to (N, num_out, H, W)."""
+        weight = self.weight_v * (self.weight_g / _filter_norms(self.weight_v))
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+def _filter_norms(weight: Tensor) -> Tensor:
+    return torch.sqrt(weight.square().sum(dim=(1, 2, 3), keepdim=True))
+
+
+class Scale(nn.Module):
+    """A learned factor."""
+
+    def __init__(self, value: float = 1.0) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([value]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply (N, C, H, W) by the factor."""
+        return x * self.scale
+
+
+class ShuffleAttention(nn.Module):
+    """Weigh half of each group's channels by their means, half by their normalised maps, then mix the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shape = (1, TRUNK // ATTENTION_GROUPS // 2, 1, 1)
+        self.cweight = nn.Parameter(torch.zeros(shape))
+        self.cbias = nn.Parameter(torch.ones(shape))
+        self.sweight = nn.Parameter(torch.zeros(shape))
+        self.sbias = nn.Parameter(torch.ones(shape))
+        self.gn = nn.GroupNorm(shape[1], shape[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weigh and mix the channels of (N, 24, H, W)."""
+        by_mean, by_map = rearrange(x, "n (g c) h w -> (n g) c h w", g=ATTENTION_GROUPS).chunk(2, dim=1)
+        mean = by_mean.mean(dim=(2, 3), keepdim=True)
+        by_mean = by_mean * torch.sigmoid(self.cweight * mean + self.cbias)
+        by_map = by_map * torch.sigmoid(self.sweight * self.gn(by_map) + self.sbias)
+        weighed = torch.cat([by_mean, by_map], dim=1)
+        whole = rearrange(weighed, "(n g) c h w -> n (g c) h w", g=ATTENTION_GROUPS)
+        return shuffle_channels(whole, 2)
+
+
+def shuffle_channels(x: Tensor, groups: int) -> Tensor:
+    """Interleave ``groups`` runs of channels of (N, C, H, W)."""
+    return rearrange(x, "n (g c) h w -> n (c g) h w", g=groups)
+
+
+def wide_body(num_in: int, expand: int, squeeze: int) -> nn.Sequential:
+    """Return the wide part of a unit: 1x1 to ``expand`` channels, ReLU, 1x1 to ``squeeze``, 3x3 to 24."""
+    return nn.Sequential(
+        WeightNormConv2d(num_in, expand, 1),
+        nn.ReLU(inplace=True),
+        WeightNormConv2d(expand, squeeze, 1),
+        WeightNormConv2d(squeeze, TRUNK, 3),
+    )
+
+
+class IdenticalResidualWeighting(nn.Module):
+    """WIRW, wide identical residual weighting unit: 24 to 24 channels with an identity skip (paper, figure 4)."""
+
+    def __init__(self, expand: int) -> None:
+        super().__init__()
+        self.res_scale = Scale()
+        self.x_scale = Scale()
+        self.body = wide_body(TRUNK, expand, HALF)
+        self.SAlayer = ShuffleAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine (N, 24, H, W)."""
+        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(x)
+
+
+class ConvolutionalResidualWeighting(nn.Module):
+    """WCRW, wide convolutional residual weighting unit: 12 to 24 channels, convolution as skip (paper, figure 4)."""
+
+    def __init__(self, expand: int) -> None:
+        super().__init__()
+        self.res_scale = Scale()
+        self.x_scale = Scale()
+        self.conv = conv3x3(HALF, TRUNK)
+        self.body = wide_body(HALF, expand, HALF)
+        self.SAlayer = ShuffleAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, 12, H, W) to (N, 24, H, W)."""
+        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(self.conv(x))
+
+
+class SelfCalibrationFusion(nn.Module):
+    """SCF, the wide half of the fusion: 48 to 24 channels with a convolution as skip."""
+
+    def __init__(self, expand: int) -> None:
+        super().__init__()
+        self.res_scale = Scale()
+        self.x_scale = Scale()
+        self.body = wide_body(2 * TRUNK, expand, TRUNK)
+        self.SAlayer = ShuffleAttention()
+        self.conv = conv3x3(2 * TRUNK, TRUNK)  # last, as in the official files; the order matters to optimizer states
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, 48, H, W) to (N, 24, H, W)."""
+        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(self.conv(x))
+
+
+class CoefficientUnit(nn.Module):
+    """A coefficient in [0.5, 1) for each channel, from the mean and the standard deviation of its map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.upper_branch = nn.Sequential(nn.AdaptiveAvgPool2d(1), *self._squeeze())
+        self.lower_branch = nn.Sequential(*self._squeeze())
+
+    @staticmethod
+    def _squeeze() -> tuple[nn.Module, ...]:
+        # The second ReLU is why no coefficient is below 0.5.
+        hidden = TRUNK // 8
+        return nn.Conv2d(TRUNK, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, TRUNK, 1), nn.ReLU(), nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, 24, H, W) to (N, 24, 1, 1)."""
+        return (self.upper_branch(x) + self.lower_branch(standard_deviation(x))) / 2
+
+
+class DistillationInteractionBlock(nn.Module):
+    """WDIB, wide-residual distillation interaction block: two paths that weigh and gate each other (figure 3)."""
+
+    def __init__(self, widths: Widths) -> None:
+        super().__init__()
+        self.srb1 = IdenticalResidualWeighting(widths.identical)
+        self.srb2 = IdenticalResidualWeighting(widths.identical)
+        self.rb1 = ConvolutionalResidualWeighting(widths.convolutional)
+        self.rb2 = ConvolutionalResidualWeighting(widths.convolutional)
+        self.A1_coffconv = CoefficientUnit()
+        self.B1_coffconv = CoefficientUnit()
+        self.A2_coffconv = CoefficientUnit()
+        self.B2_coffconv = CoefficientUnit()
+        self.conv_distilled1 = conv3x3(HALF, TRUNK, bias=False)
+        self.conv_distilled2 = conv3x3(HALF, TRUNK, bias=False)
+        self.scale_x1 = Scale()
+        self.scale_x2 = Scale()
+        self.srb3 = IdenticalResidualWeighting(widths.identical)
+        self.srb4 = IdenticalResidualWeighting(widths.identical)
+        self.fuse1 = SelfCalibrationFusion(widths.fusion)
+        self.fuse2 = nn.Conv2d(2 * TRUNK, TRUNK, 1, bias=False)
+        self.SAlayer = ShuffleAttention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine (N, 24, H, W)."""
+        kept_a, rest = F.leaky_relu(self.srb1(x), NEGATIVE_SLOPE).chunk(2, dim=1)
+        a = self.rb1(rest)
+        b = self.A1_coffconv(a) * a + x
+        a = self.B1_coffconv(x) * x + a
+        kept_b, rest = F.leaky_relu(self.srb2(b), NEGATIVE_SLOPE).chunk(2, dim=1)
+        b = self.rb2(rest)
+        gated_b = (self.A2_coffconv(a) * a + b) * torch.sigmoid(self.conv_distilled1(kept_b))
+        gated_a = (self.B2_coffconv(b) * b + a) * torch.sigmoid(self.conv_distilled2(kept_a))
+        a, b = self.srb3(gated_a), self.srb4(gated_b)
+        both = torch.cat([self.scale_x1(a), self.scale_x2(b)], dim=1)
+        return self.SAlayer(self.fuse1(both) + torch.sigmoid(self.fuse2(both)) * b + x)
+
+
+class ShuffleWeightedGroup(nn.Module):
+    """FSWG, feature shuffle weighted group: three blocks whose outputs are shuffled and fused (paper, figure 2)."""
+
+    def __init__(self, widths: Widths) -> None:
+        super().__init__()
+        self.MY1 = DistillationInteractionBlock(widths)
+        self.MY2 = DistillationInteractionBlock(widths)
+        self.MY3 = DistillationInteractionBlock(widths)
+        self.conv = conv3x3(TRUNK, TRUNK, bias=False)
+        self.conv1 = nn.Conv2d(2 * TRUNK, TRUNK, 3, padding=1, groups=4, bias=False)
+        self.conv2 = nn.Conv2d(2 * TRUNK, TRUNK, 3, padding=1, groups=4, bias=False)
+        self.rb1 = IdenticalResidualWeighting(widths.identical)
+        self.scale_x = Scale(0.5)
+        self.scale_res = Scale(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine (N, 24, H, W)."""
+        first = self.MY1(x)
+        second = self.MY2(first)
+        third = self.MY3(second + self.conv(first))
+        fused = self.conv1(shuffle_channels(torch.cat([first, second], dim=1), 4))
+        fused = self.conv2(shuffle_channels(torch.cat([fused, third], dim=1), 4))
+        return self.scale_x(fused + third) + self.scale_res(self.rb1(x))
+
+
+class WeightingNetwork(SRNetwork):
+    """What FDIWN and FDIWN_M share; they differ in the number of groups and in how often each runs.
+
+    Args:
+        upscale (int): 2, 3 or 4. Default: 4.
+        img_range (float): Largest value inside; 255 for the official files. Default: 255.
+        chop (bool): Whether evaluation cuts the image into four overlapping quarters, as the published numbers were
+            made; the statistics are then those of a quarter, and sides must be at least 19. Default: False.
+
+    Raises:
+        ValueError: If an argument is outside these values.
+    """
+
+    widths: dict[int, Widths]
+    groups: int
+
+    def __init__(self, upscale: int = 4, img_range: float = 255.0, chop: bool = False) -> None:
+        super().__init__()
+        if upscale not in self.widths:
+            raise ValueError(f"{type(self).__name__} supports `upscale` 2, 3 or 4, got {upscale}.")
+        if img_range <= 0:
+            raise ValueError(f"{type(self).__name__} needs a positive `img_range` (255 officially), got {img_range}.")
+        widths = self.widths[upscale]
+        self.upscale, self.img_range, self.chop = upscale, img_range, chop
+        self.shifted_skip = widths.shifted_skip
+        self.Sub_mean = MeanShift(-1, img_range)
+        self.Add_mean = MeanShift(1, img_range)
+        self.head = conv3x3(3, TRUNK)
+        for group in range(1, self.groups + 1):
+            self.add_module(f"Li{group}", ShuffleWeightedGroup(widths))
+        self.conv1 = conv3x3(TRUNK, widths.tail, bias=False)
+        self.UP1 = nn.Sequential(conv3x3(widths.tail, 3 * upscale**2), nn.PixelShuffle(upscale))
+        self.conv2 = conv3x3(3, widths.tail)
+        self.UP2 = nn.Sequential(conv3x3(widths.tail, 3 * upscale**2), nn.PixelShuffle(upscale))
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        if "Li1.MY1.srb1.body.0.weight_v" not in shapes or count_matches(shapes, r"Li(\d+)\.") != cls.groups:
+            return None
+        return {"upscale": isqrt(shapes["UP1.0.weight"][0] // 3)}
+
+    def run_groups(self, x: Tensor) -> Tensor:
+        """Map (N, 24, H, W) to the sum of the groups' outputs, (N, 24, H, W)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
+
+        Raises:
+            ValueError: For other shapes; with ``chop``, in evaluation, for sides below 19.
+        """
+        self.check_input(x)
+        run = self.forward_whole if self.training or not self.chop else self.forward_chopped
+        return run(x * self.img_range) / self.img_range
+
+    def forward_whole(self, x: Tensor) -> Tensor:
+        """Map RGB (N, 3, H, W) in [0, img_range] to (N, 3, upscale * H, upscale * W) in the same range."""
+        shifted = self.Sub_mean(x)
+        deep = self.UP1(self.conv1(self.run_groups(self.head(shifted))))
+        skip = self.UP2(self.conv2(shifted if self.shifted_skip else x))
+        return self.Add_mean(deep + skip)
+
+    def forward_chopped(self, x: Tensor) -> Tensor:
+        """Do the same on four overlapping quarters, each of them again on quarters while it is large."""
+        height, width = x.shape[2:]
+        if min(height, width) < CHOP_MIN_SIDE:
+            raise ValueError(
+                f"{type(self).__name__} with `chop` needs sides of at least {CHOP_MIN_SIDE} pixels, got "
+                f"{height}x{width}: use `chop: false` for such images."
+            )
+        size = (height // 2 + CHOP_SHAVE, width // 2 + CHOP_SHAVE)
+        run = self.forward_whole if size[0] * size[1] < CHOP_MOST_PIXELS else self.forward_chopped
+        return four_quarters(run, x, size, self.upscale)
+
+
+@register(ARCH_REGISTRY)
+class FDIWN(WeightingNetwork):
+    """FDIWN: three groups, six group calls; 629 K (x2), 646 K (x3), 664 K (x4) parameters.
+
+    See :class:`WeightingNetwork` for the arguments.
+    """
+
+    widths = {2: NARROW, 3: NARROW, 4: WIDE}  # noqa: RUF012
+    groups = 3
+
+    def run_groups(self, x: Tensor) -> Tensor:
+        """Map (N, 24, H, W) to the sum of the groups' outputs; every group runs twice, the first in a row."""
+        total = self.Li1(x)
+        for group in (self.Li1, self.Li2, self.Li3, self.Li2, self.Li3):
+            total = total + group(total)
+        return total
+
+
+@register(ARCH_REGISTRY)
+class FDIWN_M(WeightingNetwork):  # noqa: N801
+    """FDIWN-M, inferred: there is no official code and no checkpoint, so there is no claim of parity.
+
+    Published are 433 K (x2), 446 K (x3), 454 K (x4) parameters and 73.6, 35.9, 19.6 G multi-adds. Two groups, each
+    applied twice, give 433,840, 446,814 and 454,648 parameters and those multi-adds (counted, as for FDIWN, without
+    weight-normalised convolutions), with the widths of FDIWN x4 at x2 and x4 and those of x3 at x3. The order of the
+    calls (each group twice in a row) and the sum at the end (of the four results) are our choice.
+
+    See :class:`WeightingNetwork` for the arguments.
+    """
+
+    widths = {2: WIDE, 3: NARROW, 4: WIDE}  # noqa: RUF012
+    groups = 2
+
+    def run_groups(self, x: Tensor) -> Tensor:
+        """Map (N, 24, H, W) to the sum of the four results."""
+        total = None
+        for group in (self.Li1, self.Li1, self.Li2, self.Li2):
+            x = group(x)
+            total = x if total is None else total + x
+        return total

@@ -1,0 +1,260 @@
+"""KDSR teacher and student: blind super-resolution with knowledge distillation of the degradation.
+
+Paper: Xia et al., "Knowledge Distillation based Degradation Estimation for Blind Super-Resolution", ICLR 2023,
+arXiv 2211.16928. The classes have the official names, so that official option files run as they are: ``BlindSR_TA`` is
+the teacher, which also sees HR, ``BlindSR_ST`` the student. The classic and the GAN half of the official code are the
+same network; ``n_feats``, ``n_encoder_res`` and ``n_sr_blocks`` are 128, 6, 42 for the GAN family, 64, 9, 53 for the
+classic M and 128, 5, 28 for the classic L.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from lightsr_basicsr.archs.layers import MeanShift, conv3x3
+from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.registry import register
+
+NEGATIVE_SLOPE = 0.1
+
+
+class DynamicDepthwiseConv(nn.Module):
+    """IDR-DDC: a depthwise 3x3 convolution whose kernels are made from the degradation vector (paper, section 3.3).
+
+    Args:
+        n_feats (int): Channels, and length of the vector.
+    """
+
+    def __init__(self, n_feats: int) -> None:
+        super().__init__()
+        self.kernel = nn.Sequential(
+            nn.Linear(n_feats, n_feats, bias=False),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.Linear(n_feats, 9 * n_feats, bias=False),
+        )
+
+    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Filter each image of (N, C, H, W) with kernels made from its own vector, (N, C)."""
+        images, channels, height, width = x.shape
+        kernels = self.kernel(idr).reshape(images * channels, 1, 3, 3)
+        # The batch moves into the channels, so that one grouped convolution serves all images.
+        out = F.conv2d(x.reshape(1, images * channels, height, width), kernels, padding=1, groups=images * channels)
+        return out.reshape(images, channels, height, width)
+
+
+class DynamicResidualBlock(nn.Module):
+    """IDR-DCRB: dynamic depthwise convolution, activation, convolution, skip (paper, figure 2)."""
+
+    def __init__(self, n_feats: int) -> None:
+        super().__init__()
+        self.da_conv1 = DynamicDepthwiseConv(n_feats)
+        self.conv1 = conv3x3(n_feats, n_feats)
+
+    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Refine (N, C, H, W) according to (N, C)."""
+        return x + self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE))
+
+
+class DynamicGroup(nn.Module):
+    """Dynamic residual blocks in a row, all steered by the same vector."""
+
+    def __init__(self, n_feats: int, n_blocks: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(DynamicResidualBlock(n_feats) for _ in range(n_blocks)))
+
+    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Refine (N, C, H, W) according to (N, C)."""
+        for block in self.body:
+            x = block(x, idr)
+        return x
+
+
+def upsampler(n_feats: int, scale: int) -> nn.Sequential:
+    """Return convolutions and pixel shuffles from LR to HR size; ``scale`` is 3 or a power of two."""
+    factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
+    return nn.Sequential(
+        *(layer for factor in factors for layer in (conv3x3(n_feats, n_feats * factor**2), nn.PixelShuffle(factor)))
+    )
+
+
+class DynamicSRNetwork(nn.Module):
+    """G, the SR network that a degradation vector steers; the same in teacher and student."""
+
+    def __init__(self, n_feats: int, n_sr_blocks: int, scale: int) -> None:
+        super().__init__()
+        self.sub_mean = MeanShift(-1, trainable=False)
+        self.add_mean = MeanShift(1, trainable=False)
+        self.head = nn.Sequential(conv3x3(3, n_feats))
+        self.body = nn.Sequential(DynamicGroup(n_feats, n_sr_blocks), conv3x3(n_feats, n_feats))
+        self.tail = nn.Sequential(upsampler(n_feats, scale), conv3x3(n_feats, 3))
+
+    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Map RGB (N, 3, H, W) in [0, 1] and vectors (N, C) to (N, 3, scale * H, scale * W), not clamped."""
+        shallow = self.head(self.sub_mean(x))
+        blocks, last = self.body
+        deep = last(blocks(shallow, idr))
+        return self.add_mean(self.tail(deep + shallow))
+
+
+class EncoderResidualBlock(nn.Module):
+    """``x + conv(lrelu(conv(x)))``."""
+
+    def __init__(self, n_feats: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            conv3x3(n_feats, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE), conv3x3(n_feats, n_feats)
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine (N, C, H, W)."""
+        return x + self.body(x)
+
+
+class DegradationEncoder(nn.Module):
+    """KD-IDE: an image to its implicit degradation representation (paper, section 3.2).
+
+    Args:
+        num_in_ch (int): 3 for the student, ``3 + 3 * scale ** 2`` for the teacher.
+        n_feats (int): C, the length of the representation.
+        n_encoder_res (int): Number of residual blocks.
+    """
+
+    def __init__(self, num_in_ch: int, n_feats: int, n_encoder_res: int) -> None:
+        super().__init__()
+        widths = (n_feats, 2 * n_feats, 2 * n_feats, 4 * n_feats)
+        layers: list[nn.Module] = [conv3x3(num_in_ch, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE)]
+        layers += [EncoderResidualBlock(n_feats) for _ in range(n_encoder_res)]
+        for narrow, wide in pairwise(widths):
+            layers += [conv3x3(narrow, wide), nn.LeakyReLU(NEGATIVE_SLOPE)]
+        wide = widths[-1]
+        self.E = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+        self.mlp = nn.Sequential(
+            nn.Linear(wide, wide), nn.LeakyReLU(NEGATIVE_SLOPE), nn.Linear(wide, wide), nn.LeakyReLU(NEGATIVE_SLOPE)
+        )
+        self.compress = nn.Sequential(nn.Linear(wide, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Map (N, num_in_ch, H, W) to the vector (N, C) that steers G, and a list of the one distilled, (N, 4C)."""
+        distilled = self.mlp(self.E(x).flatten(1))
+        return self.compress(distilled), [distilled]
+
+
+class BlindSR(SRNetwork):
+    """What teacher and student share; they differ in what their encoder sees.
+
+    Args:
+        n_feats (int): Channels inside and length of the degradation vector. Default: 128.
+        n_encoder_res (int): Residual blocks of the encoder. Default: 6.
+        scale (int): 2, 3, 4 or 8; the official files have 4. Default: 4.
+        n_sr_blocks (int): Dynamic blocks of the SR network. Default: 42.
+
+    Raises:
+        ValueError: If an argument is outside these values.
+    """
+
+    encoder_name: str
+
+    def __init__(self, n_feats: int = 128, n_encoder_res: int = 6, scale: int = 4, n_sr_blocks: int = 42) -> None:
+        super().__init__()
+        if scale not in (2, 3, 4, 8):
+            raise ValueError(f"{type(self).__name__} supports `scale` 2, 3, 4 or 8, got {scale}.")
+        if min(n_feats, n_sr_blocks) < 1 or n_encoder_res < 0:
+            raise ValueError(
+                f"{type(self).__name__} needs `n_feats` and `n_sr_blocks` of at least 1 and `n_encoder_res` of at "
+                f"least 0, got {n_feats}, {n_sr_blocks} and {n_encoder_res}."
+            )
+        self.upscale = scale
+        self.G = DynamicSRNetwork(n_feats, n_sr_blocks, scale)
+        self.add_module(self.encoder_name, DegradationEncoder(self.encoder_in_ch(scale), n_feats, n_encoder_res))
+
+    @staticmethod
+    def encoder_in_ch(scale: int) -> int:
+        """Return the number of channels that the encoder sees."""
+        raise NotImplementedError
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        encoder = cls.encoder_name
+        if "G.body.0.body.0.da_conv1.kernel.0.weight" not in shapes or f"{encoder}.E.0.weight" not in shapes:
+            return None
+        n_feats = shapes["G.head.0.weight"][0]
+        steps = count_matches(shapes, r"G\.tail\.0\.(\d+)\.")
+        return {
+            "n_feats": n_feats,
+            "n_encoder_res": count_matches(shapes, rf"{encoder}\.E\.(\d+)\.body\."),
+            "scale": 3 if shapes["G.tail.0.0.weight"][0] == 9 * n_feats else 2**steps,
+            "n_sr_blocks": count_matches(shapes, r"G\.body\.0\.body\.(\d+)\."),
+        }
+
+    def super_resolve(self, lq: Tensor, encoder_input: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Encode, then run G; return the SR image, in training mode with the distilled vectors."""
+        idr, distilled = getattr(self, self.encoder_name)(encoder_input)
+        sr = self.G(lq, idr)
+        return (sr, distilled) if self.training else sr
+
+
+@register(ARCH_REGISTRY)
+class BlindSR_ST(BlindSR):  # noqa: N801
+    """KDSR student (KDSR-S), the network that is deployed: it estimates the degradation from LR alone.
+
+    Any image size. The degradation is estimated from the whole image, so a tile sees other statistics. See
+    :class:`BlindSR` for the arguments; parameters 18.85 M (defaults), 5.80 M (M), 14.19 M (L).
+    """
+
+    encoder_name = "E_st"
+
+    @staticmethod
+    def encoder_in_ch(scale: int) -> int:
+        """Return 3: the student sees LR."""
+        return 3
+
+    def forward(self, lq: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
+
+        In training mode also return a list with the vector to distil, (N, 4 * n_feats).
+        """
+        self.check_input(lq)
+        return self.super_resolve(lq, lq)
+
+
+@register(ARCH_REGISTRY)
+class BlindSR_TA(BlindSR):  # noqa: N801
+    """KDSR teacher (KDSR-T): its encoder sees LR together with HR, so it serves training only.
+
+    Its encoder has ``3 + 3 * scale ** 2`` input channels; the official GAN half fixes 51, which is the same at x4.
+    See :class:`BlindSR` for the arguments.
+    """
+
+    encoder_name = "E"
+
+    @staticmethod
+    def encoder_in_ch(scale: int) -> int:
+        """Return the channels of LR and of HR folded to LR size."""
+        return 3 + 3 * scale**2
+
+    def forward(self, lq: Tensor, gt: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Map RGB (N, 3, H, W) and its HR image (N, 3, scale * H, scale * W) in [0, 1] to the size of the latter.
+
+        In training mode also return a list with the vector to distil, (N, 4 * n_feats).
+
+        Raises:
+            ValueError: If ``gt`` is not exactly ``scale`` times as large as ``lq``.
+        """
+        self.check_input(lq)
+        images, _, height, width = lq.shape
+        expected = (images, 3, self.upscale * height, self.upscale * width)
+        if tuple(gt.shape) != expected:
+            raise ValueError(f"BlindSR_TA expects `gt` of shape {expected} for this `lq`, got {tuple(gt.shape)}.")
+        return self.super_resolve(lq, torch.cat([lq, F.pixel_unshuffle(gt, self.upscale)], dim=1))
+
+    def example_input(self, height: int, width: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
+        """Return LR and HR of this LR size: random, in [0, 1]."""
+        gt = torch.rand(1, 3, self.upscale * height, self.upscale * width, device=device)
+        return (*super().example_input(height, width, device), gt)

@@ -1,0 +1,128 @@
+"""Blocks used by at least two networks; nothing else may enter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in [0, 1]
+DUAL_SLOPE = 0.2
+MIN_VARIANCE = 1e-12
+
+
+def conv3x3(num_in: int, num_out: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    """Return a 3x3 convolution with zero padding 1."""
+    return nn.Conv2d(num_in, num_out, 3, stride, 1, bias=bias)
+
+
+def standard_deviation(x: Tensor) -> Tensor:
+    """Return the biased standard deviation of each channel of (N, C, H, W) over its map, (N, C, 1, 1)."""
+    # The official roots have no guard, so a constant channel has NaN gradients; the clamp moves its value by 1e-6.
+    return torch.sqrt(torch.var(x, dim=(2, 3), keepdim=True, unbiased=False).clamp_min(MIN_VARIANCE))
+
+
+class MeanShift(nn.Conv2d):
+    """1x1 convolution that starts as ``x + sign * img_range * RGB_MEAN``.
+
+    Official files hold its weights, and where they were trained they have drifted to full matrices.
+
+    Args:
+        sign (int): -1 to subtract the mean, 1 to add it.
+        img_range (float): Largest value of the images it sees. Default: 1.
+        trainable (bool): Whether it is trained. Default: True.
+    """
+
+    def __init__(self, sign: int, img_range: float = 1.0, trainable: bool = True) -> None:
+        super().__init__(3, 3, 1)
+        with torch.no_grad():
+            self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
+            self.bias.copy_(sign * img_range * torch.tensor(RGB_MEAN))
+        self.requires_grad_(trainable)
+
+
+class Downscaler(nn.Module):
+    """Halve the size ``num_step`` times with strided convolutions, then one more convolution; no bias.
+
+    The down blocks of DRN (paper: Closed-loop Matters, section 3) and all dual regression networks are made of it.
+
+    Args:
+        num_in (int): Input channels.
+        num_hidden (int): Channels inside.
+        num_out (int): Output channels.
+        num_step (int): Number of halvings. Default: 1.
+    """
+
+    def __init__(self, num_in: int, num_hidden: int, num_out: int, num_step: int = 1) -> None:
+        super().__init__()
+        halvings = [
+            nn.Sequential(
+                conv3x3(num_hidden if step else num_in, num_hidden, stride=2, bias=False), nn.LeakyReLU(DUAL_SLOPE)
+            )
+            for step in range(num_step)
+        ]
+        self.dual_module = nn.Sequential(*halvings, conv3x3(num_hidden, num_out, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, num_in, H, W) to (N, num_out, H / 2 ** num_step, W / 2 ** num_step), rounded up at each step."""
+        return self.dual_module(x)
+
+
+def four_quarters(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], scale: int = 1) -> Tensor:
+    """Run a network on the four overlapping corners of an image, one after the other, and stitch the results.
+
+    Args:
+        run (Callable): The network.
+        x (Tensor): Images (N, C, H, W).
+        size (tuple[int, int]): Height and width of a corner, at least half of the image's, rounded up.
+        scale (int): Output side over input side. Default: 1.
+
+    Returns:
+        Tensor: (N, C, scale * H, scale * W).
+    """
+    (height, width), (size_h, size_w) = x.shape[2:], size
+    half_h, half_w = height // 2, width // 2
+    rows = ((slice(0, size_h), slice(0, half_h)), (slice(height - size_h, height), slice(half_h - height, None)))
+    columns = ((slice(0, size_w), slice(0, half_w)), (slice(width - size_w, width), slice(half_w - width, None)))
+    return torch.cat([
+        torch.cat([run(x[..., row, column])[..., _scaled(keep_h, scale), _scaled(keep_w, scale)]
+                   for column, keep_w in columns], dim=3)
+        for row, keep_h in rows
+    ], dim=2)  # fmt: skip
+
+
+def _scaled(part: slice, scale: int) -> slice:
+    return slice(part.start * scale, None if part.stop is None else part.stop * scale)
+
+
+def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int], name: str) -> list[int]:
+    """Return a checked channel configuration of a pruned network.
+
+    Args:
+        channels (Sequence[int] | str | PathLike): One number per prunable layer, or a text file of them, separated by
+            any white space.
+        dense (Sequence[int]): What the unpruned network has, in the same order: length and largest values.
+        name (str): Name of the network, for the error text.
+
+    Raises:
+        ValueError: If there are too few or too many numbers, or one is not within 1 and the dense width.
+    """
+    source = "`channels`"
+    if isinstance(channels, (str, PathLike)):
+        source, path = f"`channels` from {channels}", Path(channels)
+        if not path.is_file():
+            raise ValueError(f"{name} finds no channel list at {channels} (looked from {Path.cwd()}).")
+        channels = path.read_text().split()
+    try:
+        numbers = [int(number) for number in channels]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} expects whole numbers in {source}, got {error}.") from error
+    if len(numbers) != len(dense):
+        raise ValueError(f"{name} expects {len(dense)} numbers in {source}, got {len(numbers)}.")
+    for index, (number, most) in enumerate(zip(numbers, dense, strict=True)):
+        if not 1 <= number <= most:
+            raise ValueError(f"{name}: number {index} of {source} must be within 1 and {most}, got {number}.")
+    return numbers

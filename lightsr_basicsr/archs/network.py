@@ -1,0 +1,67 @@
+"""What every network of this package tells about itself: scale, input, and the arguments that made a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class SRNetwork(nn.Module):
+    """Base of the networks, so that files are recognised and inputs checked in one way.
+
+    Attributes:
+        upscale (float): Output side over input side.
+        num_in_ch (int): Channels of the input image.
+        min_side (int): Smallest height and width of an input image, in pixels.
+    """
+
+    upscale: float
+    num_in_ch: int = 3
+    min_side: int = 1
+
+    @classmethod
+    def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the constructor arguments of the file whose tensors have these shapes, None if it is not of this kind.
+
+        Keys are looked at here, fitting is checked by the caller, who builds the network. A KeyError means that the
+        file is of this kind and lacks that tensor.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not recognise files yet: give it `arguments_from`.")
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ValueError unless ``x`` is an image tensor (N, num_in_ch, H, W) of a large enough size."""
+        name = type(self).__name__
+        if x.ndim != 4 or x.shape[1] != self.num_in_ch:
+            raise ValueError(
+                f"{name} expects images (N, {self.num_in_ch}, H, W), got {tuple(x.shape)}.{_channel_hint(x)}"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"{name} expects floating-point images in [0, 1], got {x.dtype}: divide by 255 first.")
+        if min(x.shape[2:]) < self.min_side:
+            raise ValueError(
+                f"{name} needs images of at least {self.min_side}x{self.min_side} pixels, got "
+                f"{x.shape[2]}x{x.shape[3]}: pad the image, or use a larger crop."
+            )
+
+    def example_input(self, height: int, width: int, device: str = "cpu") -> tuple[Any, ...]:
+        """Return positional arguments of ``forward`` for one LR image of this size: random, in [0, 1]."""
+        return (torch.rand(1, self.num_in_ch, height, width, device=device),)
+
+
+def _channel_hint(x: Tensor) -> str:
+    if x.ndim == 3:
+        return " One image needs a batch dimension: x[None]."
+    channels = x.shape[1] if x.ndim == 4 else None
+    hints = {1: " A gray image: x.expand(-1, 3, -1, -1).", 4: " Drop the alpha channel: x[:, :3]."}
+    return hints.get(channels, "")
+
+
+def count_matches(shapes: Shapes, pattern: str) -> int:
+    """Return how many different numbers the first group of ``pattern`` takes at the start of the keys."""
+    return len({found[1] for key in shapes if (found := re.match(pattern, key))})
