@@ -5,9 +5,16 @@ is imported, whichever of the two comes first. It loads neither torch nor BasicS
 is quick and a machine without BasicSR gets an explanation instead of a traceback.
 """
 
+from importlib import import_module
+from typing import Any
+
 from lightsr_basicsr import _compat
 
 __version__ = "0.1.0"
+
+# Public names that need torch, by the module that has them.
+_LAZY = dict.fromkeys(("Identity", "UnknownNetworkError", "identify", "load"), "identification")
+_LAZY |= dict.fromkeys(("CheckpointError",), "checkpoints")
 
 
 def _register() -> None:
@@ -15,3 +22,16 @@ def _register() -> None:
 
 
 _compat.install(after=_register)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "spandrel":
+        return import_module(f"{__name__}.spandrel")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _compat.require_basicsr()
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY, "spandrel"])

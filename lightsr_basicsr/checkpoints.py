@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 WRAPPERS = ("params_ema", "params", "state_dict")
+WRAPPING_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")  # of data-parallel and of compiled modules
 LISTED_KEYS = 8
 
 
@@ -28,21 +30,31 @@ def read_state_dict(path: str | PathLike, prefer: str | None = None) -> tuple[di
             ``params``, ``state_dict`` and the bare dictionary. Default: None.
 
     Returns:
-        tuple: Tensors on the CPU by key, without a leading ``module.``; and the wrapper's name, ``'bare'`` for none.
+        tuple: Tensors on the CPU by key, without a leading ``module.`` or ``_orig_mod.``; and the wrapper's name,
+            ``'bare'`` for none. A list of state dicts, as DRN's dual networks are published, is one with the position
+            in the list in front of each key.
 
     Raises:
         CheckpointError: If the file is missing, unreadable, or holds no tensors by name.
     """
-    content = _read(Path(path))
+    return unwrap(_read(Path(path)), str(path), prefer)
+
+
+def unwrap(content: Mapping[str, Any], source: str, prefer: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors inside what a file or a program holds, and the wrapper's name, as :func:`read_state_dict`.
+
+    Raises:
+        CheckpointError: If there are no tensors by name.
+    """
     order = WRAPPERS if prefer is None else (prefer, *WRAPPERS)
     wrapper = next((name for name in order if isinstance(content.get(name), Mapping)), "bare")
     state = content if wrapper == "bare" else content[wrapper]
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(
-            f"{path} holds no weights: expected tensors by name, bare or under one of {', '.join(WRAPPERS)}; "
+            f"{source} holds no weights: expected tensors by name, bare or under one of {', '.join(WRAPPERS)}; "
             f"got {_kinds(state)}. Is it a training state (.state) or another program's file?"
         )
-    return {str(key).removeprefix("module."): value for key, value in state.items()}, wrapper
+    return {WRAPPING_PREFIXES.sub("", str(key)): value for key, value in state.items()}, wrapper
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -59,6 +71,8 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: {first_line} "
             "If it was copied or downloaded, check its size and get it again."
         ) from error
+    if isinstance(content, list) and content and all(isinstance(entry, Mapping) for entry in content):
+        return {f"{index}.{key}": value for index, entry in enumerate(content) for key, value in entry.items()}
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a dictionary of tensors.")
     return content
@@ -114,11 +128,11 @@ def load_strictly(net: nn.Module, state: Mapping[str, Tensor], source: str | Pat
     """Load ``state`` into ``net``; every key and shape must fit.
 
     Raises:
-        CheckpointError: With the missing, unexpected and mis-shaped keys.
+        CheckpointError: With the missing, unexpected and mis-shaped keys, and what the file holds instead.
     """
     difference = describe_difference(net, state)
     if difference:
-        raise CheckpointError(f"{source} does not fit {type(net).__name__}:{difference}")
+        raise CheckpointError(f"{source} does not fit {type(net).__name__}:{difference}{_what_it_holds(state)}")
     net.load_state_dict(state)
 
 
@@ -126,3 +140,14 @@ def count_fitting(net: nn.Module, state: Mapping[str, Tensor]) -> int:
     """Return how many tensors of ``state`` have the name and shape of one in ``net``."""
     own = net.state_dict()
     return sum(key in own and own[key].shape == value.shape for key, value in state.items())
+
+
+def _what_it_holds(state: Mapping[str, Tensor]) -> str:
+    from lightsr_basicsr.identification import UnknownNetworkError, identify  # which reads files through this module
+
+    try:
+        return f"\n  The file holds {identify(state)}: change the option file, or take another file."
+    except UnknownNetworkError as error:
+        return f"\n  {error}"
+    except CheckpointError:
+        return ""

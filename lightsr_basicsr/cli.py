@@ -11,9 +11,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightsr_basicsr import __version__, _compat
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.info import FileInfo
 
 EXAMPLES = """examples:
   basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on photographs that are there
@@ -21,8 +26,14 @@ EXAMPLES = """examples:
   basicsr train -opt my.yml --force_yml train:total_iter=100 train:optim_g:lr=1e-4
   basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
   basicsr list networks                                 what an option file can name
+  basicsr info model.pth                                which network a file holds
   torchrun --standalone --nproc_per_node=2 -m lightsr_basicsr.cli train -opt my.yml --launcher pytorch
 Option files are looked for from the working directory, then among the ones that came with the package."""
+
+INFO_EXAMPLES = """examples:
+  basicsr info experiments/pretrained_models/*
+  basicsr info --json model.safetensors
+Names and shapes of the tensors are all that is looked at; nothing in a file is executed."""
 
 KINDS = ("networks", "models", "datasets", "losses", "metrics")
 
@@ -76,6 +87,15 @@ def _build_parser() -> argparse.ArgumentParser:
     listing.add_argument("kind", nargs="?", choices=KINDS, help="one kind only")
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=run_list)
+    info = commands.add_parser(
+        "info",
+        help="which network a checkpoint file holds, its size and cost, and whether it is an official file",
+        epilog=INFO_EXAMPLES,
+        formatter_class=form,
+    )
+    info.add_argument("files", nargs="+", metavar="FILE", help=".pth, .pt or .safetensors")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(run=run_info)
     env = commands.add_parser("env", help="versions, devices, which BasicSR is in use: for bug reports")
     env.set_defaults(run=run_env)
     return parser
@@ -222,6 +242,56 @@ def run_list(args: argparse.Namespace) -> int:
         for entry in entries:
             print(f"  {entry.name:<{width}}  {entry.module}")
     return 0
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Print what each file is; the exit status is 2 if one of them is not a network of this package."""
+    _need_basicsr()
+    from lightsr_basicsr.checkpoints import CheckpointError
+    from lightsr_basicsr.tools.info import describe_file
+
+    infos, status = [], 0
+    for path in args.files:
+        try:
+            infos.append(describe_file(path))
+        except CheckpointError as error:
+            _say(str(error))
+            status = 2
+    if args.json:
+        print(json.dumps([asdict(info) for info in infos], indent=2))
+    else:
+        print("\n\n".join(_info_text(info) for info in infos))
+    return status
+
+
+def _info_text(info: FileInfo) -> str:
+    identity, official = info.identity, info.official
+    arguments = ", ".join(f"{name}: {value}" for name, value in identity.arguments.items())
+    inside = "" if info.img_range == 1 else f" (0 to {info.img_range:g} inside)"
+    cost = "not counted"
+    if info.multi_adds is not None:
+        cost = f"{info.multi_adds / 1e9:.2f} G for LR {info.lr_size[0]}x{info.lr_size[1]} (height x width)"
+    known = "not an official file that is known"
+    if official is not None:
+        known = f"{official.released_as or official.file} of {official.title}, {official.source}"
+    elif info.same_network:
+        known += "; the same network as " + ", ".join(entry.file for entry in info.same_network)
+    facts = {
+        "network": f"{identity.network} x{identity.scale:g}, {identity.form} form",
+        "arguments": arguments,
+        "tensors": f"{info.tensors}, {'bare' if info.wrapper == 'bare' else f'under {info.wrapper!r}'}",
+        "parameters": f"{info.parameters:,}",
+        "multi-adds": cost,
+        "input": f"RGB in [0, 1]{inside}, sides of at least {info.min_side}",
+        "sha256": info.sha256,
+        "official file": known,
+    }
+    if official is not None:
+        facts["Set5, published"] = official.published or "none"
+        facts["Set5, measured"] = official.measured or "not checked"
+        facts["note"] = official.note
+    lines = (f"  {name + ':':<18}{value}" for name, value in facts.items() if value)
+    return f"{info.path} ({info.size:,} bytes)\n" + "\n".join(lines)
 
 
 def run_env(args: argparse.Namespace) -> int:

@@ -2,21 +2,27 @@
 
 import json
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 OWN = Path(__file__).parent / "data" / "golden"
+# Key prefix under which a recording holds a network that stands alone here.
+PREFIXES = {"DualNetwork": "dual_model."}
 
 
 def read(folder: Path, name: str) -> tuple[dict, dict]:
-    """Return description and arrays of one fixture."""
+    """Return description and arrays of one recording."""
     with np.load(folder / f"{name}.npz") as arrays:
-        return json.loads((folder / f"{name}.json").read_text()), {key: arrays[key] for key in arrays}
+        arrays = {key: arrays[key] for key in arrays}
+    text = arrays.pop("description").item() if "description" in arrays else (folder / f"{name}.json").read_text()
+    return json.loads(text), arrays
 
 
-def fill(key: str, shape: list[int], dtype: str = "float32") -> torch.Tensor:
+def fill(key: str, shape: list[int], dtype: str = "float32") -> Tensor:
     """Return the weight that the fixtures were recorded with: counters 1, kernels N(0, 1/fan_in), biases N(0, 0.01)."""
     if "int" in dtype:
         return torch.ones(shape, dtype=torch.int64)
@@ -31,17 +37,65 @@ def fill(key: str, shape: list[int], dtype: str = "float32") -> torch.Tensor:
     return torch.from_numpy(np.asarray(value, np.float32).reshape(shape))
 
 
-def state_dict(description: dict) -> dict[str, torch.Tensor]:
-    """Return the weights of a fixture, in official keys and order."""
+def state_dict(description: dict) -> dict[str, Tensor]:
+    """Return the weights of a recording, in official keys and order."""
+    prefix = PREFIXES.get(description["arch"].split(" ")[0], "")
+    if description["arch"].startswith("DownBlock (single"):
+        prefix = PREFIXES["DualNetwork"]
     return {
-        entry["key"]: torch.tensor(entry["value"], dtype=torch.float32).reshape(entry["shape"])
+        entry["key"].removeprefix(prefix): torch.tensor(entry["value"], dtype=torch.float32).reshape(entry["shape"])
         if "value" in entry
-        else fill(entry["key"], entry["shape"], entry["dtype"])
+        else fill(entry["key"], entry["shape"], entry["dtype"]) * entry.get("factor", 1)
         for entry in description["state_dict"]
     }
 
 
-def worst(ours: torch.Tensor, recorded: np.ndarray) -> float:
+def load(net: nn.Module, description: dict) -> None:
+    """Load a recording's weights; buffers that a constructor computes may be missing, nothing else."""
+    missing, unexpected = net.load_state_dict(state_dict(description), strict=False)
+    learned = {name for name, _ in net.named_parameters()}
+    assert not unexpected
+    assert not learned & set(missing)
+
+
+def keys(net: nn.Module, description: dict) -> list[str]:
+    """Return the keys of a network that a recording can have: all, or only parameters if it lists only these."""
+    recorded = set(state_dict(description))
+    computed = {name for name, _ in net.named_buffers()} - recorded
+    return [key for key in net.state_dict() if key not in computed]
+
+
+def compare(net: nn.Module, arrays: dict[str, np.ndarray]) -> Iterator[float]:
+    """Yield the largest absolute difference of every recorded output of an evaluation-mode network."""
+    tensors = {key: torch.from_numpy(value) for key, value in arrays.items() if value.dtype == np.float32}
+    if "lq" in tensors:
+        yield from _compare_blind(net, tensors)
+    for key in [key for key in tensors if key.startswith("in")]:
+        out, x = key.replace("in", "out"), tensors[key]
+        if f"{out}_0" in tensors:
+            levels = net.forward_levels(x) if hasattr(net, "forward_levels") else net([x] * len(net._modules))
+            assert f"{out}_{len(levels)}" not in tensors
+            yield from (worst(level, tensors[f"{out}_{index}"]) for index, level in enumerate(levels))
+        else:
+            sr = net(x)
+            yield worst(sr, tensors[out])
+            if key.replace("in", "pre") in tensors:
+                yield worst(net.forward_raw(x), tensors[key.replace("in", "pre")])
+            if key.replace("in", "dual") in tensors:
+                yield worst(net.dual_model(sr), tensors[key.replace("in", "dual")])
+
+
+def _compare_blind(net: nn.Module, tensors: dict[str, Tensor]) -> Iterator[float]:
+    inputs = [tensors[key] for key in ("lq", "gt") if key in tensors]
+    yield worst(net(*inputs), tensors["out"])
+    sr, (distilled,) = net.train()(*inputs)
+    yield worst(sr, tensors["train_out"])
+    yield worst(distilled, tensors["train_fea_0"])
+    net.eval()
+
+
+def worst(ours: Tensor, recorded: Tensor | np.ndarray) -> float:
     """Return the largest absolute difference; shapes must be equal."""
-    assert tuple(ours.shape) == recorded.shape
-    return float((ours - torch.from_numpy(recorded)).abs().max())
+    recorded = torch.as_tensor(recorded)
+    assert ours.shape == recorded.shape
+    return float((ours - recorded).abs().max())

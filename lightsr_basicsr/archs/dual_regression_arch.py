@@ -6,6 +6,7 @@ are BasicSR's SwinIR and spandrel's DAT (extra ``dat``); keys are those of the o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from math import isqrt
 from os import PathLike
@@ -103,18 +104,20 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
                 "SwinIR_DR needs as many `num_heads` as `depths`, each a divisor of `embed_dim`, got "
                 f"{list(num_heads)}, {list(depths)} and {embed_dim}."
             )
-        super().__init__(
-            upscale=upscale,
-            img_size=img_size,
-            window_size=window_size,
-            depths=depths,
-            embed_dim=embed_dim,
-            num_heads=num_heads,
-            mlp_ratio=mlp_ratio,
-            upsampler=upsampler,
-            resi_connection=resi_connection,
-            img_range=img_range,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # BasicSR calls it the old way
+            super().__init__(
+                upscale=upscale,
+                img_size=img_size,
+                window_size=window_size,
+                depths=depths,
+                embed_dim=embed_dim,
+                num_heads=num_heads,
+                mlp_ratio=mlp_ratio,
+                upsampler=upsampler,
+                resi_connection=resi_connection,
+                img_range=img_range,
+            )
         self.window_size = self.min_side = window_size
         self.dual_model = dual_network(upscale)
         if channels is not None:

@@ -52,6 +52,15 @@ class LossDictModel(SRModel):
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
+    def model_ema(self, decay: float = 0.999) -> None:
+        """Move the averaged network towards ``net_g``; statistics of batch normalisation are taken over as they are.
+
+        BasicSR averages parameters only, so the statistics of its average are those of before the first iteration.
+        """
+        super().model_ema(decay)
+        for average, current in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers(), strict=True):
+            average.copy_(current)
+
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:

@@ -1,0 +1,134 @@
+"""Tell which network made a file, from the names and shapes of its tensors alone, and load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from lightsr_basicsr.archs.network import Shapes, SRNetwork
+from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, load_strictly, read_state_dict, unwrap
+from lightsr_basicsr.lookalikes import name_lookalike
+
+State = Mapping[str, Tensor]
+
+
+class UnknownNetworkError(CheckpointError):
+    """A readable file that no network of this package made. The message names what it is, where that is known."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file holds.
+
+    Attributes:
+        network (str): Registered name, to be used as ``network_g.type``.
+        scale (float): Output side over input side.
+        form (str): ``'deploy'`` where reparameterized branches are merged, ``'pruned'`` where layers are narrower than
+            the dense network's, else ``'train'``; a network without such parts is deployed as it was trained.
+        arguments (dict): Constructor arguments, as far as the file tells them.
+    """
+
+    network: str
+    scale: float
+    form: str
+    arguments: dict[str, Any] = field(hash=False)
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{name} {_short(value)}" for name, value in self.arguments.items())
+        return f"{self.network} x{self.scale:g}, {self.form} form ({shown})"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 8:
+        return f"[{value[0]}, {value[1]}, ... {len(value)} numbers]"
+    return str(value)
+
+
+def identify(source: str | PathLike | State) -> Identity:
+    """Return what a checkpoint file or state dict holds.
+
+    Args:
+        source (str | PathLike | Mapping): A ``.pth``, ``.pt`` or ``.safetensors`` file, or tensors by name, bare or
+            wrapped.
+
+    Raises:
+        CheckpointError: If the file cannot be read, or is nearly a network of this package: the message lists what
+            does not fit.
+        UnknownNetworkError: If it is another network's.
+    """
+    state, name = _state_of(source)
+    return _recognise(state, name)[0]
+
+
+def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
+    """Return the network that a checkpoint holds, with its weights, on the CPU, in evaluation mode.
+
+    Args:
+        source (str | PathLike | Mapping): As for :func:`identify`.
+        arguments (Any): Constructor arguments that a file cannot tell, such as ``chop=True`` for FDIWN.
+
+    Raises:
+        CheckpointError, UnknownNetworkError: As :func:`identify`.
+    """
+    return load_identified(*_state_of(source), **arguments)[1]
+
+
+def load_identified(state: State, name: str, **arguments: Any) -> tuple[Identity, nn.Module]:
+    """Return identity and network of the bare tensors ``state``; ``name`` stands for them in error texts."""
+    identity, net = _recognise(state, name)
+    if arguments:
+        net = ARCH_REGISTRY.get(identity.network)(**{**identity.arguments, **arguments})
+    load_strictly(net, state, name)
+    return identity, net.eval()
+
+
+def _state_of(source: str | PathLike | State) -> tuple[State, str]:
+    if isinstance(source, Mapping):
+        return unwrap(source, "the state dict")[0], "The state dict"
+    return read_state_dict(source)[0], str(source)
+
+
+def _recognise(state: State, name: str) -> tuple[Identity, nn.Module]:
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    near_misses = []
+    for network, cls in ARCH_REGISTRY:
+        if not (isinstance(cls, type) and issubclass(cls, SRNetwork)):
+            continue
+        net, arguments, problem = _try(cls, shapes, state)
+        if net is not None:
+            return Identity(network, net.upscale, _form(arguments), arguments), net
+        if problem:
+            near_misses.append(f"{name} looks like {network}, but does not fit it:{problem}")
+    if near_misses:
+        raise CheckpointError(near_misses[0])
+    raise UnknownNetworkError(f"{name} is not a network of this package: {name_lookalike(state)}")
+
+
+def _try(cls: type[SRNetwork], shapes: Shapes, state: State) -> tuple[nn.Module | None, dict[str, Any], str]:
+    """Return the network that fits and its arguments, or None and why; no reason where the file is of another kind."""
+    try:
+        arguments = cls.arguments_from(shapes)
+        if arguments is None:
+            return None, {}, ""
+        with torch.random.fork_rng(devices=[]):  # looking at a file does not change what is drawn later
+            net = cls(**arguments)
+    except KeyError as error:
+        return None, {}, f"\n    missing in the file:\n      {error.args[0]}"
+    except (IndexError, ValueError, ZeroDivisionError, ModuleNotFoundError, RuntimeError) as error:
+        return None, {}, f"\n    no constructor arguments give its shapes: {error}"
+    except NotImplementedError:
+        return None, {}, ""
+    difference = describe_difference(net, state)
+    return (None if difference else net), arguments, difference
+
+
+def _form(arguments: Mapping[str, Any]) -> str:
+    if arguments.get("deploy"):
+        return "deploy"
+    return "pruned" if arguments.get("channels") else "train"

@@ -1,0 +1,76 @@
+"""The table of networks: official files, what was published about them, and what we measured (``official.yml``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightsr_basicsr.tools.options import find_option_file, read_options
+
+TABLE = Path(__file__).with_suffix(".yml")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network at one scale; numbers that are not known are None.
+
+    Attributes:
+        title (str): Name in the paper.
+        network (str): Registered name.
+        arguments (dict): Constructor arguments, without the channel list of a pruned network.
+        options (list[str]): Option files, without ``.yml``.
+        channels_of (str | None): Option file that has the channel list.
+        file (str | None): Name that the option file expects for the official checkpoint.
+        released_as (str | None): The authors' name of that file, where it is another.
+        sha256 (str | None): Of the file, whole or its first 16 digits.
+        source (str | None): Where the authors published it.
+        published (str | None): ``"PSNR / SSIM"`` on Set5, Y channel.
+        measured (str | None): The same by this package with the official file, whole images.
+        published_parameters (str | None): As published.
+        published_multi_adds (float | None): 10^9, for 1280x720 output or for ``lr_side``.
+        lr_side (int | None): Side of the LR image that ``published_multi_adds`` is for.
+        note (str | None): What a reader of the numbers must know.
+    """
+
+    title: str
+    network: str
+    arguments: dict[str, Any] = field(hash=False)
+    options: list[str] = field(hash=False)
+    channels_of: str | None = None
+    file: str | None = None
+    released_as: str | None = None
+    sha256: str | None = None
+    source: str | None = None
+    published: str | None = None
+    measured: str | None = None
+    published_parameters: str | None = None
+    published_multi_adds: float | None = None
+    lr_side: int | None = None
+    note: str | None = None
+
+    @property
+    def scale(self) -> int:
+        """Return output side over input side."""
+        return self.arguments.get("upscale", self.arguments.get("scale", 1))
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Return all arguments, with the channel list from its option file."""
+        if self.channels_of is None:
+            return self.arguments
+        options = read_options(find_option_file(f"options/{self.channels_of}.yml"))
+        return {**self.arguments, "channels": options["network_g"]["channels"]}
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """Return the rows of the table in its order."""
+    return tuple(Entry(**row) for row in yaml.safe_load(TABLE.read_text(encoding="utf-8")))
+
+
+def entry_of(sha256: str) -> Entry | None:
+    """Return the official file with this checksum (64 digits), None for any other file."""
+    return next((entry for entry in entries() if entry.sha256 and sha256.startswith(entry.sha256)), None)
