@@ -191,6 +191,9 @@ class DualNetwork(SRNetwork):
         ValueError: If an argument is outside these values.
     """
 
+    pools_globally = False
+    super_resolves = False
+
     def __init__(self, num_feat: int = 16, downscale: int = 4) -> None:
         super().__init__()
         if downscale not in (2, 4, 8) or num_feat < 1:
@@ -228,6 +231,9 @@ class DRNDual(SRNetwork):
     Raises:
         ValueError: If an argument is outside these values.
     """
+
+    pools_globally = False
+    super_resolves = False
 
     def __init__(self, num_feat: int = 16, upscale: int = 4) -> None:
         super().__init__()

@@ -82,6 +82,8 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         ValueError: If an argument is outside these values.
     """
 
+    pools_globally = False
+
     def __init__(
         self,
         upscale: int = 4,

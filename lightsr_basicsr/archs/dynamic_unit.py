@@ -240,7 +240,7 @@ class DiverseBranchUnit(DynamicUnit):
         """Return the sum of the four branches' kernels."""
         size, groups, avg, deep = self.kernel_size, self.groups, self.dbb_avg, self.dbb_1x1_kxk
         num_out = self.dbb_origin.conv.out_channels
-        mean = torch.full((size, size), 1 / size**2).to(avg.conv.weight)
+        mean = avg.conv.weight.new_full((size, size), 1 / size**2)
         branches = (
             fuse_bn(self.dbb_origin.conv.weight, self.dbb_origin.bn),
             pad_kernel(fuse_bn(self.dbb_1x1.conv.weight, self.dbb_1x1.bn), size),

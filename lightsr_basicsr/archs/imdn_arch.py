@@ -257,6 +257,8 @@ class IMDN_RTC(SRNetwork):  # noqa: N801
         ValueError: If an argument is outside these values.
     """
 
+    pools_globally = False
+
     def __init__(
         self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 12, num_block: int = 5, upscale: int = 2
     ) -> None:
@@ -337,6 +339,8 @@ class IMDN_RTE(SRNetwork):  # noqa: N801
     Raises:
         ValueError: If an argument is outside these values.
     """
+
+    pools_globally = False
 
     def __init__(
         self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 20, upscale: int = 2, img_range: float = 255.0

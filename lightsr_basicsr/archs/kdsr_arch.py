@@ -233,6 +233,7 @@ class BlindSR_TA(BlindSR):  # noqa: N801
     """
 
     encoder_name = "E"
+    super_resolves = False
 
     @staticmethod
     def encoder_in_ch(scale: int) -> int:

@@ -19,11 +19,15 @@ class SRNetwork(nn.Module):
         upscale (float): Output side over input side.
         num_in_ch (int): Channels of the input image.
         min_side (int): Smallest height and width of an input image, in pixels.
+        pools_globally (bool): Whether statistics of the whole image enter, so that a tile gives other pixels.
+        super_resolves (bool): Whether it maps one LR image to one SR image.
     """
 
     upscale: float
     num_in_ch: int = 3
     min_side: int = 1
+    pools_globally: bool = True
+    super_resolves: bool = True
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:

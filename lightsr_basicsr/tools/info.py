@@ -95,7 +95,7 @@ def checksum(path: Path) -> str:
 
 
 def _cost(net: nn.Module) -> tuple[int | None, tuple[int, int] | None]:
-    if net.upscale < 1:
+    if not net.super_resolves:
         return None, None
     lr_size = hd_lr_size(net.upscale)
     try:

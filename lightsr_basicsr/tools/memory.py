@@ -95,7 +95,9 @@ class _Trace(TorchDispatchMode):
             if reference.cdata not in given and reference.cdata not in self.alive:
                 self.made.append(_Storage(tensor.untyped_storage().nbytes(), self.step, self.step))
                 self.alive[reference.cdata] = (reference, self.made[-1])
-        self.note_copy_or_write(func, args, kwargs, output)
+        self.note_writes(func, args, kwargs)
+        if (source := _copied(func, args, output)) is not None:
+            self.note_copy(source, output)
         self.alive = {address: entry for address, entry in self.alive.items() if not entry[0].expired()}
         self.peak = max(self.peak, sum(storage.size for _, storage in self.alive.values()))
         return output
@@ -107,15 +109,8 @@ class _Trace(TorchDispatchMode):
             storage.last_use = self.step
         return found
 
-    def note_copy_or_write(self, func: Any, args: tuple, kwargs: dict, output: Any) -> None:
-        """Join a copy with its source; part the two where one of them is written to."""
-        source = _copied(func, args, output)
-        if source is not None:
-            for copy in self.use([_reference(output).cdata]):
-                # What the pass has not made, such as a parameter, is there anyway.
-                found = [*self.use([_reference(source).cdata]), _Storage(0, self.step, self.step)][0]
-                copy.source = found if found.origin() is not copy else None
-            return
+    def note_writes(self, func: Any, args: tuple, kwargs: dict) -> None:
+        """Part storages that are written to from their sources and from their copies."""
         values = {argument.name: value for argument, value in zip(func._schema.arguments, args, strict=False)} | kwargs
         written = [
             storage
@@ -126,6 +121,13 @@ class _Trace(TorchDispatchMode):
         for _, storage in self.alive.values() if written else ():
             if storage in written or storage.source in written:
                 storage.source = None
+
+    def note_copy(self, source: Tensor, copy: Tensor) -> None:
+        """Let ``copy`` share the memory of ``source``."""
+        # What the pass has not made, such as a parameter, is there anyway.
+        found = self.use([_reference(source).cdata]) or [_Storage(0, self.step, self.step)]
+        for storage in self.use([_reference(copy).cdata]):
+            storage.source = found[0] if found[0].origin() is not storage else None
 
     def needed(self, output: Any) -> int:
         """Return the largest sum of storages between creation and last use, in bytes."""

@@ -56,6 +56,19 @@ def test_ema_follows(monkeypatch):
     assert decays == [0.9]
 
 
+def test_the_average_has_the_current_statistics_of_batch_normalisation():
+    model = make(LossDictModel)
+    model.net_g = torch.nn.BatchNorm2d(1)
+    model.net_g_ema = torch.nn.BatchNorm2d(1)
+    model.net_g(torch.full((2, 1, 4, 4), 10.0))
+    with torch.no_grad():
+        model.net_g.weight.fill_(3.0)
+    model.model_ema(0.5)
+    assert model.net_g_ema.weight.item() == 2.0
+    assert model.net_g_ema.running_mean.item() == pytest.approx(1.0)
+    assert model.net_g_ema.num_batches_tracked == 1
+
+
 def test_metrics_that_need_ground_truth_are_known():
     assert needs_reference("calculate_psnr")
     assert needs_reference("calculate_ssim")
