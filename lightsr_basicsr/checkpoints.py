@@ -124,15 +124,34 @@ def _list_keys(title: str, keys: list[str]) -> str:
     return "".join(f"\n    {line}" for line in (f"{len(keys)} {title}:", *(f"  {key}" for key in lines)))
 
 
+def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike) -> str:
+    """Return why ``state`` does not fit ``net`` and what it holds instead; '' if it fits."""
+    difference = describe_difference(net, state)
+    if not difference:
+        return ""
+    from lightsr_basicsr.identification import UnknownNetworkError, identify  # which reads files through this module
+
+    misfit = f"{source} does not fit {type(net).__name__}"
+    try:
+        identity = identify(state)
+    except UnknownNetworkError as error:
+        return f"{misfit}: {str(error).partition(': ')[2]}{difference}"
+    except CheckpointError:
+        return f"{misfit}:{difference}"
+    # Lists of keys only tell what differs within one network.
+    listed = difference if identity.network == type(net).__name__ else ""
+    return f"{misfit}: it holds {identity}.{listed}"
+
+
 def load_strictly(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:
     """Load ``state`` into ``net``; every key and shape must fit.
 
     Raises:
         CheckpointError: With the missing, unexpected and mis-shaped keys, and what the file holds instead.
     """
-    difference = describe_difference(net, state)
-    if difference:
-        raise CheckpointError(f"{source} does not fit {type(net).__name__}:{difference}{_what_it_holds(state)}")
+    misfit = describe_misfit(net, state, source)
+    if misfit:
+        raise CheckpointError(misfit)
     net.load_state_dict(state)
 
 
@@ -140,14 +159,3 @@ def count_fitting(net: nn.Module, state: Mapping[str, Tensor]) -> int:
     """Return how many tensors of ``state`` have the name and shape of one in ``net``."""
     own = net.state_dict()
     return sum(key in own and own[key].shape == value.shape for key, value in state.items())
-
-
-def _what_it_holds(state: Mapping[str, Tensor]) -> str:
-    from lightsr_basicsr.identification import UnknownNetworkError, identify  # which reads files through this module
-
-    try:
-        return f"\n  The file holds {identify(state)}: change the option file, or take another file."
-    except UnknownNetworkError as error:
-        return f"\n  {error}"
-    except CheckpointError:
-        return ""

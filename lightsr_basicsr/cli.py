@@ -19,6 +19,7 @@ from lightsr_basicsr import __version__, _compat
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.info import FileInfo
+    from lightsr_basicsr.tools.official import Entry
 
 EXAMPLES = """examples:
   basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on photographs that are there
@@ -260,7 +261,7 @@ def run_info(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(info) for info in infos], indent=2))
     else:
-        print("\n\n".join(_info_text(info) for info in infos))
+        print("\n\n".join(_info_text(info) for info in infos), end="\n" if infos else "")
     return status
 
 
@@ -287,11 +288,20 @@ def _info_text(info: FileInfo) -> str:
         "official file": known,
     }
     if official is not None:
+        facts["published cost"] = _published_cost(official)
         facts["Set5, published"] = official.published or "none"
         facts["Set5, measured"] = official.measured or "not checked"
         facts["note"] = official.note
     lines = (f"  {name + ':':<18}{value}" for name, value in facts.items() if value)
     return f"{info.path} ({info.size:,} bytes)\n" + "\n".join(lines)
+
+
+def _published_cost(official: Entry) -> str:
+    parts = [f"{official.published_parameters} parameters"] if official.published_parameters else []
+    if official.published_multi_adds:
+        size = f"LR {official.lr_side}x{official.lr_side}" if official.lr_side else "1280x720 output"
+        parts.append(f"{official.published_multi_adds:g} G multi-adds for {size}")
+    return ", ".join(parts)
 
 
 def run_env(args: argparse.Namespace) -> int:

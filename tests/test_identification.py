@@ -146,8 +146,8 @@ def test_a_mis_shaped_tensor_is_told_with_what_was_expected():
 def test_a_file_of_another_scale_is_named_where_it_is_loaded():
     with pytest.raises(CheckpointError) as raised:
         load_strictly(IMDN(upscale=2, **IMDN_SMALL), IMDN(upscale=4, **IMDN_SMALL).state_dict(), "IMDN_x4.pth")
-    assert "IMDN_x4.pth does not fit IMDN" in str(raised.value)
-    assert "The file holds IMDN x4, train form" in str(raised.value)
+    assert "IMDN_x4.pth does not fit IMDN: it holds IMDN x4, train form" in str(raised.value)
+    assert "upsampler.0.weight (48, 16, 3, 3), expected (12, 16, 3, 3)" in str(raised.value)
 
 
 def test_a_cut_file_is_refused(tmp_path):

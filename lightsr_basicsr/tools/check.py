@@ -135,9 +135,9 @@ def _check_pretrained(options: Mapping, networks: Mapping[str, torch.nn.Module])
         if net is None:
             continue
         strict = paths.get(f"strict_load_{suffix}", True)
-        difference = checkpoints.describe_difference(net, state) if strict else ""
-        if difference:
-            yield Finding(f"path.{key}", f"{path} does not fit {type(net).__name__}:{difference}")
+        misfit = checkpoints.describe_misfit(net, state, str(path)) if strict else ""
+        if misfit:
+            yield Finding(f"path.{key}", misfit)
         elif not checkpoints.count_fitting(net, state):
             yield Finding(f"path.{key}", f"no tensor of {path} fits {type(net).__name__}: another network's file?")
         yield from _check_wrapper(options, key, suffix, wrapper)

@@ -1,0 +1,93 @@
+"""``basicsr info``: what is said about a file, to people and to machines."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+
+from lightsr_basicsr import cli
+from lightsr_basicsr.tools.info import describe_file
+from lightsr_basicsr.tools.official import entries, entry_of
+
+
+@pytest.fixture
+def saved(workdir):
+    torch.save({"params": ARCH_REGISTRY.get("IMDN")(upscale=2).state_dict()}, "net.pth")
+    return "net.pth"
+
+
+def test_a_file_is_described(saved):
+    info = describe_file(saved)
+    assert (info.identity.network, info.parameters, info.wrapper, info.tensors) == ("IMDN", 694_404, "params", 92)
+    assert info.multi_adds == pytest.approx(158.77e9, rel=1e-3)
+    assert info.lr_size == (360, 640)
+    with open(saved, "rb") as file:
+        assert info.sha256 == hashlib.sha256(file.read()).hexdigest()
+    assert info.official is None
+    assert [entry.file for entry in info.same_network] == ["IMDN_x2.pth"]
+
+
+def test_another_width_is_not_an_official_network(workdir):
+    torch.save(ARCH_REGISTRY.get("IMDN")(num_feat=16).state_dict(), "net.pth")
+    assert describe_file("net.pth").same_network == ()
+
+
+def test_teachers_have_no_cost_of_super_resolution(workdir):
+    torch.save(ARCH_REGISTRY.get("BlindSR_TA")(16, 1, 4, 1).state_dict(), "net.pth")
+    assert describe_file("net.pth").multi_adds is None
+
+
+def test_people_read_text(saved, capsys):
+    assert cli.main(["info", saved]) == 0
+    text = capsys.readouterr().out
+    for fact in ("IMDN x2, train form", "694,404", "under 'params'", "158.77 G for LR 360x640", "RGB in [0, 1]"):
+        assert fact in text
+    assert "not an official file that is known; the same network as IMDN_x2.pth" in text
+
+
+def test_machines_read_json_and_bad_files_do_not_hide_good_ones(saved, capsys):
+    torch.save({"stem.weight": torch.zeros(1)}, "other.pth")
+    assert cli.main(["info", "--json", "missing.pth", "other.pth", saved]) == 2
+    told = capsys.readouterr()
+    assert "There is no checkpoint at missing.pth" in told.err
+    assert "other.pth is not a network of this package" in told.err
+    (found,) = json.loads(told.out)
+    assert found["identity"]["arguments"]["upscale"] == 2
+    assert found["same_network"][0]["file"] == "IMDN_x2.pth"
+
+
+def test_only_bad_files_print_nothing(workdir, capsys):
+    assert cli.main(["info", "missing.pth"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_checksums_are_known_whole_or_by_their_start():
+    digits = "0123456789abcdef"
+    for entry in entries():
+        if entry.sha256:
+            assert len(entry.sha256) in (16, 64)
+            assert set(entry.sha256) <= set(digits)
+            assert entry_of(entry.sha256.ljust(64, "0")) is entry
+    assert entry_of("0" * 64) is None
+
+
+def test_official_files_are_known_by_their_checksum(shared):
+    for file in ("IMDN_x4.pth", "model_RTC.pth", "FDIWN_x4.pt", "DDistill-SRx4_inference.pth"):
+        info = describe_file(shared / "weights" / file)
+        assert info.official.file == file
+        assert info.official in info.same_network
+
+
+def test_the_command_tells_what_was_published_and_measured(shared, capsys):
+    assert cli.main(["info", str(shared / "weights" / "FDIWN_x4.pt")]) == 0
+    text = capsys.readouterr().out
+    for fact in (
+        "model_best.pt of x4",
+        "28.4 G multi-adds for 1280x720",
+        "71.21 G",
+        "32.23 / 0.8955",
+        "(0 to 255 inside)",
+    ):
+        assert fact in text
