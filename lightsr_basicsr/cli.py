@@ -32,7 +32,7 @@ EXAMPLES = """examples:
 Option files are looked for from the working directory, then among the ones that came with the package."""
 
 INFO_EXAMPLES = """examples:
-  basicsr info experiments/pretrained_models/*
+  basicsr info experiments/pretrained_models/*.pt*
   basicsr info --json model.safetensors
 Names and shapes of the tensors are all that is looked at; nothing in a file is executed."""
 

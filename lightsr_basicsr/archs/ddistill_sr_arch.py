@@ -24,7 +24,7 @@ from lightsr_basicsr.archs.dynamic_unit import (
     identity,
     refiner,
 )
-from lightsr_basicsr.archs.layers import conv3x3
+from lightsr_basicsr.archs.layers import concat_and_release, conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.registry import register
 
@@ -103,16 +103,22 @@ class DynamicDistillationBlock(nn.Module):
 
     def forward(self, x: Tensor) -> UnitOutput:
         """Map (N, C, H, W) to output and fused residual, both (N, C, H, W); without residuals the second is None."""
+        fused, residuals = self.distill(x)
+        if self.PAconv is None:
+            return self.esa(fused), None
+        gate = torch.sigmoid(self.PAconv(fused))
+        residual = gate * self.conv1x1(concat_and_release(residuals))
+        return self.esa(fused + residual), residual
+
+    def distill(self, x: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+        """Return the fused parts of (N, C, H, W), of the same shape, and the input with the three units' residuals."""
         kept, residuals, rest = [], [x], x
         for distill, refine in ((self.c1_d, self.c1_r), (self.c2_d, self.c2_r), (self.c3_d, self.c3_r)):
             kept.append(block_lrelu(distill(rest)))
             rest, residual = refine(rest)
             residuals.append(residual)
-        fused = self.c5(torch.cat([*kept, self.c4(rest)], dim=1))
-        if self.PAconv is None:
-            return self.esa(fused), None
-        residual = torch.sigmoid(self.PAconv(fused)) * self.conv1x1(torch.cat(residuals, dim=1))
-        return self.esa(fused + residual), residual
+        kept.append(self.c4(rest))
+        return self.c5(concat_and_release(kept)), residuals
 
 
 @register(ARCH_REGISTRY)
@@ -217,9 +223,9 @@ class DDistill_SR(SRNetwork):  # noqa: N801
             feat, residual = getattr(self, f"B{block}")(feat)
             outputs.append(feat)
             residuals.append(residual)
-        fused = self.c(torch.cat(outputs, dim=1))
+        fused = self.c(concat_and_release(outputs))
         if self.cres is not None:
-            fused = fused + torch.sigmoid(self.PAconv(fused)) * self.cres(torch.cat(residuals, dim=1))
+            fused = fused + torch.sigmoid(self.PAconv(fused)) * self.cres(concat_and_release(residuals))
         return getattr(self, self.upsampler_name)(self.LR_conv(fused)[0] + shallow)
 
 

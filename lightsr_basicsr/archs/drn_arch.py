@@ -159,7 +159,10 @@ class DRN(SRNetwork):
             x = down(x)
         outputs = [self.add_mean(self.tail[0](x))] if all_levels else []
         for level, (up, tail) in enumerate(zip(self.up_blocks, self.tail[1:], strict=True), 1):
-            x = torch.cat([up(x), copies.pop()], dim=1)
+            *blocks, shuffle, last = up
+            for layer in (*blocks, *shuffle, last):
+                x = layer(x)  # one by one: a call of all of them would keep the first input
+            x = torch.cat([x, copies.pop()], dim=1)
             if all_levels or level == len(self.up_blocks):
                 outputs.append(self.add_mean(tail(x)))
         return outputs

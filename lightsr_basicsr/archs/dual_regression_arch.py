@@ -52,7 +52,8 @@ class PrunedWindowAttention(WindowAttention):
         if mask is not None:
             scores = rearrange(scores, "(b m) h t s -> b m h t s", m=len(mask)) + mask[:, None]
             scores = rearrange(scores, "b m h t s -> (b m) h t s")
-        attended = self.attn_drop(self.softmax(scores)) @ value
+        scores = self.softmax(scores)
+        attended = self.attn_drop(scores) @ value
         return self.proj_drop(self.proj(rearrange(attended, "w h t d -> w t (h d)")))
 
 

@@ -196,7 +196,8 @@ class DynamicUnit(nn.Module):
         if self.dy_branch is None:
             return self.act(static), None
         scale, residual = self.dy_branch(x)
-        return self.act(scale * static + residual), residual
+        static = scale * static  # bound again, so that the unscaled one is let go
+        return self.act(static + residual), residual
 
     def to_deploy(self) -> DynamicUnit:
         """Return the deployed form of this unit."""
@@ -375,7 +376,9 @@ class SeparableUnit(nn.Module):
     def forward(self, x: Tensor) -> UnitOutput:
         """Map (N, C, H, W) to output and residual, both (N, C, H, W)."""
         out, residual = self.unit.unit(x)
-        return block_lrelu(self.conv1(block_lrelu(out)) + x), block_lrelu(self.conv2(residual))
+        out = block_lrelu(out)
+        out = block_lrelu(self.conv1(out) + x)
+        return out, block_lrelu(self.conv2(residual))
 
 
 class LiteResidualUnit(nn.Module):

@@ -211,6 +211,14 @@ class DistillationInteractionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (N, 24, H, W)."""
+        a, b = self.interact(x)
+        a, b = self.srb3(a), self.srb4(b)
+        both = torch.cat([self.scale_x1(a), self.scale_x2(b)], dim=1)
+        del a  # the next layer is the widest
+        return self.SAlayer(self.fuse1(both) + torch.sigmoid(self.fuse2(both)) * b + x)
+
+    def interact(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (N, 24, H, W) to the two gated paths, (N, 24, H, W) each."""
         kept_a, rest = F.leaky_relu(self.srb1(x), NEGATIVE_SLOPE).chunk(2, dim=1)
         a = self.rb1(rest)
         b = self.A1_coffconv(a) * a + x
@@ -219,9 +227,7 @@ class DistillationInteractionBlock(nn.Module):
         b = self.rb2(rest)
         gated_b = (self.A2_coffconv(a) * a + b) * torch.sigmoid(self.conv_distilled1(kept_b))
         gated_a = (self.B2_coffconv(b) * b + a) * torch.sigmoid(self.conv_distilled2(kept_a))
-        a, b = self.srb3(gated_a), self.srb4(gated_b)
-        both = torch.cat([self.scale_x1(a), self.scale_x2(b)], dim=1)
-        return self.SAlayer(self.fuse1(both) + torch.sigmoid(self.fuse2(both)) * b + x)
+        return gated_a, gated_b
 
 
 class ShuffleWeightedGroup(nn.Module):
@@ -308,9 +314,10 @@ class WeightingNetwork(SRNetwork):
     def forward_whole(self, x: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, img_range] to (N, 3, upscale * H, upscale * W) in the same range."""
         shifted = self.Sub_mean(x)
+        seen = shifted if self.shifted_skip else x
+        del x  # so that only what the skip sees lives beside the groups
         deep = self.UP1(self.conv1(self.run_groups(self.head(shifted))))
-        skip = self.UP2(self.conv2(shifted if self.shifted_skip else x))
-        return self.Add_mean(deep + skip)
+        return self.Add_mean(deep + self.UP2(self.conv2(seen)))
 
     def forward_chopped(self, x: Tensor) -> Tensor:
         """Do the same on four overlapping quarters, each of them again on quarters while it is large."""
@@ -337,10 +344,10 @@ class FDIWN(WeightingNetwork):
 
     def run_groups(self, x: Tensor) -> Tensor:
         """Map (N, 24, H, W) to the sum of the groups' outputs; every group runs twice, the first in a row."""
-        total = self.Li1(x)
+        x = self.Li1(x)
         for group in (self.Li1, self.Li2, self.Li3, self.Li2, self.Li3):
-            total = total + group(total)
-        return total
+            x = x + group(x)
+        return x
 
 
 @register(ARCH_REGISTRY)

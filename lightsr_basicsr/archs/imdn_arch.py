@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import conv3x3, four_quarters, standard_deviation
+from lightsr_basicsr.archs.layers import concat_and_release, conv3x3, four_quarters, standard_deviation
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.registry import register
 
@@ -124,7 +124,7 @@ class MultiDistillationTrunk(SRNetwork):
         for name in self.block_names:
             feat = getattr(self, name)(feat)
             outputs.append(feat)
-        fused = self.c(torch.cat(outputs, dim=1))
+        fused = self.c(concat_and_release(outputs))
         return self.upsampler(self.LR_conv(fused) + shallow)
 
 
@@ -317,12 +317,16 @@ class LargeDistillationBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (N, C, H, W)."""
-        kept, rest = [], x
+        return self.c7(self.distill(x)) + x
+
+    def distill(self, x: Tensor) -> Tensor:
+        """Return the six distilled parts of (N, C, H, W), concatenated to (N, 3 * C / 2, H, W)."""
+        kept = []
         for conv in (self.c1, self.c2, self.c3, self.c4, self.c5):
-            out = F.relu(conv(rest))
-            kept.append(out[:, : self.kept])
-            rest = out[:, self.kept :]
-        return self.c7(torch.cat([*kept, F.relu(self.c6(rest))], dim=1)) + x
+            x = F.relu(conv(x))
+            kept.append(x[:, : self.kept])
+            x = x[:, self.kept :]
+        return torch.cat([*kept, F.relu(self.c6(x))], dim=1)
 
 
 @register(ARCH_REGISTRY)
@@ -376,14 +380,17 @@ class IMDN_RTE(SRNetwork):  # noqa: N801
 
     def forward_even(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) in [0, img_range] to (N, 3, 4 * ceil(H / 2), 4 * ceil(W / 2)) in the same range."""
-        shallow = feat = self.fea_conv(x)
+        for layer in self.fea_conv:
+            x = layer(x)
+        feat = x
         for name in self.block_names:
             feat = getattr(self, name)(feat)
-        return self.upsampler(self.LR_conv(feat) + shallow)
+        return self.upsampler(self.LR_conv(feat) + x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, 2 * H, 2 * W), not clamped; odd sides are padded and cropped."""
         self.check_input(x)
         height, width = x.shape[2:]
-        even = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
-        return self.forward_even(even * self.img_range)[..., : 2 * height, : 2 * width] / self.img_range
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
+        return self.forward_even(x * self.img_range)[..., : 2 * height, : 2 * width] / self.img_range

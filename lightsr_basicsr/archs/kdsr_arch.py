@@ -96,10 +96,17 @@ class DynamicSRNetwork(nn.Module):
 
     def forward(self, x: Tensor, idr: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] and vectors (N, C) to (N, 3, scale * H, scale * W), not clamped."""
+        x = self.deep_features(x, idr)
+        upsample, last = self.tail
+        for layer in (*upsample, last, self.add_mean):
+            x = layer(x)  # one by one: a call of all of them would keep the first input
+        return x
+
+    def deep_features(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Map RGB (N, 3, H, W) and vectors (N, C) to features (N, C, H, W)."""
         shallow = self.head(self.sub_mean(x))
         blocks, last = self.body
-        deep = last(blocks(shallow, idr))
-        return self.add_mean(self.tail(deep + shallow))
+        return last(blocks(shallow, idr)) + shallow
 
 
 class EncoderResidualBlock(nn.Module):
@@ -193,9 +200,8 @@ class BlindSR(SRNetwork):
             "n_sr_blocks": count_matches(shapes, r"G\.body\.0\.body\.(\d+)\."),
         }
 
-    def super_resolve(self, lq: Tensor, encoder_input: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Encode, then run G; return the SR image, in training mode with the distilled vectors."""
-        idr, distilled = getattr(self, self.encoder_name)(encoder_input)
+    def super_resolve(self, lq: Tensor, idr: Tensor, distilled: list[Tensor]) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Run G; return the SR image, in training mode with the distilled vectors."""
         sr = self.G(lq, idr)
         return (sr, distilled) if self.training else sr
 
@@ -221,7 +227,7 @@ class BlindSR_ST(BlindSR):  # noqa: N801
         In training mode also return a list with the vector to distil, (N, 4 * n_feats).
         """
         self.check_input(lq)
-        return self.super_resolve(lq, lq)
+        return self.super_resolve(lq, *self.E_st(lq))
 
 
 @register(ARCH_REGISTRY)
@@ -253,7 +259,10 @@ class BlindSR_TA(BlindSR):  # noqa: N801
         expected = (images, 3, self.upscale * height, self.upscale * width)
         if tuple(gt.shape) != expected:
             raise ValueError(f"BlindSR_TA expects `gt` of shape {expected} for this `lq`, got {tuple(gt.shape)}.")
-        return self.super_resolve(lq, torch.cat([lq, F.pixel_unshuffle(gt, self.upscale)], dim=1))
+        seen = torch.cat([lq, F.pixel_unshuffle(gt, self.upscale)], dim=1)
+        idr, distilled = self.E(seen)
+        del seen  # as large as HR
+        return self.super_resolve(lq, idr, distilled)
 
     def example_input(self, height: int, width: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """Return LR and HR of this LR size: random, in [0, 1]."""

@@ -19,6 +19,13 @@ def conv3x3(num_in: int, num_out: int, stride: int = 1, bias: bool = True) -> nn
     return nn.Conv2d(num_in, num_out, 3, stride, 1, bias=bias)
 
 
+def concat_and_release(parts: list[Tensor]) -> Tensor:
+    """Concatenate along the channels and empty the list, so that its tensors do not live beside what comes next."""
+    whole = torch.cat(parts, dim=1)
+    parts.clear()
+    return whole
+
+
 def standard_deviation(x: Tensor) -> Tensor:
     """Return the biased standard deviation of each channel of (N, C, H, W) over its map, (N, C, 1, 1)."""
     # The official roots have no guard, so a constant channel has NaN gradients; the clamp moves its value by 1e-6.
