@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WRAPPERS = ("params_ema", "params", "state_dict")
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 WRAPPING_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")  # of data-parallel and of compiled modules
 LISTED_KEYS = 8
 

@@ -72,7 +72,7 @@ def test_arguments_that_a_file_cannot_tell_are_given():
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
-@pytest.mark.parametrize("wrapper", [None, "params", "params_ema", "state_dict"])
+@pytest.mark.parametrize("wrapper", [None, "params", "params_ema", "state_dict", "model", "net"])
 def test_wrapped_state_dicts_are_unwrapped(prefix, wrapper):
     state = {prefix + key: value for key, value in IMDN(**IMDN_SMALL).state_dict().items()}
     assert identify({wrapper: state} if wrapper else state).arguments["num_block"] == 2

@@ -14,16 +14,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.dynamic_unit import (
-    LITE_STYLES,
-    STYLES,
-    UnitForm,
-    UnitHolder,
-    UnitOutput,
-    block_lrelu,
-    identity,
-    refiner,
-)
+from lightsr_basicsr.archs.dynamic_unit import UnitForm, UnitOutput, block_lrelu, identity
+from lightsr_basicsr.archs.dynamic_unit_styles import LITE_STYLES, STYLES, UnitHolder, refiner
 from lightsr_basicsr.archs.layers import concat_and_release, conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.registry import register

@@ -91,6 +91,8 @@ class DRN(SRNetwork):
         ValueError: If an argument is outside these values.
     """
 
+    single_output = False
+
     def __init__(
         self,
         num_feat: int = 16,
@@ -236,6 +238,7 @@ class DRNDual(SRNetwork):
     """
 
     pools_globally = False
+    single_output = False
     super_resolves = False
 
     def __init__(self, num_feat: int = 16, upscale: int = 4) -> None:

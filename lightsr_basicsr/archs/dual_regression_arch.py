@@ -84,6 +84,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
     """
 
     pools_globally = False
+    single_output = False
 
     def __init__(
         self,
@@ -207,6 +208,7 @@ class DAT_DR(SRNetwork):  # noqa: N801
     """
 
     min_side = 16
+    single_output = False
 
     def __init__(
         self,

@@ -263,6 +263,7 @@ class WeightingNetwork(SRNetwork):
         img_range (float): Largest value inside; 255 for the official files. Default: 255.
         chop (bool): Whether evaluation cuts the image into four overlapping quarters, as the published numbers were
             made; the statistics are then those of a quarter, and sides must be at least 19. Default: False.
+        freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -271,7 +272,9 @@ class WeightingNetwork(SRNetwork):
     widths: dict[int, Widths]
     groups: int
 
-    def __init__(self, upscale: int = 4, img_range: float = 255.0, chop: bool = False) -> None:
+    def __init__(
+        self, upscale: int = 4, img_range: float = 255.0, chop: bool = False, freeze_mean_shift: bool = False
+    ) -> None:
         super().__init__()
         if upscale not in self.widths:
             raise ValueError(f"{type(self).__name__} supports `upscale` 2, 3 or 4, got {upscale}.")
@@ -280,8 +283,8 @@ class WeightingNetwork(SRNetwork):
         widths = self.widths[upscale]
         self.upscale, self.img_range, self.chop = upscale, img_range, chop
         self.shifted_skip = widths.shifted_skip
-        self.Sub_mean = MeanShift(-1, img_range)
-        self.Add_mean = MeanShift(1, img_range)
+        self.Sub_mean = MeanShift(-1, img_range, trainable=not freeze_mean_shift)
+        self.Add_mean = MeanShift(1, img_range, trainable=not freeze_mean_shift)
         self.head = conv3x3(3, TRUNK)
         for group in range(1, self.groups + 1):
             self.add_module(f"Li{group}", ShuffleWeightedGroup(widths))

@@ -156,7 +156,9 @@ class IMDN(MultiDistillationTrunk):
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Return the arguments of a file with these shapes, None for another network's."""
-        return _arguments(shapes) if "fea_conv.weight" in shapes and "IMDB1.c1.weight" in shapes else None
+        if "fea_conv.weight" not in shapes or "IMDB1.c1.weight" not in shapes:
+            return None
+        return _arguments(shapes, "fea_conv", "upsampler.0", r"IMDB(\d+)\.")
 
 
 @register(ARCH_REGISTRY)
@@ -189,13 +191,7 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         """Return the arguments of a file with these shapes, None for another network's."""
         if "fea_conv.0.weight" not in shapes or "IMDB1.c1.weight" not in shapes:
             return None
-        num_feat, num_in_ch = shapes["fea_conv.0.weight"][:2]
-        return {
-            "num_in_ch": num_in_ch,
-            "num_out_ch": shapes["upsampler.0.weight"][0] // 4**2,
-            "num_feat": num_feat,
-            "num_block": count_matches(shapes, r"IMDB(\d+)\."),
-        }
+        return _arguments(shapes, "fea_conv.0", "upsampler.0", r"IMDB(\d+)\.", shuffle=4)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] to the same size, not clamped.
@@ -217,16 +213,17 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         return four_quarters(super().forward, x, size)
 
 
-def _arguments(shapes: Shapes) -> dict[str, Any]:
-    num_feat, num_in_ch = shapes["fea_conv.weight"][:2]
-    shuffled = shapes["upsampler.0.weight"][0]
-    upscale = isqrt(shuffled // num_in_ch)
+def _arguments(shapes: Shapes, first: str, last: str, block: str = "", shuffle: int | None = None) -> dict[str, Any]:
+    """Read arguments off the first and last convolution; without ``shuffle``, as many channels come out as go in."""
+    num_feat, num_in_ch = shapes[f"{first}.weight"][:2]
+    shuffled = shapes[f"{last}.weight"][0]
+    upscale = shuffle or isqrt(shuffled // num_in_ch)
     return {
         "num_in_ch": num_in_ch,
         "num_out_ch": shuffled // upscale**2,
         "num_feat": num_feat,
-        "num_block": count_matches(shapes, r"IMDB(\d+)\."),
-        "upscale": upscale,
+        **({"num_block": count_matches(shapes, block)} if block else {}),
+        **({} if shuffle else {"upscale": upscale}),
     }
 
 
@@ -279,15 +276,7 @@ class IMDN_RTC(SRNetwork):  # noqa: N801
         """Return the arguments of a file with these shapes, None for another network's."""
         if "model.1.sub.0.c1.weight" not in shapes:
             return None
-        num_feat, num_in_ch = shapes["model.0.weight"][:2]
-        upscale = isqrt(shapes["model.2.weight"][0] // num_in_ch)
-        return {
-            "num_in_ch": num_in_ch,
-            "num_out_ch": shapes["model.2.weight"][0] // upscale**2,
-            "num_feat": num_feat,
-            "num_block": count_matches(shapes, r"model\.1\.sub\.(\d+)\.c1\."),
-            "upscale": upscale,
-        }
+        return _arguments(shapes, "model.0", "model.2", r"model\.1\.sub\.(\d+)\.c1\.")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (N, num_in_ch, H, W) in [0, 1] to (N, num_out_ch, upscale * H, upscale * W), not clamped."""
@@ -371,12 +360,7 @@ class IMDN_RTE(SRNetwork):  # noqa: N801
         """Return the arguments of a file with these shapes, None for another network's."""
         if "block1.c7.weight" not in shapes or "fea_conv.0.weight" not in shapes:
             return None
-        num_feat, num_in_ch = shapes["fea_conv.0.weight"][:2]
-        return {
-            "num_in_ch": num_in_ch,
-            "num_out_ch": shapes["upsampler.0.weight"][0] // 4**2,
-            "num_feat": num_feat,
-        }
+        return _arguments(shapes, "fea_conv.0", "upsampler.0", shuffle=4)
 
     def forward_even(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) in [0, img_range] to (N, 3, 4 * ceil(H / 2), 4 * ceil(W / 2)) in the same range."""

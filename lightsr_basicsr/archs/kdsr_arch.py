@@ -166,6 +166,7 @@ class BlindSR(SRNetwork):
     """
 
     encoder_name: str
+    single_output = False
 
     def __init__(self, n_feats: int = 128, n_encoder_res: int = 6, scale: int = 4, n_sr_blocks: int = 42) -> None:
         super().__init__()

@@ -20,7 +20,8 @@ class SRNetwork(nn.Module):
         num_in_ch (int): Channels of the input image.
         min_side (int): Smallest height and width of an input image, in pixels.
         pools_globally (bool): Whether statistics of the whole image enter, so that a tile gives other pixels.
-        super_resolves (bool): Whether it maps one LR image to one SR image.
+        super_resolves (bool): Whether it maps one LR image to one SR image in evaluation mode.
+        single_output (bool): Whether training mode gives that image alone, as BasicSR's SRModel expects.
     """
 
     upscale: float
@@ -28,6 +29,7 @@ class SRNetwork(nn.Module):
     min_side: int = 1
     pools_globally: bool = True
     super_resolves: bool = True
+    single_output: bool = True
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:

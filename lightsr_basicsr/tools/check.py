@@ -30,6 +30,8 @@ from lightsr_basicsr.tools.check_keys import (
     section_of,
 )
 
+PLAIN_MODELS = ("SRModel", "LossDictModel")
+
 
 def check_options(options: Mapping[str, Any], is_train: bool, resuming: bool = False) -> list[Finding]:
     """Return everything that would stop or spoil a run with these options; empty if nothing.
@@ -46,6 +48,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, resuming: bool = F
     findings += _check_type("model_type", options.get("model_type"), MODEL_REGISTRY, "model")
     if not any(str(key).startswith("network_") for key in options):
         findings.append(Finding("network_g", "is missing: name the network, for example {type: IMDN, upscale: 4}"))
+    findings += _check_model_of(options, networks.get("network_g"), is_train)
     findings += _check_resume_state(options) if resuming else _check_pretrained(options, networks)
     if is_train:
         findings += _check_training_of_srmodel(options)
@@ -87,6 +90,20 @@ def _check_arguments(where: str, function: Callable, kwargs: Mapping, given: tup
     for name in names:
         if parameters[name].default is inspect.Parameter.empty and name not in kwargs:
             yield Finding(f"{where}.{name}", f"is missing: {function.__name__} needs it")
+
+
+def _check_model_of(options: Mapping, net: torch.nn.Module | None, is_train: bool) -> Iterator[Finding]:
+    """The plain models give LR and compare one image; some of our networks take or give more."""
+    model = options.get("model_type")
+    if net is None or model not in PLAIN_MODELS:
+        return
+    name = type(net).__name__
+    if not getattr(net, "super_resolves", True):
+        yield Finding("model_type", f"{model} runs networks that map LR to SR, and {name} does not")
+    elif is_train and not getattr(net, "single_output", True):
+        yield Finding(
+            "model_type", f"{model} trains on one image, and {name} gives more in training: it needs a model of its own"
+        )
 
 
 def _check_network(key: str, content: Any, built: dict[str, torch.nn.Module]) -> Iterator[Finding]:

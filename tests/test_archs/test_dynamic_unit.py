@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
-from lightsr_basicsr.archs.dynamic_unit import STYLES, BNAndPad, HardSigmoid
+from lightsr_basicsr.archs.dynamic_unit import BNAndPad, HardSigmoid
+from lightsr_basicsr.archs.dynamic_unit_styles import STYLES
 from lightsr_basicsr.archs.reparam import deploy
 
 FORMS = [{"style": style} for style in STYLES]

@@ -106,10 +106,10 @@ def test_drn_gives_all_levels_in_training_and_the_last_in_evaluation():
     assert torch.equal(net.eval()(x), levels[-1])
 
 
-def test_mean_shifts_of_drn_train_unless_frozen():
-    for frozen in (False, True):
-        net = DRN(num_feat=8, num_block=1, freeze_mean_shift=frozen)
-        assert net.sub_mean.weight.requires_grad is not frozen
+@pytest.mark.parametrize("frozen", [False, True])
+def test_mean_shifts_of_drn_and_fdiwn_train_unless_frozen(frozen):
+    assert DRN(num_feat=8, num_block=1, freeze_mean_shift=frozen).sub_mean.weight.requires_grad is not frozen
+    assert FDIWN(freeze_mean_shift=frozen).Add_mean.bias.requires_grad is not frozen
 
 
 def test_dual_networks_refuse_another_number_of_levels():

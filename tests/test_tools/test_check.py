@@ -208,3 +208,22 @@ def test_a_comparison_needs_ground_truth_and_scale():
         options["comparison"] = {"dataset": "val", "crop_border": 2, "test_y_channel": True}
 
     assert findings(change) == ["comparison.dataset: val has no ground truth to compare with"]
+
+
+@pytest.mark.parametrize(
+    ("network", "is_train", "expected"),
+    [
+        (
+            {"type": "DRN", "num_feat": 8, "num_block": 1},
+            True,
+            "DRN gives more in training: it needs a model of its own",
+        ),
+        ({"type": "DRN", "num_feat": 8, "num_block": 1}, False, None),
+        ({"type": "BlindSR_TA", "n_feats": 8, "n_sr_blocks": 1}, False, "map LR to SR, and BlindSR_TA does not"),
+    ],
+)
+def test_networks_that_a_plain_model_cannot_run_are_named(network, is_train, expected):
+    options = tiny.train_options() if is_train else tiny.test_options(tiny.paired("t", "data"))
+    options["network_g"] = network
+    told = [str(finding) for finding in check_options(options, is_train) if finding.where == "model_type"]
+    assert (expected in told[0]) if expected else told == []
