@@ -133,5 +133,7 @@ CASES = [
          {**SWINIR_LIGHT, "channels": channels("test_swinir_light_drc_x4")}, {},
          {**SWINIR_SMALL, "channels": [8, 20, 12, 16]}, fill=False),
     Case("SwinIR_DR", 11_903_367, 4, "swinir_dr_x4", {}, {}, SWINIR_SMALL, fill=False),
-    Case("DAT_DR", 14_805_219, 4, "dat_dr_x4", {}, {}, DAT_SMALL, dead=r"\.pos\.", fill=False),
+    # Biases before batch normalisation have no gradient but for rounding; position networks are tiny when small.
+    Case("DAT_DR", 14_805_219, 4, "dat_dr_x4", {}, {}, DAT_SMALL, dead=r"\.pos\.|_interaction\.|dwconv\.0\.bias",
+         fill=False),
 ]  # fmt: skip

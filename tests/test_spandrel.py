@@ -78,7 +78,13 @@ def test_bfloat16_runs_or_is_refused(case, loader):
             found.to(torch.bfloat16)
         return
     with torch.no_grad():
-        exact, rough = net(x), found.to(torch.bfloat16).model(x.bfloat16())
+        exact = net(x)
+        try:
+            rough = found.to(torch.bfloat16).model(x.bfloat16())
+        except RuntimeError as error:
+            if "not implemented for 'BFloat16'" not in str(error):
+                raise
+            pytest.skip(f"torch {torch.__version__}: {error}")
     # Fresh FDIWN is chaotic; finite and of the same range is what can be asked of all.
     assert torch.isfinite(rough).all()
     assert rough.float().abs().max() < 2 * exact.abs().max() + 1

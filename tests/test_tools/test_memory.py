@@ -153,6 +153,7 @@ def test_networks_let_go_of_what_they_need_no_longer(name, kwargs):
     assert peak_memory(net, net.example_input(32, 32)).ratio <= 1.05
 
 
+@needs_storages
 @pytest.mark.parametrize("kwargs", BORROWED, ids=["light_dr", "light_drc"])
 def test_bodies_of_libraries_hold_no_more_than_before(kwargs):
     net = ARCH_REGISTRY.get("SwinIR_DR")(**kwargs)
