@@ -120,10 +120,10 @@ def _try(cls: type[SRNetwork], shapes: Shapes, state: State) -> tuple[nn.Module 
             net = cls(**arguments)
     except KeyError as error:
         return None, {}, f"\n    missing in the file:\n      {error.args[0]}"
-    except (IndexError, ValueError, ZeroDivisionError, ModuleNotFoundError, RuntimeError) as error:
+    except ModuleNotFoundError as error:  # DAT without spandrel
+        return None, {}, f" {error}"
+    except (IndexError, ValueError, ZeroDivisionError, RuntimeError) as error:
         return None, {}, f"\n    no constructor arguments give its shapes: {error}"
-    except NotImplementedError:
-        return None, {}, ""
     difference = describe_difference(net, state)
     return (None if difference else net), arguments, difference
 

@@ -13,7 +13,7 @@ from lightsr_basicsr import CheckpointError, UnknownNetworkError, identify, load
 from lightsr_basicsr.archs.imdn_arch import IMDN
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.checkpoints import load_strictly
-from tests.cases import CASES
+from tests.cases import CASES, DAT_SMALL
 from tests.test_zoo import SMALL, build, inputs, tensors
 
 IMDN_SMALL = {"num_feat": 16, "num_block": 2}
@@ -83,6 +83,14 @@ def test_a_list_of_dual_networks_is_read_as_drn_publishes_it(tmp_path):
     parts = [{key[2:]: value for key, value in dual.state_dict().items() if key[0] == str(index)} for index in range(3)]
     torch.save(parts, tmp_path / "dual.pt")
     assert str(identify(tmp_path / "dual.pt")) == "DRNDual x0.5, train form (num_feat 8, upscale 8)"
+
+
+def test_a_file_whose_network_needs_an_extra_says_so(monkeypatch):
+    pytest.importorskip("spandrel")
+    state = ARCH_REGISTRY.get("DAT_DR")(**DAT_SMALL).state_dict()
+    monkeypatch.setitem(sys.modules, "spandrel.architectures.DAT", None)
+    with pytest.raises(CheckpointError, match=r"looks like DAT_DR.*: DAT_DR takes its body from spandrel: pip install"):
+        identify(state)
 
 
 def test_looking_at_a_file_does_not_change_random_numbers():

@@ -6,6 +6,7 @@ IEEE TMM 2022, arXiv 2312.14551. This is the published style, DBB; the others ar
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
@@ -174,17 +175,17 @@ class DynamicUnit(nn.Module):
         else:
             self.build_branches(num_in, num_out)
 
+    @abstractmethod
     def build_branches(self, num_in: int, num_out: int) -> None:
         """Create the static branches of the training form."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sum_branches(self, x: Tensor) -> Tensor:
         """Map (N, num_in, H, W) to (N, num_out, H, W) through the static branches."""
-        raise NotImplementedError
 
+    @abstractmethod
     def merged_kernel(self) -> Kernel:
         """Return the one convolution that the static branches are in evaluation mode."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> UnitOutput:
         """Map (N, num_in, H, W) to output and dynamic residual, both (N, num_out, H, W)."""

@@ -7,6 +7,7 @@ terms. Inside, images are in [0, 255] and the mean shifts are trained.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any
@@ -300,9 +301,9 @@ class WeightingNetwork(SRNetwork):
             return None
         return {"upscale": isqrt(shapes["UP1.0.weight"][0] // 3)}
 
+    @abstractmethod
     def run_groups(self, x: Tensor) -> Tensor:
         """Map (N, 24, H, W) to the sum of the groups' outputs, (N, 24, H, W)."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.

@@ -166,6 +166,7 @@ class BlindSR(SRNetwork):
     """
 
     encoder_name: str
+    encoder_sees_gt: bool
     single_output = False
 
     def __init__(self, n_feats: int = 128, n_encoder_res: int = 6, scale: int = 4, n_sr_blocks: int = 42) -> None:
@@ -179,12 +180,8 @@ class BlindSR(SRNetwork):
             )
         self.upscale = scale
         self.G = DynamicSRNetwork(n_feats, n_sr_blocks, scale)
-        self.add_module(self.encoder_name, DegradationEncoder(self.encoder_in_ch(scale), n_feats, n_encoder_res))
-
-    @staticmethod
-    def encoder_in_ch(scale: int) -> int:
-        """Return the number of channels that the encoder sees."""
-        raise NotImplementedError
+        encoder_in_ch = 3 + 3 * scale**2 if self.encoder_sees_gt else 3
+        self.add_module(self.encoder_name, DegradationEncoder(encoder_in_ch, n_feats, n_encoder_res))
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -216,11 +213,7 @@ class BlindSR_ST(BlindSR):  # noqa: N801
     """
 
     encoder_name = "E_st"
-
-    @staticmethod
-    def encoder_in_ch(scale: int) -> int:
-        """Return 3: the student sees LR."""
-        return 3
+    encoder_sees_gt = False
 
     def forward(self, lq: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
@@ -240,12 +233,8 @@ class BlindSR_TA(BlindSR):  # noqa: N801
     """
 
     encoder_name = "E"
+    encoder_sees_gt = True
     super_resolves = False
-
-    @staticmethod
-    def encoder_in_ch(scale: int) -> int:
-        """Return the channels of LR and of HR folded to LR size."""
-        return 3 + 3 * scale**2
 
     def forward(self, lq: Tensor, gt: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Map RGB (N, 3, H, W) and its HR image (N, 3, scale * H, scale * W) in [0, 1] to the size of the latter.

@@ -36,9 +36,9 @@ class SRNetwork(nn.Module):
         """Return the constructor arguments of the file whose tensors have these shapes, None if it is not of this kind.
 
         Keys are looked at here, fitting is checked by the caller, who builds the network. A KeyError means that the
-        file is of this kind and lacks that tensor.
+        file is of this kind and lacks that tensor. A network without this method recognises no file.
         """
-        raise NotImplementedError(f"{cls.__name__} does not recognise files yet: give it `arguments_from`.")
+        return None
 
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless ``x`` is an image tensor (N, num_in_ch, H, W) of a large enough size."""
