@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -15,6 +16,12 @@ from torch import Tensor, nn
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 WRAPPING_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")  # of data-parallel and of compiled modules
 LISTED_KEYS = 8
+# What stands in the place of a checkpoint when a download went wrong.
+STARTS = {
+    b"<": "a web page",
+    b"version https://git-lfs": "a Git LFS pointer and not the file itself (git lfs pull)",
+    b"\x89PNG": "a picture",
+}
 
 
 class CheckpointError(ValueError):
@@ -26,8 +33,8 @@ def read_state_dict(path: str | PathLike, prefer: str | None = None) -> tuple[di
 
     Args:
         path (str | PathLike): The file. Pickles are read with ``weights_only``, so nothing in them is executed.
-        prefer (str | None): Wrapper to look for first, for example ``'params'``. After it come ``params_ema``,
-            ``params``, ``state_dict`` and the bare dictionary. Default: None.
+        prefer (str | None): Wrapper to look for first, for example ``'params'``. After it come those in
+            ``WRAPPERS`` and the bare dictionary. Default: None.
 
     Returns:
         tuple: Tensors on the CPU by key, without a leading ``module.`` or ``_orig_mod.``; and the wrapper's name,
@@ -54,22 +61,24 @@ def unwrap(content: Mapping[str, Any], source: str, prefer: str | None = None) -
             f"{source} holds no weights: expected tensors by name, bare or under one of {', '.join(WRAPPERS)}; "
             f"got {_kinds(state)}. Is it a training state (.state) or another program's file?"
         )
-    return {WRAPPING_PREFIXES.sub("", str(key)): value for key, value in state.items()}, wrapper
+    dense = ((key, value.to_dense() if value.is_sparse else value) for key, value in state.items())
+    return {WRAPPING_PREFIXES.sub("", str(key)): value for key, value in dense}, wrapper
 
 
 def _read(path: Path) -> Mapping[str, Any]:
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; expected a checkpoint file.")
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {path} (looked from {Path.cwd()}).")
     try:
-        content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
     except CheckpointError:
         raise
     except Exception as error:
         # The readers raise a dozen unrelated types for a damaged file; all of them mean the same to the user.
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: {first_line} "
-            "If it was copied or downloaded, check its size and get it again."
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: it is {_describe_start(path)}, or "
+            f"damaged ({type(error).__name__}). If it was copied or downloaded, check its size and get it again."
         ) from error
     if isinstance(content, list) and content and all(isinstance(entry, Mapping) for entry in content):
         return {f"{index}.{key}": value for index, entry in enumerate(content) for key, value in entry.items()}
@@ -80,14 +89,39 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*TorchScript archive", UserWarning)  # said below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "nsupported" not in str(error):
+        if not re.search("[Uu]nsupported (global|class)", str(error)):
             raise
         raise CheckpointError(
             f"{path} holds Python objects beside its tensors, and running code from a weights file is not safe. "
             "Save it again where it was made, with torch.save(net.state_dict(), path)."
         ) from error
+    except RuntimeError as error:
+        if "TorchScript" not in str(error):
+            raise
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, a program and not weights. "
+            "Save the weights where it was made, with torch.save(net.state_dict(), path)."
+        ) from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(9)
+    # What is in it counts more than its name.
+    return start[8:] == b"{" or (path.suffix.lower() == ".safetensors" and not start.startswith(b"PK"))
+
+
+def _describe_start(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(64).lstrip()
+    if not start:
+        return "empty"
+    found = (text for mark, text in STARTS.items() if start.startswith(mark))
+    return next(found, "not a checkpoint (.pth, .pt or .safetensors)")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -101,7 +135,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _kinds(content: Any) -> str:
     if not isinstance(content, Mapping):
         return type(content).__name__
-    names = [f"'{key}' ({type(value).__name__})" for key, value in list(content.items())[:LISTED_KEYS]]
+    # What is no tensor is what keeps the others from being weights.
+    entries = sorted(content.items(), key=lambda entry: isinstance(entry[1], Tensor))
+    names = [f"'{key}' ({type(value).__name__})" for key, value in entries[:LISTED_KEYS]]
     return ", ".join(names) or "an empty dictionary"
 
 
@@ -132,6 +168,8 @@ def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | P
     from lightsr_basicsr.identification import UnknownNetworkError, identify  # which reads files through this module
 
     misfit = f"{source} does not fit {type(net).__name__}"
+    if not hasattr(net, "arguments_from"):  # another package's network, of whose files we know nothing
+        return f"{misfit}:{difference}"
     try:
         identity = identify(state)
     except UnknownNetworkError as error:
@@ -153,6 +191,19 @@ def load_strictly(net: nn.Module, state: Mapping[str, Tensor], source: str | Pat
     if misfit:
         raise CheckpointError(misfit)
     net.load_state_dict(state)
+
+
+def load_fitting(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:
+    """Load the tensors of ``state`` that have the name and shape of one in ``net``; leave the rest of it as it is.
+
+    Raises:
+        CheckpointError: If none fits.
+    """
+    if not count_fitting(net, state):
+        raise CheckpointError(f"No tensor of {source} fits {type(net).__name__}: another network's file?")
+    own = net.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    net.load_state_dict(fitting, strict=False)
 
 
 def count_fitting(net: nn.Module, state: Mapping[str, Tensor]) -> int:

@@ -269,6 +269,7 @@ def _info_text(info: FileInfo) -> str:
     identity, official = info.identity, info.official
     arguments = ", ".join(f"{name}: {value}" for name, value in identity.arguments.items())
     inside = "" if info.img_range == 1 else f" (0 to {info.img_range:g} inside)"
+    channels = "RGB" if info.num_in_ch == 3 else f"{info.num_in_ch} channels"
     cost = "not counted"
     if info.multi_adds is not None:
         cost = f"{info.multi_adds / 1e9:.2f} G for LR {info.lr_size[0]}x{info.lr_size[1]} (height x width)"
@@ -283,7 +284,7 @@ def _info_text(info: FileInfo) -> str:
         "tensors": f"{info.tensors}, {'bare' if info.wrapper == 'bare' else f'under {info.wrapper!r}'}",
         "parameters": f"{info.parameters:,}",
         "multi-adds": cost,
-        "input": f"RGB in [0, 1]{inside}, sides of at least {info.min_side}",
+        "input": f"{channels} in [0, 1]{inside}, sides of at least {info.min_side}",
         "sha256": info.sha256,
         "official file": known,
     }

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
+
+from lightsr_basicsr import _compat
+
+_compat.require_basicsr()
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from lightsr_basicsr.archs.network import Shapes, SRNetwork
+from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, load_strictly, read_state_dict, unwrap
 from lightsr_basicsr.lookalikes import name_lookalike
 
@@ -63,7 +67,7 @@ def identify(source: str | PathLike | State) -> Identity:
         UnknownNetworkError: If it is another network's.
     """
     state, name = _state_of(source)
-    return _recognise(state, name)[0]
+    return _recognise(state, name)
 
 
 def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
@@ -81,9 +85,8 @@ def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
 
 def load_identified(state: State, name: str, **arguments: Any) -> tuple[Identity, nn.Module]:
     """Return identity and network of the bare tensors ``state``; ``name`` stands for them in error texts."""
-    identity, net = _recognise(state, name)
-    if arguments:
-        net = ARCH_REGISTRY.get(identity.network)(**{**identity.arguments, **arguments})
+    identity = _recognise(state, name)
+    net = ARCH_REGISTRY.get(identity.network)(**{**identity.arguments, **arguments})
     load_strictly(net, state, name)
     return identity, net.eval()
 
@@ -94,38 +97,69 @@ def _state_of(source: str | PathLike | State) -> tuple[State, str]:
     return read_state_dict(source)[0], str(source)
 
 
-def _recognise(state: State, name: str) -> tuple[Identity, nn.Module]:
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
+def _recognise(state: State, name: str) -> Identity:
     near_misses = []
     for network, cls in ARCH_REGISTRY:
         if not (isinstance(cls, type) and issubclass(cls, SRNetwork)):
             continue
-        net, arguments, problem = _try(cls, shapes, state)
-        if net is not None:
-            return Identity(network, net.upscale, _form(arguments), arguments), net
-        if problem:
-            near_misses.append(f"{name} looks like {network}, but does not fit it:{problem}")
+        attempt = try_network(cls, state)
+        if attempt is not None and not attempt.misfit:
+            return Identity(network, attempt.scale, _form(attempt.arguments), attempt.arguments)
+        if attempt is not None:
+            near_misses.append(f"{name} looks like {network}, but does not fit it:{attempt.misfit}")
     if near_misses:
         raise CheckpointError(near_misses[0])
     raise UnknownNetworkError(f"{name} is not a network of this package: {name_lookalike(state)}")
 
 
-def _try(cls: type[SRNetwork], shapes: Shapes, state: State) -> tuple[nn.Module | None, dict[str, Any], str]:
-    """Return the network that fits and its arguments, or None and why; no reason where the file is of another kind."""
+class Attempt(NamedTuple):
+    """What came of reading a file as one network: why it does not fit, '' if it does; then arguments and scale."""
+
+    misfit: str
+    arguments: dict[str, Any] = {}  # noqa: RUF012  never changed
+    scale: float = 0
+
+
+class _Shapes(dict):
+    """Shapes by tensor name that remember which one was looked at last."""
+
+    last: str = ""
+
+    def __getitem__(self, key: str) -> tuple[int, ...]:
+        self.last = key
+        return super().__getitem__(key)
+
+
+def try_network(cls: type[SRNetwork], state: State) -> Attempt | None:
+    """Read ``state`` as a network of class ``cls``; None if it is of another kind altogether."""
+    shapes = _Shapes({key: tuple(value.shape) for key, value in state.items()})
     try:
         arguments = cls.arguments_from(shapes)
         if arguments is None:
-            return None, {}, ""
-        with torch.random.fork_rng(devices=[]):  # looking at a file does not change what is drawn later
-            net = cls(**arguments)
-    except KeyError as error:
-        return None, {}, f"\n    missing in the file:\n      {error.args[0]}"
+            return None
+        net = _build(cls, arguments)
+    except KeyError:
+        return Attempt(f"\n    missing in the file:\n      {shapes.last}")
     except ModuleNotFoundError as error:  # DAT without spandrel
-        return None, {}, f" {error}"
-    except (IndexError, ValueError, ZeroDivisionError, RuntimeError) as error:
-        return None, {}, f"\n    no constructor arguments give its shapes: {error}"
+        return Attempt(f" {error}")
+    except Exception as error:
+        # Constructors, libraries' among them, raise anything for shapes that make no sense together.
+        seen = f"{shapes.last} {shapes.get(shapes.last, '')}"
+        return Attempt(f"\n    no constructor arguments give its shapes; looked at last: {seen}\n    {error}")
     difference = describe_difference(net, state)
-    return (None if difference else net), arguments, difference
+    return Attempt(difference, arguments, net.upscale)
+
+
+def _build(cls: type[SRNetwork], arguments: Mapping[str, Any]) -> nn.Module:
+    """Build for its shapes alone: without memory where torch can, for a file may claim any size."""
+    if hasattr(torch.device, "__enter__"):
+        try:
+            with torch.device("meta"):
+                return cls(**arguments)
+        except (RuntimeError, NotImplementedError):
+            pass  # networks that compute while they are built
+    with torch.random.fork_rng(devices=[]):  # looking at a file does not change what is drawn later
+        return cls(**arguments)
 
 
 def _form(arguments: Mapping[str, Any]) -> str:

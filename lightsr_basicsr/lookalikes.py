@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 SHOWN_KEYS = 4
+OUR_PREFIX = "lightsr-"  # of what this package adds to spandrel's registry
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ LOOKALIKES = (
         "convolutions. spandrel opens some of these.",
     ),
     Lookalike(
-        ("residual_group.blocks.0.attn.qkv.weight",),
+        (
+            "residual_group.blocks.0.attn.qkv.weight",
+            "residual_group.blocks.0.attn.relative_position_index",  # which HAT has elsewhere
+            "residual_group.blocks.0.attn.relative_position_bias_table",  # which Swin2SR does not have
+        ),
         "it is a SwinIR without the dual regression network (dual_model.*). Use BasicSR's own network: `type: SwinIR`.",
     ),
     Lookalike(
@@ -64,7 +69,7 @@ def name_lookalike(state: Mapping[str, Tensor]) -> str:
     if known:
         return f"spandrel knows it as {known} and loads it."
     first = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(state.items())[:SHOWN_KEYS])
-    return f"none has its names. It holds {len(state)} tensors: {first}, ..."
+    return f"its names are of none that is known here. It holds {len(state)} tensors: {first}, ..."
 
 
 def _known_to_spandrel(state: Mapping[str, Tensor]) -> str | None:
@@ -72,5 +77,5 @@ def _known_to_spandrel(state: Mapping[str, Tensor]) -> str | None:
         from spandrel import MAIN_REGISTRY
     except ImportError:
         return None
-    found = (support for support in MAIN_REGISTRY.architectures("detection") if support.detect(dict(state)))
-    return next((support.architecture.name for support in found), None)
+    theirs = (s for s in MAIN_REGISTRY.architectures("detection") if not s.architecture.id.startswith(OUR_PREFIX))
+    return next((s.architecture.name for s in theirs if s.detect(dict(state))), None)

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lightsr_basicsr import _compat
+
+_compat.require_basicsr()
+
 from basicsr.archs.swinir_arch import SwinIR
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import SRNetwork
-from lightsr_basicsr.checkpoints import CheckpointError
-from lightsr_basicsr.identification import identify, load_identified
+from lightsr_basicsr.checkpoints import CheckpointError, unwrap
+from lightsr_basicsr.identification import load_identified, try_network
+from lightsr_basicsr.lookalikes import OUR_PREFIX
 
 try:
     from spandrel import (
@@ -26,7 +31,7 @@ try:
         SizeRequirements,
     )
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError('spandrel is not installed: pip install "lightsr-basicsr[spandrel]"') from error
+    raise ModuleNotFoundError("spandrel is not installed: pip install spandrel") from error
 
 
 class LightArchitecture(Architecture[nn.Module]):
@@ -38,15 +43,17 @@ class LightArchitecture(Architecture[nn.Module]):
     """
 
     def __init__(self, network: str, cls: type[SRNetwork]) -> None:
-        super().__init__(id=f"lightsr-{network}", name=f"{network} (lightsr-basicsr)", detect=self._fits)
+        super().__init__(id=f"{OUR_PREFIX}{network}", name=f"{network} (lightsr-basicsr)", detect=self._fits)
         self.network, self.cls = network, cls
 
     def _fits(self, state: Mapping[str, Tensor]) -> bool:
         """Tell whether every tensor fits, so that no other architecture's file is taken."""
         try:
-            return identify(state).network == self.network
+            bare = unwrap(state, "the state dict")[0]
         except CheckpointError:
             return False
+        attempt = try_network(self.cls, bare)
+        return attempt is not None and not attempt.misfit
 
     def load(self, state_dict: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
         """Return the network with its scale, smallest size and advice on tiling.
@@ -64,7 +71,7 @@ class LightArchitecture(Architecture[nn.Module]):
             supports_bfloat16=not isinstance(net, SwinIR),  # whose masks are float32
             scale=int(net.upscale),
             input_channels=net.num_in_ch,
-            output_channels=net.num_in_ch,
+            output_channels=net.num_out_ch,
             size_requirements=SizeRequirements(minimum=net.min_side),
             tiling=ModelTiling.DISCOURAGED if net.pools_globally else ModelTiling.SUPPORTED,
         )
@@ -84,7 +91,7 @@ def install(registry: ArchRegistry = MAIN_REGISTRY) -> list[str]:
         for network, cls in ARCH_REGISTRY
         if isinstance(cls, type) and issubclass(cls, SRNetwork) and cls.super_resolves
     ]
-    before = tuple(id for id in there if not id.startswith("lightsr-"))
+    before = tuple(id for id in there if not id.startswith(OUR_PREFIX))
     added = registry.add(
         *(ArchSupport.from_architecture(architecture, before) for architecture in ours), ignore_duplicates=True
     )

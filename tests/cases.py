@@ -79,8 +79,6 @@ def _drn_dense(num_feat: int, scale: int) -> list[int]:
 SWINIR_LIGHT = {"depths": [6] * 4, "num_heads": [6] * 4, "embed_dim": 60, "upsampler": "pixelshuffledirect"}
 SWINIR_SMALL = {"depths": [2], "num_heads": [2], "embed_dim": 12}
 DAT_SMALL = {"depth": [3], "num_heads": [2], "embed_dim": 32, "expansion_factor": 2.0, "split_size": [4, 8]}
-DROPPED = r"layers\."  # stochastic depth leaves out whole blocks in training
-
 CASES = [
     Case("IMDN", 694_404, 2, "imdn_x2", {"upscale": 2}),
     Case("IMDN", 703_059, 3, "imdn_x3", {"upscale": 3}),
@@ -129,10 +127,12 @@ CASES = [
     _drn("sdrn_s70_x8", 1_572_288, 8, 30, 8, "test_drn_s70_x8"),
     Case("DRNDual", 1_728, 0.5, "drn_dual_x4", {"upscale": 4}, tolerance=2e-3),  # 1e-5 of a range of 190
     Case("DualNetwork", 3_168, 0.25, "drc_dual_down_x4", {"downscale": 4}),
-    Case("SwinIR_DR", 932_796, 4, "swinir_light_dr_x4", SWINIR_LIGHT, {}, SWINIR_SMALL, dead=DROPPED, fill=False),
+    Case("SwinIR_DR", 932_796, 4, "swinir_light_dr_x4", SWINIR_LIGHT, {}, SWINIR_SMALL, fill=False),
     Case("SwinIR_DR", 634_800, 4, "swinir_light_drc_x4",
          {**SWINIR_LIGHT, "channels": channels("test_swinir_light_drc_x4")}, {},
-         {**SWINIR_SMALL, "channels": [8, 20, 12, 16]}, dead=DROPPED, fill=False),
-    Case("SwinIR_DR", 11_903_367, 4, "swinir_dr_x4", {}, {}, SWINIR_SMALL, dead=DROPPED, fill=False),
-    Case("DAT_DR", 14_805_219, 4, "dat_dr_x4", {}, {}, DAT_SMALL, dead=DROPPED, fill=False),
+         {**SWINIR_SMALL, "channels": [8, 20, 12, 16]}, fill=False),
+    Case("SwinIR_DR", 11_903_367, 4, "swinir_dr_x4", {}, {}, SWINIR_SMALL, fill=False),
+    # Biases before batch normalisation have no gradient but for rounding; position networks are two wide when small.
+    Case("DAT_DR", 14_805_219, 4, "dat_dr_x4", {}, {}, DAT_SMALL, fill=False,
+         dead=r"\.pos\.|_interaction\.[01]\.bias|dwconv\.0\.bias"),
 ]  # fmt: skip

@@ -109,3 +109,48 @@ def test_a_state_dict_with_arrays_is_explained(tmp_path):
     torch.save({"weight": np.zeros(3)}, tmp_path / "net.pth")
     with pytest.raises(CheckpointError, match=r"net\.pth"):
         read_state_dict(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"<!DOCTYPE html><html>not found</html>", "it is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+        (b"", "it is empty"),
+        (b"hello", "not a checkpoint"),
+    ],
+)
+def test_what_came_in_the_place_of_a_checkpoint_is_said(content, told, tmp_path):
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"cannot be read as a checkpoint: .*{told}"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+def test_a_torchscript_archive_is_named_without_the_advice_to_run_it(tmp_path):
+    torch.jit.script(torch.nn.Conv2d(1, 1, 1)).save(str(tmp_path / "net.pt"))
+    with pytest.raises(CheckpointError) as raised:
+        read_state_dict(tmp_path / "net.pt")
+    assert "TorchScript archive, a program and not weights" in str(raised.value)
+    assert "False" not in str(raised.value)
+
+
+def test_safetensors_are_read_whatever_they_are_called(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors.save_file({"weight": torch.ones(2)}, tmp_path / "net.pth")
+    assert read_state_dict(tmp_path / "net.pth")[0]["weight"].tolist() == [1, 1]
+
+
+def test_what_is_no_tensor_is_told_first(tmp_path):
+    torch.save({**{f"w{index}": torch.zeros(1) for index in range(20)}, "epoch": 3}, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=r"got 'epoch' \(int\), 'w0' \(Tensor\)"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="is a folder"):
+        read_state_dict(tmp_path)
+
+
+def test_sparse_tensors_are_made_dense(tmp_path):
+    torch.save({"weight": torch.eye(2).to_sparse()}, tmp_path / "net.pth")
+    assert torch.equal(read_state_dict(tmp_path / "net.pth")[0]["weight"], torch.eye(2))

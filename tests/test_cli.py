@@ -493,6 +493,17 @@ def test_a_comparison_takes_the_weights_that_the_test_took(workdir, capsys, capl
     assert len(means) == 2
 
 
+def test_a_comparison_takes_what_fits_where_the_test_did(workdir, capsys):
+    from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
+
+    tiny.make_pairs(workdir / "data", 1, side=128)
+    torch.save(IMDN_RTC(num_feat=4, num_block=1, upscale=4).state_dict(), "x4.pth")
+    options = tiny.test_options(tiny.paired("a", "data"), pretrain_network_g="x4.pth", strict_load_g=False)
+    options["comparison"] = {"dataset": "test_1", "crop_border": 2, "test_y_channel": True}
+    assert cli.main(["test", "-opt", tiny.write(options)]) == 0
+    assert "PSNR / SSIM" in capsys.readouterr().out
+
+
 def test_list_says_where_names_come_from(capsys):
     assert cli.main(["list"]) == 0
     shown = capsys.readouterr().out

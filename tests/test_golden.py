@@ -9,6 +9,7 @@ from lightsr_basicsr.checkpoints import load_strictly, read_state_dict
 from tests import golden
 from tests.cases import CASES
 from tests.conftest import SHARED
+from tests.test_zoo import get
 
 BY_GOLDEN = {case.golden: case for case in CASES}
 FOLDERS = {"official": SHARED / "golden", "own": golden.OWN}
@@ -21,7 +22,7 @@ def build_recorded(case, folder):
         other = "own" if folder == FOLDERS["official"] else "official"
         pytest.skip(f"{case.golden} is recorded in the {other} set only")
     description, arrays = golden.read(folder, case.golden)
-    net = ARCH_REGISTRY.get(case.name)(**{**case.kwargs, **case.golden_kwargs})
+    net = get(case.name)(**{**case.kwargs, **case.golden_kwargs})
     golden.load(net, description)
     return net.eval(), description, arrays
 

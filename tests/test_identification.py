@@ -13,15 +13,15 @@ from lightsr_basicsr import CheckpointError, UnknownNetworkError, identify, load
 from lightsr_basicsr.archs.imdn_arch import IMDN
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.checkpoints import load_strictly
-from tests.cases import CASES, DAT_SMALL
-from tests.test_zoo import SMALL, build, inputs, tensors
+from tests.cases import CASES, DAT_SMALL, SWINIR_SMALL
+from tests.test_zoo import SMALL, build, get, inputs, tensors
 
 IMDN_SMALL = {"num_feat": 16, "num_block": 2}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_full_size_networks_are_identified(case):
-    state = ARCH_REGISTRY.get(case.name)(**case.kwargs).state_dict()
+    state = get(case.name)(**case.kwargs).state_dict()
     identity = identify(state)
     assert (identity.network, identity.scale) == (case.name, case.scale)
     expected = {name: list(value) if isinstance(value, tuple) else value for name, value in case.kwargs.items()}
@@ -111,7 +111,15 @@ def foreign(*keys: str) -> dict[str, torch.Tensor]:
     [
         (foreign("model.0.weight", "model.1.sub.0.conv1.0.weight"), "other network called IMDN.*893,936"),
         (foreign("fea_conv.weight", "B1.c1_d.weight", "B1.c1_r.weight", "LR_conv.weight"), "RFDN"),
-        (foreign("conv_first.weight", "layers.0.residual_group.blocks.0.attn.qkv.weight"), "`type: SwinIR`"),
+        (
+            foreign(
+                *(
+                    f"layers.0.residual_group.blocks.0.attn.{name}"
+                    for name in ("qkv.weight", "relative_position_index", "relative_position_bias_table")
+                )
+            ),
+            "`type: SwinIR`",
+        ),
         (foreign("conv1.weight_orig", "conv9.weight"), "a discriminator"),
         (foreign("stem.weight"), r"It holds 1 tensors: stem.weight \(4, 4, 3, 3\)"),
     ],
@@ -136,11 +144,12 @@ def test_one_wrong_tensor_is_named(case):
     shaped = [key for key, value in state.items() if value.ndim]
     for key in shaped[:: max(1, len(shaped) // 3)]:
         for change in ({key: torch.zeros(7, 7, 7)}, {key: torch.zeros(())}):
-            with pytest.raises(CheckpointError) as raised:
+            with pytest.raises(CheckpointError, match=f"looks like {case.name}, but does not fit it"):
                 identify({**state, **change})
-            assert raised.type is UnknownNetworkError or "does not fit" in str(raised.value)
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError) as raised:
             identify({name: value for name, value in state.items() if name != key})
+        # The number of blocks is what a file has, so a gap in the middle may be told by the last one.
+        assert raised.type is UnknownNetworkError or "missing in the file" in str(raised.value)
 
 
 def test_a_mis_shaped_tensor_is_told_with_what_was_expected():
@@ -164,6 +173,71 @@ def test_a_cut_file_is_refused(tmp_path):
     (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         identify(tmp_path / "cut.pth")
+
+
+def test_other_networks_on_swin_blocks_are_not_taken_for_swinir():
+    hat = pytest.importorskip("spandrel.architectures.HAT").HAT(depths=[1], num_heads=[2], embed_dim=12, window_size=4)
+    with pytest.raises(UnknownNetworkError, match="spandrel knows it as HAT"):
+        identify(hat.state_dict())
+
+
+def test_the_misfit_of_another_packages_network_is_told_by_its_keys_alone():
+    bigger, smaller = (ARCH_REGISTRY.get("MSRResNet")(num_block=number) for number in (2, 1))
+    with pytest.raises(CheckpointError) as raised:
+        load_strictly(bigger, smaller.state_dict(), "msr.pth")
+    assert "msr.pth does not fit MSRResNet:\n" in str(raised.value)
+    assert "body.1.conv1.weight" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("IMDN", {"num_in_ch": 1, "num_out_ch": 3, "num_feat": 16}),
+        ("IMDN_RTC", {"num_in_ch": 6}),
+        ("IMDN_AS", {"num_in_ch": 1, "num_out_ch": 3, "num_feat": 16, "num_block": 1}),
+        ("DDistill_SR", {"num_feat": 20, "num_latent": None, "lite": True, "style": "ResDBB"}),
+        ("DDistill_SR", {"num_feat": 20, "dynamic": False, "residual": False, "upscale": 8}),
+        ("DRN", {"num_feat": 8, "num_block": 1, "upscale": 2}),
+        ("BlindSR_ST", {"n_feats": 8, "n_encoder_res": 0, "scale": 8, "n_sr_blocks": 1}),
+        ("SwinIR_DR", {**SWINIR_SMALL, "img_size": 8}),
+        ("SwinIR_DR", {"depths": [1, 2], "num_heads": [2, 3], "embed_dim": 12, "img_size": 32}),
+        ("SwinIR_DR", {**SWINIR_SMALL, "window_size": 4, "resi_connection": "3conv", "mlp_ratio": 4.0, "upscale": 2}),
+        ("DAT_DR", {**DAT_SMALL, "depth": [2, 4], "num_heads": [2, 4], "img_size": 32}),
+    ],
+)
+def test_unusual_arguments_are_read_off_a_file(name, arguments):
+    net = get(name)(**arguments)
+    identity = identify(net.state_dict())
+    assert (identity.network, identity.scale) == (name, net.upscale)
+    assert {key: identity.arguments[key] for key in arguments} == arguments
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "shape"),
+    [
+        ("SwinIR_DR", "layers.0.residual_group.blocks.1.attn_mask", (0, 4)),
+        ("DAT_DR", "layers.0.blocks.0.attn.attns.0.relative_position_index", (4,)),
+        ("IMDN", "fea_conv.weight", ()),
+        ("DRN", "head.weight", (0, 3, 3, 3)),
+    ],
+)
+def test_a_wrong_tensor_that_decides_an_argument_is_named(name, key, shape):
+    small = {"SwinIR_DR": SWINIR_SMALL, "DAT_DR": DAT_SMALL}.get(name, {})
+    state = {**get(name)(**small).state_dict(), key: torch.zeros(shape)}
+    with pytest.raises(CheckpointError, match=rf"looks like {name}, but does not fit it"):
+        identify(state)
+
+
+def test_a_file_cannot_make_us_reserve_what_it_claims():
+    """The claim is 10 TB; the tensors that make it hold one number each."""
+    if not hasattr(torch.device, "__enter__"):
+        pytest.skip("torch < 2.0 builds networks only for real")
+    state = {
+        key: torch.zeros(()).expand(*(10**6 if side == 16 else side for side in value.shape))
+        for key, value in IMDN(num_feat=16, num_block=1).state_dict().items()
+    }
+    with pytest.raises(CheckpointError, match="looks like IMDN"):
+        identify(state)
 
 
 class Evil:

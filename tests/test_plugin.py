@@ -91,3 +91,21 @@ assert "IMDN_RTC" in ARCH_REGISTRY
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "RuntimeWarning: 'IMDN' was already registered by kair_like" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from lightsr_basicsr import identify",
+        "import lightsr_basicsr; lightsr_basicsr.spandrel",
+        "import lightsr_basicsr.spandrel",
+        "import lightsr_basicsr.identification",
+    ],
+)
+def test_every_door_says_how_to_install_basicsr(code):
+    blocked = (
+        "import importlib.util as u; f = u.find_spec; u.find_spec = lambda n, *a: None if n == 'basicsr' else f(n, *a)"
+    )
+    run = subprocess.run([sys.executable, "-c", f"{blocked}\n{code}"], capture_output=True, text=True)
+    assert "The package basicsr is not installed" in run.stderr.splitlines()[-1]
+    assert "python -m lightsr_basicsr.bootstrap" in run.stderr.splitlines()[-1]

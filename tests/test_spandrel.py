@@ -1,5 +1,8 @@
 """spandrel opens our networks' files."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -17,6 +20,25 @@ def loader():
     registry = spandrel.MAIN_REGISTRY.copy()
     assert "lightsr-FDIWN" in lightsr_basicsr.spandrel.install(registry)
     return spandrel.ModelLoader(registry=registry)
+
+
+def test_the_main_registry_still_opens_files_of_others():
+    """In a process of its own, for the registry is spandrel's."""
+    code = """if True:
+        import lightsr_basicsr, spandrel, basicsr
+        from basicsr.archs.rrdbnet_arch import RRDBNet
+        lightsr_basicsr.spandrel.install()
+        state = RRDBNet(3, 3, num_feat=16, num_block=1).state_dict()
+        assert spandrel.ModelLoader().load_from_state_dict(dict(state)).architecture.id == 'ESRGAN'
+        try:
+            lightsr_basicsr.identify(state)
+        except lightsr_basicsr.UnknownNetworkError as error:
+            assert 'spandrel knows it as ESRGAN' in str(error)
+        from lightsr_basicsr.archs.imdn_arch import IMDN
+        found = spandrel.ModelLoader().load_from_state_dict(IMDN(num_in_ch=1, num_out_ch=3, num_feat=16).state_dict())
+        assert (found.input_channels, found.output_channels) == (1, 3)
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_installing_twice_adds_nothing(loader):

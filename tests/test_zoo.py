@@ -14,9 +14,19 @@ SMALL = list({(case.name, repr({**case.kwargs, **case.small})): case for case in
 IMAGE_NETWORKS = [case for case in SMALL if case.name != "DRNDual"]  # which takes a list
 
 
+def get(name):
+    """Return a network's class; skip where the library that it takes its body from is missing."""
+    if name == "DAT_DR":
+        pytest.importorskip("spandrel", reason="DAT_DR needs the extra dat")
+    return ARCH_REGISTRY.get(name)
+
+
 def build(case):
     """Build a small form, where possible with fixed weights: a random start may leave a hidden unit dead."""
-    net = ARCH_REGISTRY.get(case.name)(**{**case.kwargs, **case.small})
+    net = get(case.name)(**{**case.kwargs, **case.small})
+    for module in net.modules():
+        if hasattr(module, "drop_prob"):
+            module.drop_prob = 0.0  # stochastic depth would leave out whole blocks
     if case.fill:
         net.load_state_dict({key: fill(key, list(value.shape)) for key, value in net.state_dict().items()})
     return net
@@ -66,7 +76,7 @@ def test_output_has_scale_times_the_input_size(case):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_parameter_count_is_exact(case):
-    net = ARCH_REGISTRY.get(case.name)(**case.kwargs)
+    net = get(case.name)(**case.kwargs)
     assert sum(parameter.numel() for parameter in net.parameters()) == case.params
 
 

@@ -187,14 +187,13 @@ class DDistill_SR(SRNetwork):  # noqa: N801
             return None
         num_feat = shapes["fea_conv.weight"][0]
         upsampler = next((name for name in UPSAMPLERS if f"{name}.0.weight" in shapes), UPSAMPLERS[-1])
-        latent = next(
-            (shapes[key][0] for key in shapes if key.startswith(unit) and key.endswith("y_branch.q.weight")), 0
-        )
-        inner = shapes.get("B1.c1_r.unit.unit2.dy_branch.q.weight", (latent, num_feat))[1]
+        ranks = {shape[0] for key, shape in shapes.items() if key.endswith("dy_branch.q.weight")}
+        inner = shapes.get("B1.c1_r.unit.unit2.dy_branch.q.weight", (0, num_feat))[1]
         return {
             "num_feat": num_feat,
             "upscale": isqrt(shapes[f"{upsampler}.0.weight"][0] // 3),
-            **({"num_latent": latent} if latent else {"dynamic": False}),
+            # Several ranks: each is the root of its unit's input width.
+            **({"num_latent": ranks.pop() if len(ranks) == 1 else None} if ranks else {"dynamic": False}),
             "style": style,
             "lite": "B1.c1_r.conv2.weight" in shapes or inner != num_feat,
             "deploy": any("_reparam." in key for key in shapes),

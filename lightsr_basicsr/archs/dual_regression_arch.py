@@ -50,7 +50,7 @@ class PrunedWindowAttention(WindowAttention):
         bias = self.relative_position_bias_table[self.relative_position_index]
         scores = (query * self.scale) @ key.transpose(-2, -1) + rearrange(bias, "t s h -> h t s")
         if mask is not None:
-            scores = rearrange(scores, "(b m) h t s -> b m h t s", m=len(mask)) + mask[:, None]
+            scores = rearrange(scores, "(b m) h t s -> b m h t s", m=mask.shape[0]) + mask[:, None]
             scores = rearrange(scores, "b m h t s -> (b m) h t s")
         scores = self.softmax(scores)
         attended = self.attn_drop(scores) @ value
@@ -67,7 +67,8 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
 
     Args:
         upscale (int): 2, 4 or 8: the dual network halves. Default: 4.
-        img_size (int): Size for which attention masks are kept; any size works. Default: 64.
+        img_size (int): Size for which attention masks are kept, a multiple of the window; images may have any size.
+            Default: 64.
         window_size (int): Side of the attention windows. Default: 8.
         depths (Sequence[int]): Blocks of each layer. Default: six 6.
         embed_dim (int): Channels inside. Default: 180.
@@ -100,13 +101,11 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         img_range: float = 1.0,
         channels: Sequence[int] | str | PathLike | None = None,
     ) -> None:
-        _check_dual_scale("SwinIR_DR", upscale)
-        if upsampler not in ("pixelshuffle", "pixelshuffledirect"):
-            raise ValueError(f"SwinIR_DR knows `upsampler` pixelshuffle and pixelshuffledirect, got {upsampler!r}.")
-        if len(depths) != len(num_heads) or any(embed_dim % heads for heads in num_heads):
+        _check_body("SwinIR_DR", upscale, upsampler, resi_connection, img_range)
+        _check_heads("SwinIR_DR", depths, num_heads, embed_dim)
+        if window_size < 1 or img_size < 1 or img_size % window_size:
             raise ValueError(
-                "SwinIR_DR needs as many `num_heads` as `depths`, each a divisor of `embed_dim`, got "
-                f"{list(num_heads)}, {list(depths)} and {embed_dim}."
+                f"SwinIR_DR needs an `img_size` that is a multiple of `window_size`, got {img_size} and {window_size}."
             )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # BasicSR calls it the old way
@@ -122,7 +121,8 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
                 resi_connection=resi_connection,
                 img_range=img_range,
             )
-        self.window_size = self.min_side = window_size
+        # Reflection can add at most one pixel less than there are.
+        self.window_size, self.min_side = window_size, window_size // 2 + 1
         self.dual_model = dual_network(upscale)
         if channels is not None:
             self._prune(channels, int(embed_dim * mlp_ratio))
@@ -152,7 +152,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         embed_dim = shapes["conv_first.weight"][0]
         tables = [shapes[f"{name}0.attn.relative_position_bias_table"] for name in names]
         window = (isqrt(tables[0][0]) + 1) // 2
-        masks = shapes.get("layers.0.residual_group.blocks.1.attn_mask", ((64 // window) ** 2,))
+        masks = [shape for key, shape in shapes.items() if key.endswith(".attn_mask")] or [(1,)]
         direct = "conv_last.weight" not in shapes
         blocks = [f"{name}{block}." for name, depth in zip(names, depths, strict=True) for block in range(depth)]
         found = [
@@ -163,7 +163,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         dense = found == [embed_dim, found[1]] * len(blocks)
         return {
             "upscale": _upscale(shapes, direct),
-            "img_size": isqrt(masks[0]) * window,
+            "img_size": isqrt(masks[0][0]) * window,
             "window_size": window,
             "depths": depths,
             "embed_dim": embed_dim,
@@ -193,10 +193,11 @@ class DAT_DR(SRNetwork):  # noqa: N801
     Args:
         upscale (int): 2, 4 or 8: the dual network halves. Default: 4.
         img_size (int): Size for which attention masks are kept; any size works. Default: 64.
-        split_size (Sequence[int]): Height and width of the attention windows. Default: (8, 32).
+        split_size (Sequence[int]): Height and width of the attention windows, divisors of ``img_size``, the smaller
+            first: a file does not tell which is which. Default: (8, 32).
         depth (Sequence[int]): Blocks of each group. Default: six 6.
         embed_dim (int): Channels inside. Default: 180.
-        num_heads (Sequence[int]): Attention heads of each group. Default: six 6.
+        num_heads (Sequence[int]): Attention heads of each group, even. Default: six 6.
         expansion_factor (float): Hidden width of the feed-forward parts over ``embed_dim``. Default: 4.
         upsampler (str): ``'pixelshuffle'`` or ``'pixelshuffledirect'``. Default: ``'pixelshuffle'``.
         resi_connection (str): ``'1conv'`` or ``'3conv'``. Default: ``'1conv'``.
@@ -224,20 +225,29 @@ class DAT_DR(SRNetwork):  # noqa: N801
         img_range: float = 1.0,
     ) -> None:
         super().__init__()
-        _check_dual_scale("DAT_DR", upscale)
+        _check_body("DAT_DR", upscale, upsampler, resi_connection, img_range)
+        _check_heads("DAT_DR", depth, num_heads, embed_dim, divisor=2)
+        _check_split("DAT_DR", split_size, img_size)
+        if int(embed_dim * expansion_factor) % 2:
+            raise ValueError(
+                f"DAT_DR halves its hidden width, `embed_dim` times `expansion_factor`, got {embed_dim} times "
+                f"{expansion_factor}."
+            )
         self.upscale = upscale
-        self.body = _dat_class()(
-            upscale=upscale,
-            img_size=img_size,
-            split_size=list(split_size),
-            depth=list(depth),
-            embed_dim=embed_dim,
-            num_heads=list(num_heads),
-            expansion_factor=expansion_factor,
-            upsampler=upsampler,
-            resi_connection=resi_connection,
-            img_range=img_range,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # spandrel calls it the old way
+            self.body = _dat_class()(
+                upscale=upscale,
+                img_size=img_size,
+                split_size=list(split_size),
+                depth=list(depth),
+                embed_dim=embed_dim,
+                num_heads=list(num_heads),
+                expansion_factor=expansion_factor,
+                upsampler=upsampler,
+                resi_connection=resi_connection,
+                img_range=img_range,
+            )
         self.dual_model = dual_network(upscale)
         # Official files have the body's keys without a prefix.
         self._register_state_dict_hook(_hide_body)
@@ -252,10 +262,10 @@ class DAT_DR(SRNetwork):  # noqa: N801
         groups = range(count_matches(shapes, r"layers\.(\d+)\."))
         embed_dim = shapes["conv_first.weight"][0]
         direct = "conv_last.weight" not in shapes
-        masks = shapes.get("layers.0.blocks.2.attn.attn_mask_0", (64, 64))
+        masks = [shape for key, shape in shapes.items() if key.endswith(".attn_mask_0")] or [(64, 64)]
         return {
             "upscale": _upscale(shapes, direct),
-            "img_size": isqrt(masks[0] * masks[1]),
+            "img_size": isqrt(masks[0][0] * masks[0][1]),
             "split_size": _split_size(shapes, f"{block}attn.attns.0."),
             "depth": [count_matches(shapes, rf"layers\.{group}\.blocks\.(\d+)\.") for group in groups],
             "embed_dim": embed_dim,
@@ -276,16 +286,41 @@ class DAT_DR(SRNetwork):  # noqa: N801
         return (sr, self.dual_model(sr)) if self.training else sr
 
 
-def _check_dual_scale(name: str, upscale: int) -> None:
+def _check_body(name: str, upscale: int, upsampler: str, resi_connection: str, img_range: float) -> None:
     if upscale not in (2, 4, 8):
         raise ValueError(f"{name} supports `upscale` 2, 4 or 8, because its dual network halves, got {upscale}.")
+    if upsampler not in ("pixelshuffle", "pixelshuffledirect"):
+        raise ValueError(f"{name} knows `upsampler` pixelshuffle and pixelshuffledirect, got {upsampler!r}.")
+    if resi_connection not in ("1conv", "3conv"):
+        raise ValueError(f"{name} knows `resi_connection` 1conv and 3conv, got {resi_connection!r}.")
+    if img_range <= 0:
+        raise ValueError(f"{name} needs a positive `img_range` (1 for the official files), got {img_range}.")
+
+
+def _check_heads(name: str, depths: Sequence[int], num_heads: Sequence[int], embed_dim: int, divisor: int = 1) -> None:
+    fits = len(depths) == len(num_heads) and min(depths, default=0) >= 1 and min(num_heads) >= 1
+    if not fits or any(heads % divisor or embed_dim % heads for heads in num_heads):
+        raise ValueError(
+            f"{name} needs one number of blocks and one of heads for each layer, the heads "
+            f"{'even and ' if divisor == 2 else ''}a divisor of `embed_dim`, got {list(depths)}, {list(num_heads)} and "
+            f"{embed_dim}."
+        )
+
+
+def _check_split(name: str, split_size: Sequence[int], img_size: int) -> None:
+    if len(split_size) != 2 or min(split_size) < 1 or split_size[0] > split_size[1]:
+        raise ValueError(f"{name} needs a `split_size` of two numbers, the smaller first, got {list(split_size)}.")
+    if any(img_size % side for side in split_size):
+        raise ValueError(
+            f"{name} needs an `img_size` that both of `split_size` divide, got {img_size} and {split_size}."
+        )
 
 
 def _dat_class() -> type[nn.Module]:
     try:
         from spandrel.architectures.DAT import DAT
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('DAT_DR takes its body from spandrel: pip install "lightsr-basicsr[dat]"') from error
+        raise ModuleNotFoundError("DAT_DR takes its body from spandrel: pip install spandrel") from error
     return DAT
 
 

@@ -151,7 +151,7 @@ class IMDN(MultiDistillationTrunk):
         if upscale not in (2, 3, 4):
             raise ValueError(f"IMDN supports `upscale` 2, 3 or 4, got {upscale}.")
         super().__init__(conv3x3(num_in_ch, num_feat), num_out_ch, num_feat, num_block, shuffle=upscale)
-        self.num_in_ch, self.upscale = num_in_ch, upscale
+        self.num_in_ch, self.num_out_ch, self.upscale = num_in_ch, num_out_ch, upscale
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -184,7 +184,7 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
             conv3x3(num_in_ch, num_feat, stride=2), nn.LeakyReLU(NEGATIVE_SLOPE), conv3x3(num_feat, num_feat, stride=2)
         )
         super().__init__(fea_conv, num_out_ch, num_feat, num_block, shuffle=4)
-        self.num_in_ch, self.upscale = num_in_ch, 1
+        self.num_in_ch, self.num_out_ch, self.upscale = num_in_ch, num_out_ch, 1
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -214,10 +214,14 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
 
 
 def _arguments(shapes: Shapes, first: str, last: str, block: str = "", shuffle: int | None = None) -> dict[str, Any]:
-    """Read arguments off the first and last convolution; without ``shuffle``, as many channels come out as go in."""
+    """Read arguments off the first and last convolution; without ``shuffle``, as many channels come out as go in.
+
+    Where that gives no whole factor, three or one come out.
+    """
     num_feat, num_in_ch = shapes[f"{first}.weight"][:2]
     shuffled = shapes[f"{last}.weight"][0]
-    upscale = shuffle or isqrt(shuffled // num_in_ch)
+    factors = ((num_out, isqrt(shuffled // num_out)) for num_out in (num_in_ch, 3, 1))
+    upscale = shuffle or next((factor for num_out, factor in factors if num_out * factor**2 == shuffled), 1)
     return {
         "num_in_ch": num_in_ch,
         "num_out_ch": shuffled // upscale**2,
@@ -269,7 +273,7 @@ class IMDN_RTC(SRNetwork):  # noqa: N801
             conv3x3(num_feat, num_out_ch * upscale**2),
             nn.PixelShuffle(upscale),
         )
-        self.num_in_ch, self.upscale = num_in_ch, upscale
+        self.num_in_ch, self.num_out_ch, self.upscale = num_in_ch, num_out_ch, upscale
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -353,7 +357,7 @@ class IMDN_RTE(SRNetwork):  # noqa: N801
         self.LR_conv = nn.Conv2d(num_feat, num_feat, 1, bias=False)
         # Features are at half of the LR size, so the factor is upscale squared.
         self.upsampler = nn.Sequential(conv3x3(num_feat, num_out_ch * 4**2), nn.PixelShuffle(4))
-        self.num_in_ch, self.upscale = num_in_ch, upscale
+        self.num_in_ch, self.num_out_ch, self.upscale = num_in_ch, num_out_ch, upscale
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:

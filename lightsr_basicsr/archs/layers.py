@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +125,7 @@ def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int]
             raise ValueError(f"{name} finds no channel list at {channels} (looked from {Path.cwd()}).")
         channels = path.read_text().split()
     try:
-        numbers = [int(number) for number in channels]
+        numbers = [_whole(number) for number in channels]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} expects whole numbers in {source}, got {error}.") from error
     if len(numbers) != len(dense):
@@ -133,3 +134,9 @@ def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int]
         if not 1 <= number <= most:
             raise ValueError(f"{name}: number {index} of {source} must be within 1 and {most}, got {number}.")
     return numbers
+
+
+def _whole(number: Any) -> int:
+    if isinstance(number, bool) or (not isinstance(number, str) and int(number) != number):
+        raise ValueError(repr(number))
+    return int(number)

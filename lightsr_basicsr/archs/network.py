@@ -18,6 +18,7 @@ class SRNetwork(nn.Module):
     Attributes:
         upscale (float): Output side over input side.
         num_in_ch (int): Channels of the input image.
+        num_out_ch (int): Channels of the output image.
         min_side (int): Smallest height and width of an input image, in pixels.
         pools_globally (bool): Whether statistics of the whole image enter, so that a tile gives other pixels.
         super_resolves (bool): Whether it maps one LR image to one SR image in evaluation mode.
@@ -26,6 +27,7 @@ class SRNetwork(nn.Module):
 
     upscale: float
     num_in_ch: int = 3
+    num_out_ch: int = 3
     min_side: int = 1
     pools_globally: bool = True
     super_resolves: bool = True
@@ -44,9 +46,8 @@ class SRNetwork(nn.Module):
         """Raise ValueError unless ``x`` is an image tensor (N, num_in_ch, H, W) of a large enough size."""
         name = type(self).__name__
         if x.ndim != 4 or x.shape[1] != self.num_in_ch:
-            raise ValueError(
-                f"{name} expects images (N, {self.num_in_ch}, H, W), got {tuple(x.shape)}.{_channel_hint(x)}"
-            )
+            expected, hint = f"(N, {self.num_in_ch}, H, W)", _channel_hint(x, self.num_in_ch)
+            raise ValueError(f"{name} expects images {expected}, got {tuple(x.shape)}.{hint}")
         if not x.is_floating_point():
             raise ValueError(f"{name} expects floating-point images in [0, 1], got {x.dtype}: divide by 255 first.")
         if min(x.shape[2:]) < self.min_side:
@@ -60,10 +61,10 @@ class SRNetwork(nn.Module):
         return (torch.rand(1, self.num_in_ch, height, width, device=device),)
 
 
-def _channel_hint(x: Tensor) -> str:
+def _channel_hint(x: Tensor, num_in_ch: int) -> str:
     if x.ndim == 3:
         return " One image needs a batch dimension: x[None]."
-    channels = x.shape[1] if x.ndim == 4 else None
+    channels = x.shape[1] if x.ndim == 4 and num_in_ch == 3 else None
     hints = {1: " A gray image: x.expand(-1, 3, -1, -1).", 4: " Drop the alpha channel: x[:, :3]."}
     return hints.get(channels, "")
 

@@ -13,7 +13,7 @@ from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightsr_basicsr.checkpoints import CheckpointError, count_fitting, load_strictly, read_state_dict
+from lightsr_basicsr.checkpoints import load_fitting, load_strictly, read_state_dict
 from lightsr_basicsr.registry import register
 
 
@@ -82,10 +82,8 @@ class LossDictModel(SRModel):
         if strict:
             load_strictly(net, state, load_path)
             return
-        if not count_fitting(net, state):
-            raise CheckpointError(f"No tensor of {load_path} fits {type(net).__name__}: another network's file?")
-        self._print_different_keys_loading(net, state, strict=False)
-        net.load_state_dict(state, strict=False)
+        self._print_different_keys_loading(net, dict(state), strict=False)
+        load_fitting(net, state, load_path)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """Validate as SRModel does; on a set without ground truth compute only metrics that need none."""

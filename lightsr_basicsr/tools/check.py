@@ -30,8 +30,6 @@ from lightsr_basicsr.tools.check_keys import (
     section_of,
 )
 
-PLAIN_MODELS = ("SRModel", "LossDictModel")
-
 
 def check_options(options: Mapping[str, Any], is_train: bool, resuming: bool = False) -> list[Finding]:
     """Return everything that would stop or spoil a run with these options; empty if nothing.
@@ -93,10 +91,11 @@ def _check_arguments(where: str, function: Callable, kwargs: Mapping, given: tup
 
 
 def _check_model_of(options: Mapping, net: torch.nn.Module | None, is_train: bool) -> Iterator[Finding]:
-    """The plain models give LR and compare one image; some of our networks take or give more."""
-    model = options.get("model_type")
-    if net is None or model not in PLAIN_MODELS:
+    """SRModel's step gives LR and compares one image; some of our networks take or give more."""
+    model = _look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    if net is None or not _steps_like_srmodel(model):
         return
+    model = model.__name__
     name = type(net).__name__
     if not getattr(net, "super_resolves", True):
         yield Finding("model_type", f"{model} runs networks that map LR to SR, and {name} does not")
@@ -104,6 +103,14 @@ def _check_model_of(options: Mapping, net: torch.nn.Module | None, is_train: boo
         yield Finding(
             "model_type", f"{model} trains on one image, and {name} gives more in training: it needs a model of its own"
         )
+
+
+def _steps_like_srmodel(model: Any) -> bool:
+    """Tell whether a model class inherits its training step from SRModel or LossDictModel."""
+    steps = [
+        getattr(model, name).__qualname__ for name in ("compute_losses", "optimize_parameters") if hasattr(model, name)
+    ]
+    return bool(steps) and steps[0].startswith(("SRModel.", "LossDictModel."))
 
 
 def _check_network(key: str, content: Any, built: dict[str, torch.nn.Module]) -> Iterator[Finding]:
@@ -144,7 +151,8 @@ def _check_pretrained(options: Mapping, networks: Mapping[str, torch.nn.Module])
         name = str(key).removeprefix("pretrain_")
         suffix = name.removeprefix("network_")
         try:
-            state, wrapper = checkpoints.read_state_dict(Path(str(path)).expanduser())
+            wanted = paths.get(f"param_key_{suffix}", "params")
+            state, wrapper = checkpoints.read_state_dict(Path(str(path)).expanduser(), prefer=wanted)
         except checkpoints.CheckpointError as error:
             yield Finding(f"path.{key}", str(error))
             continue
@@ -165,11 +173,13 @@ def _check_wrapper(options: Mapping, key: str, suffix: str, wrapper: str) -> Ite
     model = _look_up(MODEL_REGISTRY, str(options.get("model_type")))
     wanted = section_of(options, "path").get(f"param_key_{suffix}", "params")
     uses_door = model is not None and model.load_network.__module__.startswith("lightsr_basicsr.")
-    if model and not uses_door and wanted is not None and wrapper == "bare":
+    found = {"bare"} if wanted is None else {wanted, "params"}
+    if model and not uses_door and wrapper not in found:
+        held, key_found = ("a bare state dict", "~") if wrapper == "bare" else (f"weights under '{wrapper}'", wrapper)
         yield Finding(
             f"path.{key}",
-            f"is a bare state dict, in which {options['model_type']} does not find '{wanted}': "
-            f"set param_key_{suffix}: ~, or model_type: LossDictModel",
+            f"holds {held}, in which {options['model_type']} does not find '{wanted or 'bare weights'}': "
+            f"set param_key_{suffix}: {key_found}, or model_type: LossDictModel",
         )
 
 

@@ -16,7 +16,7 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from tqdm import tqdm
 
-from lightsr_basicsr.checkpoints import load_strictly, read_state_dict
+from lightsr_basicsr.checkpoints import load_fitting, load_strictly, read_state_dict
 from lightsr_basicsr.data.degradations import imresize_uint8
 
 CROP = 96
@@ -52,7 +52,8 @@ def compare_run(options: Mapping[str, Any], weights: Path) -> list[Comparison]:
     settings = options["comparison"]
     network = dict(options["network_g"])
     net = ARCH_REGISTRY.get(network.pop("type"))(**network)
-    load_strictly(net, read_state_dict(weights, prefer=options["path"].get("param_key_g"))[0], weights)
+    load = load_strictly if options["path"].get("strict_load_g", True) else load_fitting
+    load(net, read_state_dict(weights, prefer=options["path"].get("param_key_g"))[0], weights)
     device = "cuda" if options["num_gpu"] != 0 and torch.cuda.is_available() else "cpu"
     net.to(device).eval()
     section = deepcopy(dict(options["datasets"][settings["dataset"]]))

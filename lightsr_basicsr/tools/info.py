@@ -29,15 +29,16 @@ class FileInfo:
         path (str): The file.
         size (int): In bytes.
         sha256 (str): Of the file.
-        wrapper (str): Key under which the tensors were, ``'bare'`` for none, ``'list'`` for a list of state dicts.
+        wrapper (str): Key under which the tensors were, ``'bare'`` for none.
         tensors (int): Number of tensors.
         identity (Identity): The network.
         parameters (int): Of the network, frozen ones included.
         multi_adds (int | None): Of one forward pass; convolutions, linear layers, matrix products. None for networks
             that do not take an LR image, and with a torch that cannot count.
         lr_size (tuple[int, int] | None): Height and width of the LR image that ``multi_adds`` is for.
+        num_in_ch (int): Channels of the input image.
         min_side (int): Smallest height and width of an input image.
-        img_range (float): Largest value inside the network; outside images are always RGB in [0, 1].
+        img_range (float): Largest value inside the network; outside images are always in [0, 1].
         official (Entry | None): The official file that this is, byte by byte.
         same_network (tuple[Entry, ...]): Official files of the same network and arguments.
     """
@@ -51,6 +52,7 @@ class FileInfo:
     parameters: int
     multi_adds: int | None
     lr_size: tuple[int, int] | None
+    num_in_ch: int
     min_side: int
     img_range: float
     official: Entry | None
@@ -78,6 +80,7 @@ def describe_file(path: str | PathLike) -> FileInfo:
         parameters=count_parameters(net),
         multi_adds=multi_adds,
         lr_size=lr_size,
+        num_in_ch=net.num_in_ch,
         min_side=net.min_side,
         img_range=getattr(net, "img_range", 1.0),
         official=entry_of(sha256),
@@ -107,8 +110,9 @@ def _cost(net: nn.Module) -> tuple[int | None, tuple[int, int] | None]:
 def _agrees(entry: Entry, identity: Identity) -> bool:
     if entry.network != identity.network or entry.file is None:
         return False
-    expected = {**_defaults(entry.network), **entry.constructor_arguments()}
-    return all(_plain(expected[name]) == _plain(value) for name, value in identity.arguments.items())
+    defaults = _defaults(entry.network)
+    expected, found = {**defaults, **entry.constructor_arguments()}, {**defaults, **identity.arguments}
+    return all(_plain(expected[name]) == _plain(found[name]) for name in expected)
 
 
 def _defaults(network: str) -> Mapping[str, Any]:

@@ -42,6 +42,8 @@ def test_channels_come_from_a_list_or_from_any_text_of_numbers(tmp_path):
         ([4, 0, 12], r"number 1 of `channels` must be within 1 and 16, got 0"),
         ([4, 8, 17], r"number 2 of `channels` must be within 1 and 16, got 17"),
         (["4", "eight", "12"], r"whole numbers in `channels`"),
+        ([4, 8, 11.5], r"whole numbers in `channels`, got 11.5"),
+        ([4, True, 12], r"whole numbers in `channels`, got True"),
         ("missing.txt", r"no channel list at missing.txt"),
     ],
 )

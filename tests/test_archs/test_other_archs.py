@@ -30,9 +30,22 @@ SWINIR_SMALL = {"depths": [2], "num_heads": [2], "embed_dim": 12}
         (lambda: DualNetwork(downscale=3), "2, 4 or 8"),
         (lambda: SwinIR_DR(upscale=3), "SwinIR_DR supports `upscale` 2, 4 or 8, because its dual network halves"),
         (lambda: SwinIR_DR(upsampler="nearest+conv"), "pixelshuffle and pixelshuffledirect, got 'nearest.conv'"),
-        (lambda: SwinIR_DR(num_heads=[6]), "as many `num_heads` as `depths`"),
+        (lambda: SwinIR_DR(num_heads=[6]), "one number of blocks and one of heads for each layer"),
         (lambda: SwinIR_DR(**SWINIR_SMALL, channels=[11, 4, 12, 4]), "multiple of its 2 heads, got 11"),
+        (lambda: SwinIR_DR(img_size=60), "`img_size` that is a multiple of `window_size`, got 60 and 8"),
+        (lambda: SwinIR_DR(window_size=0), "multiple of `window_size`, got 64 and 0"),
+        (lambda: SwinIR_DR(num_heads=[0] * 6), "a divisor of `embed_dim`"),
+        (lambda: SwinIR_DR(resi_connection="2conv"), "`resi_connection` 1conv and 3conv, got '2conv'"),
+        (lambda: SwinIR_DR(img_range=0), "positive `img_range`"),
         (lambda: DAT_DR(upscale=3), "DAT_DR supports `upscale` 2, 4 or 8"),
+        (lambda: DAT_DR(upsampler="pixelshufle"), "pixelshuffle and pixelshuffledirect, got 'pixelshufle'"),
+        (lambda: DAT_DR(num_heads=[6]), "one number of blocks and one of heads for each layer"),
+        (lambda: DAT_DR(num_heads=[3] * 6), "even and a divisor of `embed_dim`"),
+        (lambda: DAT_DR(depth=[], num_heads=[]), "one number of blocks and one of heads for each layer"),
+        (lambda: DAT_DR(split_size=[32, 8]), "two numbers, the smaller first, got .32, 8."),
+        (lambda: DAT_DR(split_size=[8]), "two numbers, the smaller first"),
+        (lambda: DAT_DR(split_size=[3, 5]), "`img_size` that both of `split_size` divide"),
+        (lambda: DAT_DR(embed_dim=180, expansion_factor=1.05), "halves its hidden width"),
     ],
 )
 def test_impossible_arguments_are_explained(build, message):
@@ -133,6 +146,14 @@ def test_swinir_dr_is_swinir_on_whole_windows():
     with torch.no_grad():
         assert torch.equal(ours(x), theirs(x))
         assert ours(x[..., :13, :19]).shape == (1, 3, 52, 76)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_traced_pruned_attention_takes_other_numbers_of_windows():
+    ours, windows = PrunedWindowAttention(WindowAttention(12, (4, 4), 2), 8).eval(), torch.rand(6, 16, 12)
+    traced = torch.jit.trace(ours, (windows, torch.rand(3, 16, 16)))
+    more, mask = torch.rand(10, 16, 12), torch.rand(5, 16, 16)
+    torch.testing.assert_close(traced(more, mask), ours(more, mask))
 
 
 def test_dual_networks_inside_answer_in_training():

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightsr_basicsr.tools.check import check_options
 from tests import tiny
@@ -227,3 +228,23 @@ def test_networks_that_a_plain_model_cannot_run_are_named(network, is_train, exp
     options["network_g"] = network
     told = [str(finding) for finding in check_options(options, is_train) if finding.where == "model_type"]
     assert (expected in told[0]) if expected else told == []
+
+
+@pytest.mark.parametrize("model", ["SRModel", "SwinIRModel"])
+def test_weights_that_basicsr_does_not_find_are_told_before_the_run(model):
+    options = tiny.test_options(tiny.paired("t", "data"), pretrain_network_g="net.pth")
+    options["model_type"] = model
+    net = ARCH_REGISTRY.get("IMDN_RTC")(num_feat=4, num_block=1)
+    for wrapper, key in (("state_dict", "state_dict"), (None, "~")):
+        torch.save({wrapper: net.state_dict()} if wrapper else net.state_dict(), "net.pth")
+        (told,) = [str(finding) for finding in check_options(options, False)]
+        assert f"set param_key_g: {key}, or model_type: LossDictModel" in told
+    torch.save({"params": net.state_dict()}, "net.pth")
+    assert check_options(options, False) == []
+
+
+def test_models_that_inherit_the_plain_step_are_known_too():
+    options = tiny.train_options()
+    options["model_type"], options["network_g"] = "SwinIRModel", {"type": "DRN", "num_feat": 8, "num_block": 1}
+    told = [str(finding) for finding in check_options(options, True) if finding.where == "model_type"]
+    assert "SwinIRModel trains on one image, and DRN gives more in training" in told[0]

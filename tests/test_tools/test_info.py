@@ -40,6 +40,17 @@ def test_another_width_is_not_an_official_network(workdir):
     assert describe_file("net.pth").same_network == ()
 
 
+def test_a_dense_network_is_not_its_pruned_forms(workdir):
+    torch.save(ARCH_REGISTRY.get("DRN")().state_dict(), "net.pth")
+    assert [entry.file for entry in describe_file("net.pth").same_network] == ["DRNS4x.pt"]
+
+
+def test_gray_networks_are_not_called_rgb(workdir, capsys):
+    torch.save(ARCH_REGISTRY.get("IMDN")(num_in_ch=1, num_out_ch=1, num_feat=16).state_dict(), "net.pth")
+    assert cli.main(["info", "net.pth"]) == 0
+    assert "1 channels in [0, 1]" in capsys.readouterr().out
+
+
 def test_teachers_have_no_cost_of_super_resolution(workdir):
     torch.save(ARCH_REGISTRY.get("BlindSR_TA")(16, 1, 4, 1).state_dict(), "net.pth")
     assert describe_file("net.pth").multi_adds is None
