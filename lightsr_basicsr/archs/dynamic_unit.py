@@ -121,7 +121,11 @@ class BNAndPad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H + 2 * pad, W + 2 * pad)."""
-        inner, bn, pad = self.bn(x), self.bn, self.pad
+        return self.add_border(self.bn(x))
+
+    def add_border(self, inner: Tensor) -> Tensor:
+        """Pad the normalised (N, C, H, W) to (N, C, H + 2 * pad, W + 2 * pad)."""
+        bn, pad = self.bn, self.pad
         gain = bn.weight.detach() / torch.sqrt(bn.running_var + bn.eps)
         zero = (bn.bias.detach() - bn.running_mean * gain).view(1, -1, 1, 1)
         images, channels, height, width = inner.shape
@@ -232,7 +236,10 @@ class DiverseBranchUnit(DynamicUnit):
 
     def sum_branches(self, x: Tensor) -> Tensor:
         """Map (N, num_in, H, W) to (N, num_out, H, W); the order of the sum is the official one."""
-        return self.dbb_origin(x) + self.dbb_1x1(x) + self.dbb_avg(x) + self.dbb_1x1_kxk(x)
+        total = self.dbb_origin(x) + self.dbb_1x1(x)
+        for branch in (self.dbb_avg, self.dbb_1x1_kxk):
+            total = total + _run_padded(branch, x)
+        return total
 
     def merged_kernel(self) -> Kernel:
         """Return the sum of the four branches' kernels."""
@@ -250,6 +257,16 @@ class DiverseBranchUnit(DynamicUnit):
             merge_pointwise(fuse_bn(deep.idconv1.kernel(), deep.bn1.bn), fuse_bn(deep.conv2.weight, deep.bn2), groups),
         )
         return Kernel(sum(kernel.weight for kernel in branches), sum(kernel.bias for kernel in branches))
+
+
+def _run_padded(branch: nn.Sequential, x: Tensor) -> Tensor:
+    """Run a branch that pads after its first stage, layer by layer: a call of all would keep the unpadded map."""
+    first, norm, *rest = branch
+    x = norm.bn(first(x))
+    x = norm.add_border(x)
+    for layer in rest:
+        x = layer(x)
+    return x
 
 
 def conv_bn(num_in: int, num_out: int, kernel_size: int, groups: int, padding: int) -> nn.Sequential:

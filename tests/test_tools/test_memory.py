@@ -23,6 +23,7 @@ NETWORKS = [
     ("DDistill_SR", {"deploy": True}),
     ("DDistill_SR", {}),
     ("DDistill_SR", {"lite": True, "deploy": True}),
+    ("DDistill_SR", {"lite": True}),
     ("BlindSR_ST", {"n_feats": 64, "n_encoder_res": 9, "n_sr_blocks": 53}),
     ("BlindSR_TA", {"n_feats": 64, "n_encoder_res": 9, "n_sr_blocks": 53}),
     ("DRN", {}),
