@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import MeanShift, conv3x3, four_quarters, standard_deviation
+from lightsr_basicsr.archs.layers import MeanShift, conv3x3, deviation_and_mean, four_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.registry import register
 
@@ -184,7 +184,7 @@ class CoefficientUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 24, H, W) to (N, 24, 1, 1)."""
-        return (self.upper_branch(x) + self.lower_branch(standard_deviation(x))) / 2
+        return (self.upper_branch(x) + self.lower_branch(deviation_and_mean(x)[0])) / 2
 
 
 class DistillationInteractionBlock(nn.Module):

@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import concat_and_release, conv3x3, four_quarters, standard_deviation
+from lightsr_basicsr.archs.layers import concat_and_release, conv3x3, deviation_and_mean, four_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.registry import register
 
@@ -40,7 +40,8 @@ class ContrastAwareChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
-        return x * self.conv_du(standard_deviation(x) + x.mean(dim=(2, 3), keepdim=True))
+        deviation, mean = deviation_and_mean(x)
+        return x * self.conv_du(deviation + mean)
 
 
 class LightDistillationBlock(nn.Module):

@@ -27,10 +27,11 @@ def concat_and_release(parts: list[Tensor]) -> Tensor:
     return whole
 
 
-def standard_deviation(x: Tensor) -> Tensor:
-    """Return the biased standard deviation of each channel of (N, C, H, W) over its map, (N, C, 1, 1)."""
+def deviation_and_mean(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the biased standard deviation and the mean of each channel of (N, C, H, W) over its map, (N, C, 1, 1)."""
+    variance, mean = torch.var_mean(x, dim=(2, 3), keepdim=True, unbiased=False)
     # The official roots have no guard, so a constant channel has NaN gradients; the clamp moves its value by 1e-6.
-    return torch.sqrt(torch.var(x, dim=(2, 3), keepdim=True, unbiased=False).clamp_min(MIN_VARIANCE))
+    return torch.sqrt(variance.clamp_min(MIN_VARIANCE)), mean
 
 
 class MeanShift(nn.Conv2d):
