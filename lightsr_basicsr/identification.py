@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, NamedTuple
@@ -153,11 +154,9 @@ def try_network(cls: type[SRNetwork], state: State) -> Attempt | None:
 def _build(cls: type[SRNetwork], arguments: Mapping[str, Any]) -> nn.Module:
     """Build for its shapes alone: without memory where torch can, for a file may claim any size."""
     if hasattr(torch.device, "__enter__"):
-        try:
-            with torch.device("meta"):
-                return cls(**arguments)
-        except (RuntimeError, NotImplementedError):
-            pass  # networks that compute while they are built
+        # Networks that compute while they are built cannot be built there.
+        with suppress(RuntimeError), torch.device("meta"):
+            return cls(**arguments)
     with torch.random.fork_rng(devices=[]):  # looking at a file does not change what is drawn later
         return cls(**arguments)
 

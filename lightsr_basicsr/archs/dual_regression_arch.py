@@ -67,8 +67,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
 
     Args:
         upscale (int): 2, 4 or 8: the dual network halves. Default: 4.
-        img_size (int): Size for which attention masks are kept, a multiple of the window; images may have any size.
-            Default: 64.
+        img_size (int): Size for which attention masks are kept, a multiple of the window. Default: 64.
         window_size (int): Side of the attention windows. Default: 8.
         depths (Sequence[int]): Blocks of each layer. Default: six 6.
         embed_dim (int): Channels inside. Default: 180.
