@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-import warnings
+import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -88,10 +88,13 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _read_pickle(path: Path) -> Any:
+    if _is_torchscript(path):
+        raise CheckpointError(
+            f"{path} is a TorchScript archive, a program and not weights. "
+            "Save the weights where it was made, with torch.save(net.state_dict(), path)."
+        )
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*TorchScript archive", UserWarning)  # said below
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not re.search("[Uu]nsupported (global|class)", str(error)):
             raise
@@ -99,13 +102,13 @@ def _read_pickle(path: Path) -> Any:
             f"{path} holds Python objects beside its tensors, and running code from a weights file is not safe. "
             "Save it again where it was made, with torch.save(net.state_dict(), path)."
         ) from error
-    except RuntimeError as error:
-        if "TorchScript" not in str(error):
-            raise
-        raise CheckpointError(
-            f"{path} is a TorchScript archive, a program and not weights. "
-            "Save the weights where it was made, with torch.save(net.state_dict(), path)."
-        ) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def _is_safetensors(path: Path) -> bool:
