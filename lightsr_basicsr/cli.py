@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightsr_basicsr import __version__, _compat
+from lightsr_basicsr.cli_prepare import add_prepare
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.info import FileInfo
@@ -26,6 +27,7 @@ EXAMPLES = """examples:
   basicsr train -opt my.yml --auto_resume               go on after an interruption
   basicsr train -opt my.yml --force_yml train:total_iter=100 train:optim_g:lr=1e-4
   basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
+  basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB makes them; also LMDBs, blind sets, checks
   basicsr list networks                                 what an option file can name
   basicsr info model.pth                                which network a file holds
   torchrun --standalone --nproc_per_node=2 -m lightsr_basicsr.cli train -opt my.yml --launcher pytorch
@@ -97,6 +99,7 @@ def _build_parser() -> argparse.ArgumentParser:
     info.add_argument("files", nargs="+", metavar="FILE", help=".pth, .pt or .safetensors")
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=run_info)
+    add_prepare(commands)
     env = commands.add_parser("env", help="versions, devices, which BasicSR is in use: for bug reports")
     env.set_defaults(run=run_env)
     return parser
@@ -113,7 +116,8 @@ def _add_run_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _need_basicsr() -> None:
+def need_basicsr() -> None:
+    """Raise UsageError with the command that helps, if BasicSR is not installed."""
     try:
         _compat.require_basicsr()
     except ModuleNotFoundError as error:
@@ -130,7 +134,7 @@ def _load_plugins() -> None:
 
 def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
-    _need_basicsr()
+    need_basicsr()
     from lightsr_basicsr.tools.options import OptionError, find_option_file, read_options
 
     try:
@@ -228,7 +232,7 @@ def _compare(options: dict, args: argparse.Namespace) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print the registered names with the module they come from."""
-    _need_basicsr()
+    need_basicsr()
     _load_plugins()
     from lightsr_basicsr.tools.plugins import list_registered
 
@@ -247,7 +251,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_info(args: argparse.Namespace) -> int:
     """Print what each file is; the exit status is 2 if one of them is not a network of this package."""
-    _need_basicsr()
+    need_basicsr()
     from lightsr_basicsr.checkpoints import CheckpointError
     from lightsr_basicsr.tools.info import describe_file
 
@@ -307,7 +311,7 @@ def _published_cost(official: Entry) -> str:
 
 def run_env(args: argparse.Namespace) -> int:
     """Print versions, devices and the BasicSR in use."""
-    _need_basicsr()
+    need_basicsr()
     from lightsr_basicsr.tools.environment import describe_environment
 
     for name, value in describe_environment().items():

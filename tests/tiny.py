@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import yaml
 
-from lightsr_basicsr.data.degradations import imresize_uint8
+from lightsr_basicsr.data.degradations import imresize
 
 
 def make_pairs(folder: Path, count: int, side: int = 32, scale: int = 2) -> None:
@@ -17,7 +17,7 @@ def make_pairs(folder: Path, count: int, side: int = 32, scale: int = 2) -> None
     for index in range(count):
         image = cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (side, side), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / "HR" / f"{index:03d}.png"), image)
-        cv2.imwrite(str(folder / "LR" / f"{index:03d}.png"), imresize_uint8(image, 1 / scale))
+        cv2.imwrite(str(folder / "LR" / f"{index:03d}.png"), imresize(image, 1 / scale))
 
 
 def paired(name: str, folder: str) -> dict:

@@ -17,7 +17,7 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from basicsr.utils.registry import DATASET_REGISTRY
 from tqdm import tqdm
 
-from lightsr_basicsr.data.degradations import imresize_uint8, mod_crop
+from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.registry import register
 
 PHOTOGRAPHS = {
@@ -86,7 +86,7 @@ def prepare_demo(root: Path, split: str, scale: int) -> tuple[Path, Path]:
         with tempfile.TemporaryDirectory(dir=root, prefix="making_") as folder:
             images = dict(_sub_images(split, scale))
             _write_lmdb(Path(folder) / paths[0].name, images, f"demo {split} HR")
-            small = {key: imresize_uint8(image, 1 / scale) for key, image in tqdm(images.items(), f"demo {split} LR")}
+            small = {key: imresize(image, 1 / scale) for key, image in tqdm(images.items(), f"demo {split} LR")}
             _write_lmdb(Path(folder) / paths[1].name, small, f"demo {split} LR")
             for path in paths:
                 shutil.rmtree(path, ignore_errors=True)

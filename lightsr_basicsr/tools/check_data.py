@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lmdb
-import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-SUFFIXES = {".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"}
+from lightsr_basicsr.tools.images import SUFFIXES, decoded_size, measure, reason
+
 LOOKED_AT = 2000
 DECODED = 32
 LISTED = 5
-# The last bytes of a plain file; a copy that was cut short has others.
-ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 
 Problem = tuple[str, str]
 
@@ -89,36 +84,13 @@ def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[
     decoded = set(spread(looked_at, DECODED))
     for file in looked_at:
         try:
-            sizes[file.name] = _measure(file, decode=file in decoded)
+            sizes[file.name] = measure(file, decode=file in decoded)
         except (OSError, ValueError, SyntaxError) as error:
-            broken.append(f"{file.name} ({_reason(error)})")
+            broken.append(f"{file.name} ({reason(error)})")
     if broken:
         problems.append(f"{path} holds broken images: {_some(broken)}")
     # Names that were not looked at still count as there when pairs are made.
     return problems, {**dict.fromkeys((file.name for file in images), (0, 0)), **sizes}
-
-
-def _measure(file: Path, decode: bool) -> tuple[int, int]:
-    size = file.stat().st_size
-    if not size:
-        raise ValueError("empty file")
-    ending = ENDINGS.get(file.suffix.lower())
-    with file.open("rb") as stream:
-        stream.seek(-min(size, 64), os.SEEK_END)
-        # Phones append whole clips to a JPEG, so an unusual end is a reason to decode, not yet a fault.
-        suspicious = ending is not None and ending not in stream.read()
-        stream.seek(0)
-        with Image.open(stream) as image:
-            if decode or suspicious:
-                image.load()
-                # BasicSR reads with OpenCV, which is stricter with PNG and laxer with JPEG than Pillow.
-                if _image_size(file.read_bytes()) is None:
-                    raise ValueError("cut short: OpenCV cannot read it")
-            return image.size
-
-
-def _reason(error: Exception) -> str:
-    return "no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
 
 
 def _check_lmdb(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
@@ -131,7 +103,7 @@ def _check_lmdb(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
     if not names:
         return [f"{meta} lists no images"], {}
     try:
-        unread = [name for name in spread(names, DECODED) if _image_size(_lmdb_value(path, name)) is None]
+        unread = [name for name in spread(names, DECODED) if decoded_size(_lmdb_value(path, name)) is None]
     except lmdb.Error as error:
         return [f"{path} cannot be opened: {error}"], {}
     if unread:
@@ -146,11 +118,6 @@ def _lmdb_value(path: Path, name: str) -> bytes | None:
     environment = LmdbBackend(str(path))._client["default"]
     with environment.begin(write=False) as transaction:
         return transaction.get(name.split(".")[0].encode("ascii", "replace"))
-
-
-def _image_size(content: bytes | None) -> tuple[int, int] | None:
-    image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    return None if image is None else image.shape[1::-1]
 
 
 def _check_pairs(gt: Mapping, lq: Mapping, template: str, options: Mapping) -> Iterator[Problem]:

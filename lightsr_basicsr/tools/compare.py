@@ -17,7 +17,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from tqdm import tqdm
 
 from lightsr_basicsr.checkpoints import load_fitting, load_strictly, read_state_dict
-from lightsr_basicsr.data.degradations import imresize_uint8
+from lightsr_basicsr.data.degradations import imresize
 
 CROP = 96
 ZOOM = 3
@@ -69,7 +69,7 @@ def _compare(net: torch.nn.Module, device: str, item: Mapping, scale: int, setti
     with torch.no_grad():
         output = net(item["lq"][None].to(device))
     low, high, ours = (tensor2img([tensor]) for tensor in (item["lq"], item["gt"], output))
-    bicubic = imresize_uint8(low, scale)
+    bicubic = imresize(low, scale)
     how = {"crop_border": settings["crop_border"], "test_y_channel": settings["test_y_channel"]}
     scores = [
         (float(calculate_psnr(image, high, **how)), float(calculate_ssim(image, high, **how)))

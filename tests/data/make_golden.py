@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightsr_basicsr.data.degradations import BORDERS, imresize_uint8
+from lightsr_basicsr.data.degradations import BORDERS, imresize
 from lightsr_basicsr.tools.plugins import registries
 from tests.cases import CASES
 from tests.golden import OWN, load
@@ -92,9 +92,9 @@ def record(case) -> None:
 
 
 def record_resize() -> None:
-    """LR images of imresize_uint8, after it equalled MATLAB's Set5 files bit for bit."""
+    """LR images of imresize, after it equalled MATLAB's Set5 files bit for bit."""
     high = np.random.default_rng(0).integers(0, 256, (24, 36, 3), np.uint8)
-    low = {f"{border}_x{s}": imresize_uint8(high, 1 / s, border) for s in (2, 3, 4) for border in BORDERS}
+    low = {f"{border}_x{s}": imresize(high, 1 / s, border) for s in (2, 3, 4) for border in BORDERS}
     np.savez_compressed(OWN / "imresize.npz", high=high, **low)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightsr_basicsr.data import demo_dataset
-from lightsr_basicsr.data.degradations import imresize_uint8
+from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.data.demo_dataset import DemoPairedDataset, prepare_demo
 
 
@@ -21,7 +21,7 @@ def test_pairs_are_matlab_bicubic(workdir, one_photograph):
     high = (item["gt"].permute(1, 2, 0).numpy()[..., ::-1] * 255).round().astype(np.uint8)
     low = (item["lq"].permute(1, 2, 0).numpy()[..., ::-1] * 255).round().astype(np.uint8)
     assert high.shape == (300, 448, 3)
-    assert np.array_equal(imresize_uint8(high, 0.25), low)
+    assert np.array_equal(imresize(high, 0.25), low)
 
 
 def test_training_crops_are_aligned(workdir, one_photograph):
@@ -55,7 +55,7 @@ def test_an_interruption_leaves_nothing_half_made(workdir, one_photograph, monke
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo_dataset, "imresize_uint8", interrupt)
+    monkeypatch.setattr(demo_dataset, "imresize", interrupt)
     with pytest.raises(KeyboardInterrupt):
         prepare_demo(workdir / "data", "val", 4)
     assert list((workdir / "data").iterdir()) == []

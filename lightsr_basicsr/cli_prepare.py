@@ -1,0 +1,142 @@
+"""The command ``basicsr prepare``: wiring and printing; the work is done in ``tools/prepare``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.prepare.jobs import Prepared
+
+EXAMPLES = """examples:
+  basicsr prepare demo                                                        all of it, on photographs that are there
+  basicsr prepare lr -i Set5 -o datasets/Set5 --scale 2 3 4                   HR_x4, LRBI_x4, ... as test sets have them
+  basicsr prepare lr -i datasets/DIV2K/DIV2K_train_HR -o datasets/DIV2K --layout div2k --scale 4
+  basicsr prepare lr -i Set5 -o datasets/Set5 --scale 3 --degradation bd      blurred and subsampled; dn: with noise
+All sub-commands use all cores, go on where they were stopped when run again, and overwrite nothing without --overwrite.
+`basicsr prepare lr --help` and so on tell more."""
+
+FORM = argparse.RawDescriptionHelpFormatter
+RULE = (
+    "Images may be PNG, BMP, JPEG, TIFF or WebP with 8 or 16 bits. Gray becomes three equal channels and alpha is\n"
+    "dropped, as BasicSR reads them. What is written is PNG."
+)
+
+
+def add_prepare(commands: Any) -> None:
+    """Add ``prepare`` and its sub-commands to the parser's ``commands``."""
+    text = "make training and test data from images"
+    prepare = commands.add_parser("prepare", help=text, description=text, epilog=EXAMPLES, formatter_class=FORM)
+    prepare.set_defaults(run=lambda args: prepare.print_help() or 1)
+    kinds = prepare.add_subparsers(title="sub-commands", metavar="WHAT")
+    for add in (_add_lr,):
+        add(kinds)
+
+
+def _add(kinds: Any, name: str, text: str, run: Any, examples: str, rule: bool = True) -> argparse.ArgumentParser:
+    """Add a sub-command with the arguments that all share."""
+    description = f"{text[0].upper()}{text[1:]}." + (f"\n{RULE}" if rule else "")
+    parser = kinds.add_parser(
+        name, help=text, description=description, epilog=f"examples:\n{examples}", formatter_class=FORM
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="files at a time; default: one per core")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=lambda args: _run(run, args))
+    return parser
+
+
+def _add_writing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="make files again that are there")
+
+
+def _run(function: Any, args: argparse.Namespace) -> int:
+    from lightsr_basicsr.cli import UsageError, need_basicsr
+
+    need_basicsr()
+    from lightsr_basicsr.tools.prepare.jobs import PrepareError
+
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, got {args.jobs}.")
+    try:
+        return function(args)
+    except PrepareError as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        print("\nstopped; whole files are kept. Run the same command again to go on.", file=sys.stderr)
+        return 130
+
+
+def report(done: Prepared) -> int:
+    """Print what was done and the section for an option file; return 1 if files failed."""
+    import yaml
+
+    folders = ", ".join(str(folder) for folder in done.folders)
+    print(f"{done.made} files made, {done.kept} were there already: {folders}")
+    for note in done.notes:
+        print(f"note: {note}")
+    if done.failed:
+        lines = "".join(f"\n  {line}" for line in done.failed)
+        print(f"basicsr: {len(done.failed)} files could not be used:{lines}", file=sys.stderr)
+    if done.section:
+        print("\nFor an option file:\n")
+        print(yaml.safe_dump({"datasets": done.section}, sort_keys=False), end="")
+    return 1 if done.failed else 0
+
+
+def _add_lr(kinds: Any) -> None:
+    parser = _add(
+        kinds,
+        "lr",
+        "make LR images from HR images: BI, BD (also called BN) or DN, as MATLAB makes them",
+        _run_lr,
+        "  basicsr prepare lr -i Set5 -o datasets/Set5\n"
+        "  basicsr prepare lr -i Set5 -o datasets/Set5 --scale 3 --degradation dn --seed 0\n"
+        "  basicsr prepare lr -i datasets/DF2K/DF2K_train_HR -o datasets/DF2K --layout div2k --scale 2 3 4",
+    )
+    parser.add_argument("-i", "--input", required=True, metavar="HR", help="folder of HR images")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for HR_x4, LRBI_x4 and so on")
+    parser.add_argument(
+        "--degradation",
+        choices=("bi", "bd", "dn"),
+        default="bi",
+        help="bi: MATLAB's bicubic; bd: Gaussian 7x7 of sigma 1.6, then the centre pixel of each cell; "
+        "dn: bi plus Gaussian noise of level 30 (default: bi)",
+    )
+    parser.add_argument("--scale", nargs="+", type=int, default=[2, 3, 4], metavar="S", help="default: 2 3 4")
+    parser.add_argument(
+        "--border",
+        choices=("mirror", "replicate"),
+        default="mirror",
+        help="beyond the image: mirror as current MATLAB (IMDN's test files), replicate as older ones (FDIWN's); "
+        "default: mirror",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("benchmark", "div2k"),
+        default="benchmark",
+        help="benchmark: OUT/HR_x4/NAME.png and OUT/LRBI_x4/NAME.png; "
+        "div2k: OUT/DIV2K_train_LR_bicubic/X4/NAMEx4.png (default: benchmark)",
+    )
+    parser.add_argument(
+        "--hr",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="write HR images cropped to multiples of the scale (default: with the layout benchmark)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the noise of dn; default: 0")
+    parser.add_argument(
+        "--depth", choices=("keep", "8"), default="keep", help="bits per channel of what is written (default: keep)"
+    )
+    _add_writing(parser)
+
+
+def _run_lr(args: argparse.Namespace) -> int:
+    from lightsr_basicsr.tools.prepare.lr import LowResolution, prepare_lr
+
+    how = LowResolution(args.degradation, args.border, args.seed, args.depth)
+    return report(
+        prepare_lr(
+            args.input, args.output, how, args.scale, args.layout, args.hr, args.jobs, args.overwrite, not args.quiet
+        )
+    )

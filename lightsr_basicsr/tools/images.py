@@ -1,0 +1,121 @@
+"""Image files: which a folder holds, reading them by one rule, writing them so that a file is whole or not there.
+
+The rule for reading is that of BasicSR's datasets: colour, B G R. Gray becomes three equal channels, an alpha channel
+is dropped, a palette is looked up, the orientation tag of a camera is followed. Unlike there, 16 bits stay 16.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+SUFFIXES = {".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"}
+# The last bytes of a plain file; a copy that was cut short has others.
+ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+PART = ".part"
+
+
+class ImageError(Exception):
+    """An image that cannot be used; the message names the file and the reason."""
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files directly in ``folder``, sorted by name; hidden files are left out."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+
+
+def measure(file: Path, decode: bool = False) -> tuple[int, int]:
+    """Return width and height of an image file from its header, after a look at its end.
+
+    Args:
+        file (Path): The file.
+        decode (bool): Decode it whole. That is also done where the end is unusual.
+
+    Raises:
+        OSError, ValueError, SyntaxError: If the file is no whole image; :func:`reason` words them.
+    """
+    size = file.stat().st_size
+    if not size:
+        raise ValueError("empty file")
+    ending = ENDINGS.get(file.suffix.lower())
+    with file.open("rb") as stream:
+        stream.seek(-min(size, 64), os.SEEK_END)
+        # Phones append whole clips to a JPEG, so an unusual end is a reason to decode, not yet a fault.
+        suspicious = ending is not None and ending not in stream.read()
+        stream.seek(0)
+        with Image.open(stream) as image:
+            if decode or suspicious:
+                image.load()
+                # BasicSR reads with OpenCV, which is stricter with PNG and laxer with JPEG than Pillow.
+                if decoded_size(file.read_bytes()) is None:
+                    raise ValueError("cut short: OpenCV cannot read it")
+            return image.size
+
+
+def decoded_size(content: bytes | None) -> tuple[int, int] | None:
+    """Return width and height of an encoded image by decoding it with OpenCV; None if it cannot be decoded."""
+    image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    return None if image is None else image.shape[1::-1]
+
+
+def reason(error: Exception) -> str:
+    """Return in one line why :func:`measure` failed."""
+    return "no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+
+
+def read_image(file: Path) -> np.ndarray:
+    """Return an image (H, W, 3), B G R, uint8 or uint16, by the rule above.
+
+    Raises:
+        ImageError: If the file is broken, no image, or of another depth than 8 or 16 bit.
+    """
+    try:
+        measure(file)
+        content = np.frombuffer(file.read_bytes(), np.uint8)
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except (OSError, ValueError, SyntaxError, cv2.error) as error:
+        raise ImageError(f"{file}: {reason(error)}") from error
+    if image is None:
+        raise ImageError(f"{file}: OpenCV cannot read it")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"{file}: holds {image.dtype} numbers, expected 8 or 16 bits per channel")
+    return image
+
+
+def to_8_bit(image: np.ndarray) -> np.ndarray:
+    """Return ``image`` with 8 bits per channel, rounded; 65535 becomes 255."""
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def write_png(file: Path, image: np.ndarray) -> None:
+    """Write ``image`` as PNG so that ``file`` is whole or not there, even if the process is killed."""
+    with whole_file(file) as part:
+        part.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """Give the path to write to; it becomes ``file`` when the block ends well, and vanishes when it does not."""
+    part = file.with_name(f".{file.name}{PART}")
+    try:
+        yield part
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_parts(folders: Iterable[Path]) -> None:
+    """Remove what an interrupted run left half-written in ``folders``."""
+    for folder in folders:
+        for part in folder.glob(f".*{PART}"):
+            part.unlink(missing_ok=True)

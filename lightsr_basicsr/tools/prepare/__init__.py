@@ -1,0 +1,1 @@
+"""Functions behind ``basicsr prepare``: from folders of images to the data that training and testing read."""

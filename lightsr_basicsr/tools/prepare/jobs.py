@@ -1,0 +1,216 @@
+"""One way to work through many files: on all cores, with a progress bar, in any order, and again after a stop.
+
+A job turns one source file into some outputs. Outputs that are there are not made again, because files are only ever
+moved into place whole. What made them is written to a hidden file in each folder of outputs, so that a folder never
+mixes two kinds of data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from tqdm import tqdm
+
+from lightsr_basicsr.tools.images import ImageError, list_images, remove_parts, whole_file
+
+RECORD = ".prepare.json"
+
+
+class PrepareError(Exception):
+    """Something about the whole task that the user can put right; the message says how."""
+
+
+@dataclass
+class Prepared:
+    """What a task of ``prepare`` did.
+
+    Attributes:
+        made, kept (int): Outputs that were written, and that were there already.
+        failed (list[str]): Files that could not be used, with the reason.
+        folders (list[Path]): Where outputs are.
+        section (dict): Section ``datasets`` for an option file, ready to be dumped as YAML.
+        notes (list[str]): What the user should know about the data.
+    """
+
+    made: int = 0
+    kept: int = 0
+    failed: list[str] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)
+    section: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source file and the files that are made of it; ``make`` gets those that are wanted."""
+
+    source: Path
+    outputs: tuple[Path, ...]
+    make: Callable[[Sequence[Path]], None]
+
+
+def source_images(folder: Path | str) -> list[Path]:
+    """Return the images of a source folder.
+
+    Raises:
+        PrepareError: If there is no such folder, no image in it, or two whose outputs would have the same name.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise PrepareError(f"there is no folder {folder} (looked from {Path.cwd()}).")
+    images = list_images(path)
+    if not images:
+        nested = [each.name for each in sorted(path.iterdir()) if each.is_dir() and list_images(each)]
+        hint = f"; its sub-folder {nested[0]} does" if nested else ""
+        raise PrepareError(f"{folder} holds no images (png, bmp, jpg, tif, webp){hint}.")
+    stems: dict[str, Path] = {}
+    for image in images:
+        if image.stem in stems:
+            raise PrepareError(
+                f"{stems[image.stem].name} and {image.name} in {folder} would become one file: rename one."
+            )
+        stems[image.stem] = image
+    return images
+
+
+def run_jobs(jobs: Sequence[Job], title: str, workers: int | None = None, progress: bool = True) -> Prepared:
+    """Do ``jobs``, several at a time, and return what was made, kept and failed.
+
+    Args:
+        jobs (Sequence[Job]): What to do. A broken source file is noted, and the others go on.
+        title (str): Shown at the progress bar.
+        workers (int | None): Jobs at a time; None takes one per core.
+        progress (bool): Show a bar on standard error.
+    """
+    done = Prepared()
+    remove_parts({output.parent for job in jobs for output in job.outputs})
+    todo = []
+    for job in jobs:
+        missing = [output for output in job.outputs if not output.exists()]
+        done.kept += len(job.outputs) - len(missing)
+        if missing:
+            todo.append((job, missing))
+    with (
+        _one_thread_each(),
+        tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc=title, disable=not progress) as bar,
+    ):
+        for job, missing, error in _in_threads(todo, workers or cores()):
+            bar.update()
+            if error is None:
+                done.made += len(missing)
+            else:
+                done.failed.append(str(error) if isinstance(error, ImageError) else f"{job.source}: {error}")
+    done.failed.sort()
+    return done
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_threads(
+    todo: Iterable[tuple[Job, list[Path]]], workers: int
+) -> Iterator[tuple[Job, list[Path], Exception | None]]:
+    """Yield jobs as they end. Threads serve, since decoding, encoding and arithmetic all leave Python's lock."""
+    remaining, running = iter(todo), {}
+    executor = ThreadPoolExecutor(workers)
+    try:
+        while True:
+            # No more are begun than can be kept in memory, and none is left to wait for after Ctrl-C.
+            for job, missing in remaining:
+                running[executor.submit(job.make, missing)] = (job, missing)
+                if len(running) > workers:
+                    break
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield (*running.pop(future), _error_of(future))
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _error_of(future: Future) -> Exception | None:
+    error = future.exception()
+    if error is None or isinstance(error, (ImageError, OSError, ValueError, cv2.error)):
+        return error
+    raise error
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """The jobs share the cores, so each must keep to one."""
+    torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(torch_threads)
+        cv2.setNumThreads(cv2_threads)
+
+
+def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[Job], overwrite: bool) -> None:
+    """Make the output folders, and see that what is in them is of the kind that will be added.
+
+    Args:
+        records (Mapping): Each folder with what makes its files: command and settings, plain values.
+        jobs (Sequence[Job]): What will be made.
+        overwrite (bool): Remove the outputs of ``jobs`` that are there; no other file is ever removed.
+
+    Raises:
+        PrepareError: If a folder holds images of another origin or made with other settings. Nothing is touched then.
+    """
+    outputs = {output for job in jobs for output in job.outputs}
+    for folder, settings in records.items():
+        if folder.is_file():
+            raise PrepareError(f"{folder} is a file; a folder of that name is to be made: choose another -o.")
+        there = set(list_images(folder)) if folder.is_dir() else set()
+        if overwrite and there - outputs:
+            raise PrepareError(
+                f"{folder} holds images that would not be made again: {_some(there - outputs)}: move them away."
+            )
+        if there and not overwrite:
+            _refuse_other(folder, json.loads(json.dumps(settings)))
+    for output in outputs if overwrite else ():
+        output.unlink(missing_ok=True)
+    for folder, settings in records.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(folder / RECORD) as part:
+            part.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def _some(paths: Iterable[Path], most: int = 3) -> str:
+    names = sorted(path.name for path in paths)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _refuse_other(folder: Path, settings: Mapping[str, Any]) -> None:
+    made = _record(folder)
+    remedy = "choose another -o, or --overwrite"
+    if made is None:
+        raise PrepareError(f"{folder} holds images that this command did not make: {remedy}.")
+    differences = [
+        f"{key} {made.get(key)} (now {settings.get(key)})"
+        for key in sorted({*made, *settings})
+        if made.get(key) != settings.get(key)
+    ]
+    if differences:
+        raise PrepareError(f"{folder} was made with {', '.join(differences)}: {remedy}.")
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None

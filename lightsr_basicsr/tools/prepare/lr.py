@@ -1,0 +1,211 @@
+"""HR images to LR images: BI, BD and DN as the papers' MATLAB scripts make them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightsr_basicsr.data.degradations import BORDERS, add_noise, blur_subsample, imresize, mod_crop
+from lightsr_basicsr.tools.images import measure, read_image, to_8_bit, write_png
+from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, claim, run_jobs, source_images
+from lightsr_basicsr.tools.prepare.sections import paired
+
+DEGRADATIONS = ("bi", "bd", "dn")
+LAYOUTS = ("benchmark", "div2k")
+DIV2K_NAMES = {"bi": ("LR_bicubic", ""), "bd": ("LR_BD", "BD"), "dn": ("LR_DN", "DN")}
+
+
+@dataclass(frozen=True)
+class LowResolution:
+    """How LR images are made; the fields are the options of ``basicsr prepare lr``."""
+
+    degradation: str = "bi"
+    border: str = "mirror"
+    seed: int = 0
+    depth: str = "keep"
+
+    def degrade(self, image: np.ndarray, scale: int, name: str) -> np.ndarray:
+        """Return the LR image of ``image`` (H, W, 3); noise depends on ``name``, not on the order of the files."""
+        if self.degradation == "bd":
+            return blur_subsample(image, scale)
+        low = imresize(image, 1 / scale, self.border)
+        if self.degradation == "bi":
+            return low
+        draw = np.random.default_rng([self.seed, scale, zlib.crc32(name.encode())])
+        return add_noise(low, draw.standard_normal(low.shape, dtype=np.float32))
+
+    def record(self, scale: int) -> dict[str, Any]:
+        """Return what a folder of such images must agree on."""
+        settings: dict[str, Any] = {"command": "prepare lr", "scale": scale, "depth": self.depth}
+        settings["degradation"] = self.degradation
+        if self.degradation != "bd":
+            settings["border"] = self.border
+        return {**settings, "seed": self.seed} if self.degradation == "dn" else settings
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the images of one scale go."""
+
+    hr: Path | None
+    lr: Path
+    template: str
+
+
+def prepare_lr(
+    source: Path | str,
+    out: Path | str,
+    how: LowResolution = LowResolution(),
+    scales: Sequence[int] = (2, 3, 4),
+    layout: str = "benchmark",
+    write_hr: bool | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Prepared:
+    """Make LR images of every image in ``source``.
+
+    HR images are cropped at the bottom and right to multiples of the scale first, so each pair has the exact ratio.
+
+    Args:
+        source (Path | str): Folder of HR images.
+        out (Path | str): Folder for the folders of each scale.
+        how (LowResolution): Degradation, border, seed of the noise, depth.
+        scales (Sequence[int]): Scales, each at least 2.
+        layout (str): ``'benchmark'`` (``HR_x4/NAME.png``, ``LRBI_x4/NAME.png``) or ``'div2k'``
+            (``DIV2K_train_LR_bicubic/X4/NAMEx4.png`` for a source ``DIV2K_train_HR``).
+        write_hr (bool | None): Write the cropped HR images. None: with the layout ``'benchmark'``.
+        workers (int | None): Images at a time; None takes one per core.
+        overwrite (bool): Make files again that are there.
+        progress (bool): Show a progress bar.
+
+    Raises:
+        PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
+    """
+    _check(how, scales, layout)
+    images, out = source_images(source), Path(out).expanduser()
+    if write_hr is None:
+        write_hr = layout == "benchmark"
+    places = {each: place(Path(source), out, how.degradation, each, layout, write_hr) for each in sorted(set(scales))}
+    deep: list[str] = []
+    jobs = [_job(image, places, how, deep) for image in images]
+    claim(dict(_records(places, how)), jobs, overwrite)
+    done = run_jobs(jobs, f"{how.degradation.upper()} {'/'.join(f'x{scale}' for scale in places)}", workers, progress)
+    done.folders = [folder for each in places.values() for folder in (each.hr, each.lr) if folder]
+    done.notes = [*_uneven(images, places), *depth_note(deep)]
+    for index, (scale, each) in enumerate(places.items(), 1):
+        name = f"{out.resolve().name}_{how.degradation.upper()}_x{scale}"
+        done.section[f"test_{index}"] = paired(name, each.hr or source, each.lr, each.template)
+    return done
+
+
+def _uneven(images: Sequence[Path], places: dict[int, Layout]) -> Iterator[str]:
+    """Yield which scales lack cropped HR images although some need them."""
+    for scale in [scale for scale, each in places.items() if each.hr is None]:
+        uneven = [image.name for image in images if _needs_cropping(image, scale)]
+        if uneven:
+            yield (
+                f"{len(uneven)} HR images have sides that are no multiples of {scale} (first {uneven[0]}), and "
+                f"training needs exact pairs: add --hr to write cropped ones."
+            )
+
+
+def _needs_cropping(image: Path, scale: int) -> bool:
+    try:
+        return any(side % scale for side in measure(image))
+    except (OSError, ValueError, SyntaxError):
+        return False  # broken, and reported as such
+
+
+def depth_note(deep: Sequence[str]) -> list[str]:
+    """Return the note on images of 16 bits, if there are any."""
+    if not deep:
+        return []
+    return [
+        f"{len(deep)} images have 16 bits and keep them (first {min(deep)}). BasicSR reads the upper 8: see --depth 8."
+    ]
+
+
+def _check(how: LowResolution, scales: Sequence[int], layout: str) -> None:
+    for name, value, known in (
+        ("degradation", how.degradation, DEGRADATIONS),
+        ("border", how.border, tuple(BORDERS)),
+        ("depth", how.depth, ("keep", "8")),
+        ("layout", layout, LAYOUTS),
+    ):
+        if value not in known:
+            raise PrepareError(f"{name} must be one of {', '.join(known)}, got {value!r}.")
+    if not scales or any(scale < 2 for scale in scales):
+        raise PrepareError(f"scales must be whole numbers of at least 2, got {list(scales)}.")
+
+
+def place(source: Path, out: Path, degradation: str, scale: int, layout: str, write_hr: bool) -> Layout:
+    """Return folders and names for one scale; HR images are not written onto themselves."""
+    if layout == "benchmark":
+        hr, lr, template = out / f"HR_x{scale}", out / f"LR{degradation.upper()}_x{scale}", "{}"
+    else:
+        folder, suffix = DIV2K_NAMES[degradation]
+        base = source.resolve().name.removesuffix("_HR")
+        hr, lr, template = out / f"{base}_HR_x{scale}", out / f"{base}_{folder}" / f"X{scale}", f"{{}}x{scale}{suffix}"
+    if same_folder(lr, source):
+        raise PrepareError(f"{lr} is the source itself: choose another -o.")
+    return Layout(hr if write_hr and not same_folder(hr, source) else None, lr, template)
+
+
+def same_folder(one: Path, other: Path) -> bool:
+    """Tell whether two paths are one folder."""
+    return one.expanduser().resolve() == other.expanduser().resolve()
+
+
+def hr_record(scale: int, depth: str) -> dict[str, Any]:
+    """Return what a folder of cropped HR images must agree on, whoever made it."""
+    return {"command": "prepare, HR", "scale": scale, "depth": depth}
+
+
+def _records(places: dict[int, Layout], how: LowResolution) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for scale, each in places.items():
+        if each.hr:
+            yield each.hr, hr_record(scale, how.depth)
+        yield each.lr, how.record(scale)
+
+
+def _job(image: Path, places: dict[int, Layout], how: LowResolution, deep: list[str]) -> Job:
+    outputs: dict[Path, tuple[int, bool]] = {}
+    for scale, each in places.items():
+        if each.hr:
+            outputs[each.hr / f"{image.stem}.png"] = (scale, False)
+        outputs[each.lr / f"{each.template.format(image.stem)}.png"] = (scale, True)
+    return Job(image, tuple(outputs), partial(_make, image, outputs, how, deep))
+
+
+def _make(
+    source: Path, outputs: dict[Path, tuple[int, bool]], how: LowResolution, deep: list[str], wanted: Sequence[Path]
+) -> None:
+    whole = read_source(source, how.depth, deep)
+    for output in wanted:
+        scale, low = outputs[output]
+        image = crop_for(whole, scale)
+        write_png(output, how.degrade(image, scale, source.stem) if low else image)
+
+
+def read_source(source: Path, depth: str, deep: list[str]) -> np.ndarray:
+    """Read an image in the wanted depth, and note it in ``deep`` if it keeps 16 bits."""
+    image = read_image(source)
+    if depth == "8":
+        return to_8_bit(image)
+    if image.dtype == np.uint16:
+        deep.append(source.name)
+    return image
+
+
+def crop_for(image: np.ndarray, scale: int) -> np.ndarray:
+    """Return ``image`` cut to multiples of ``scale``; ValueError if nothing is left."""
+    if min(image.shape[:2]) < scale:
+        raise ValueError(f"{image.shape[1]}x{image.shape[0]} is too small for x{scale}")
+    return mod_crop(image, scale)
