@@ -53,13 +53,20 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
         # Phones append whole clips to a JPEG, so an unusual end is a reason to decode, not yet a fault.
         suspicious = ending is not None and ending not in stream.read()
         stream.seek(0)
-        with Image.open(stream) as image:
-            if decode or suspicious:
-                image.load()
-                # BasicSR reads with OpenCV, which is stricter with PNG and laxer with JPEG than Pillow.
-                if decoded_size(file.read_bytes()) is None:
-                    raise ValueError("cut short: OpenCV cannot read it")
-            return image.size
+        try:
+            with Image.open(stream) as image:
+                if decode or suspicious:
+                    image.load()
+                    # BasicSR reads with OpenCV, which is stricter with PNG and laxer with JPEG than Pillow.
+                    if decoded_size(file.read_bytes()) is None:
+                        raise ValueError("cut short: OpenCV cannot read it")
+                return image.size
+        except UnidentifiedImageError:
+            # OpenCV knows some images that Pillow does not, for example TIFF of 16 bits in colour.
+            known = decoded_size(file.read_bytes())
+            if known is None:
+                raise
+            return known
 
 
 def decoded_size(content: bytes | None) -> tuple[int, int] | None:
