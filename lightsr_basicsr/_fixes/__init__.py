@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightsr_basicsr._fixes import devices, files, training
+from lightsr_basicsr._fixes import devices, files, sampling, training
 
 FIXES: tuple[Callable[[], bool], ...] = (
     training.resume_on_any_device,
-    training.exact_total_iter,
+    sampling.exact_total_iter,
+    sampling.repeatable_samples,
     training.eta_of_the_last_iteration,
     training.schedule_of_the_option_file,
     devices.distributed_without_gpu,

@@ -1,20 +1,18 @@
-"""Training: resuming, the number of iterations, the ETA, the schedule."""
+"""Training: resuming, the ETA, the schedule."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import sys
-from collections.abc import Iterator
-from itertools import islice
-from math import ceil
 from os import path as osp
 from types import SimpleNamespace
 from typing import Any
 
 from lightsr_basicsr._fixes.detect import uses
 
-_started_from = SimpleNamespace(epoch=0, iter=0)
+# Where the run of this process began.
+STARTED_FROM = SimpleNamespace(epoch=0, iter=0)
 # What BasicSR's schedulers take from the option file, and what they make of it.
 SCHEDULE = ("milestones", "gamma", "restarts", "restart_weights", "periods", "cumulative_period", "eta_min")
 
@@ -38,7 +36,7 @@ def load_resume_state(opt: dict) -> dict | None:
     """Stand in for ``basicsr.train.load_resume_state``: the state on CPU, or None for a fresh run."""
     from basicsr.utils import check_resume
 
-    _started_from.epoch = _started_from.iter = 0
+    STARTED_FROM.epoch = STARTED_FROM.iter = 0
     path, state = _newest_state(opt)
     if state is None:
         return None
@@ -48,7 +46,7 @@ def load_resume_state(opt: dict) -> dict | None:
     if opt["rank"] == 0:
         for key in ("experiments_root", "models", "training_states", "log", "visualization"):
             os.makedirs(opt["path"][key], exist_ok=True)
-    _started_from.epoch, _started_from.iter = state["epoch"], state["iter"]
+    STARTED_FROM.epoch, STARTED_FROM.iter = state["epoch"], state["iter"]
     return state
 
 
@@ -89,53 +87,6 @@ def _find_networks_beside(state_path: str, paths: dict) -> None:
             beside = osp.join(models, osp.basename(value))
             if osp.isfile(beside):
                 paths[key] = beside
-
-
-def exact_total_iter() -> bool:
-    """Train exactly ``total_iter`` iterations, and label the final validation with that number.
-
-    Why: epochs are counted as if the last incomplete batch were used, but the loader drops it, so training ends early
-    (with a batch larger than the dataset: after no iteration at all); where it does not, the loop overshoots by one.
-    Since: always. Until: BasicSR counts what its loader gives.
-    """
-    import basicsr.train as train
-    from basicsr.data.data_sampler import EnlargedSampler
-
-    if not uses(train.create_train_val_dataloader, "ceil", "EnlargedSampler"):
-        return False
-
-    class ExactSampler(EnlargedSampler):
-        """EnlargedSampler that gives ``last_samples`` indices in epoch ``last_epoch``."""
-
-        last_epoch = last_samples = None
-
-        def __iter__(self) -> Iterator[int]:
-            indices = super().__iter__()
-            return islice(indices, self.last_samples) if self.epoch == self.last_epoch else indices
-
-    create = train.create_train_val_dataloader
-
-    def create_train_val_dataloader(opt: dict, logger: Any) -> tuple:
-        loader, sampler, val_loaders, _, total = create(opt, logger)
-        _fill_one_batch(sampler, loader.batch_size)
-        per_epoch = len(loader)
-        left = max(total - _started_from.iter, 0)
-        full_epochs = max(ceil(left / per_epoch) - 1, 0)
-        sampler.last_epoch = _started_from.epoch + full_epochs
-        sampler.last_samples = (left - full_epochs * per_epoch) * loader.batch_size
-        logger.info("Training ends at iteration %s, %s iterations per epoch.", total, per_epoch)
-        return loader, sampler, val_loaders, sampler.last_epoch, total
-
-    train.EnlargedSampler = ExactSampler
-    train.create_train_val_dataloader = create_train_val_dataloader
-    return True
-
-
-def _fill_one_batch(sampler: Any, batch: int) -> None:
-    """Repeat a dataset that is smaller than one batch; the sampler takes indices modulo the dataset's length."""
-    if sampler.num_samples < batch:
-        sampler.num_samples = batch
-        sampler.total_size = batch * sampler.num_replicas
 
 
 def eta_of_the_last_iteration() -> bool:

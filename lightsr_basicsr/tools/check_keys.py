@@ -154,9 +154,5 @@ def check_device(options: Mapping) -> Iterator[Finding]:
         yield Finding(where, "cuda needs a GPU: leave the line out on CPU")
     if prefetch == "cpu" and train.get("persistent_workers"):
         yield Finding(where, "cpu together with persistent_workers hangs in BasicSR: leave one of them out")
-    workers, ratio = train.get("num_worker_per_gpu"), train.get("dataset_enlarge_ratio", 1)
-    if workers and not train.get("persistent_workers") and isinstance(ratio, int) and ratio < 10:
-        where = "datasets.train.num_worker_per_gpu"
-        yield Finding(where, "draws the same crops in each pass: add persistent_workers: true", False)
     if train.get("persistent_workers") and not train.get("num_worker_per_gpu"):
         yield Finding("datasets.train.persistent_workers", "needs num_worker_per_gpu of at least 1")

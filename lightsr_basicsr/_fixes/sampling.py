@@ -1,0 +1,152 @@
+"""Sampling: how many batches training reads, which images are in them, and with which random numbers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from lightsr_basicsr._fixes.detect import uses
+from lightsr_basicsr._fixes.training import STARTED_FROM
+
+
+class Sample(int):
+    """The index of an image that also knows its place in the stream of training images."""
+
+    epoch: int
+    place: int
+
+    def __new__(cls, index: int, epoch: int = 0, place: int = 0) -> Sample:
+        """Return ``index`` with the epoch and the place in it, counted over all processes."""
+        sample = super().__new__(cls, index)
+        sample.epoch, sample.place = epoch, place
+        return sample
+
+
+def exact_total_iter() -> bool:
+    """Train exactly ``total_iter`` iterations, label the final validation with that number, and resume mid-epoch.
+
+    Why: epochs are counted as if the last incomplete batch were used, but the loader drops it, so training ends early
+    (with a batch larger than the dataset: after no iteration at all); where it does not, the loop overshoots by one.
+    A resumed run begins its epoch anew and sees the same images again. Since: always. Until: BasicSR counts what its
+    loader gives.
+    """
+    import basicsr.train as train
+    from basicsr.data.data_sampler import EnlargedSampler
+    from basicsr.utils import set_random_seed
+
+    if not uses(train.create_train_val_dataloader, "ceil", "EnlargedSampler"):
+        return False
+
+    class ExactSampler(EnlargedSampler):
+        """EnlargedSampler that can leave out the beginning of one epoch and the end of another, and names the places.
+
+        A place counts over all processes, so two processes together read what one does with the double batch.
+        """
+
+        first_epoch = last_epoch = first_sample = last_sample = None
+
+        def __iter__(self) -> Iterator[Sample]:
+            places = range(self.rank, self.total_size, self.num_replicas)
+            samples = (Sample(i, self.epoch, place) for i, place in zip(super().__iter__(), places, strict=True))
+            start = self.first_sample if self.epoch == self.first_epoch else None
+            stop = self.last_sample if self.epoch == self.last_epoch else None
+            return islice(samples, start, stop)
+
+    create = train.create_train_val_dataloader
+
+    def create_train_val_dataloader(opt: dict, logger: Any) -> tuple:
+        loader, sampler, val_loaders, _, total = create(opt, logger)
+        _fill_one_batch(sampler, loader.batch_size)
+        _plan(sampler, len(loader), loader.batch_size, total)
+        if STARTED_FROM.iter:
+            # What the main process draws after a resumption should not repeat what it drew at the start.
+            set_random_seed(opt["manual_seed"] + opt["rank"] + STARTED_FROM.iter)
+        logger.info("Training ends at iteration %s, %s iterations per epoch.", total, len(loader))
+        return loader, sampler, val_loaders, sampler.last_epoch, total
+
+    train.EnlargedSampler = ExactSampler
+    train.create_train_val_dataloader = create_train_val_dataloader
+    return True
+
+
+def _fill_one_batch(sampler: Any, batch: int) -> None:
+    """Repeat a dataset that is smaller than one batch; the sampler takes indices modulo the dataset's length."""
+    if sampler.num_samples < batch:
+        sampler.num_samples = batch
+        sampler.total_size = batch * sampler.num_replicas
+
+
+def _plan(sampler: Any, per_epoch: int, batch: int, total: int) -> None:
+    """Set where ``sampler`` begins and ends: it goes on after the iterations that the resumed run has behind it."""
+    done = STARTED_FROM.iter - STARTED_FROM.epoch * per_epoch
+    if not 0 <= done <= per_epoch:  # the dataset or the batch has another size than in the run before
+        done = 0
+    end = STARTED_FROM.epoch * per_epoch + done + max(total - STARTED_FROM.iter, 0)
+    sampler.first_epoch, sampler.first_sample = STARTED_FROM.epoch, done * batch
+    sampler.last_epoch = max((end - 1) // per_epoch, STARTED_FROM.epoch)
+    sampler.last_sample = (end - sampler.last_epoch * per_epoch) * batch
+
+
+def repeatable_samples() -> bool:
+    """Draw the random numbers of a training sample from the seed and its place in the stream alone.
+
+    Why: workers draw from one stream each, so crops depend on the number of workers; without ``persistent_workers``
+    each pass, and each resumed run, draws the same crops again. Since: always. Until: BasicSR seeds by place.
+    """
+    import basicsr.train as train
+    from basicsr.data import worker_init_fn
+
+    build = train.build_dataloader
+    if build.__module__ == __name__ or not uses(worker_init_fn, "random", "seed"):
+        return False
+
+    def build_dataloader(dataset: Dataset, dataset_opt: dict, *args: Any, **kwargs: Any) -> Any:
+        if dataset_opt["phase"] == "train":
+            dataset = Repeatable(dataset, kwargs.get("seed") or 0)
+        return build(dataset, dataset_opt, *args, **kwargs)
+
+    train.build_dataloader = build_dataloader
+    return True
+
+
+class Repeatable(Dataset):
+    """``dataset`` with random numbers that depend on the seed and the :class:`Sample` that is asked for."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, sample: Sample) -> Any:
+        with seeded(self.seed, sample.epoch, sample.place):
+            return self.dataset[int(sample)]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "dataset":  # not there yet, while a worker unpickles this
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+@contextmanager
+def seeded(*entropy: int) -> Iterator[None]:
+    """Seed the generators of Python, numpy and torch (CPU) within the block; afterwards they go on as before."""
+    python, array, tensor = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    numbers = np.random.SeedSequence(entropy).generate_state(3)
+    random.seed(int(numbers[0]))
+    np.random.seed(numbers[1])
+    # torch.manual_seed would queue one more call for CUDA at each sample.
+    torch.default_generator.manual_seed(int(numbers[2]))
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(array)
+        torch.set_rng_state(tensor)
