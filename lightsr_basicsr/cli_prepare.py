@@ -26,15 +26,17 @@ RULE = (
 
 def add_prepare(commands: Any) -> None:
     """Add ``prepare`` and its sub-commands to the parser's ``commands``."""
+    from lightsr_basicsr.cli_prepare_files import add_lmdb, add_meta, add_multiscale, add_subimages
+
     text = "make training and test data from images"
     prepare = commands.add_parser("prepare", help=text, description=text, epilog=EXAMPLES, formatter_class=FORM)
     prepare.set_defaults(run=lambda args: prepare.print_help() or 1)
     kinds = prepare.add_subparsers(title="sub-commands", metavar="WHAT")
-    for add in (_add_lr, _add_blind):
+    for add in (_add_lr, _add_blind, add_subimages, add_multiscale, add_lmdb, add_meta):
         add(kinds)
 
 
-def _add(kinds: Any, name: str, text: str, run: Any, examples: str, rule: bool = True) -> argparse.ArgumentParser:
+def add_kind(kinds: Any, name: str, text: str, run: Any, examples: str, rule: bool = True) -> argparse.ArgumentParser:
     """Add a sub-command with the arguments that all share."""
     description = f"{text[0].upper()}{text[1:]}." + (f"\n{RULE}" if rule else "")
     parser = kinds.add_parser(
@@ -46,7 +48,8 @@ def _add(kinds: Any, name: str, text: str, run: Any, examples: str, rule: bool =
     return parser
 
 
-def _add_writing(parser: argparse.ArgumentParser) -> None:
+def add_writing(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of sub-commands that write files."""
     parser.add_argument("--overwrite", action="store_true", help="make files again that are there")
 
 
@@ -85,7 +88,7 @@ def report(done: Prepared) -> int:
 
 
 def _add_lr(kinds: Any) -> None:
-    parser = _add(
+    parser = add_kind(
         kinds,
         "lr",
         "make LR images from HR images: BI, BD (also called BN) or DN, as MATLAB makes them",
@@ -128,22 +131,32 @@ def _add_lr(kinds: Any) -> None:
     parser.add_argument(
         "--depth", choices=("keep", "8"), default="keep", help="bits per channel of what is written (default: keep)"
     )
-    _add_writing(parser)
+    add_writing(parser)
 
 
 def _run_lr(args: argparse.Namespace) -> int:
-    from lightsr_basicsr.tools.prepare.lr import LowResolution, prepare_lr
+    from lightsr_basicsr.data.low_resolution import LowResolution
+    from lightsr_basicsr.tools.prepare.lr import prepare_lr
 
-    how = LowResolution(args.degradation, args.border, args.seed, args.depth)
+    how = LowResolution(args.degradation, args.border, args.seed)
     return report(
         prepare_lr(
-            args.input, args.output, how, args.scale, args.layout, args.hr, args.jobs, args.overwrite, not args.quiet
+            args.input,
+            args.output,
+            how,
+            args.scale,
+            args.layout,
+            args.depth,
+            args.hr,
+            args.jobs,
+            args.overwrite,
+            not args.quiet,
         )
     )
 
 
 def _add_blind(kinds: Any) -> None:
-    parser = _add(
+    parser = add_kind(
         kinds,
         "blind",
         "make test sets with known blur and noise, as blind super-resolution (KDSR) is measured on",
@@ -177,7 +190,7 @@ def _add_blind(kinds: Any) -> None:
         "--noise", nargs="+", type=float, default=[0.0], metavar="LEVEL", help="grey levels of 255; default: 0"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the noise; default: 0")
-    _add_writing(parser)
+    add_writing(parser)
 
 
 def _kernel(text: str) -> tuple[float, float, float]:
@@ -189,7 +202,8 @@ def _kernel(text: str) -> tuple[float, float, float]:
 
 
 def _run_blind(args: argparse.Namespace) -> int:
-    from lightsr_basicsr.tools.prepare.blind import Blur, prepare_blind
+    from lightsr_basicsr.data.low_resolution import Blur
+    from lightsr_basicsr.tools.prepare.blind import prepare_blind
 
     blurs = [*map(Blur, args.sigma), *(Blur(*kernel) for kernel in args.kernel)]
     return report(

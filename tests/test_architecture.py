@@ -37,7 +37,8 @@ MAY_IMPORT = {
               f"{OURS}._compat", f"{OURS}.bootstrap"},
     "cli": {"stdlib", "cv2", "basicsr", OURS, f"{OURS}._compat", f"{OURS}._fixes", f"{OURS}.checkpoints",
             f"{OURS}.tools", f"{OURS}.cli_prepare"},
-    "cli_prepare": {"stdlib", "yaml", f"{OURS}.cli", f"{OURS}.tools"},
+    "cli_prepare": {"stdlib", "yaml", f"{OURS}.cli", f"{OURS}.cli_prepare_files", f"{OURS}.data", f"{OURS}.tools"},
+    "cli_prepare_files": {"stdlib", f"{OURS}.cli_prepare", f"{OURS}.tools"},
     "__main__": {"stdlib"},
     "__init__": {"stdlib", f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses"},
 }  # fmt: skip

@@ -9,8 +9,9 @@ import torch
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.data.degradations import classic_degradation, isotropic_kernel
+from lightsr_basicsr.data.low_resolution import Blur
 from lightsr_basicsr.tools.options import read_options
-from lightsr_basicsr.tools.prepare.blind import Blur, prepare_blind
+from lightsr_basicsr.tools.prepare.blind import prepare_blind
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from tests.test_tools.test_prepare_lr import contents, photographs
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.data.degradations import blur_subsample, imresize
+from lightsr_basicsr.data.low_resolution import LowResolution
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
-from lightsr_basicsr.tools.prepare.lr import LowResolution, prepare_lr
+from lightsr_basicsr.tools.prepare.lr import prepare_lr
 
 
 def photographs(folder: Path, count: int = 3, height: int = 50, width: int = 61) -> Path:
@@ -194,7 +195,7 @@ def test_every_kind_of_image_by_the_documented_rule(workdir):
         assert np.array_equal(low(name), imresize(color, 1 / 2)), name
     assert np.array_equal(low("web"), imresize(color[:, :, ::-1], 1 / 2))
     assert low("turned").shape == (16, 12, 3)
-    done = prepare_lr(folder, "shallow", LowResolution(depth="8"), [2], progress=False)
+    done = prepare_lr(folder, "shallow", scales=[2], depth="8", progress=False)
     eight = ((deep.astype(float) / 257) + 0.5).astype(np.uint8)
     assert np.array_equal(cv2.imread("shallow/LRBI_x2/deep.png", cv2.IMREAD_UNCHANGED), imresize(eight, 1 / 2))
     assert done.notes == []

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from lightsr_basicsr.data.degradations import anisotropic_kernel, classic_degradation, isotropic_kernel
+from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.tools.images import read_image, write_png
 from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, claim, run_jobs, source_images
 from lightsr_basicsr.tools.prepare.lr import crop_for, hr_record, same_folder
@@ -22,67 +16,6 @@ from lightsr_basicsr.tools.prepare.sections import paired
 
 # The eight isotropic Gaussians ("Gaussian8") of the KDSR paper's tables, standard deviations in HR pixels.
 GAUSSIAN8 = {2: (0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6), 4: (1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2)}
-
-
-@dataclass(frozen=True)
-class Blur:
-    """A Gaussian blur: standard deviations in HR pixels along and across ``theta``, which is in degrees.
-
-    The angle goes from the x axis towards the y axis, which points down.
-    """
-
-    sigma_1: float
-    sigma_2: float | None = None
-    theta: float = 0.0
-
-    @property
-    def name(self) -> str:
-        """How folders name it, for example ``sig1.8`` or ``3.5_1.5_30``."""
-        if self.sigma_2 is None:
-            return f"sig{float(self.sigma_1)}"
-        return f"{float(self.sigma_1)}_{float(self.sigma_2)}_{self.theta:g}"
-
-    def kernel(self) -> Tensor:
-        """Return the kernel (1, 21, 21)."""
-        along, across, angle = (
-            torch.tensor([value], dtype=torch.float64)
-            for value in (self.sigma_1, self.sigma_2 or 0, math.radians(self.theta))
-        )
-        return isotropic_kernel(along) if self.sigma_2 is None else anisotropic_kernel(along, across, angle)
-
-
-@dataclass(frozen=True)
-class BlindSet:
-    """One folder of LR images: a blur, and noise of a standard deviation in grey levels of 8 bit."""
-
-    blur: Blur
-    noise: float
-    scale: int
-    seed: int
-
-    @property
-    def folder(self) -> str:
-        """Name of the folder, for example ``LRiso_x4_sig1.8`` or ``LRaniso_x4_3.5_1.5_30_n10``."""
-        isotropic = self.blur.sigma_2 is None
-        noise = "" if isotropic and not self.noise else f"_n{self.noise:g}"
-        return f"LR{'iso' if isotropic else 'aniso'}_x{self.scale}_{self.blur.name}{noise}"
-
-    def degrade(self, image: np.ndarray, name: str) -> np.ndarray:
-        """Return the LR image, uint8, of ``image`` (H, W, 3); noise depends on ``name``, not on the files' order."""
-        top = np.iinfo(image.dtype).max
-        whole = torch.from_numpy(image.astype(np.float32) / top).permute(2, 0, 1).unsqueeze(0)
-        noise = None
-        if self.noise:
-            draw = np.random.default_rng([self.seed, zlib.crc32(self.folder.encode()), zlib.crc32(name.encode())])
-            shape = (3, *(side // self.scale for side in image.shape[:2]))
-            noise = torch.from_numpy(draw.standard_normal(shape, dtype=np.float32))
-        low = classic_degradation(whole, self.blur.kernel(), self.scale, noise, self.noise)
-        return (low[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-
-    def record(self) -> dict[str, Any]:
-        """Return what a folder of such images must agree on."""
-        settings = {"command": "prepare blind", "scale": self.scale, "blur": self.blur.name, "noise": self.noise}
-        return {**settings, "seed": self.seed} if self.noise else settings
 
 
 def prepare_blind(
@@ -120,12 +53,18 @@ def prepare_blind(
     images, out = source_images(source), Path(out).expanduser()
     hr = None if same_folder(out / f"HR_x{scale}", Path(source)) else out / f"HR_x{scale}"
     jobs = [_job(image, out, hr, sets) for image in images]
-    records = {out / each.folder: each.record() for each in sets}
+    records = {out / each.folder: _record(each) for each in sets}
     claim({**records, **({hr: hr_record(scale, "keep")} if hr else {})}, jobs, overwrite)
     done = run_jobs(jobs, f"blind x{scale}, {len(sets)} sets", workers, progress)
     done.folders = [*([hr] if hr else []), *records]
     done.section = dict(_sections(sets, hr or Path(source), out))
     return done
+
+
+def _record(each: BlindSet) -> dict[str, Any]:
+    """Return what a folder of such images must agree on."""
+    settings = {"command": "prepare blind", "scale": each.scale, "blur": each.blur.name, "noise": each.noise}
+    return {**settings, "seed": each.seed} if each.noise else settings
 
 
 def _default(scale: int) -> list[Blur]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,42 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from lightsr_basicsr.data.degradations import BORDERS, add_noise, blur_subsample, imresize, mod_crop
+from lightsr_basicsr.data.degradations import BORDERS, mod_crop
+from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.tools.images import measure, read_image, to_8_bit, write_png
 from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, claim, run_jobs, source_images
 from lightsr_basicsr.tools.prepare.sections import paired
 
-DEGRADATIONS = ("bi", "bd", "dn")
+BI = LowResolution()
 LAYOUTS = ("benchmark", "div2k")
 DIV2K_NAMES = {"bi": ("LR_bicubic", ""), "bd": ("LR_BD", "BD"), "dn": ("LR_DN", "DN")}
-
-
-@dataclass(frozen=True)
-class LowResolution:
-    """How LR images are made; the fields are the options of ``basicsr prepare lr``."""
-
-    degradation: str = "bi"
-    border: str = "mirror"
-    seed: int = 0
-    depth: str = "keep"
-
-    def degrade(self, image: np.ndarray, scale: int, name: str) -> np.ndarray:
-        """Return the LR image of ``image`` (H, W, 3); noise depends on ``name``, not on the order of the files."""
-        if self.degradation == "bd":
-            return blur_subsample(image, scale)
-        low = imresize(image, 1 / scale, self.border)
-        if self.degradation == "bi":
-            return low
-        draw = np.random.default_rng([self.seed, scale, zlib.crc32(name.encode())])
-        return add_noise(low, draw.standard_normal(low.shape, dtype=np.float32))
-
-    def record(self, scale: int) -> dict[str, Any]:
-        """Return what a folder of such images must agree on."""
-        settings: dict[str, Any] = {"command": "prepare lr", "scale": scale, "depth": self.depth}
-        settings["degradation"] = self.degradation
-        if self.degradation != "bd":
-            settings["border"] = self.border
-        return {**settings, "seed": self.seed} if self.degradation == "dn" else settings
 
 
 @dataclass(frozen=True)
@@ -61,9 +33,10 @@ class Layout:
 def prepare_lr(
     source: Path | str,
     out: Path | str,
-    how: LowResolution = LowResolution(),
+    how: LowResolution = BI,
     scales: Sequence[int] = (2, 3, 4),
     layout: str = "benchmark",
+    depth: str = "keep",
     write_hr: bool | None = None,
     workers: int | None = None,
     overwrite: bool = False,
@@ -76,10 +49,11 @@ def prepare_lr(
     Args:
         source (Path | str): Folder of HR images.
         out (Path | str): Folder for the folders of each scale.
-        how (LowResolution): Degradation, border, seed of the noise, depth.
+        how (LowResolution): Degradation, border, seed of the noise.
         scales (Sequence[int]): Scales, each at least 2.
         layout (str): ``'benchmark'`` (``HR_x4/NAME.png``, ``LRBI_x4/NAME.png``) or ``'div2k'``
             (``DIV2K_train_LR_bicubic/X4/NAMEx4.png`` for a source ``DIV2K_train_HR``).
+        depth (str): ``'keep'`` or ``'8'``, the bits per channel of what is written.
         write_hr (bool | None): Write the cropped HR images. None: with the layout ``'benchmark'``.
         workers (int | None): Images at a time; None takes one per core.
         overwrite (bool): Make files again that are there.
@@ -88,14 +62,14 @@ def prepare_lr(
     Raises:
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
     """
-    _check(how, scales, layout)
+    _check(how, scales, layout, depth)
     images, out = source_images(source), Path(out).expanduser()
     if write_hr is None:
         write_hr = layout == "benchmark"
     places = {each: place(Path(source), out, how.degradation, each, layout, write_hr) for each in sorted(set(scales))}
     deep: list[str] = []
-    jobs = [_job(image, places, how, deep) for image in images]
-    claim(dict(_records(places, how)), jobs, overwrite)
+    jobs = [_job(image, places, how, depth, deep) for image in images]
+    claim(dict(_records(places, how, depth)), jobs, overwrite)
     done = run_jobs(jobs, f"{how.degradation.upper()} {'/'.join(f'x{scale}' for scale in places)}", workers, progress)
     done.folders = [folder for each in places.values() for folder in (each.hr, each.lr) if folder]
     done.notes = [*_uneven(images, places), *depth_note(deep)]
@@ -132,11 +106,11 @@ def depth_note(deep: Sequence[str]) -> list[str]:
     ]
 
 
-def _check(how: LowResolution, scales: Sequence[int], layout: str) -> None:
+def _check(how: LowResolution, scales: Sequence[int], layout: str, depth: str) -> None:
     for name, value, known in (
         ("degradation", how.degradation, DEGRADATIONS),
         ("border", how.border, tuple(BORDERS)),
-        ("depth", how.depth, ("keep", "8")),
+        ("depth", depth, ("keep", "8")),
         ("layout", layout, LAYOUTS),
     ):
         if value not in known:
@@ -168,26 +142,37 @@ def hr_record(scale: int, depth: str) -> dict[str, Any]:
     return {"command": "prepare, HR", "scale": scale, "depth": depth}
 
 
-def _records(places: dict[int, Layout], how: LowResolution) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _records(places: dict[int, Layout], how: LowResolution, depth: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     for scale, each in places.items():
         if each.hr:
-            yield each.hr, hr_record(scale, how.depth)
-        yield each.lr, how.record(scale)
+            yield each.hr, hr_record(scale, depth)
+        yield each.lr, _lr_record(how, scale, depth)
 
 
-def _job(image: Path, places: dict[int, Layout], how: LowResolution, deep: list[str]) -> Job:
+def _lr_record(how: LowResolution, scale: int, depth: str) -> dict[str, Any]:
+    settings = {"command": "prepare lr", "scale": scale, "depth": depth, "degradation": how.degradation}
+    if how.degradation != "bd":
+        settings["border"] = how.border
+    return {**settings, "seed": how.seed} if how.degradation == "dn" else settings
+
+
+def _job(image: Path, places: dict[int, Layout], how: LowResolution, depth: str, deep: list[str]) -> Job:
     outputs: dict[Path, tuple[int, bool]] = {}
     for scale, each in places.items():
         if each.hr:
             outputs[each.hr / f"{image.stem}.png"] = (scale, False)
         outputs[each.lr / f"{each.template.format(image.stem)}.png"] = (scale, True)
-    return Job(image, tuple(outputs), partial(_make, image, outputs, how, deep))
+    return Job(image, tuple(outputs), partial(_make, image, outputs, how, partial(read_source, image, depth, deep)))
 
 
 def _make(
-    source: Path, outputs: dict[Path, tuple[int, bool]], how: LowResolution, deep: list[str], wanted: Sequence[Path]
+    source: Path,
+    outputs: dict[Path, tuple[int, bool]],
+    how: LowResolution,
+    read: Callable[[], np.ndarray],
+    wanted: Sequence[Path],
 ) -> None:
-    whole = read_source(source, how.depth, deep)
+    whole = read()
     for output in wanted:
         scale, low = outputs[output]
         image = crop_for(whole, scale)

@@ -1,0 +1,136 @@
+"""LR images with known parameters, the same whether they are written to files or made while training."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightsr_basicsr.data.degradations import (
+    DN_LEVEL,
+    add_noise,
+    anisotropic_kernel,
+    blur_subsample,
+    classic_degradation,
+    imresize,
+    isotropic_kernel,
+)
+
+DEGRADATIONS = ("bi", "bd", "dn")
+
+
+@dataclass(frozen=True)
+class LowResolution:
+    """BI, BD or DN of whole-number images.
+
+    Attributes:
+        degradation (str): ``'bi'``, ``'bd'`` or ``'dn'``.
+        border (str): ``'mirror'`` or ``'replicate'``; see :func:`~lightsr_basicsr.data.degradations.imresize`.
+        seed (int): Of the noise of DN.
+    """
+
+    degradation: str = "bi"
+    border: str = "mirror"
+    seed: int = 0
+
+    def clean(self, image: np.ndarray, scale: int) -> np.ndarray:
+        """Return the LR image (h, w, C) of ``image`` (H, W, C), without noise."""
+        if self.degradation == "bd":
+            return blur_subsample(image, scale)
+        return imresize(image, 1 / scale, self.border)
+
+    def noise(self, shape: tuple[int, ...], scale: int, name: str) -> np.ndarray:
+        """Return the standard normal numbers for the LR image called ``name``, whatever else is made before it."""
+        draw = np.random.default_rng([self.seed, scale, zlib.crc32(name.encode())])
+        return draw.standard_normal(shape, dtype=np.float32)
+
+    def degrade(self, image: np.ndarray, scale: int, name: str) -> np.ndarray:
+        """Return the LR image (h, w, C) of ``image`` (H, W, C), of its type."""
+        low = self.clean(image, scale)
+        if self.degradation != "dn":
+            return low
+        return add_noise(low, self.noise(low.shape, scale, name), DN_LEVEL)
+
+
+@dataclass(frozen=True)
+class Blur:
+    """A Gaussian blur: standard deviations in HR pixels along and across ``theta``, which is in degrees.
+
+    The angle goes from the x axis towards the y axis, which points down. Without ``sigma_2`` the blur is isotropic.
+    """
+
+    sigma_1: float
+    sigma_2: float | None = None
+    theta: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """How folders name it, for example ``sig1.8`` or ``3.5_1.5_30``."""
+        if self.sigma_2 is None:
+            return f"sig{float(self.sigma_1)}"
+        return f"{float(self.sigma_1)}_{float(self.sigma_2)}_{self.theta:g}"
+
+    def kernel(self) -> Tensor:
+        """Return the kernel (1, 21, 21)."""
+        along, across, angle = (
+            torch.tensor([value], dtype=torch.float64)
+            for value in (self.sigma_1, self.sigma_2 or 0, math.radians(self.theta))
+        )
+        return isotropic_kernel(along) if self.sigma_2 is None else anisotropic_kernel(along, across, angle)
+
+
+@dataclass(frozen=True)
+class BlindSet:
+    """A set of LR images with one blur and noise of a standard deviation in grey levels of 8 bit."""
+
+    blur: Blur
+    noise: float
+    scale: int
+    seed: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder, for example ``LRiso_x4_sig1.8`` or ``LRaniso_x4_3.5_1.5_30_n10``."""
+        isotropic = self.blur.sigma_2 is None
+        noise = "" if isotropic and not self.noise else f"_n{self.noise:g}"
+        return f"LR{'iso' if isotropic else 'aniso'}_x{self.scale}_{self.blur.name}{noise}"
+
+    def degrade(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Return the LR image, uint8, of ``image`` (H, W, 3); noise depends on ``name``, not on the files' order."""
+        top = np.iinfo(image.dtype).max
+        whole = torch.from_numpy(image.astype(np.float32) / top).permute(2, 0, 1).unsqueeze(0)
+        noise = None
+        if self.noise:
+            draw = np.random.default_rng([self.seed, zlib.crc32(self.folder.encode()), zlib.crc32(name.encode())])
+            shape = (3, *(side // self.scale for side in image.shape[:2]))
+            noise = torch.from_numpy(draw.standard_normal(shape, dtype=np.float32))
+        low = classic_degradation(whole, self.blur.kernel(), self.scale, noise, self.noise)
+        return (low[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def degrade_batch(image: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
+    """Degrade a batch as its dataset drew it (``ClassicBlindDataset``), on the batch's device.
+
+    Args:
+        image (Tensor): HR images (N, 3, H, W) in [0, 1].
+        drawn (Mapping): Tensors (N,): ``sigma_1``, ``sigma_2`` (pixels), ``theta`` (radians), ``level`` (grey levels),
+            ``seed`` (of the noise), ``scale``, and ``shared``: true where the first image's blur and level are for all.
+
+    Returns:
+        Tensor: LR images (N, 3, H / scale, W / scale) in [0, 1], multiples of 1/255.
+    """
+    scale, count = int(drawn["scale"][0]), 1 if bool(drawn["shared"][0]) else len(image)
+    # Kernels are small: made where float64 exists, whatever the device of the images.
+    values = {key: drawn[key][:count].cpu() for key in ("sigma_1", "sigma_2", "theta", "level")}
+    kernel = anisotropic_kernel(values["sigma_1"], values["sigma_2"], values["theta"])
+    noise = None
+    if bool((values["level"] > 0).any()):
+        generator = torch.Generator(image.device).manual_seed(int(drawn["seed"][0]))
+        shape = (*image.shape[:2], *(side // scale for side in image.shape[2:]))
+        noise = torch.randn(shape, generator=generator, device=image.device)
+    return classic_degradation(image, kernel, scale, noise, values["level"])
