@@ -4,6 +4,6 @@ from lightsr_basicsr import _compat
 
 _compat.require_basicsr()
 
-from lightsr_basicsr.data import demo_dataset  # noqa: E402
+from lightsr_basicsr.data import blind_dataset, degraded_dataset, demo_dataset  # noqa: E402
 
-__all__ = ["demo_dataset"]
+__all__ = ["blind_dataset", "degraded_dataset", "demo_dataset"]

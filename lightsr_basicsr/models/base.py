@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightsr_basicsr.checkpoints import load_fitting, load_strictly, read_state_dict
+from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.registry import register
 
 
@@ -30,6 +31,16 @@ class LossDictModel(SRModel):
     Raises:
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit the network.
     """
+
+    # What `feed_data` makes the network's input of; one of these must be in a batch.
+    fed_by = ("lq", "degradation")
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch; one that comes with a ``degradation`` instead of ``lq`` is degraded here, on the device."""
+        if "degradation" in data and "lq" not in data:
+            gt = data["gt"].to(self.device)
+            data = {**data, "gt": gt, "lq": degrade_batch(gt, data["degradation"])}
+        super().feed_data(data)
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Run the network on ``self.lq`` (N, C, h, w) into ``self.output`` and return its losses, scalars, by name."""

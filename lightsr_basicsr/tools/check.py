@@ -290,7 +290,16 @@ def _check_datasets(options: Mapping, is_train: bool) -> Iterator[Finding]:
         if not findings:
             ready = {**content, "phase": phase, **({"scale": options["scale"]} if "scale" in options else {})}
             dataset = _look_up(DATASET_REGISTRY, content["type"])
-            yield from (Finding(f"{where}{place}", text) for place, text in check_dataset(dataset, ready))
+            problems = check_dataset(dataset, ready, _fed_by(options))
+            yield from (Finding(f"{where}{place}", text) for place, text in problems)
+
+
+def _fed_by(options: Mapping) -> tuple[str, ...]:
+    """Return the keys of a batch of which the model needs one, as far as that is known."""
+    model = _look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    if getattr(model, "feed_data", None) is SRModel.feed_data:
+        return ("lq",)
+    return getattr(model, "fed_by", ())
 
 
 def _check_comparison(options: Mapping, is_train: bool) -> Iterator[Finding]:

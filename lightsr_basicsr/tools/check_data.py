@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ LISTED = 5
 Problem = tuple[str, str]
 
 
-def check_dataset(dataset: type, options: Mapping[str, Any]) -> list[Problem]:
+def check_dataset(dataset: type, options: Mapping[str, Any], wanted: Collection[str] = ()) -> list[Problem]:
     """Return the problems of one dataset as (key, message), key being '' or '.dataroot_lq' and the like.
 
     Looks at up to 2,000 files of a folder, evenly spread (size in pixels, ending), and decodes 32 of them and those
@@ -30,6 +30,7 @@ def check_dataset(dataset: type, options: Mapping[str, Any]) -> list[Problem]:
     Args:
         dataset (type): The registered class.
         options (Mapping): Its section, with ``phase`` and ``scale``.
+        wanted (Collection[str]): Keys of which each item must have one, for the model to be fed.
     """
     if getattr(dataset, "prepares_data", False):
         missing = [key for key in dataset.required_keys[options["phase"]] if key not in options]
@@ -46,7 +47,9 @@ def check_dataset(dataset: type, options: Mapping[str, Any]) -> list[Problem]:
         # BasicSR pairs LMDBs by equal keys, whatever the template.
         template = "{}" if backend == "lmdb" else options.get("filename_tmpl", "{}")
         problems += _check_pairs(sizes["dataroot_gt"], sizes["dataroot_lq"], template, options)
-    return problems or list(_check_items(dataset, options))
+    if not problems and not sizes.get("dataroot_lq"):
+        problems = list(_check_crops(sizes.get("dataroot_gt", {}), options))
+    return problems or list(_check_items(dataset, options, wanted))
 
 
 def _backend(options: Mapping) -> str:
@@ -156,7 +159,17 @@ def _wrong_size(name: str, gt: tuple[int, int], lq: tuple[int, int], options: Ma
     return ""
 
 
-def _check_items(dataset: type, options: Mapping) -> Iterator[Problem]:
+def _check_crops(gt: Mapping, options: Mapping) -> Iterator[Problem]:
+    """HR images alone, of which LR images are made while training, must hold a crop."""
+    patch = options.get("gt_size")
+    if options["phase"] != "train" or not isinstance(patch, int):
+        return
+    small = [f"{name} ({size[0]}x{size[1]})" for name, size in gt.items() if all(size) and min(size) < patch]
+    if small:
+        yield ".dataroot_gt", f"holds images smaller than gt_size {patch}: {_some(small)}"
+
+
+def _check_items(dataset: type, options: Mapping, wanted: Collection[str]) -> Iterator[Problem]:
     """Build the dataset and take its first and last item, as the run will."""
     try:
         built = dataset(deepcopy(dict(options)))
@@ -164,7 +177,9 @@ def _check_items(dataset: type, options: Mapping) -> Iterator[Problem]:
             yield "", "is empty: there are no images directly in its folder"
             return
         for index in {0, len(built) - 1}:
-            built[index]
+            item = built[index]
+        if wanted and not any(key in item for key in wanted):
+            yield "", f"gives {', '.join(item)}, but the model needs {' or '.join(sorted(wanted))}: another model_type?"
     except KeyError as error:
         yield f".{error.args[0]}", f"is missing: {dataset.__name__} needs it"
     except Exception as error:

@@ -1,0 +1,184 @@
+"""HR images for blind super-resolution: KDSR's classic degradation, drawn here and applied where training runs."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.data.realesrgan_dataset import RealESRGANDataset
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lightsr_basicsr.data.degradations import mod_crop
+from lightsr_basicsr.data.hr_images import ImageStore, random_corner, to_tensors
+from lightsr_basicsr.data.low_resolution import BlindSet, Blur, degrade_batch
+from lightsr_basicsr.registry import register
+
+# Kernels of Real-ESRGAN's and KDSR's option files: which are drawn, how often, and how wide they are.
+KERNELS: dict[str, Any] = {
+    "blur_kernel_size": 21,
+    "kernel_list": ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"],
+    "kernel_prob": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
+    "sinc_prob": 0.1,
+    "blur_sigma": [0.2, 3],
+    "betag_range": [0.5, 4],
+    "betap_range": [1, 2],
+    "blur_kernel_size2": 21,
+    "kernel_list2": ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"],
+    "kernel_prob2": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
+    "sinc_prob2": 0.1,
+    "blur_sigma2": [0.2, 1.5],
+    "betag_range2": [0.5, 4],
+    "betap_range2": [1, 2],
+    "final_sinc_prob": 0.8,
+}
+BLURS = ("isotropic", "anisotropic")
+PER = ("batch", "image")
+WHERE = ("model", "worker")
+
+
+@register(DATASET_REGISTRY)
+class ClassicBlindDataset(Dataset):
+    """HR images with the classic blind degradation of KDSR: Gaussian blur, bicubic downsampling, noise, 8 bit.
+
+    In training an item is ``gt`` (3, gt_size, gt_size), RGB in [0, 1], ``gt_path`` and ``degradation``, the drawn
+    numbers from which ``LossDictModel`` makes ``lq`` on its device
+    (:func:`~lightsr_basicsr.data.low_resolution.degrade_batch`). With ``degrade_on: worker`` the item has ``lq`` itself
+    and serves any model. In validation an item has ``lq`` and ``gt``, equal to what ``basicsr prepare blind`` writes.
+
+    Args:
+        opt (dict): A dataset section of an option file:
+            dataroot_gt (str), io_backend (dict), meta_info_file (str): As ``DegradedImageDataset`` takes them.
+            blur (str): ``isotropic`` (default) or ``anisotropic``.
+            sigma (list | float): Range or value of the standard deviations in HR pixels. Default: [0.2, 4.0].
+            theta (list | float): Of the angle in degrees; anisotropic only. Default: [0, 180].
+            noise_level (list | float): Of the noise, in grey levels of 255. Default: 0; KDSR with noise: [0, 25].
+            degradation_per (str): ``batch`` (default, as published: all images of a batch share blur and noise level)
+                or ``image``. Several processes draw one each.
+            degrade_on (str): ``model`` (default) or ``worker``, which needs ``degradation_per: image``.
+            sigma_2 (float): Second standard deviation in validation; anisotropic only.
+            noise_seed (int): Of the noise in validation. Default: 0.
+            gt_size, use_hflip, use_rot: As in ``PairedImageDataset``; training only.
+            scale, phase: Added by BasicSR.
+
+    Raises:
+        ValueError: If an option is not known or a range is none, or an image is missing, broken or too small.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt, self.scale = opt, opt["scale"]
+        self.blur = _one_of(opt, "blur", BLURS)
+        self.per, self.where = _one_of(opt, "degradation_per", PER), _one_of(opt, "degrade_on", WHERE)
+        self.ranges = {
+            "sigma": _range(opt, "sigma", (0.2, 4.0)),
+            "theta": _range(opt, "theta", (0.0, 180.0)),
+            "noise_level": _range(opt, "noise_level", 0.0),
+        }
+        if opt["phase"] == "train" and self.degrades_in_worker and self.per == "batch":
+            raise ValueError("a worker sees one image at a time: degrade_on: worker needs degradation_per: image")
+        self.fixed = None if opt["phase"] == "train" else self._fixed_set()
+        self.store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
+        self.paths = self.store.paths("gt", opt.get("meta_info_file"))
+
+    @property
+    def degrades_in_worker(self) -> bool:
+        """Whether training items have ``lq``, so that any model can be trained on them."""
+        return self.where == "worker"
+
+    def _fixed_set(self) -> BlindSet:
+        wanted = ("sigma", "theta", "noise_level") if self.blur == "anisotropic" else ("sigma", "noise_level")
+        for key in wanted:
+            low, high = self.ranges[key]
+            if low != high:
+                raise ValueError(
+                    f"{key} must be one number in validation, so that results compare, got [{low}, {high}]"
+                )
+        sigma, theta, level = (self.ranges[key][0] for key in ("sigma", "theta", "noise_level"))
+        turned = () if self.blur == "isotropic" else (self.opt.get("sigma_2", sigma), theta)
+        return BlindSet(Blur(sigma, *turned), level, self.scale, self.opt.get("noise_seed", 0))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.paths[index]
+        hr = mod_crop(self.store.read(path, "gt"), self.scale)
+        if self.fixed is not None:
+            # Noise is drawn in the order of the channels in files, B G R.
+            gt, lq = to_tensors([hr, self.fixed.degrade(hr, Path(path).stem)], self.opt)
+            return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}
+        size = self.opt["gt_size"]
+        top, left = random_corner(hr, size, self.scale, path)
+        gt = to_tensors([hr[top : top + size, left : left + size]], self.opt)[0]
+        item = {"gt": gt.contiguous(), "gt_path": path}
+        drawn = self._draw()
+        if not self.degrades_in_worker:
+            return {**item, "degradation": drawn}
+        low = degrade_batch(item["gt"][None], {key: value[None] for key, value in drawn.items()})[0]
+        return {**item, "lq": low, "lq_path": path}
+
+    def _draw(self) -> dict[str, Tensor]:
+        """Draw one degradation, in KDSR's order."""
+        if self.blur == "isotropic":
+            theta, sigma_1 = 0.0, np.random.uniform(*self.ranges["sigma"])
+            sigma_2 = sigma_1
+        else:
+            theta = math.radians(np.random.uniform(*self.ranges["theta"]))
+            sigma_1, sigma_2 = (np.random.uniform(*self.ranges["sigma"]) for _ in range(2))
+        level = np.random.uniform(*self.ranges["noise_level"])
+        numbers = {"sigma_1": sigma_1, "sigma_2": sigma_2, "theta": theta, "level": level}
+        drawn = {key: torch.tensor(value, dtype=torch.float64) for key, value in numbers.items()}
+        seed = np.random.randint(2**31)
+        whole = {"seed": seed, "scale": self.scale, "shared": self.per == "batch"}
+        return {**drawn, **{key: torch.tensor(value) for key, value in whole.items()}}
+
+
+def _one_of(opt: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
+    value = opt.get(key, known[0])
+    if value not in known:
+        raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
+    return value
+
+
+def _range(opt: Mapping[str, Any], key: str, default: float | Sequence[float]) -> tuple[float, float]:
+    value = opt.get(key, default)
+    low, high = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+    if not all(isinstance(end, (int, float)) and end >= 0 for end in (low, high)) or low > high:
+        raise ValueError(f"{key} must be a number of at least 0, or [lowest, highest], got {value!r}")
+    return float(low), float(high)
+
+
+@register(DATASET_REGISTRY)
+class SecondOrderDataset(RealESRGANDataset):
+    """BasicSR's ``RealESRGANDataset`` over a plain folder: no meta-info file needed, published numbers as defaults.
+
+    Items are ``gt`` (3, 400, 400), RGB in [0, 1], and three blur kernels (21, 21), from which ``RealESRNetModel`` and
+    ``RealESRGANModel`` make ``lq`` on any device, CPU included.
+
+    Args:
+        opt (dict): As ``RealESRGANDataset`` takes it. ``meta_info`` may be left out: then all images of ``dataroot_gt``
+            are taken. Kernel options that are left out are those of the Real-ESRGAN paper's option files.
+
+    Raises:
+        ValueError: If the folder is missing or an image cannot be read.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
+        listed = store.in_lmdb or opt.get("meta_info")
+        # BasicSR opens a list in any case; from an empty one it takes nothing.
+        super().__init__({**KERNELS, **opt, "meta_info": opt.get("meta_info") or os.devnull})
+        if not listed:
+            self.paths = store.paths("gt")
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        try:
+            return super().__getitem__(index)
+        except (AttributeError, TypeError) as error:  # BasicSR computes with an image that OpenCV did not return
+            raise ValueError(f"{self.paths[index]} in {self.gt_folder} is no image that OpenCV can read") from error

@@ -1,0 +1,162 @@
+"""HR images whose LR images are made while training: BI, BD and DN, at one scale or, for DRN, at several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from lightsr_basicsr.data.degradations import DN_LEVEL, add_noise, mod_crop
+from lightsr_basicsr.data.hr_images import ImageStore, random_corner, to_tensors
+from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
+from lightsr_basicsr.registry import register
+
+
+@register(DATASET_REGISTRY)
+class DegradedImageDataset(Dataset):
+    """HR images with LR images made on the fly, equal to the files that ``basicsr prepare lr`` would write.
+
+    Items are ``lq`` (3, h, w) and ``gt`` (3, h * scale, w * scale), RGB in [0, 1], with ``lq_path`` and ``gt_path``.
+
+    Args:
+        opt (dict): A dataset section of an option file:
+            dataroot_gt (str): Folder or LMDB of HR images, cropped to multiples of the scale here.
+            io_backend (dict): ``type: disk`` or ``type: lmdb``.
+            meta_info_file (str): Optional list of the images to take.
+            degradation (str): ``bi`` (default), ``bd`` or ``dn``.
+            border (str): ``mirror`` (default) or ``replicate``, as ``prepare lr`` has it.
+            noise_seed (int): Of the noise of ``dn``. Default: 0.
+            redraw_noise (bool): Draw new noise each time an image is seen in training; as in the official data, by
+                default an image has its noise once and for all. Default: false.
+            gt_size, use_hflip, use_rot: As in ``PairedImageDataset``; training only.
+            scale, phase: Added by BasicSR.
+
+    Raises:
+        ValueError: If an option is not known, or an image is missing, broken or smaller than ``gt_size``.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt = opt
+        self.scale = opt["scale"]
+        self.how = LowResolution(opt.get("degradation", "bi"), opt.get("border", "mirror"), opt.get("noise_seed", 0))
+        if self.how.degradation not in DEGRADATIONS:
+            raise ValueError(f"degradation must be one of {', '.join(DEGRADATIONS)}, got {self.how.degradation!r}")
+        self.store = ImageStore(self._roots(), opt["io_backend"])
+        self.paths = self.store.paths("gt", opt.get("meta_info_file"))
+
+    def _roots(self) -> dict[str, str]:
+        return {"gt": self.opt["dataroot_gt"]}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path = self.paths[index]
+        hr = mod_crop(self.store.read(path, "gt"), self.scale)
+        crop = None
+        if self.opt["phase"] == "train":
+            crop = (*random_corner(hr, self.opt["gt_size"], self.scale, path), self.opt["gt_size"])
+        lows = [self._level(hr, crop, factor, path) for factor in self.factors]
+        gt, *levels = to_tensors([_cut(hr, crop), *lows], self.opt)
+        named = {f"lq{self._suffix(factor)}": level for factor, level in zip(self.factors, levels, strict=True)}
+        return {"gt": gt, **named, "lq_path": path, "gt_path": path}
+
+    @property
+    def factors(self) -> list[int]:
+        """HR over LR size of each LR image of an item."""
+        return [self.scale]
+
+    def _suffix(self, factor: int) -> str:
+        return "" if factor == self.scale else f"_down{factor}"
+
+    def _level(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
+        return self._low(hr, crop, factor, path)
+
+    def _low(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
+        """Return the part of the LR image of ``hr`` at 1 / ``factor`` that belongs to ``crop`` (top, left, size)."""
+        shape = tuple(side // factor for side in hr.shape[:2])
+        inside = None if crop is None else tuple(value // factor for value in crop)
+        if crop is None:
+            low = self.how.clean(hr, factor)
+        else:
+            # As far as the bicubic kernel reaches; beyond lies the true border of the image, or nothing that is used.
+            margin = 3 * factor
+            top, left = (max(start - margin, 0) for start in crop[:2])
+            around = hr[top : crop[0] + crop[2] + margin, left : crop[1] + crop[2] + margin]
+            offset = (inside[0] - top // factor, inside[1] - left // factor, inside[2])
+            low = _cut(self.how.clean(around, factor), offset)
+        if self.how.degradation != "dn":
+            return low
+        return add_noise(low, self._noise((*shape, 3), low.shape, inside, factor, path), DN_LEVEL)
+
+    def _noise(
+        self, whole: tuple[int, ...], part: tuple[int, ...], inside: tuple[int, ...] | None, factor: int, path: str
+    ) -> np.ndarray:
+        if self.opt["phase"] == "train" and self.opt.get("redraw_noise"):
+            return np.random.standard_normal(part).astype(np.float32)
+        return _cut(self.how.noise(whole, factor, Path(path).stem), inside)
+
+
+def _cut(image: np.ndarray, crop: tuple[int, ...] | None) -> np.ndarray:
+    if crop is None:
+        return image
+    top, left, size = crop
+    return image[top : top + size, left : left + size]
+
+
+@register(DATASET_REGISTRY)
+class MultiScalePairedDataset(DegradedImageDataset):
+    """HR images with the LR images of every level that dual regression (DRN) compares with.
+
+    At x4 items hold ``gt``, ``lq`` (HR / 4) and ``lq_down2`` (HR / 2); at x8 ``lq_down4`` too. The crops of all levels
+    show the same part of the image (DRN's data: the corner is a multiple of the scale). Levels that have a folder are
+    read, the others are made of HR; DRN's own are separate bicubic images, not downscales of each other.
+
+    Args:
+        opt (dict): As ``DegradedImageDataset`` takes it, and optionally for each level:
+            dataroot_lq, dataroot_lq_down2, dataroot_lq_down4 (str): Folder or LMDB of the level's images.
+            filename_tmpl, filename_tmpl_down2, filename_tmpl_down4 (str): Names there, as ``'{}x4'`` and ``'{}x2'``.
+
+    Raises:
+        ValueError: If the scale is no power of 2, an image is missing, or a level has not HR's size over its factor.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        if opt["scale"] < 2 or opt["scale"] & (opt["scale"] - 1):
+            raise ValueError(f"levels are powers of 2, so the scale must be 2, 4 or 8, got {opt['scale']}")
+        super().__init__(opt)
+        self.read_factors = [f for f in self.factors if f"lq{self._suffix(f)}" in self.store.roots]
+        self.partners = {f: self._find_partners(f) for f in self.read_factors}
+
+    @property
+    def factors(self) -> list[int]:
+        """HR over LR size of each level, from the network's input on: [4, 2] at x4."""
+        return [2**power for power in range(self.scale.bit_length() - 1, 0, -1)]
+
+    def _roots(self) -> dict[str, str]:
+        named = {f"lq{self._suffix(f)}": self.opt.get(f"dataroot_lq{self._suffix(f)}") for f in self.factors}
+        return {**super()._roots(), **{kind: root for kind, root in named.items() if root}}
+
+    def _find_partners(self, factor: int) -> dict[str, str]:
+        kind, template = f"lq{self._suffix(factor)}", self.opt.get(f"filename_tmpl{self._suffix(factor)}", "{}")
+        there = self.store.by_stem(kind)
+        wanted = {
+            path: Path(path).stem if self.store.in_lmdb else template.format(Path(path).stem) for path in self.paths
+        }
+        missing = [stem for stem in wanted.values() if stem not in there]
+        if missing:
+            raise ValueError(f"{self.store.roots[kind]} lacks {len(missing)} images, the first is {missing[0]}")
+        return {path: there[stem] for path, stem in wanted.items()}
+
+    def _level(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
+        if factor not in self.read_factors:
+            return super()._level(hr, crop, factor, path)
+        partner = self.partners[factor][path]
+        low = self.store.read(partner, f"lq{self._suffix(factor)}")
+        height, width = (side // factor for side in hr.shape[:2])
+        if low.shape[0] < height or low.shape[1] < width:
+            raise ValueError(f"{partner} is {low.shape[1]}x{low.shape[0]}, expected HR / {factor} = {width}x{height}")
+        return _cut(low[:height, :width], None if crop is None else tuple(value // factor for value in crop))
