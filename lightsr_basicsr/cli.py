@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightsr_basicsr import __version__, _compat
-from lightsr_basicsr.cli_prepare import add_prepare
+from lightsr_basicsr.commands.prepare import add_prepare
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.info import FileInfo

@@ -31,14 +31,13 @@ MAY_IMPORT = {
     "data": {"stdlib", "torch", "numpy", "cv2", "lmdb", "tqdm", "skimage", "basicsr.data", "basicsr.utils",
              f"{OURS}.data", f"{OURS}.registry", f"{OURS}._compat"},
     "models": {"stdlib", "torch", "numpy", "basicsr", f"{OURS}.models", f"{OURS}.checkpoints", f"{OURS}.archs.reparam",
-               f"{OURS}.registry", f"{OURS}._compat"},
+               f"{OURS}.data.low_resolution", f"{OURS}.registry", f"{OURS}._compat"},
     "tools": {"stdlib", "torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "basicsr", OURS, f"{OURS}.archs",
               f"{OURS}.data", f"{OURS}.tools", f"{OURS}.checkpoints", f"{OURS}.identification",
               f"{OURS}._compat", f"{OURS}.bootstrap"},
     "cli": {"stdlib", "cv2", "basicsr", OURS, f"{OURS}._compat", f"{OURS}._fixes", f"{OURS}.checkpoints",
-            f"{OURS}.tools", f"{OURS}.cli_prepare"},
-    "cli_prepare": {"stdlib", "yaml", f"{OURS}.cli", f"{OURS}.cli_prepare_files", f"{OURS}.data", f"{OURS}.tools"},
-    "cli_prepare_files": {"stdlib", f"{OURS}.cli_prepare", f"{OURS}.tools"},
+            f"{OURS}.tools", f"{OURS}.commands"},
+    "commands": {"stdlib", "yaml", f"{OURS}.cli", f"{OURS}.commands", f"{OURS}.data", f"{OURS}.tools"},
     "__main__": {"stdlib"},
     "__init__": {"stdlib", f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses"},
 }  # fmt: skip
@@ -107,7 +106,7 @@ def test_only_the_command_prints_and_only_the_door_loads(path):
     calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     prints = any(isinstance(func, ast.Name) and func.id == "print" for func in calls)
     loads = any(isinstance(func, ast.Attribute) and ast.unparse(func) == "torch.load" for func in calls)
-    assert not prints or module_name(path) in ("cli", "cli_prepare", "bootstrap")
+    assert not prints or module_name(path).split(".")[0] in ("cli", "commands", "bootstrap")
     assert not loads or module_name(path) in ("checkpoints", "_fixes.training")
 
 

@@ -56,7 +56,8 @@ def test_every_option_file_of_the_table_exists():
 @pytest.mark.parametrize("name", TESTS)
 def test_test_option_file_agrees_with_the_table(name):
     """Entries that name an option file have its network, and one of them the file that it reads."""
-    named = [entry for entry in entries() if name in entry.options]
+    listed = name.removesuffix("_bd").removesuffix("_dn")  # other data for a network that is in the table
+    named = [entry for entry in entries() if listed in entry.options]
     assert named, f"no entry of official.yml has the option file {name}"
     options = read_options(OPTIONS / f"{name}.yml")
     network = dict(options["network_g"])
@@ -64,7 +65,9 @@ def test_test_option_file_agrees_with_the_table(name):
     for entry in named:
         assert (entry.network, complete(kind, entry.constructor_arguments())) == (kind, complete(kind, network))
     path = options["path"]["pretrain_network_g"]
-    if path.startswith(PRETRAINED):
+    if listed != name:
+        assert path == f"experiments/{name.replace('test', 'train', 1)}/models/net_g_latest.pth"
+    elif path.startswith(PRETRAINED):
         assert path.removeprefix(PRETRAINED) in [entry.file for entry in named]
     else:
         assert [entry.file for entry in named] == [None], (
@@ -77,3 +80,15 @@ def complete(network: str, arguments: dict) -> dict:
     defaults = {name: value.default for name, value in signature(ARCH_REGISTRY.get(network)).parameters.items()}
     both = {**defaults, **arguments}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in both.items()}
+
+
+def test_the_data_guide_names_the_folders_of_the_option_files():
+    """Every folder that an option file reads stands in the tree of docs/data.md."""
+    guide = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    tree = guide[guide.index("datasets/\n") : guide.index("Names of pairs are equal")]
+    roots = set()
+    for path in OPTIONS.glob("*.yml"):
+        for section in read_options(path)["datasets"].values():
+            roots |= {root for key, root in section.items() if key in ("dataroot_gt", "dataroot_lq")}
+    missing = [root for root in roots if not all(f"{part}/" in tree for part in Path(root).parts)]
+    assert missing == []

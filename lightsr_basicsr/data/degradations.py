@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ BD_SIZE, BD_SIGMA = 7, 1.6
 DN_LEVEL = 30.0
 KERNEL_SIZE = 21
 # Rows of output that are made by one matrix product: few enough that their input stays in the processor's cache.
-ROWS = 16
+ROWS = 8
 # What is below is lost in float32 anyway.
 NEGLIGIBLE = 1e-7
 
@@ -81,27 +82,31 @@ def imresize(image: np.ndarray, scale: float, border: str = "mirror") -> np.ndar
         TypeError: If ``image`` is of another type.
         ValueError: If ``border`` or ``scale`` is not supported.
     """
-    top, kind = _top_level(image), _exact_type(image, scale)
+    top, arithmetic = _top_level(image), _arithmetic(image, scale)
     for _ in ("height", "width"):
-        blocks = _weigh_rows(image, *resize_taps(len(image), scale, border), kind)
+        blocks = _weigh_rows(image, *resize_taps(len(image), scale, border), *arithmetic)
         image = _stack([_to_integers(block, top) for block in blocks], image)
     return image
 
 
-def _exact_type(image: np.ndarray, scale: float) -> torch.dtype:
-    """Return float32 where it gives what float64 gives, in half the time.
+def _arithmetic(image: np.ndarray, scale: float) -> tuple[torch.dtype, int]:
+    """Return the type to compute in, float32 where it gives what float64 gives, and what to take off beforehand.
 
-    At 1/2, 1/4 and 1/8 all weights are multiples of 2**-16, so float32 holds every sum of values in [-128, 127]; at 1/3
-    every sum is a multiple of 1/81, at least 1/162 from where rounding turns.
+    At 1/2 and 1/4 all weights are multiples of 2**-12, at 1/8 of 2**-16, so float32 holds every sum, at 1/8 if the
+    values lie in [-128, 127]. At 1/3 every sum is a multiple of 1/81, at least 1/162 from where rounding turns.
     """
-    exact = image.dtype == np.uint8 and scale in (1 / 2, 1 / 3, 1 / 4, 1 / 8)
-    return torch.float32 if exact else torch.float64
+    if image.dtype != np.uint8 or scale not in (1 / 2, 1 / 3, 1 / 4, 1 / 8):
+        return torch.float64, 0
+    return torch.float32, 128 if scale == 1 / 8 else 0
 
 
 def _stack(blocks: list[np.ndarray], image: np.ndarray) -> np.ndarray:
     """Return blocks of rows (rows, W * C) of a resized ``image`` (H, W, C) with the axes exchanged, (W, h, C)."""
-    tall = np.concatenate(blocks)
-    return np.ascontiguousarray(tall.reshape(-1, *image.shape[1:]).swapaxes(0, 1))
+    tall = np.concatenate(blocks).reshape(-1, *image.shape[1:])
+    if image.ndim > 3 or (image.ndim == 3 and image.shape[2] > 4):
+        return np.ascontiguousarray(tall.swapaxes(0, 1))
+    # Ten times as fast as NumPy, for up to four channels.
+    return cv2.transpose(tall).reshape(tall.shape[1], tall.shape[0], *tall.shape[2:])
 
 
 def _top_level(image: np.ndarray) -> int:
@@ -111,23 +116,23 @@ def _top_level(image: np.ndarray) -> int:
 
 
 def _weigh_rows(
-    image: np.ndarray, indices: np.ndarray, weights: np.ndarray, kind: torch.dtype = torch.float64
+    image: np.ndarray, indices: np.ndarray, weights: np.ndarray, kind: torch.dtype = torch.float64, middle: int = 0
 ) -> Iterator[Tensor]:
     """Yield ``sum_t weights[i, t] * image[indices[i, t]]`` in blocks of some rows i, (rows, the rest).
 
-    The weights of a row sum to 1, so the middle of the range can be taken off and put back.
+    The weights of a row sum to 1, so ``middle`` can be taken off and put back.
     """
     flat = np.ascontiguousarray(image).reshape(len(image), -1)
     flat = torch.from_numpy(flat.astype(np.int32) if flat.dtype == np.uint16 else flat)
-    middle = (_top_level(image) + 1) // 2 if image.dtype.kind == "u" else 0
     for start in range(0, len(indices), ROWS):
         taps, parts = indices[start : start + ROWS], weights[start : start + ROWS]
         first = taps.min()
         # Products of small matrices run at the speed of the linear algebra library, and a few zeros cost little.
         matrix = np.zeros((len(taps), taps.max() - first + 1))
         np.add.at(matrix, (np.arange(len(taps))[:, None], taps - first), parts)
-        content = flat[first : first + matrix.shape[1]].to(kind).sub_(middle)
-        yield (torch.from_numpy(matrix).to(kind) @ content).add_(middle)
+        content = flat[first : first + matrix.shape[1]].to(kind)
+        product = torch.from_numpy(matrix).to(kind) @ (content.sub_(middle) if middle else content)
+        yield product.add_(middle) if middle else product
 
 
 def _to_integers(values: Tensor, top: int) -> np.ndarray:

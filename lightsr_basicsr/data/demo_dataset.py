@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -94,17 +94,26 @@ def prepare_demo(root: Path, split: str, scale: int) -> tuple[Path, Path]:
     return paths
 
 
-def _sub_images(split: str, scale: int) -> Iterator[tuple[str, np.ndarray]]:
+def photographs(names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name without suffix and image (H, W, 3), BGR uint8, of photographs that come with scikit-image.
+
+    Raises:
+        FileNotFoundError: If scikit-image is not there, or comes without them.
+    """
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
-    for name in PHOTOGRAPHS[split]:
+    for name in names:
         image = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
         if image is None:
             raise FileNotFoundError(
                 f"{folder / name} cannot be read: the demo needs scikit-image with its photographs."
             )
-        stem = Path(name).stem
+        yield Path(name).stem, image
+
+
+def _sub_images(split: str, scale: int) -> Iterator[tuple[str, np.ndarray]]:
+    for stem, image in photographs(PHOTOGRAPHS[split]):
         if split == "val":
             yield stem, mod_crop(image, scale)
             continue

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
-from lightsr_basicsr.tools.images import SUFFIXES, decoded_size, measure, reason
+from lightsr_basicsr.tools.images import SUFFIXES, decoded_size, measure, reason, some
 
 LOOKED_AT = 2000
 DECODED = 32
-LISTED = 5
 
 Problem = tuple[str, str]
 
@@ -82,7 +80,7 @@ def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[
     problems = []
     if len(files) > len(images) and not listed:
         others = [file.name for file in files if file.suffix.lower() not in SUFFIXES]
-        problems.append(f"{path} holds files that are no images, which BasicSR would read as such: {_some(others)}")
+        problems.append(f"{path} holds files that are no images, which BasicSR would read as such: {some(others)}")
     looked_at, sizes, broken = spread(images, LOOKED_AT), {}, []
     decoded = set(spread(looked_at, DECODED))
     for file in looked_at:
@@ -91,7 +89,7 @@ def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[
         except (OSError, ValueError, SyntaxError) as error:
             broken.append(f"{file.name} ({reason(error)})")
     if broken:
-        problems.append(f"{path} holds broken images: {_some(broken)}")
+        problems.append(f"{path} holds broken images: {some(broken)}")
     # Names that were not looked at still count as there when pairs are made.
     return problems, {**dict.fromkeys((file.name for file in images), (0, 0)), **sizes}
 
@@ -102,7 +100,8 @@ def _check_lmdb(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
     meta = path / "meta_info.txt"
     if not meta.is_file():
         return [f"{path} has no meta_info.txt: was its creation interrupted? Create the LMDB again"], {}
-    names = [line.split(" ")[0] for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
+    # `name.png (h,w,c) 1`, where the name may hold spaces.
+    names = [line.rsplit(" (", 1)[0] for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not names:
         return [f"{meta} lists no images"], {}
     try:
@@ -110,7 +109,7 @@ def _check_lmdb(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
     except lmdb.Error as error:
         return [f"{path} cannot be opened: {error}"], {}
     if unread:
-        return [f"{path} lists images that are missing or broken: {_some(unread)}"], {}
+        return [f"{path} lists images that are missing or broken: {some(unread)}"], {}
     return [], dict.fromkeys(names, (0, 0))
 
 
@@ -132,17 +131,17 @@ def _check_pairs(gt: Mapping, lq: Mapping, template: str, options: Mapping) -> I
         return
     lonely = [f"{name} (no {stem}.*)" for name, stem in pairs.items() if stem not in lq_by_stem]
     if lonely:
-        yield ".dataroot_lq", f"has no LQ image for these of dataroot_gt: {_some(lonely)}"
+        yield ".dataroot_lq", f"has no LQ image for these of dataroot_gt: {some(lonely)}"
     extra = sorted(set(lq_by_stem) - set(pairs.values()))
     if extra:
-        yield ".dataroot_gt", f"has no GT image for these of dataroot_lq: {_some(extra)}"
+        yield ".dataroot_gt", f"has no GT image for these of dataroot_lq: {some(extra)}"
     wrong = [
         message
         for name, stem in pairs.items()
         if stem in lq_by_stem and (message := _wrong_size(name, gt[name], lq_by_stem[stem], options))
     ]
     if wrong:
-        yield "", f"pairs of the wrong size: {_some(wrong)}"
+        yield "", f"pairs of the wrong size: {some(wrong)}"
 
 
 def _wrong_size(name: str, gt: tuple[int, int], lq: tuple[int, int], options: Mapping) -> str:
@@ -166,7 +165,7 @@ def _check_crops(gt: Mapping, options: Mapping) -> Iterator[Problem]:
         return
     small = [f"{name} ({size[0]}x{size[1]})" for name, size in gt.items() if all(size) and min(size) < patch]
     if small:
-        yield ".dataroot_gt", f"holds images smaller than gt_size {patch}: {_some(small)}"
+        yield ".dataroot_gt", f"holds images smaller than gt_size {patch}: {some(small)}"
 
 
 def _check_items(dataset: type, options: Mapping, wanted: Collection[str]) -> Iterator[Problem]:
@@ -193,8 +192,3 @@ def spread(items: list, most: int) -> list:
     if len(items) <= most:
         return items
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(islice(names, LISTED)) + more

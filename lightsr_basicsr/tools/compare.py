@@ -106,7 +106,7 @@ def _draw_row(comparison: Comparison, title: str) -> np.ndarray:
     parts = [image[top : top + CROP, left : left + CROP] for image in (bicubic, ours, high)]
     zoomed = [cv2.resize(part, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST) for part in parts]
     panels = [_overview(high, top, left), *zoomed]
-    return np.concatenate([_panel(image, lines) for image, lines in zip(panels, captions, strict=True)], axis=1)
+    return np.concatenate([panel(image, lines) for image, lines in zip(panels, captions, strict=True)], axis=1)
 
 
 def _largest_gain(bicubic: np.ndarray, ours: np.ndarray, high: np.ndarray) -> tuple[int, int]:
@@ -130,10 +130,11 @@ def _overview(high: np.ndarray, top: int, left: int) -> np.ndarray:
     return cv2.rectangle(small, *corners, RED, 2)
 
 
-def _panel(image: np.ndarray, lines: tuple[str, str]) -> np.ndarray:
-    panel = np.full((PANEL + CAPTION + GAP, PANEL + GAP, 3), WHITE, np.uint8)
+def panel(image: np.ndarray, lines: tuple[str, str]) -> np.ndarray:
+    """Return ``image`` (H, W, 3), cut to a square, on white under two lines of text."""
+    sheet = np.full((PANEL + CAPTION + GAP, PANEL + GAP, 3), WHITE, np.uint8)
     height, width = min(image.shape[0], PANEL), min(image.shape[1], PANEL)
-    panel[CAPTION : CAPTION + height, :width] = image[:height, :width]
+    sheet[CAPTION : CAPTION + height, :width] = image[:height, :width]
     for row, line in enumerate(lines):
-        cv2.putText(panel, line, (2, 17 + 20 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 1, cv2.LINE_AA)
-    return panel
+        cv2.putText(sheet, line, (2, 17 + 20 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 1, cv2.LINE_AA)
+    return sheet

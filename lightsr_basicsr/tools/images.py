@@ -7,7 +7,7 @@ is dropped, a palette is looked up, the orientation tag of a camera is followed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,8 +61,8 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
                     if decoded_size(file.read_bytes()) is None:
                         raise ValueError("cut short: OpenCV cannot read it")
                 return image.size
-        except UnidentifiedImageError:
-            # OpenCV knows some images that Pillow does not, for example TIFF of 16 bits in colour.
+        except (UnidentifiedImageError, Image.DecompressionBombError):
+            # OpenCV reads some images that Pillow does not: TIFF of 16 bits in colour, more than 179 million pixels.
             known = decoded_size(file.read_bytes())
             if known is None:
                 raise
@@ -121,8 +121,14 @@ def whole_file(file: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first of ``names`` for a message, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def remove_parts(folders: Iterable[Path]) -> None:
     """Remove what an interrupted run left half-written in ``folders``."""
     for folder in folders:
         for part in folder.glob(f".*{PART}"):
-            part.unlink(missing_ok=True)
+            if not part.is_dir():  # an LMDB in the making
+                part.unlink(missing_ok=True)

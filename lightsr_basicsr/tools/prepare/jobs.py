@@ -20,7 +20,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from lightsr_basicsr.tools.images import ImageError, list_images, remove_parts, whole_file
+from lightsr_basicsr.tools.images import ImageError, list_images, remove_parts, some, whole_file
 
 RECORD = ".prepare.json"
 
@@ -176,9 +176,8 @@ def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[Job], overwr
             raise PrepareError(f"{folder} is a file; a folder of that name is to be made: choose another -o.")
         there = set(list_images(folder)) if folder.is_dir() else set()
         if overwrite and there - outputs:
-            raise PrepareError(
-                f"{folder} holds images that would not be made again: {_some(there - outputs)}: move them away."
-            )
+            names = some(sorted(path.name for path in there - outputs))
+            raise PrepareError(f"{folder} holds images that would not be made again: {names}: move them away.")
         if there and not overwrite:
             _refuse_other(folder, json.loads(json.dumps(settings)))
     for output in outputs if overwrite else ():
@@ -187,11 +186,6 @@ def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[Job], overwr
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / RECORD) as part:
             part.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-
-
-def _some(paths: Iterable[Path], most: int = 3) -> str:
-    names = sorted(path.name for path in paths)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _refuse_other(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +29,31 @@ def training(section: Mapping[str, Any], scale: int, patch: int = 64) -> dict[st
         "dataset_enlarge_ratio": 10,
         "persistent_workers": True,
     }
+
+
+def gt_only(name: str, gt: Path | str, meta_info: Path | str | None = None) -> dict[str, Any]:
+    """Return a section of GT images for blind training: those that ``meta_info`` lists, or those of the LMDB ``gt``.
+
+    Batch and flips are those of KDSR's option files.
+    """
+    section = {"name": name, "type": "SecondOrderDataset", "dataroot_gt": str(gt)}
+    listed = {} if meta_info is None else {"meta_info": str(meta_info)}
+    backend = {"io_backend": {"type": "lmdb" if meta_info is None else "disk"}}
+    flips = {"use_hflip": True, "use_rot": False}
+    return {**section, **listed, **backend, **flips, "num_worker_per_gpu": 6, "batch_size_per_gpu": 9}
+
+
+def to_be_listed(out: Path, *others: Path | str) -> tuple[dict[str, Any], str]:
+    """Return a section for the images in ``out`` and ``others``, and a note on the command that lists them for it."""
+    name = out.resolve().name
+    meta_info = out.parent / "meta_info" / f"meta_info_{name}.txt"
+    command = shlex.join(["basicsr", "prepare", "meta", "-i", *map(str, others), str(out), "-o", str(meta_info)])
+    root = common_root([*others, out]) if others else out
+    note = f"the list that the section names is made by: {command}"
+    return gt_only(name, root, meta_info), note
+
+
+def common_root(folders: Sequence[Path | str]) -> Path:
+    """Return the innermost folder that holds all ``folders``, from the working directory if they are given so."""
+    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    return Path(root if any(os.path.isabs(folder) for folder in folders) else os.path.relpath(root))

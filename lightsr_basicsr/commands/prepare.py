@@ -3,88 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from lightsr_basicsr.tools.prepare.jobs import Prepared
+from lightsr_basicsr.commands.prepare_check import add_check
+from lightsr_basicsr.commands.prepare_common import FORM, add_kind, add_writing, report
+from lightsr_basicsr.commands.prepare_demo import add_demo
+from lightsr_basicsr.commands.prepare_files import add_lmdb, add_meta, add_multiscale, add_subimages
 
 EXAMPLES = """examples:
   basicsr prepare demo                                                        all of it, on photographs that are there
   basicsr prepare lr -i Set5 -o datasets/Set5 --scale 2 3 4                   HR_x4, LRBI_x4, ... as test sets have them
   basicsr prepare lr -i datasets/DIV2K/DIV2K_train_HR -o datasets/DIV2K --layout div2k --scale 4
   basicsr prepare lr -i Set5 -o datasets/Set5 --scale 3 --degradation bd      blurred and subsampled; dn: with noise
+  basicsr prepare blind -i Set5 -o datasets/Set5                              KDSR's eight blurs
+  basicsr prepare check datasets/Set5/HR_x4 datasets/Set5/LRBI_x4 --scale 4   broken files, sizes, partners, twins
 All sub-commands use all cores, go on where they were stopped when run again, and overwrite nothing without --overwrite.
 `basicsr prepare lr --help` and so on tell more."""
-
-FORM = argparse.RawDescriptionHelpFormatter
-RULE = (
-    "Images may be PNG, BMP, JPEG, TIFF or WebP with 8 or 16 bits. Gray becomes three equal channels and alpha is\n"
-    "dropped, as BasicSR reads them. What is written is PNG."
-)
 
 
 def add_prepare(commands: Any) -> None:
     """Add ``prepare`` and its sub-commands to the parser's ``commands``."""
-    from lightsr_basicsr.cli_prepare_files import add_lmdb, add_meta, add_multiscale, add_subimages
-
     text = "make training and test data from images"
     prepare = commands.add_parser("prepare", help=text, description=text, epilog=EXAMPLES, formatter_class=FORM)
     prepare.set_defaults(run=lambda args: prepare.print_help() or 1)
     kinds = prepare.add_subparsers(title="sub-commands", metavar="WHAT")
-    for add in (_add_lr, _add_blind, add_subimages, add_multiscale, add_lmdb, add_meta):
+    for add in (_add_lr, _add_blind, add_subimages, add_multiscale, add_lmdb, add_meta, add_check, add_demo):
         add(kinds)
-
-
-def add_kind(kinds: Any, name: str, text: str, run: Any, examples: str, rule: bool = True) -> argparse.ArgumentParser:
-    """Add a sub-command with the arguments that all share."""
-    description = f"{text[0].upper()}{text[1:]}." + (f"\n{RULE}" if rule else "")
-    parser = kinds.add_parser(
-        name, help=text, description=description, epilog=f"examples:\n{examples}", formatter_class=FORM
-    )
-    parser.add_argument("--jobs", type=int, metavar="N", help="files at a time; default: one per core")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=lambda args: _run(run, args))
-    return parser
-
-
-def add_writing(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of sub-commands that write files."""
-    parser.add_argument("--overwrite", action="store_true", help="make files again that are there")
-
-
-def _run(function: Any, args: argparse.Namespace) -> int:
-    from lightsr_basicsr.cli import UsageError, need_basicsr
-
-    need_basicsr()
-    from lightsr_basicsr.tools.prepare.jobs import PrepareError
-
-    if args.jobs is not None and args.jobs < 1:
-        raise UsageError(f"--jobs must be at least 1, got {args.jobs}.")
-    try:
-        return function(args)
-    except PrepareError as error:
-        raise UsageError(str(error)) from error
-    except KeyboardInterrupt:
-        print("\nstopped; whole files are kept. Run the same command again to go on.", file=sys.stderr)
-        return 130
-
-
-def report(done: Prepared) -> int:
-    """Print what was done and the section for an option file; return 1 if files failed."""
-    import yaml
-
-    folders = ", ".join(str(folder) for folder in done.folders)
-    print(f"{done.made} files made, {done.kept} were there already: {folders}")
-    for note in done.notes:
-        print(f"note: {note}")
-    if done.failed:
-        lines = "".join(f"\n  {line}" for line in done.failed)
-        print(f"basicsr: {len(done.failed)} files could not be used:{lines}", file=sys.stderr)
-    if done.section:
-        print("\nFor an option file:\n")
-        print(yaml.safe_dump({"datasets": done.section}, sort_keys=False), end="")
-    return 1 if done.failed else 0
 
 
 def _add_lr(kinds: Any) -> None:

@@ -1,0 +1,1 @@
+"""Sub-commands of ``basicsr`` that need more than a few lines: arguments, examples, printing."""

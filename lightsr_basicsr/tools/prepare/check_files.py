@@ -1,0 +1,328 @@
+"""One image of a data set: whether it is whole, and what training will make of it.
+
+Training reads with OpenCV alone. Pillow is asked as well, since it knows what OpenCV converts without a word, and since
+each is lax where the other is strict: Pillow with a PNG that lost its end, OpenCV (until 4) with a JPEG that did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from lightsr_basicsr.tools.images import SUFFIXES, list_images, reason
+from lightsr_basicsr.tools.prepare.jobs import PrepareError
+
+KINDS = (
+    "broken", "not an image", "format", "channels", "depth", "orientation", "sizes", "names", "duplicates", "pairs",
+)  # fmt: skip
+ORIENTATION = 0x112
+SILENT = 0
+PNG_END = b"IEND\xaeB`\x82"
+FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+NAMES = {"1": "gray", "L": "gray", "I": "gray", "F": "gray", "P": "palette", "YCBCR": "YCbCr"}
+WITH_ALPHA = {"RGBA": "RGB", "RGBa": "RGB", "LA": "gray", "La": "gray", "PA": "palette"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found.
+
+    Attributes:
+        kind (str): One of ``KINDS``.
+        file (str): The file, or the folder, as the user named it.
+        message (str): What it is and what it means.
+        error (bool): True if training or testing would stop or be wrong; False if it works and is worth knowing.
+    """
+
+    kind: str
+    file: str
+    message: str
+    error: bool = True
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of files, or an LMDB, as BasicSR lists it: every file that is not hidden, or what meta_info.txt says."""
+
+    root: Path
+    names: tuple[str, ...]
+    environment: lmdb.Environment | None = None
+
+    def shown(self, name: str) -> str:
+        """Return ``name`` with its folder, in characters that any terminal can print."""
+        path = str(self.root / name)
+        return path if path.isprintable() else ascii(path)[1:-1]
+
+    def split(self, name: str) -> tuple[str, str]:
+        """Return what BasicSR takes for the name without its ending, and the ending; keys of an LMDB have none."""
+        return (name, "") if self.environment else os.path.splitext(name)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a file; None if an LMDB does not hold it."""
+        if self.environment is None:
+            return (self.root / name).read_bytes()
+        with self.environment.begin(write=False) as transaction:
+            return transaction.get(name.encode("ascii", "replace"))
+
+
+@dataclass
+class Facts:
+    """What one file holds, as training reads it.
+
+    Attributes:
+        name (str): Name in its folder, or key in its LMDB.
+        shown (str): Path for messages.
+        size (tuple | None): Width and height; None if it cannot be read.
+        channels (str): For example ``'RGB'`` or ``'gray + alpha'``, as they are in the file.
+        bits (int): Per channel.
+        same_bytes, same_pixels (str): Hashes.
+        findings (list[Finding]): What is special about it.
+    """
+
+    name: str
+    shown: str
+    size: tuple[int, int] | None = None
+    channels: str = "unknown"
+    bits: int = 8
+    same_bytes: str = ""
+    same_pixels: str = ""
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, kind: str, message: str, error: bool = False) -> None:
+        """Note a finding about this file."""
+        self.findings.append(Finding(kind, self.shown, message, error))
+
+
+@dataclass
+class _View:
+    """What Pillow sees in a file; ``fault`` is why it could not decode what it had recognized."""
+
+    format: str = ""
+    mode: str = ""
+    alpha: str = ""
+    orientation: int = 1
+    frames: int = 1
+    fault: str = ""
+
+
+class _BrokenError(ValueError):
+    """A file that training could not read, or would read wrongly."""
+
+
+def open_source(root: Path | str) -> Source:
+    """Return the files of a folder, or of an LMDB if the name ends in .lmdb.
+
+    Raises:
+        PrepareError: If there is no such folder, or nothing in it.
+    """
+    path = Path(root).expanduser()
+    if not path.is_dir():
+        raise PrepareError(f"there is no folder {root} (looked from {Path.cwd()}).")
+    if path.suffix == ".lmdb":
+        return _open_lmdb(path)
+    names = sorted(file.name for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    if not names:
+        nested = [each.name for each in sorted(path.iterdir()) if each.is_dir() and list_images(each)]
+        raise PrepareError(f"{root} holds no files{f'; its sub-folder {nested[0]} does' if nested else ''}.")
+    return Source(path, tuple(names))
+
+
+def _open_lmdb(path: Path) -> Source:
+    # Through BasicSR's reader, because lmdb refuses to open a path twice in one process.
+    from basicsr.utils.file_client import LmdbBackend
+
+    try:
+        lines = (path / "meta_info.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+        environment = LmdbBackend(str(path))._client["default"]
+    except FileNotFoundError as error:
+        raise PrepareError(f"{path} has no meta_info.txt: was its making interrupted? Make it again.") from error
+    except (OSError, ValueError, lmdb.Error) as error:
+        raise PrepareError(f"{path} cannot be opened as an LMDB of images: {reason(error)}. Make it again.") from error
+    if not lines:
+        raise PrepareError(f"{path / 'meta_info.txt'} lists no images.")
+    return Source(path, tuple(line.split(".")[0] for line in lines), environment)
+
+
+def look_at(source: Source, name: str) -> tuple[Facts, np.ndarray | None]:
+    """Decode a file whole; return what is to be said of it, and the image (H, W, 3), B G R, uint8 or uint16.
+
+    Args:
+        source (Source): Its folder.
+        name (str): Its name there.
+    """
+    facts = Facts(name, source.shown(name))
+    suffix = source.split(name)[1].lower()
+    try:
+        content = source.read(name)
+        if content is None:
+            raise _BrokenError("listed in meta_info.txt under this key, but not in the LMDB: make the LMDB again")
+        view = _look_with_pillow(content)
+        _check_whole(content, view)
+        image = _decode(content, view, facts)
+    except (OSError, lmdb.Error, _BrokenError) as error:
+        kind, hint = "broken", ""
+        if not source.environment and suffix not in SUFFIXES:
+            kind, hint = "not an image", "; BasicSR reads every file of a folder as one: move it away"
+        facts.add(kind, reason(error) + hint, error=True)
+        return facts, None
+    if image is not None:
+        _describe(facts, content, image, view)
+        if source.environment is None:
+            _compare_ending(facts, suffix, view)
+    return facts, image
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep OpenCV from writing to the terminal about files that are reported anyway."""
+    # In cv2.utils.logging since OpenCV 5, in cv2 before.
+    set_level = getattr(getattr(cv2.utils, "logging", cv2), "setLogLevel", lambda level: level)
+    before = set_level(SILENT)
+    try:
+        yield
+    finally:
+        set_level(before)
+
+
+def _look_with_pillow(content: bytes) -> _View:
+    try:
+        image = Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        return _View()
+    except Image.DecompressionBombError:
+        # A guard of web servers against small files that unpack to huge images; OpenCV has its own limit.
+        return _View(mode="huge")
+    except Exception as error:
+        return _View(fault=reason(error))
+    view = _View(image.format or "", image.mode)
+    with image:
+        try:
+            view.frames = getattr(image, "n_frames", 1)
+            if view.format == "TIFF":  # loses the tag when it is decoded
+                view.orientation = _orientation(image)
+            image.load()
+            if view.format != "TIFF":  # a PNG may have it behind the pixels
+                view.orientation = _orientation(image)
+            view.alpha = _alpha(image)
+        except Exception as error:  # damaged files make Pillow's decoders raise anything
+            view.fault = reason(error) or type(error).__name__
+    return view
+
+
+def _orientation(image: Image.Image) -> int:
+    with suppress(Exception):  # a tag that cannot be read turns nothing
+        return image.getexif().get(ORIENTATION, 1)
+    return 1
+
+
+def _alpha(image: Image.Image) -> str:
+    if image.mode not in WITH_ALPHA and "transparency" not in image.info:
+        return ""
+    lowest = image.convert("RGBA").getchannel("A").getextrema()[0]
+    return "opaque" if lowest == 255 else "transparent in parts"
+
+
+def _check_whole(content: bytes, view: _View) -> None:
+    if not content:
+        raise _BrokenError("empty file")
+    if view.fault:
+        raise _BrokenError(f"damaged: {view.fault}")
+    if view.format == "PNG" and PNG_END not in content:
+        raise _BrokenError("damaged: cut short, the end of the PNG is missing")
+
+
+def _imdecode(content: bytes, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:
+        return None
+
+
+def _decode(content: bytes, view: _View, facts: Facts) -> np.ndarray | None:
+    """Return the image with the bits it has, or None with a finding if BasicSR cannot read such numbers."""
+    image = _imdecode(content, FLAGS)
+    if image is not None and image.dtype in (np.uint8, np.uint16):
+        return image
+    raw = image if image is not None else _imdecode(content, cv2.IMREAD_UNCHANGED)
+    if raw is None:
+        raise _BrokenError(_what_it_is(content, view))
+    facts.add("depth", f"{raw.dtype} numbers: BasicSR reads 8 and 16 bits per channel only; convert it", error=True)
+    return None
+
+
+def _what_it_is(content: bytes, view: _View) -> str:
+    if view.format:
+        return f"OpenCV, with which BasicSR reads, cannot decode this {view.format}: damaged, or of a rare form"
+    start = content[:40].split(b"\n")[0]
+    with suppress(UnicodeDecodeError):
+        # A web page or a Git LFS pointer in the place of a download gives itself away.
+        if (text := start.decode()).isprintable():
+            return f"text, not an image: it begins with '{text}'"
+    return "damaged or no image: neither OpenCV nor Pillow can read it"
+
+
+def _describe(facts: Facts, content: bytes, image: np.ndarray, view: _View) -> None:
+    facts.size = image.shape[1::-1]
+    facts.bits = image.itemsize * 8
+    facts.same_bytes = hashlib.blake2b(content, digest_size=16).hexdigest()
+    pixels = hashlib.blake2b(f"{image.shape} {image.dtype}".encode(), digest_size=16)
+    pixels.update(np.ascontiguousarray(image))
+    facts.same_pixels = pixels.hexdigest()
+    _describe_channels(facts, view)
+    if facts.bits == 16:
+        facts.add("depth", "16 bits: BasicSR reads the upper 8")
+    if view.orientation in range(2, 9):
+        facts.add(
+            "orientation",
+            f"orientation tag {view.orientation}: training sees {facts.size[0]}x{facts.size[1]}, "
+            "but not all programs follow such a tag; store it upright",
+        )
+    if view.frames > 1 and view.format not in ("JPEG", "MPO"):  # phones keep maps beside the photograph
+        facts.add("format", f"{view.frames} frames: training reads the first")
+
+
+def _describe_channels(facts: Facts, view: _View) -> None:
+    if not view.format:
+        what = "so large that Pillow refuses it" if view.mode == "huge" else "of a form that Pillow does not know"
+        facts.add("format", f"{what}: training reads it, other sub-commands of `basicsr prepare` may not")
+        return
+    mode = WITH_ALPHA.get(view.mode, view.mode)
+    facts.channels = NAMES.get(mode.split(";")[0].upper(), mode)
+    if facts.channels == "gray":
+        facts.add("channels", "gray: becomes three equal channels")
+    elif facts.channels == "palette":
+        facts.add("channels", "palette of at most 256 colours: they are looked up")
+    elif facts.channels == "CMYK":
+        facts.add("channels", "CMYK: becomes RGB without its colour profile, so colours may look different in a viewer")
+    elif facts.channels != "RGB":
+        facts.add("channels", f"{facts.channels} and not RGB: look at what OpenCV makes of it")
+    if view.alpha:
+        facts.channels += " + alpha"
+        loss = "nothing is lost" if view.alpha == "opaque" else "what it hides shows"
+        facts.add("channels", f"alpha channel, {view.alpha}: is dropped, and {loss}")
+
+
+@cache
+def _formats_by_ending() -> dict[str, str]:
+    return dict(Image.registered_extensions())
+
+
+def _compare_ending(facts: Facts, suffix: str, view: _View) -> None:
+    found = {"MPO": "JPEG"}.get(view.format, view.format)
+    expected = _formats_by_ending().get(suffix)
+    if found and expected and found != expected:
+        facts.add("format", f"is a {found} and not a {expected}: training reads it, other programs may not")
+    if suffix not in SUFFIXES:
+        ending = f"the ending {suffix}" if suffix else "no ending"
+        facts.add("format", f"{ending}: BasicSR reads it, other sub-commands of `basicsr prepare` leave it out")

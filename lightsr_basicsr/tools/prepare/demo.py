@@ -1,0 +1,56 @@
+"""The demo of ``basicsr prepare``: photographs to work on, and a picture of what was made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.tools.compare import CROP, PANEL, panel
+from lightsr_basicsr.tools.images import read_image, whole_file, write_png
+
+NAMES = ("chelsea.png", "coffee.png", "astronaut.png")
+# Centre of the part that is shown, as a fraction of height and width: an eye, the rim of a cup, a face.
+SHOWN = {"chelsea": (0.36, 0.42), "coffee": (0.42, 0.52), "astronaut": (0.2, 0.42)}
+
+
+def write_photographs(folder: Path) -> list[str]:
+    """Write the demo's photographs into ``folder`` unless they are there, and return their names without suffix."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for name, image in photographs(NAMES):
+        names.append(name)
+        if not (folder / f"{name}.png").exists():
+            write_png(folder / f"{name}.png", image)
+    return names
+
+
+def draw_contact_sheet(out: Path, names: Sequence[str], sets: Mapping[str, tuple[str, int]]) -> Path:
+    """Draw the same part of each image in each set, pixels enlarged, and return the path of the picture.
+
+    Args:
+        out (Path): Folder of the sets; the picture is ``out/contact_sheet.png``.
+        names (Sequence[str]): Names of the images without suffix: the rows.
+        sets (Mapping): Caption of each column, with its folder in ``out`` and its factor to HR (1 for HR).
+    """
+    rows = [
+        np.concatenate([_cell(out / folder / f"{name}.png", name, caption, factor)
+                        for caption, (folder, factor) in sets.items()], axis=1)
+        for name in names
+    ]  # fmt: skip
+    path = out / "contact_sheet.png"
+    with whole_file(path) as part:
+        part.write_bytes(cv2.imencode(".png", np.concatenate(rows))[1].tobytes())
+    return path
+
+
+def _cell(file: Path, name: str, caption: str, factor: int) -> np.ndarray:
+    image = read_image(file)
+    side = CROP // factor
+    corner = [round(length * share) - side // 2 for length, share in zip(image.shape, SHOWN[name], strict=False)]
+    part = image[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
+    zoomed = cv2.resize(part, (PANEL, PANEL), interpolation=cv2.INTER_NEAREST)
+    return panel(zoomed, (caption, f"{name}, {side}x{side} pixels"))

@@ -1,0 +1,174 @@
+"""An LMDB as BasicSR reads it, written so that it is whole or not there, and continued after a stop.
+
+It holds the bytes of image files under their names, and meta_info.txt lists them: ``name.png (h,w,c) 1``.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+
+from lightsr_basicsr.tools.images import PART, whole_file
+from lightsr_basicsr.tools.prepare.jobs import RECORD, PrepareError
+
+META = "meta_info.txt"
+JOURNAL = ".journal"
+KNOWN = {"data.mdb", "lock.mdb", META, RECORD, JOURNAL}
+LINE = re.compile(r"(?P<key>[^.]*)\.\w+ \((?P<shape>\d+,\d+,\d+)\)")
+BATCH_FILES, BATCH_BYTES = 100, 32 << 20
+# Header of a page, and of an entry with its place in the page's table; LMDB's data file is made of such pages.
+PAGE_HEADER, ENTRY_HEADER, PAGE_NUMBER = 16, 10, 8
+SPARE_PAGES = 64
+
+
+class Entry(NamedTuple):
+    """An image in an LMDB: (height, width, channels) and bits per channel."""
+
+    shape: tuple[int, int, int]
+    bits: int
+
+
+def map_size(sizes: Mapping[str, int], page: int = min(mmap.PAGESIZE, 1 << 15)) -> int:
+    """Return how large the data file becomes at most, for values of ``sizes`` bytes by key.
+
+    It matters where a file cannot have holes: on Windows, it has this size from the beginning.
+    """
+    large = small = 0
+    for key, size in sizes.items():
+        head = ENTRY_HEADER + len(key)
+        if head + size > (page - PAGE_HEADER) // 2:  # two entries must fit on a page; the value gets its own pages
+            large += -(-(PAGE_HEADER + size) // page)
+            small += head + PAGE_NUMBER
+        else:
+            small += head + size + 1
+    # A page that is full is split into halves; changed pages are written anew before the old ones become free.
+    return (large + 2 * -(-small // page) + SPARE_PAGES) * page
+
+
+class LmdbFile:
+    """An LMDB in the making: a hidden folder beside ``path``, which it becomes when it is finished.
+
+    Args:
+        path (Path): Where the LMDB will be; its name ends in .lmdb.
+        record (Mapping): What it is made of. What an interrupted run left is continued if it has the same record.
+        sizes (Mapping[str, int]): Bytes of the values by key.
+    """
+
+    def __init__(self, path: Path, record: Mapping[str, str], sizes: Mapping[str, int]) -> None:
+        self.path, self.part = path, path.with_name(f".{path.name}{PART}")
+        if read_record(self.part) != record:
+            shutil.rmtree(self.part, ignore_errors=True)
+        self.part.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.part / RECORD) as part:
+            part.write_text(json.dumps(record), encoding="utf-8")
+        self._pending: dict[str, tuple[bytes, Entry]] = {}
+        self._environment = lmdb.open(str(self.part), map_size=map_size(sizes))
+        self.entries = self._journal()
+        if self._environment.stat()["entries"] < len(self.entries):
+            self.entries = {}  # the data file was removed or damaged
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.entries or key in self._pending
+
+    def add(self, key: str, content: bytes, entry: Entry) -> None:
+        """Take a value; it is in the file after the next :meth:`flush`, which comes by itself now and then."""
+        self._pending[key] = (content, entry)
+        if len(self._pending) >= BATCH_FILES or sum(len(each) for each, _ in self._pending.values()) >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was taken, and then note that it is there."""
+        self._commit({key: content for key, (content, _) in self._pending.items()})
+        lines = (json.dumps([key, *entry]) + "\n" for key, (_, entry) in self._pending.items())
+        with (self.part / JOURNAL).open("a", encoding="ascii") as journal:
+            journal.writelines(lines)
+        self.entries |= {key: entry for key, (_, entry) in self._pending.items()}
+        self._pending.clear()
+
+    def _commit(self, values: Mapping[str, bytes | None]) -> None:
+        while True:
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    for key, content in values.items():
+                        name = key.encode("ascii")
+                        transaction.delete(name) if content is None else transaction.put(name, content)
+                return
+            except lmdb.MapFullError:
+                self._environment.set_mapsize(self._environment.info()["map_size"] * 3 // 2)
+
+    def _journal(self) -> dict[str, Entry]:
+        """Return what is in the data file already. A kill may have cut the last line."""
+        try:
+            lines = (self.part / JOURNAL).read_text(encoding="ascii").splitlines(keepends=True)
+        except FileNotFoundError:
+            return {}
+        if lines and not lines[-1].endswith("\n"):
+            lines.pop()
+            with whole_file(self.part / JOURNAL) as part:
+                part.write_text("".join(lines), encoding="ascii")
+        return {key: Entry(tuple(shape), bits) for key, shape, bits in map(json.loads, lines)}
+
+    def finish(self, keys: Iterable[str]) -> None:
+        """Leave only ``keys`` in the file, list them, and move it into place."""
+        self.flush()
+        keys = sorted(keys)
+        self._commit(dict.fromkeys(set(self.entries) - set(keys)))
+        self.close()
+        self.entries = {key: self.entries[key] for key in keys}
+        shapes = {key: ",".join(map(str, entry.shape)) for key, entry in self.entries.items()}
+        with whole_file(self.part / META) as part:
+            part.write_text("".join(f"{key}.png ({shape}) 1\n" for key, shape in shapes.items()), encoding="ascii")
+        old = self.path.with_name(f".{self.path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.path.exists():
+            self.path.rename(old)
+        self.part.rename(self.path)
+        (self.path / JOURNAL).unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove what there is, since nothing is to be kept."""
+        self.close()
+        shutil.rmtree(self.part)
+
+    def close(self) -> None:
+        """Let go of the data file; what was flushed is in it."""
+        self._environment.close()
+
+
+def read_record(folder: Path) -> dict[str, str] | None:
+    """Return what a finished or begun LMDB says it is made of; None if it does not."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def listed(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Return (height, width, channels) of the images that a finished LMDB lists, by key.
+
+    Raises:
+        PrepareError: If ``path`` is no LMDB of images.
+    """
+    try:
+        lines = (path / META).read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        lines = [""]
+    found = [LINE.match(line) for line in lines]
+    if not all(found) or not (path / "data.mdb").is_file():
+        raise PrepareError(f"{path} is there, but is no finished LMDB of images: move it away, or choose another -o.")
+    return {match["key"]: tuple(map(int, match["shape"].split(","))) for match in found}
+
+
+def refuse_other_files(path: Path) -> None:
+    """Raise PrepareError if replacing the LMDB ``path`` would remove anything that is not of an LMDB."""
+    others = sorted({file.name for file in path.iterdir()} - KNOWN) if path.is_dir() else [path.name]
+    if others:
+        raise PrepareError(f"{path} would be replaced, but holds {others[0]}, which is of no LMDB: move it away.")

@@ -1,0 +1,147 @@
+"""Lists of images, with their sizes, by which BasicSR's datasets read a part of a folder or several folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lightsr_basicsr.tools.images import ImageError, some, whole_file
+from lightsr_basicsr.tools.prepare.jobs import Prepared, PrepareError, source_images
+from lightsr_basicsr.tools.prepare.lr import same_folder
+from lightsr_basicsr.tools.prepare.sections import common_root, gt_only, paired
+from lightsr_basicsr.tools.prepare.verify import attempt, in_order
+
+LQ = "FOLDER_OF_LR_IMAGES"
+
+
+def prepare_meta(
+    sources: Sequence[Path | str],
+    out: Path | str,
+    root: Path | str | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Prepared:
+    """List the images in ``sources`` as lines ``name.png (height,width,channels)``; broken ones are left out.
+
+    Args:
+        sources (Sequence[Path | str]): Folders of images.
+        out (Path | str): The list, a text file.
+        root (Path | str | None): Folder from which paths are given. None: a single folder itself, or the innermost
+            one that holds all of several.
+        workers (int | None): Images at a time; None takes one per core.
+        overwrite (bool): Make the list again if it is there.
+        progress (bool): Show a progress bar.
+
+    Raises:
+        PrepareError: If an argument is wrong, BasicSR could not read the names, or another list is there.
+    """
+    folders, out = [Path(source).expanduser() for source in sources], Path(out).expanduser()
+    single = len(folders) == 1 and root is None
+    base = folders[0] if single else Path(root).expanduser() if root else _common_root(folders)
+    files = _names(folders, base)
+    _check(files, folders, out)
+    done = Prepared(folders=[out])
+    there = None if overwrite or not out.exists() else _listed(out, files)
+    missing = [name for name in files if name not in (there or {})]
+    lines = {}
+    with tqdm(total=len(files), initial=len(files) - len(missing), desc="list", disable=not progress) as bar:
+        for name, result in in_order(lambda name: attempt(files[name]), missing, workers):
+            bar.update()
+            if isinstance(result, ImageError):
+                done.failed.append(str(result))
+            elif there is not None:
+                raise PrepareError(f"{out} is there and lacks {name}: choose another -o, or --overwrite.")
+            else:
+                lines[name] = f"{name} ({','.join(map(str, result.shape))})\n"
+    _write(lines, out, done, kept=there is not None)
+    done.notes += _encoding_note(list(files))
+    if there or lines:
+        _add_section(done, out, base, single)
+    return done
+
+
+def _common_root(folders: Sequence[Path]) -> Path:
+    try:
+        return common_root(folders)
+    except ValueError as error:
+        raise PrepareError(f"the folders have no common parent: {error}.") from error
+
+
+def _names(folders: Sequence[Path], base: Path) -> dict[str, Path]:
+    """Return the images by the names that the list will have."""
+    files = {}
+    for folder in folders:
+        images = source_images(folder)
+        # Links are not followed: a dataset is often put together of links to folders elsewhere.
+        inner = Path(os.path.relpath(folder, base))
+        if ".." in inner.parts:
+            raise PrepareError(f"root must hold all folders, but {folder} is not in {base}.")
+        for image in images:
+            name = (inner / image.name).as_posix()
+            if name in files:
+                raise PrepareError(f"{folder} is named twice.")
+            files[name] = image
+    return files
+
+
+def _check(files: Mapping[str, Path], folders: Sequence[Path], out: Path) -> None:
+    spaced = [name for name in files if any(letter.isspace() for letter in name)]
+    if spaced:
+        raise PrepareError(
+            f"BasicSR takes what is before the first space of a line as the name of an image, and would not find "
+            f"{some(spaced)}: rename them, without spaces."
+        )
+    if out.is_dir():
+        raise PrepareError(f"{out} is a folder; -o must be the file to write, such as {out / 'meta_info.txt'}.")
+    if any(same_folder(out.parent, folder) for folder in folders):
+        raise PrepareError(f"{out} would lie among the images, and be read as one: choose another -o.")
+
+
+def _listed(out: Path, files: Mapping[str, Path]) -> set[str]:
+    """Return the names in a list that is there; PrepareError if it lists others than ``files``."""
+    try:
+        lines = out.read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise PrepareError(f"{out} is there, and is no list: {error}: choose another -o.") from error
+    names = {line.strip().split(" ")[0] for line in lines}
+    others = sorted(names - set(files))
+    if others:
+        raise PrepareError(f"{out} is there and lists others: {some(others)}: choose another -o, or --overwrite.")
+    return names
+
+
+def _write(lines: Mapping[str, str], out: Path, done: Prepared, kept: bool) -> None:
+    done.kept = int(kept)
+    if not lines:
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(out) as part:
+            part.write_text("".join(lines.values()), encoding="utf-8")
+    except OSError as error:
+        raise PrepareError(f"{out} could not be written: {error}.") from error
+    done.made = 1
+    done.notes.append(f"{len(lines)} images are listed")
+
+
+def _encoding_note(names: Sequence[str]) -> list[str]:
+    foreign = [name for name in names if not name.isascii()]
+    if not foreign:
+        return []
+    return [
+        f"{len(foreign)} names have letters that are not ASCII (first {foreign[0]}): the list is UTF-8, and BasicSR "
+        "reads it in the encoding of the system, which may be another on Windows"
+    ]
+
+
+def _add_section(done: Prepared, out: Path, base: Path, single: bool) -> None:
+    name = base.resolve().name
+    if single:
+        done.section["train"] = {**paired(name, base, LQ), "meta_info_file": str(out)}
+        done.notes.append("put the folder of LR images in dataroot_lq; SecondOrderDataset reads the list as meta_info")
+    else:
+        done.section["train"] = gt_only(name, base, out)

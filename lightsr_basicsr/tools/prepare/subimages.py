@@ -1,0 +1,231 @@
+"""Large images to overlapping crops, which load faster; LR images are cropped at the same places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lightsr_basicsr.tools.images import ImageError, measure, read_image, reason, some, write_png
+from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, claim, run_jobs, source_images
+from lightsr_basicsr.tools.prepare.lr import depth_note, read_source, same_folder
+from lightsr_basicsr.tools.prepare.sections import paired, to_be_listed, training
+
+ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where crops are taken; the fields are the options of ``basicsr prepare subimages``."""
+
+    crop: int = 480
+    step: int = 240
+    threshold: int = 0
+    depth: str = "keep"
+
+    def starts(self, side: int) -> list[int]:
+        """Return where crops begin on a side; the last one ends with it if more than ``threshold`` would be left."""
+        starts = list(range(0, side - self.crop + 1, self.step))
+        if starts and side - (starts[-1] + self.crop) > self.threshold:
+            starts.append(side - self.crop)
+        return starts
+
+    def corners(self, width: int, height: int) -> list[tuple[int, int]]:
+        """Return top and left of every crop, row by row."""
+        return [(top, left) for top in self.starts(height) for left in self.starts(width)]
+
+    def record(self, scale: int = 1) -> dict[str, Any]:
+        """Return what a folder of such crops must agree on."""
+        return {"command": "prepare subimages", "scale": scale, **vars(self)}
+
+
+@dataclass(frozen=True)
+class LowPartners:
+    """LR images of ``scale`` in ``source``, called ``template`` with the name of the HR image; crops go to ``out``."""
+
+    source: Path
+    out: Path
+    scale: int
+    template: str = "{}"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An image with its size and the folder of its crops; those of an LR image lie at 1 / ``scale``."""
+
+    file: Path
+    size: tuple[int, int]
+    out: Path
+    scale: int
+
+
+def prepare_subimages(
+    source: Path | str,
+    out: Path | str,
+    window: Window = Window(),
+    low: LowPartners | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Prepared:
+    """Cut every image in ``source`` into crops ``NAME_s001.png`` and so on, and LR images at the same places.
+
+    Args:
+        source (Path | str): Folder of (HR) images.
+        out (Path | str): Folder of their crops.
+        window (Window): Side of the crops, step between them, threshold, depth.
+        low (LowPartners | None): LR images; their crops are 1 / scale as large and get the names of the HR crops.
+        workers (int | None): Images at a time; None takes one per core.
+        overwrite (bool): Make files again that are there.
+        progress (bool): Show a progress bar.
+
+    Raises:
+        PrepareError: If an argument is wrong, a folder holds other images, or an LR image is missing or of another
+            size than its HR image asks for. Broken images, and those smaller than a crop, are in the result.
+    """
+    out = Path(out).expanduser()
+    _check(Path(source), out, window, low)
+    images = source_images(source)
+    partners = _partners(images, low) if low else {}
+    parts, failed = _measured(images, partners, out, low)
+    _refuse_other_sizes(parts)
+    deep: list[str] = []
+    jobs = [_job(*each, window=window, deep=deep) for each in parts if _fits(each[0], window, failed)]
+    claim({out: window.record()} | ({low.out: window.record(low.scale)} if low else {}), jobs, overwrite)
+    done = run_jobs(jobs, "sub-images", workers, progress)
+    done.failed = sorted([*done.failed, *failed])
+    done.folders = [out, low.out] if low else [out]
+    done.notes = depth_note(deep)
+    _add_section(done, out, window, low)
+    return done
+
+
+def _check(source: Path, out: Path, window: Window, low: LowPartners | None) -> None:
+    if window.crop < 1 or window.step < 1 or window.threshold < 0:
+        raise PrepareError(
+            f"crop and step must be at least 1 and threshold at least 0, "
+            f"got {window.crop}, {window.step}, {window.threshold}."
+        )
+    if window.depth not in ("keep", "8"):
+        raise PrepareError(f"depth must be keep or 8, got {window.depth!r}.")
+    folders = [source, out, *([low.source, low.out] if low else [])]
+    for index, folder in enumerate(folders):
+        if any(same_folder(folder, other) for other in folders[:index]):
+            raise PrepareError(f"{folder} is named twice: sources and outputs must be different folders.")
+    if low is None:
+        return
+    if low.scale < 2:
+        raise PrepareError(f"scale must be at least 2, got {low.scale}.")
+    if low.template.count("{}") != 1:
+        raise PrepareError(f"template must hold {{}} once, for the name of the HR image, got {low.template!r}.")
+    for name, value in (("crop", window.crop), ("step", window.step)):
+        if value % low.scale:
+            raise PrepareError(
+                f"{name} must be a multiple of the scale {low.scale}, so that LR crops show the same, got {value}."
+            )
+
+
+def _partners(images: Sequence[Path], low: LowPartners) -> dict[Path, Path]:
+    """Return the LR image of each HR image; PrepareError if one has none."""
+    there = {file.stem: file for file in source_images(low.source)}
+    names = {image: low.template.replace("{}", image.stem) for image in images}
+    lonely = [f"{name}.*" for name in names.values() if name not in there]
+    if lonely:
+        raise PrepareError(
+            f"{low.source} has no {some(lonely)} for the HR images; it holds {some(sorted(there))}. "
+            f"If names differ, say how with --template, as in --template '{{}}x{low.scale}'."
+        )
+    return {image: there[name] for image, name in names.items()}
+
+
+def _measured(
+    images: Sequence[Path], partners: Mapping[Path, Path], out: Path, low: LowPartners | None
+) -> tuple[list[tuple[_Part, ...]], list[str]]:
+    """Return each HR image with its LR image, and what is broken."""
+    parts, failed = [], []
+    for image in images:
+        wanted = [(image, out, 1)] + ([(partners[image], low.out, low.scale)] if low else [])
+        try:
+            parts.append(tuple(_Part(file, _size_as_read(file), folder, scale) for file, folder, scale in wanted))
+        except ImageError as error:
+            failed.append(str(error))
+    return parts, failed
+
+
+def _size_as_read(file: Path) -> tuple[int, int]:
+    """Return width and height of what ``read_image`` will return; ImageError if the file is broken."""
+    try:
+        size = measure(file)
+        with Image.open(file) as image:
+            # A PNG without the tag in its header would be decoded to look for one behind the pixels.
+            tagged = image.format == "TIFF" or "exif" in image.info
+            turned = tagged and image.getexif().get(ORIENTATION, 1) > 4
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"{file}: {reason(error)}") from error
+    return read_image(file).shape[1::-1] if turned else size
+
+
+def _refuse_other_sizes(parts: Sequence[tuple[_Part, ...]]) -> None:
+    wrong = [
+        f"{high.file.name} {_text(high.size)} with {low.file.name} {_text(low.size)}"
+        for high, low in (each for each in parts if len(each) == 2)
+        if high.size != (low.size[0] * low.scale, low.size[1] * low.scale)
+    ]
+    if wrong:
+        raise PrepareError(
+            f"HR images must have exactly {parts[0][1].scale} times the sides of their LR images: {some(wrong)}. "
+            "`basicsr prepare lr --hr` makes such pairs."
+        )
+
+
+def _fits(part: _Part, window: Window, failed: list[str]) -> bool:
+    fits = min(part.size) >= window.crop
+    if not fits:
+        failed.append(f"{part.file}: {_text(part.size)} is smaller than a crop of {window.crop}x{window.crop}")
+    return fits
+
+
+def _job(*parts: _Part, window: Window, deep: list[str]) -> Job:
+    corners, stem = window.corners(*parts[0].size), parts[0].file.stem
+    outputs = {
+        part.out / f"{stem}_s{index:03d}.png": (part, corner)
+        for part in parts
+        for index, corner in enumerate(corners, 1)
+    }
+    return Job(parts[0].file, tuple(outputs), partial(_make, outputs, window, deep))
+
+
+def _make(
+    outputs: dict[Path, tuple[_Part, tuple[int, int]]], window: Window, deep: list[str], wanted: Sequence[Path]
+) -> None:
+    # Both images of a pair are read before a crop of either is written, so a broken one leaves no half pairs.
+    whole = {part: _read(part, window, deep) for part in dict.fromkeys(outputs[output][0] for output in wanted)}
+    for output in wanted:
+        part, (top, left) = outputs[output]
+        top, left, side = top // part.scale, left // part.scale, window.crop // part.scale
+        write_png(output, np.ascontiguousarray(whole[part][top : top + side, left : left + side]))
+
+
+def _read(part: _Part, window: Window, deep: list[str]) -> np.ndarray:
+    image = read_source(part.file, window.depth, deep)
+    if image.shape[1::-1] != part.size:
+        raise ValueError(f"{part.file.name} is {_text(image.shape[1::-1])}, but its header says {_text(part.size)}")
+    return image
+
+
+def _add_section(done: Prepared, out: Path, window: Window, low: LowPartners | None) -> None:
+    if low:
+        section = paired(out.resolve().name, out, low.out)
+        done.section["train"] = training(section, low.scale, min(64, window.crop // low.scale))
+    else:
+        done.section["train"], note = to_be_listed(out)
+        done.notes.append(note)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,76 @@
+"""Image files that are used as they are: each decoded once, several at a time, to know that it is whole."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from lightsr_basicsr.tools.images import ImageError, measure, reason
+from lightsr_basicsr.tools.prepare.jobs import cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """An image file that could be decoded: its bytes, (height, width, channels) and bits per channel."""
+
+    content: bytes
+    shape: tuple[int, int, int]
+    bits: int
+
+
+def verify(file: Path) -> Verified:
+    """Read and decode an image file.
+
+    Raises:
+        ImageError: If it is broken, no image, or of another depth than 8 or 16 bit.
+    """
+    try:
+        measure(file)
+        content = file.read_bytes()
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, ValueError, SyntaxError, cv2.error) as error:
+        raise ImageError(f"{file}: {reason(error)}") from error
+    if image is None:
+        raise ImageError(f"{file}: OpenCV cannot read it")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"{file}: holds {image.dtype} numbers, expected 8 or 16 bits per channel")
+    height, width = image.shape[:2]
+    return Verified(content, (height, width, image.shape[2] if image.ndim == 3 else 1), image.itemsize * 8)
+
+
+def attempt(file: Path) -> Verified | ImageError:
+    """Return what :func:`verify` returns, or its error."""
+    try:
+        return verify(file)
+    except ImageError as error:
+        return error
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with its result, in the order of ``items``; a few are worked on ahead, in threads."""
+    count = workers or cores()
+    executor, ahead = ThreadPoolExecutor(count), deque()
+    try:
+        for item in items:
+            ahead.append((item, executor.submit(function, item)))
+            # One item more than threads, so that none waits while the first one is fetched.
+            if len(ahead) > count:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        while ahead:
+            first, future = ahead.popleft()
+            yield first, future.result()
+    finally:
+        executor.shutdown(cancel_futures=True)
