@@ -90,20 +90,20 @@ def bench_lr(folder: Path, work: Path) -> None:
     """``prepare lr`` on all cores against one, and against reading and writing the same files alone."""
     images, many = list_images(folder), cores()
 
-    def prepare(kind: str, scales: list[int], jobs: int) -> Callable[[], object]:
-        how, out = LowResolution(kind), work / f"lr_{kind}_{len(scales)}_{scales[0]}_{jobs}"
+    def prepare(kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
+        how, out = LowResolution(kind), work / f"lr_{layout}_{kind}_{len(scales)}_{scales[0]}_{jobs}"
 
         def run() -> None:
             shutil.rmtree(out, ignore_errors=True)
-            prepare_lr(folder, out, how, scales, "div2k", workers=jobs, progress=False)
+            prepare_lr(folder, out, how, scales, layout, workers=jobs, progress=False)
 
         return run
 
-    def files_only(kind: str, scales: list[int], jobs: int) -> Callable[[], object]:
-        made = work / f"made_{kind}_{len(scales)}_{scales[0]}"
-        prepare_lr(folder, made, LowResolution(kind), scales, "div2k", progress=False)
+    def files_only(kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
+        made = work / f"made_{layout}_{kind}_{len(scales)}_{scales[0]}"
+        prepare_lr(folder, made, LowResolution(kind), scales, layout, progress=False)
         written = sorted(made.rglob("*.png"))
-        smalls = {path: cv2.imread(str(path)) for path in written}
+        contents = {path: cv2.imread(str(path)) for path in written}
         target = work / "files_only"
         target.mkdir(exist_ok=True)
 
@@ -111,7 +111,7 @@ def bench_lr(folder: Path, work: Path) -> None:
             cv2.imread(str(image))
             for path in written:
                 if path.name.startswith(image.stem):
-                    cv2.imwrite(str(target / path.name), smalls[path])
+                    cv2.imwrite(str(target / f"{path.parent.name}_{path.name}"), contents[path])
 
         def run() -> None:
             with ThreadPoolExecutor(jobs) as executor:
@@ -120,22 +120,16 @@ def bench_lr(folder: Path, work: Path) -> None:
         return run
 
     def rows() -> Iterator[str]:
-        for kind, scales in (
-            ("bi", [2]),
-            ("bi", [3]),
-            ("bi", [4]),
-            ("bi", [8]),
-            ("bi", [2, 3, 4]),
-            ("bd", [3]),
-            ("dn", [3]),
-        ):
+        lr_only = [("bi", [2]), ("bi", [3]), ("bi", [4]), ("bi", [8]), ("bi", [2, 3, 4]), ("bd", [3]), ("dn", [3])]
+        with_hr = [("bi", [2, 3, 4]), ("bi", [4]), ("bd", [3]), ("dn", [3])]
+        for kind, scales, layout in [*((*one, "div2k") for one in lr_only), *((*one, "benchmark") for one in with_hr)]:
             seconds = take_turns({
-                "one": prepare(kind, scales, 1), "all": prepare(kind, scales, many),
-                "files, one": files_only(kind, scales, 1), "files, all": files_only(kind, scales, many),
+                "one": prepare(kind, scales, layout, 1), "all": prepare(kind, scales, layout, many),
+                "files, one": files_only(kind, scales, layout, 1), "files, all": files_only(kind, scales, layout, many),
             })  # fmt: skip
             names = ", ".join(f"x{scale}" for scale in scales)
             yield (
-                f"{kind.upper()} {names} | {ratio(seconds, 'one', 'all')} | "
+                f"{kind.upper()} {names}, {layout} | {ratio(seconds, 'one', 'all')} | "
                 f"{ratio(seconds, 'files, one', 'files, all')} | "
                 f"{ratio(seconds, 'one', 'files, one')} | {ratio(seconds, 'all', 'files, all')}"
             )

@@ -7,20 +7,19 @@ On 8- and 16-bit images (ndarray, as MATLAB writes files): ``imresize`` (BI), ``
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.data.resampling import Products, as_products, weigh_rows
+
 BORDERS = {"mirror": "symmetric", "replicate": "edge"}
 BD_SIZE, BD_SIGMA = 7, 1.6
 DN_LEVEL = 30.0
 KERNEL_SIZE = 21
-# Rows of output that are made by one matrix product: few enough that their input stays in the processor's cache.
-ROWS = 8
 # What is below is lost in float32 anyway.
 NEGLIGIBLE = 1e-7
 
@@ -82,10 +81,9 @@ def imresize(image: np.ndarray, scale: float, border: str = "mirror") -> np.ndar
         TypeError: If ``image`` is of another type.
         ValueError: If ``border`` or ``scale`` is not supported.
     """
-    top, arithmetic = _top_level(image), _arithmetic(image, scale)
+    top, (kind, middle) = _top_level(image), _arithmetic(image, scale)
     for _ in ("height", "width"):
-        blocks = _weigh_rows(image, *resize_taps(len(image), scale, border), *arithmetic)
-        image = _stack([_to_integers(block, top) for block in blocks], image)
+        image = weigh_rows(image, _resize_products(len(image), scale, border, kind), top, middle)
     return image
 
 
@@ -100,45 +98,15 @@ def _arithmetic(image: np.ndarray, scale: float) -> tuple[torch.dtype, int]:
     return torch.float32, 128 if scale == 1 / 8 else 0
 
 
-def _stack(blocks: list[np.ndarray], image: np.ndarray) -> np.ndarray:
-    """Return blocks of rows (rows, W * C) of a resized ``image`` (H, W, C) with the axes exchanged, (W, h, C)."""
-    tall = np.concatenate(blocks).reshape(-1, *image.shape[1:])
-    if image.ndim > 3 or (image.ndim == 3 and image.shape[2] > 4):
-        return np.ascontiguousarray(tall.swapaxes(0, 1))
-    # Ten times as fast as NumPy, for up to four channels.
-    return cv2.transpose(tall).reshape(tall.shape[1], tall.shape[0], *tall.shape[2:])
+@lru_cache(maxsize=64)
+def _resize_products(size: int, scale: float, border: str, kind: torch.dtype) -> tuple[Products, ...]:
+    return as_products(*resize_taps(size, scale, border), kind)
 
 
 def _top_level(image: np.ndarray) -> int:
     if image.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"The image must be uint8 or uint16, got {image.dtype}.")
     return int(np.iinfo(image.dtype).max)
-
-
-def _weigh_rows(
-    image: np.ndarray, indices: np.ndarray, weights: np.ndarray, kind: torch.dtype = torch.float64, middle: int = 0
-) -> Iterator[Tensor]:
-    """Yield ``sum_t weights[i, t] * image[indices[i, t]]`` in blocks of some rows i, (rows, the rest).
-
-    The weights of a row sum to 1, so ``middle`` can be taken off and put back.
-    """
-    flat = np.ascontiguousarray(image).reshape(len(image), -1)
-    flat = torch.from_numpy(flat.astype(np.int32) if flat.dtype == np.uint16 else flat)
-    for start in range(0, len(indices), ROWS):
-        taps, parts = indices[start : start + ROWS], weights[start : start + ROWS]
-        first = taps.min()
-        # Products of small matrices run at the speed of the linear algebra library, and a few zeros cost little.
-        matrix = np.zeros((len(taps), taps.max() - first + 1))
-        np.add.at(matrix, (np.arange(len(taps))[:, None], taps - first), parts)
-        content = flat[first : first + matrix.shape[1]].to(kind)
-        product = torch.from_numpy(matrix).to(kind) @ (content.sub_(middle) if middle else content)
-        yield product.add_(middle) if middle else product
-
-
-def _to_integers(values: Tensor, top: int) -> np.ndarray:
-    """Round half up, as MATLAB does with positive numbers, and cut to [0, ``top``]."""
-    whole = values.add_(0.5).floor_().clamp_(0, top).numpy()
-    return whole.astype(np.uint8 if top == 255 else np.uint16)
 
 
 def blur_subsample(image: np.ndarray, scale: int) -> np.ndarray:
@@ -158,17 +126,17 @@ def blur_subsample(image: np.ndarray, scale: int) -> np.ndarray:
         TypeError: If ``image`` is of another type.
     """
     top = _top_level(image)
-    blurred = _stack([block.numpy() for block in _weigh_rows(image, *_blur_taps(image.shape[0], scale))], image)
-    blocks = _weigh_rows(blurred, *_blur_taps(blurred.shape[0], scale))
-    return _stack([_to_integers(block, top) for block in blocks], blurred)
+    blurred = weigh_rows(image, _blur_products(len(image), scale))
+    return weigh_rows(blurred, _blur_products(len(blurred), scale), top)
 
 
-def _blur_taps(size: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
+@lru_cache(maxsize=64)
+def _blur_products(size: int, scale: int) -> tuple[Products, ...]:
     offsets = np.arange(BD_SIZE) - BD_SIZE // 2
     gauss = np.exp(-(offsets**2) / (2 * BD_SIGMA**2))
     centers = np.minimum(np.arange(0, size, scale) + scale // 2, size - 1)
     indices = np.clip(centers[:, None] + offsets, 0, size - 1)
-    return indices, np.broadcast_to(gauss / gauss.sum(), indices.shape)
+    return as_products(indices, np.broadcast_to(gauss / gauss.sum(), indices.shape), torch.float64)
 
 
 def add_noise(image: np.ndarray, noise: np.ndarray, level: float = DN_LEVEL) -> np.ndarray:
