@@ -22,6 +22,8 @@ DN_LEVEL = 30.0
 KERNEL_SIZE = 21
 # What is below is lost in float32 anyway.
 NEGLIGIBLE = 1e-7
+# Numbers of an image that are transformed at a time on a CPU, whose cache holds no more.
+CACHED = 1 << 20
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
@@ -248,13 +250,19 @@ def _separate(kernel: Tensor) -> tuple[Tensor | None, Tensor | None]:
 
 def _blur(image: Tensor, kernel: Tensor) -> Tensor:
     """Correlate (N, C, H, W) with ``kernel`` (1 or N, k, k), borders reflected."""
+    count = max(1, CACHED // image[0].numel()) if image.device.type == "cpu" else len(image)
+    kernels = kernel.split(count) if len(kernel) > 1 else [kernel] * -(-len(image) // count)
+    return torch.cat([_blur_together(*each) for each in zip(image.split(count), kernels, strict=True)])
+
+
+def _blur_together(image: Tensor, kernel: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     reach = kernel.shape[-1] // 2
     padded = F.pad(image, (reach, reach, reach, reach), mode="reflect")
     # Transforms of such lengths are fast; what wraps around does not reach the image.
     lengths = [-(-side // 16) * 16 for side in padded.shape[-2:]]
-    spectrum = torch.fft.rfft2(padded, s=lengths) * torch.fft.rfft2(kernel, s=lengths).conj().unsqueeze(1)
-    return torch.fft.irfft2(spectrum, s=lengths)[..., :height, :width]
+    spectrum = torch.fft.rfft2(kernel, s=lengths).conj().unsqueeze(1)
+    return torch.fft.irfft2(torch.fft.rfft2(padded, s=lengths) * spectrum, s=lengths)[..., :height, :width]
 
 
 def _operator(size: int, factor: Tensor | None, scale: int, mode: str) -> Tensor:

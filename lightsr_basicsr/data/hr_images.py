@@ -50,7 +50,7 @@ class ImageStore:
             return [osp.splitext(name)[0] if self.in_lmdb else osp.join(root, name) for name in names]
         if self.in_lmdb:
             return sorted(paths_from_lmdb(root))
-        return [str(file) for file in sorted(Path(root).iterdir()) if _is_image(file)]
+        return [str(file) for file in sorted(Path(root).iterdir()) if is_image(file)]
 
     def by_stem(self, kind: str) -> dict[str, str]:
         """Return paths (keys in an LMDB) of a kind by name without suffix."""
@@ -78,7 +78,8 @@ class ImageStore:
         return options
 
 
-def _is_image(file: Path) -> bool:
+def is_image(file: Path) -> bool:
+    """Tell by its name whether ``file`` is an image; hidden files are none."""
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import lmdb
 
-from lightsr_basicsr.tools.images import SUFFIXES, decoded_size, measure, reason, some
+from lightsr_basicsr.data.hr_images import SUFFIXES
+from lightsr_basicsr.tools.images import decoded_size, measure, reason, some
 
 LOOKED_AT = 2000
 DECODED = 32

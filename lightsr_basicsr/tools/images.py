@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-SUFFIXES = {".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"}
+from lightsr_basicsr.data.hr_images import is_image
+
 # The last bytes of a plain file; a copy that was cut short has others.
 ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 PART = ".part"
@@ -27,11 +28,7 @@ class ImageError(Exception):
 
 def list_images(folder: Path) -> list[Path]:
     """Return the image files directly in ``folder``, sorted by name; hidden files are left out."""
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
+    return sorted(file for file in folder.iterdir() if is_image(file) and file.is_file())
 
 
 def measure(file: Path, decode: bool = False) -> tuple[int, int]:

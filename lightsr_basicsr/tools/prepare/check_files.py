@@ -20,7 +20,8 @@ import lmdb
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lightsr_basicsr.tools.images import SUFFIXES, list_images, reason
+from lightsr_basicsr.data.hr_images import SUFFIXES
+from lightsr_basicsr.tools.images import list_images, reason
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
 KINDS = (
