@@ -1,5 +1,6 @@
 """Imports the package, which makes BasicSR importable; seeds; one torch thread."""
 
+import logging
 import random
 from pathlib import Path
 
@@ -18,6 +19,19 @@ def _seed():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logger():
+    """BasicSR sets its logger up once per process, without level and file if anything but a run asks for it first."""
+    from basicsr.utils.logger import initialized_logger
+
+    logger = logging.getLogger("basicsr")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    initialized_logger.clear()
+    logger.propagate = True
 
 
 @pytest.fixture(scope="session")
