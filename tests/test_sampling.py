@@ -3,6 +3,7 @@
 import copy
 import pickle
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from basicsr import train as basicsr_train
 from basicsr.data.paired_image_dataset import PairedImageDataset
 
 from lightsr_basicsr import _compat, cli
-from lightsr_basicsr._fixes.sampling import Repeatable, Sample, seeded
+from lightsr_basicsr._fixes.sampling import Repeatable, Sample, _plan, seeded
 from lightsr_basicsr._fixes.training import STARTED_FROM
 from tests import tiny
 
@@ -95,6 +96,15 @@ def test_samples_and_datasets_travel_to_spawned_workers():
     assert (len(dataset), dataset[Sample(1, 0, 0)], dataset.count(20)) == (2, 20, 1)
 
 
+def test_datasets_can_be_asked_as_before():
+    class Batched(list):
+        def __getitems__(self, indices):
+            raise AssertionError("would leave out the seeding")
+
+    dataset = Repeatable(Batched([10, 20]), seed=1)
+    assert (dataset[1], list(dataset), dataset.__getitems__([1, 0])) == (20, [10, 20], [20, 10])
+
+
 def run(total: int, *arguments: str) -> dict[str, torch.Tensor]:
     options = tiny.train_options(total_iter=total)
     options["datasets"]["train"]["batch_size_per_gpu"] = 2
@@ -109,10 +119,38 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_ends(pairs, stop):
     Path("experiments").rename("uninterrupted")
     run(stop)
     resumed = run(9, "--auto_resume")
-    assert (STARTED_FROM.iter, STARTED_FROM.epoch) == (stop, (stop - 1) // 2)
+    assert (STARTED_FROM.iter, STARTED_FROM.state["epoch"]) == (stop, stop // 2)
     for key in ("params", "params_ema"):
         for name, tensor in whole[key].items():
             assert torch.equal(tensor, resumed[key][name]), (key, name)
+
+
+def planned(total: int, started: int, batch: int) -> list[tuple[int, int]]:
+    """Return epoch and place of every sample that a run resumed at ``started`` reads, 20 images an epoch."""
+    sampler = basicsr_train.EnlargedSampler([0] * 20, 1, 0)
+    STARTED_FROM.iter = started
+    try:
+        _plan(sampler, 20 // batch, batch, total)
+    finally:
+        STARTED_FROM.iter = 0
+    read = []
+    for epoch in range(sampler.first_epoch, sampler.last_epoch + 1):
+        sampler.set_epoch(epoch)
+        samples = list(sampler)
+        read += [(sample.epoch, sample.place) for sample in samples[: len(samples) // batch * batch]]
+    return read
+
+
+@pytest.mark.parametrize("batch", [2, 4, 5])
+def test_however_often_it_is_resumed_no_sample_is_read_twice(batch):
+    stops = [7, 9, 10, 10, 13, 23]
+    read = [sample for start, stop in pairwise(stops) for sample in planned(stop, start, batch)]
+    assert read == planned(stops[-1], stops[0], batch)
+    assert len(read) == len(set(read)) == (stops[-1] - stops[0]) * batch
+
+
+def test_a_run_resumed_past_its_end_reads_nothing():
+    assert planned(5, 8, 4) == planned(8, 8, 4) == []
 
 
 def test_a_resumed_run_with_another_batch_still_ends_at_total_iter(pairs):

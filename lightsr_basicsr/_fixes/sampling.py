@@ -65,7 +65,9 @@ def exact_total_iter() -> bool:
         loader, sampler, val_loaders, _, total = create(opt, logger)
         _fill_one_batch(sampler, loader.batch_size)
         _plan(sampler, len(loader), loader.batch_size, total)
-        if STARTED_FROM.iter:
+        if STARTED_FROM.state is not None:
+            # BasicSR begins with the epoch of the state, which may have been saved with another batch.
+            STARTED_FROM.state["epoch"] = sampler.first_epoch
             # What the main process draws after a resumption should not repeat what it drew at the start.
             set_random_seed(opt["manual_seed"] + opt["rank"] + STARTED_FROM.iter)
         logger.info("Training ends at iteration %s, %s iterations per epoch.", total, len(loader))
@@ -85,12 +87,10 @@ def _fill_one_batch(sampler: Any, batch: int) -> None:
 
 def _plan(sampler: Any, per_epoch: int, batch: int, total: int) -> None:
     """Set where ``sampler`` begins and ends: it goes on after the iterations that the resumed run has behind it."""
-    done = STARTED_FROM.iter - STARTED_FROM.epoch * per_epoch
-    if not 0 <= done <= per_epoch:  # the dataset or the batch has another size than in the run before
-        done = 0
-    end = STARTED_FROM.epoch * per_epoch + done + max(total - STARTED_FROM.iter, 0)
-    sampler.first_epoch, sampler.first_sample = STARTED_FROM.epoch, done * batch
-    sampler.last_epoch = max((end - 1) // per_epoch, STARTED_FROM.epoch)
+    sampler.first_epoch, done = divmod(STARTED_FROM.iter, per_epoch)
+    sampler.first_sample = done * batch
+    end = max(total, STARTED_FROM.iter)
+    sampler.last_epoch = max((end - 1) // per_epoch, sampler.first_epoch)
     sampler.last_sample = (end - sampler.last_epoch * per_epoch) * batch
 
 
@@ -125,9 +125,14 @@ class Repeatable(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, sample: Sample) -> Any:
+    def __getitem__(self, sample: int) -> Any:
+        if not isinstance(sample, Sample):  # asked for by something other than training
+            return self.dataset[sample]
         with seeded(self.seed, sample.epoch, sample.place):
             return self.dataset[int(sample)]
+
+    def __getitems__(self, samples: list[int]) -> list[Any]:
+        return [self[sample] for sample in samples]
 
     def __getattr__(self, name: str) -> Any:
         if name == "dataset":  # not there yet, while a worker unpickles this

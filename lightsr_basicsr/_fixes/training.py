@@ -12,7 +12,7 @@ from typing import Any
 from lightsr_basicsr._fixes.detect import uses
 
 # Where the run of this process began.
-STARTED_FROM = SimpleNamespace(epoch=0, iter=0)
+STARTED_FROM = SimpleNamespace(iter=0, state=None)
 # What BasicSR's schedulers take from the option file, and what they make of it.
 SCHEDULE = ("milestones", "gamma", "restarts", "restart_weights", "periods", "cumulative_period", "eta_min")
 
@@ -36,7 +36,7 @@ def load_resume_state(opt: dict) -> dict | None:
     """Stand in for ``basicsr.train.load_resume_state``: the state on CPU, or None for a fresh run."""
     from basicsr.utils import check_resume
 
-    STARTED_FROM.epoch = STARTED_FROM.iter = 0
+    STARTED_FROM.iter, STARTED_FROM.state = 0, None
     path, state = _newest_state(opt)
     if state is None:
         return None
@@ -46,7 +46,7 @@ def load_resume_state(opt: dict) -> dict | None:
     if opt["rank"] == 0:
         for key in ("experiments_root", "models", "training_states", "log", "visualization"):
             os.makedirs(opt["path"][key], exist_ok=True)
-    STARTED_FROM.epoch, STARTED_FROM.iter = state["epoch"], state["iter"]
+    STARTED_FROM.iter, STARTED_FROM.state = state["iter"], state
     return state
 
 

@@ -134,6 +134,9 @@ def _add_blind(kinds: Any) -> None:
         "--noise", nargs="+", type=float, default=[0.0], metavar="LEVEL", help="grey levels of 255; default: 0"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the noise; default: 0")
+    parser.add_argument(
+        "--depth", choices=("keep", "8"), default="keep", help="bits per channel of HR images (default: keep)"
+    )
     add_writing(parser)
 
 
@@ -158,6 +161,7 @@ def _run_blind(args: argparse.Namespace) -> int:
             blurs,
             args.noise,
             args.seed,
+            args.depth,
             args.jobs,
             args.overwrite,
             not args.quiet,

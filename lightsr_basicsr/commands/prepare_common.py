@@ -45,8 +45,12 @@ def _run(function: Any, args: argparse.Namespace) -> int:
         return function(args)
     except PrepareError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise UsageError(f"{where}{error.strerror or error}: what is there is kept; run it again to go on.") from error
     except KeyboardInterrupt:
-        print("\nstopped; whole files are kept. Run the same command again to go on.", file=sys.stderr)
+        again = "again without --overwrite" if getattr(args, "overwrite", False) else "again"
+        print(f"\nstopped; whole files are kept. Run the same command {again} to go on.", file=sys.stderr)
         return 130
 
 
@@ -61,7 +65,9 @@ def report(done: Prepared) -> int:
     if done.failed:
         lines = "".join(f"\n  {line}" for line in done.failed)
         print(f"basicsr: {len(done.failed)} files could not be used:{lines}", file=sys.stderr)
-    if done.section:
-        print("\nFor an option file:\n")
-        print(yaml.safe_dump({"datasets": done.section}, sort_keys=False), end="")
+    if done.made + done.kept:
+        texts = [{"scale": scale, "datasets": section} for scale, section in done.others.items()]
+        for text in texts or ([{"datasets": done.section}] if done.section else []):
+            print("\nFor an option file:\n")
+            print(yaml.safe_dump(text, sort_keys=False), end="")
     return 1 if done.failed else 0

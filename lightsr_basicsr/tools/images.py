@@ -58,17 +58,20 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
                     if decoded_size(file.read_bytes()) is None:
                         raise ValueError("cut short: OpenCV cannot read it")
                 return image.size
-        except (UnidentifiedImageError, Image.DecompressionBombError):
+        except (UnidentifiedImageError, Image.DecompressionBombError) as error:
             # OpenCV reads some images that Pillow does not: TIFF of 16 bits in colour, more than 179 million pixels.
             known = decoded_size(file.read_bytes())
             if known is None:
-                raise
+                raise ValueError(reason(error)) from error
             return known
 
 
 def decoded_size(content: bytes | None) -> tuple[int, int] | None:
     """Return width and height of an encoded image by decoding it with OpenCV; None if it cannot be decoded."""
-    image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # a header that promises more pixels than OpenCV allows
+        return None
     return None if image is None else image.shape[1::-1]
 
 

@@ -79,6 +79,25 @@ def test_mistakes_are_explained(workdir, keywords, message):
 def test_an_image_smaller_than_the_kernel_is_reported(workdir, capsys):
     photographs(Path("photos"), height=8, width=8, count=1)
     assert cli.main(["prepare", "blind", "-i", "photos", "-o", "set", "--quiet"]) == 1
+    assert not list(Path("set").rglob("*.png")), "an HR image without LR image was left"
     assert (
         "00.png: A 21x21 kernel with reflected borders needs sides of more than 10, got 8x8" in capsys.readouterr().err
     )
+
+
+def test_the_source_may_be_no_folder_of_the_result(workdir):
+    photographs(Path("set/LRiso_x4_sig1.8"), height=48, width=60)
+    before = contents(Path("set"))
+    with pytest.raises(PrepareError, match="is a source and would be written to"):
+        prepare_blind("set/LRiso_x4_sig1.8", "set", 4, [Blur(1.8)], overwrite=True, progress=False)
+    assert contents(Path("set")) == before
+
+
+def test_deep_images_keep_their_depth_in_hr_unless_told(workdir):
+    Path("photos").mkdir()
+    cv2.imwrite("photos/deep.png", np.random.default_rng(0).integers(0, 65536, (48, 48, 3), np.uint16))
+    for depth, kind, notes in (("keep", np.uint16, 1), ("8", np.uint8, 0)):
+        done = prepare_blind("photos", depth, 4, [Blur(1.0)], depth=depth, progress=False)
+        assert cv2.imread(f"{depth}/HR_x4/deep.png", cv2.IMREAD_UNCHANGED).dtype == kind
+        assert cv2.imread(f"{depth}/LRiso_x4_sig1.0/deep.png", cv2.IMREAD_UNCHANGED).dtype == np.uint8
+        assert len(done.notes) == notes

@@ -10,14 +10,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.data.degradations import blur_subsample, imresize
 from lightsr_basicsr.data.low_resolution import LowResolution
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from lightsr_basicsr.tools.prepare.lr import prepare_lr
+from tests import tiny
 
 
 def photographs(folder: Path, count: int = 3, height: int = 50, width: int = 61) -> Path:
@@ -96,20 +99,130 @@ def test_uneven_hr_images_are_told_where_none_are_written(workdir):
     ]
     done = prepare_lr("set_HR", "out", scales=[4], layout="div2k", write_hr=True, progress=False)
     assert cv2.imread("out/set_HR_x4/00.png").shape == (48, 60, 3)
-    assert (done.notes, done.section["test_1"]["dataroot_gt"]) == ([], "out/set_HR_x4")
+    assert (done.notes, done.section["train"]["dataroot_gt"]) == ([], "out/set_HR_x4")
 
 
-def test_the_printed_section_can_be_trained_and_tested_with(workdir, capsys):
-    from basicsr.data.paired_image_dataset import PairedImageDataset
+def sections(printed: str) -> list[dict]:
+    """Return what is printed for option files, each block a document."""
+    return [yaml.safe_load(block) for block in printed.split("For an option file:")[1:]]
 
+
+def test_each_scale_has_a_section_that_can_be_tested_with(workdir, capsys):
     photographs(Path("photos"))
-    assert cli.main(["prepare", "lr", "-i", "photos", "-o", "set", "--scale", "4", "--quiet"]) == 0
+    assert cli.main(["prepare", "lr", "-i", "photos", "-o", "set", "--quiet"]) == 0
     printed = capsys.readouterr().out
-    assert "6 files made, 0 were there already" in printed
-    section = yaml.safe_load(printed[printed.index("datasets:") :])["datasets"]["test_1"]
-    dataset = PairedImageDataset({**section, "phase": "val", "scale": 4})
-    assert len(dataset) == 3
-    assert dataset[0]["lq"].shape == (3, 12, 15)
+    assert "18 files made, 0 were there already" in printed
+    blocks = sections(printed)
+    assert [block["scale"] for block in blocks] == [2, 3, 4]
+    torch.save(IMDN_RTC(num_feat=4, num_block=1).state_dict(), "x2.pth")
+    options = {**tiny.test_options(pretrain_network_g="x2.pth"), **blocks[0]}
+    assert cli.main(["test", "-opt", tiny.write(options)]) == 0
+
+
+def test_the_section_of_a_training_set_trains(workdir, capsys):
+    photographs(Path("d/some_HR"), height=160, width=192)
+    arguments = ["-i", "d/some_HR", "-o", "d", "--layout", "div2k", "--scale", "2", "4", "--quiet"]
+    assert cli.main(["prepare", "lr", *arguments]) == 0
+    block = sections(capsys.readouterr().out)[0]
+    options = {**tiny.train_options(total_iter=2), **block}
+    options["datasets"]["train"].update(num_worker_per_gpu=0, batch_size_per_gpu=2, persistent_workers=False)
+    options["val"] = None
+    assert cli.main(["train", "-opt", tiny.write(options)]) == 0
+
+
+def test_no_section_for_nothing(workdir, capsys):
+    Path("photos").mkdir()
+    Path("photos/a.png").write_bytes(b"no image")
+    assert cli.main(["prepare", "lr", "-i", "photos", "-o", "set", "--quiet"]) == 1
+    assert "datasets:" not in capsys.readouterr().out
+
+
+def test_images_of_one_name_are_not_paired_with_each_other(workdir):
+    photographs(Path("a"))
+    photographs(Path("b"))
+    cv2.imwrite("b/01.png", np.zeros((50, 61, 3), np.uint8))
+    prepare_lr("a", "set", scales=[4], progress=False)
+    before = contents(Path("set"))
+    for degradation in ("bi", "dn"):  # dn would keep HR_x4 of a, and make LR of b
+        with pytest.raises(PrepareError, match=r"made of other images called 01\.png: choose another -o"):
+            prepare_lr("b", "set", LowResolution(degradation), [4], progress=False)
+    assert contents(Path("set")) == before
+    Path("a/01.png").replace("a/moved.png")
+    done = prepare_lr("a", "set", scales=[4], progress=False)
+    assert (done.made, done.kept) == (2, 4)
+
+
+def test_a_source_is_not_written_to_through_a_link(workdir):
+    source = photographs(Path("set/HR_x2"))
+    Path("linked").mkdir()
+    for file in source.glob("*.png"):
+        (Path("linked") / file.name).symlink_to(file.resolve())
+    before = contents(source)
+    with pytest.raises(PrepareError, match=r"00\.png is a source and would be written to"):
+        prepare_lr("linked", "set", scales=[2], overwrite=True, progress=False)
+    assert contents(source) == before
+
+
+def test_an_interrupted_overwrite_is_continued_without_it(workdir, capsys, monkeypatch):
+    from lightsr_basicsr.tools.prepare import lr
+
+    photographs(Path("photos"), count=6)
+    arguments = ["prepare", "lr", "-i", "photos", "-o", "set", "--scale", "4", "--quiet", "--jobs", "1"]
+    assert cli.main(arguments) == 0
+    whole, write, left = contents(Path("set")), lr.write_png, [5]
+
+    def interrupted(file, image):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        write(file, image)
+
+    monkeypatch.setattr(lr, "write_png", interrupted)
+    assert cli.main([*arguments, "--overwrite"]) == 130
+    assert "Run the same command again without --overwrite to go on" in capsys.readouterr().err
+    there = len(list(Path("set").rglob("*.png")))
+    assert 4 <= there < 12
+    monkeypatch.setattr(lr, "write_png", write)
+    assert cli.main(arguments) == 0
+    assert f"{12 - there} files made, {there} were there already" in capsys.readouterr().out
+    assert contents(Path("set")) == whole
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "/proc/nothing"])
+def test_a_place_that_cannot_be_written_to_is_explained(workdir, capsys, out):
+    photographs(Path("photos"))
+    Path("file").write_text("here")
+    assert cli.main(["prepare", "lr", "-i", "photos", "-o", out]) == 2
+    printed = capsys.readouterr().err
+    assert "is a file, and" in printed or "/proc/nothing" in printed
+    assert Path("file").read_text() == "here"
+
+
+def header_of_a_giant(path: Path, side: int) -> None:
+    """Write a PNG whose header promises side x side pixels, and which ends as a PNG does."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("side", [20000, 50000])
+@pytest.mark.parametrize(
+    "command", [["lr"], ["blind"], ["multiscale"], ["subimages", "--crop", "16"], ["meta"], ["lmdb"]]
+)
+def test_a_header_that_promises_too_much_stops_nothing_else(workdir, capsys, side, command):
+    photographs(Path("photos"), height=48, width=48)
+    header_of_a_giant(Path("photos/giant.png"), side)
+    out = "list.txt" if command == ["meta"] else "set"
+    assert cli.main(["prepare", *command, "-i", "photos", "-o", out, "--quiet"]) == 1
+    printed = capsys.readouterr()
+    assert "giant.png" in printed.err
+    assert "Traceback" not in printed.err
+    assert "files made, 0 were there" in printed.out
 
 
 def test_a_killed_run_is_continued_with_the_same_result(workdir):

@@ -103,9 +103,9 @@ def test_small_and_broken_images_are_reported_and_others_made(workdir, capsys):
     assert cli.main(["prepare", "subimages", "-i", "set/HR", "-o", "out", "--crop", "16", "--step", "8"]) == 1
     printed = capsys.readouterr()
     assert "48 files made" in printed.out
-    assert "basicsr prepare meta -i out -o meta_info/meta_info_out.txt" in printed.out
-    assert "3 files could not be used" in printed.err
-    assert "flat.png: 40x15 is smaller than a crop of 16x16" in printed.err
+    assert "type: SecondOrderDataset\n    dataroot_gt: out\n" in printed.out
+    assert "2 files could not be used" in printed.err
+    assert "note: 1 images are smaller than a crop of 16x16 and left out: flat.png (40x15)" in printed.out
     assert "cut.png: image file is truncated" in printed.err
     assert "rotten.png: " in printed.err
     assert len(names("out")) == 48

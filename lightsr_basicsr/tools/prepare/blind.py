@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
-from lightsr_basicsr.tools.images import read_image, write_png
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, claim, run_jobs, source_images
-from lightsr_basicsr.tools.prepare.lr import crop_for, hr_record, same_folder
+from lightsr_basicsr.tools.images import write_png
+from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
+from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired
+from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
 # The eight isotropic Gaussians ("Gaussian8") of the KDSR paper's tables, standard deviations in HR pixels.
 GAUSSIAN8 = {2: (0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6), 4: (1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2)}
@@ -25,6 +28,7 @@ def prepare_blind(
     blurs: Sequence[Blur] = (),
     noises: Sequence[float] = (0.0,),
     seed: int = 0,
+    depth: str = "keep",
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -41,6 +45,7 @@ def prepare_blind(
         blurs (Sequence[Blur]): Blurs; empty takes the eight isotropic ones of the paper at x2 or x4.
         noises (Sequence[float]): Standard deviations in grey levels, each combined with each blur.
         seed (int): Of the noise.
+        depth (str): ``'keep'`` or ``'8'``, the bits per channel of HR images; LR images have 8.
         workers (int | None): Images at a time; None takes one per core.
         overwrite (bool): Make files again that are there.
         progress (bool): Show a progress bar.
@@ -52,10 +57,12 @@ def prepare_blind(
     _check(sets)
     images, out = source_images(source), Path(out).expanduser()
     hr = None if same_folder(out / f"HR_x{scale}", Path(source)) else out / f"HR_x{scale}"
-    jobs = [_job(image, out, hr, sets) for image in images]
+    deep: list[str] = []
+    jobs = [_job(image, out, hr, sets, partial(read_source, image, depth, deep)) for image in images]
     records = {out / each.folder: _record(each) for each in sets}
-    claim({**records, **({hr: hr_record(scale, "keep")} if hr else {})}, jobs, overwrite)
+    claim({**records, **({hr: hr_record(scale, depth)} if hr else {})}, jobs, overwrite)
     done = run_jobs(jobs, f"blind x{scale}, {len(sets)} sets", workers, progress)
+    done.notes = depth_note(deep)
     done.folders = [*([hr] if hr else []), *records]
     done.section = dict(_sections(sets, hr or Path(source), out))
     return done
@@ -89,14 +96,21 @@ def _sections(sets: Sequence[BlindSet], hr: Path, out: Path) -> Iterator[tuple[s
         yield f"test_{index}", paired(f"{out.resolve().name}_{label}", hr, out / each.folder)
 
 
-def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet]) -> Job:
+def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet], read: Callable[[], np.ndarray]) -> Job:
     outputs = {out / each.folder / f"{image.stem}.png": each for each in sets}
     places = (*([hr / f"{image.stem}.png"] if hr else []), *outputs)
-    return Job(image, places, partial(_make, image, outputs, sets[0].scale))
+    return Job(image, places, partial(_make, image, outputs, sets[0].scale, read))
 
 
-def _make(source: Path, outputs: dict[Path, BlindSet], scale: int, wanted: Sequence[Path]) -> None:
-    image = crop_for(read_image(source), scale)
-    for output in wanted:
-        # What is no LR image is the HR image.
-        write_png(output, outputs[output].degrade(image, source.stem) if output in outputs else image)
+def _make(
+    source: Path,
+    outputs: dict[Path, BlindSet],
+    scale: int,
+    read: Callable[[], np.ndarray],
+    wanted: Sequence[Path],
+) -> None:
+    image = crop_for(read(), scale)
+    # What is no LR image is the HR image. All are made before one is written, so that a failure leaves no half pair.
+    made = {output: outputs[output].degrade(image, source.stem) if output in outputs else image for output in wanted}
+    for output, content in made.items():
+        write_png(output, content)

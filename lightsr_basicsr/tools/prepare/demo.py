@@ -10,7 +10,7 @@ import numpy as np
 
 from lightsr_basicsr.data.demo_dataset import photographs
 from lightsr_basicsr.tools.compare import CROP, PANEL, panel
-from lightsr_basicsr.tools.images import read_image, whole_file, write_png
+from lightsr_basicsr.tools.images import read_image, write_png
 
 NAMES = ("chelsea.png", "coffee.png", "astronaut.png")
 # Centre of the part that is shown, as a fraction of height and width: an eye, the rim of a cup, a face.
@@ -42,8 +42,7 @@ def draw_contact_sheet(out: Path, names: Sequence[str], sets: Mapping[str, tuple
         for name in names
     ]  # fmt: skip
     path = out / "contact_sheet.png"
-    with whole_file(path) as part:
-        part.write_bytes(cv2.imencode(".png", np.concatenate(rows))[1].tobytes())
+    write_png(path, np.concatenate(rows))
     return path
 
 

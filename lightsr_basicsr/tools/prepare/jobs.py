@@ -1,15 +1,13 @@
 """One way to work through many files: on all cores, with a progress bar, in any order, and again after a stop.
 
 A job turns one source file into some outputs. Outputs that are there are not made again, because files are only ever
-moved into place whole. What made them is written to a hidden file in each folder of outputs, so that a folder never
-mixes two kinds of data.
+moved into place whole; ``claims.py`` sees to it that they are of the kind and of the source that is asked for.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +18,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from lightsr_basicsr.tools.images import ImageError, list_images, remove_parts, some, whole_file
-
-RECORD = ".prepare.json"
+from lightsr_basicsr.tools.images import ImageError, remove_parts
 
 
 class PrepareError(Exception):
@@ -38,6 +34,7 @@ class Prepared:
         failed (list[str]): Files that could not be used, with the reason.
         folders (list[Path]): Where outputs are.
         section (dict): Section ``datasets`` for an option file, ready to be dumped as YAML.
+        others (dict): Where several scales were made, ``section`` of each scale, since an option file has one.
         notes (list[str]): What the user should know about the data.
     """
 
@@ -46,7 +43,13 @@ class Prepared:
     failed: list[str] = field(default_factory=list)
     folders: list[Path] = field(default_factory=list)
     section: dict[str, Any] = field(default_factory=dict)
+    others: dict[int, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def add_section(self, key: str, section: dict[str, Any], scale: int) -> None:
+        """Add the section of one scale; ``section`` is that of the first."""
+        self.others[scale] = {key: section}
+        self.section = next(iter(self.others.values()))
 
 
 @dataclass(frozen=True)
@@ -56,30 +59,6 @@ class Job:
     source: Path
     outputs: tuple[Path, ...]
     make: Callable[[Sequence[Path]], None]
-
-
-def source_images(folder: Path | str) -> list[Path]:
-    """Return the images of a source folder.
-
-    Raises:
-        PrepareError: If there is no such folder, no image in it, or two whose outputs would have the same name.
-    """
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise PrepareError(f"there is no folder {folder} (looked from {Path.cwd()}).")
-    images = list_images(path)
-    if not images:
-        nested = [each.name for each in sorted(path.iterdir()) if each.is_dir() and list_images(each)]
-        hint = f"; its sub-folder {nested[0]} does" if nested else ""
-        raise PrepareError(f"{folder} holds no images (png, bmp, jpg, tif, webp){hint}.")
-    stems: dict[str, Path] = {}
-    for image in images:
-        if image.stem in stems:
-            raise PrepareError(
-                f"{stems[image.stem].name} and {image.name} in {folder} would become one file: rename one."
-            )
-        stems[image.stem] = image
-    return images
 
 
 def run_jobs(jobs: Sequence[Job], title: str, workers: int | None = None, progress: bool = True) -> Prepared:
@@ -157,54 +136,3 @@ def _one_thread_each() -> Iterator[None]:
     finally:
         torch.set_num_threads(torch_threads)
         cv2.setNumThreads(cv2_threads)
-
-
-def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[Job], overwrite: bool) -> None:
-    """Make the output folders, and see that what is in them is of the kind that will be added.
-
-    Args:
-        records (Mapping): Each folder with what makes its files: command and settings, plain values.
-        jobs (Sequence[Job]): What will be made.
-        overwrite (bool): Remove the outputs of ``jobs`` that are there; no other file is ever removed.
-
-    Raises:
-        PrepareError: If a folder holds images of another origin or made with other settings. Nothing is touched then.
-    """
-    outputs = {output for job in jobs for output in job.outputs}
-    for folder, settings in records.items():
-        if folder.is_file():
-            raise PrepareError(f"{folder} is a file; a folder of that name is to be made: choose another -o.")
-        there = set(list_images(folder)) if folder.is_dir() else set()
-        if overwrite and there - outputs:
-            names = some(sorted(path.name for path in there - outputs))
-            raise PrepareError(f"{folder} holds images that would not be made again: {names}: move them away.")
-        if there and not overwrite:
-            _refuse_other(folder, json.loads(json.dumps(settings)))
-    for output in outputs if overwrite else ():
-        output.unlink(missing_ok=True)
-    for folder, settings in records.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / RECORD) as part:
-            part.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-
-
-def _refuse_other(folder: Path, settings: Mapping[str, Any]) -> None:
-    made = _record(folder)
-    remedy = "choose another -o, or --overwrite"
-    if made is None:
-        raise PrepareError(f"{folder} holds images that this command did not make: {remedy}.")
-    differences = [
-        f"{key} {made.get(key)} (now {settings.get(key)})"
-        for key in sorted({*made, *settings})
-        if made.get(key) != settings.get(key)
-    ]
-    if differences:
-        raise PrepareError(f"{folder} was made with {', '.join(differences)}: {remedy}.")
-
-
-def _record(folder: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None

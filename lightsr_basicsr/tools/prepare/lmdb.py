@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from lightsr_basicsr.tools.check_data import spread
 from lightsr_basicsr.tools.images import ImageError, some
-from lightsr_basicsr.tools.prepare.jobs import Prepared, PrepareError, source_images
+from lightsr_basicsr.tools.prepare.jobs import Prepared, PrepareError
 from lightsr_basicsr.tools.prepare.lmdb_file import Entry, LmdbFile, listed, read_record, refuse_other_files
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
+from lightsr_basicsr.tools.prepare.sources import source_images
 from lightsr_basicsr.tools.prepare.verify import Verified, attempt, in_order
 
 SAMPLED = 8
@@ -236,7 +237,7 @@ def _depth_note(targets: Sequence[Target], files: Sequence[LmdbFile]) -> list[st
 def _add_sections(done: Prepared, targets: Sequence[Target]) -> None:
     first, *others = targets
     if not others:
-        done.section["train"] = gt_only(first.path.stem, first.path)
+        done.section["train"] = gt_only(first.path.stem, first.path, backend="lmdb")
     if len(others) > 1:
         done.notes.append("of the sections, an option file takes one, under the name train")
     high = listed(first.path)

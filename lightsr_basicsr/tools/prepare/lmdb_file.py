@@ -16,7 +16,8 @@ from typing import NamedTuple
 import lmdb
 
 from lightsr_basicsr.tools.images import PART, whole_file
-from lightsr_basicsr.tools.prepare.jobs import RECORD, PrepareError
+from lightsr_basicsr.tools.prepare.claims import RECORD
+from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
 META = "meta_info.txt"
 JOURNAL = ".journal"

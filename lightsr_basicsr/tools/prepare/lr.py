@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from lightsr_basicsr.data.degradations import BORDERS, mod_crop
+from lightsr_basicsr.data.degradations import BORDERS
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
-from lightsr_basicsr.tools.images import measure, read_image, to_8_bit, write_png
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, claim, run_jobs, source_images
-from lightsr_basicsr.tools.prepare.sections import paired
+from lightsr_basicsr.tools.images import measure, write_png
+from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
+from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
+from lightsr_basicsr.tools.prepare.sections import paired, training
+from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
 BI = LowResolution()
 LAYOUTS = ("benchmark", "div2k")
@@ -73,9 +75,13 @@ def prepare_lr(
     done = run_jobs(jobs, f"{how.degradation.upper()} {'/'.join(f'x{scale}' for scale in places)}", workers, progress)
     done.folders = [folder for each in places.values() for folder in (each.hr, each.lr) if folder]
     done.notes = [*_uneven(images, places), *depth_note(deep)]
-    for index, (scale, each) in enumerate(places.items(), 1):
+    for scale, each in places.items():
         name = f"{out.resolve().name}_{how.degradation.upper()}_x{scale}"
-        done.section[f"test_{index}"] = paired(name, each.hr or source, each.lr, each.template)
+        section = paired(name, each.hr or source, each.lr, each.template)
+        if layout == "div2k":
+            done.add_section("train", training(section, scale), scale)
+        else:
+            done.add_section("test_1", section, scale)
     return done
 
 
@@ -95,15 +101,6 @@ def _needs_cropping(image: Path, scale: int) -> bool:
         return any(side % scale for side in measure(image))
     except (OSError, ValueError, SyntaxError):
         return False  # broken, and reported as such
-
-
-def depth_note(deep: Sequence[str]) -> list[str]:
-    """Return the note on images of 16 bits, if there are any."""
-    if not deep:
-        return []
-    return [
-        f"{len(deep)} images have 16 bits and keep them (first {min(deep)}). BasicSR reads the upper 8: see --depth 8."
-    ]
 
 
 def _check(how: LowResolution, scales: Sequence[int], layout: str, depth: str) -> None:
@@ -130,16 +127,6 @@ def place(source: Path, out: Path, degradation: str, scale: int, layout: str, wr
     if same_folder(lr, source):
         raise PrepareError(f"{lr} is the source itself: choose another -o.")
     return Layout(hr if write_hr and not same_folder(hr, source) else None, lr, template)
-
-
-def same_folder(one: Path, other: Path) -> bool:
-    """Tell whether two paths are one folder."""
-    return one.expanduser().resolve() == other.expanduser().resolve()
-
-
-def hr_record(scale: int, depth: str) -> dict[str, Any]:
-    """Return what a folder of cropped HR images must agree on, whoever made it."""
-    return {"command": "prepare, HR", "scale": scale, "depth": depth}
 
 
 def _records(places: dict[int, Layout], how: LowResolution, depth: str) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -177,20 +164,3 @@ def _make(
         scale, low = outputs[output]
         image = crop_for(whole, scale)
         write_png(output, how.degrade(image, scale, source.stem) if low else image)
-
-
-def read_source(source: Path, depth: str, deep: list[str]) -> np.ndarray:
-    """Read an image in the wanted depth, and note it in ``deep`` if it keeps 16 bits."""
-    image = read_image(source)
-    if depth == "8":
-        return to_8_bit(image)
-    if image.dtype == np.uint16:
-        deep.append(source.name)
-    return image
-
-
-def crop_for(image: np.ndarray, scale: int) -> np.ndarray:
-    """Return ``image`` cut to multiples of ``scale``; ValueError if nothing is left."""
-    if min(image.shape[:2]) < scale:
-        raise ValueError(f"{image.shape[1]}x{image.shape[0]} is too small for x{scale}")
-    return mod_crop(image, scale)

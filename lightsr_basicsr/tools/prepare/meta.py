@@ -9,11 +9,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lightsr_basicsr.tools.images import ImageError, some, whole_file
-from lightsr_basicsr.tools.prepare.jobs import Prepared, PrepareError, source_images
-from lightsr_basicsr.tools.prepare.lr import same_folder
-from lightsr_basicsr.tools.prepare.sections import common_root, gt_only, paired
+from lightsr_basicsr.tools.prepare.claims import same_folder
+from lightsr_basicsr.tools.prepare.jobs import Prepared, PrepareError
+from lightsr_basicsr.tools.prepare.sections import common_root, gt_only, paired, training
+from lightsr_basicsr.tools.prepare.sources import source_images
 from lightsr_basicsr.tools.prepare.verify import attempt, in_order
 
+SCALE = 4
 LQ = "FOLDER_OF_LR_IMAGES"
 
 
@@ -122,7 +124,7 @@ def _write(lines: Mapping[str, str], out: Path, done: Prepared, kept: bool) -> N
         out.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(out) as part:
             part.write_text("".join(lines.values()), encoding="utf-8")
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise PrepareError(f"{out} could not be written: {error}.") from error
     done.made = 1
     done.notes.append(f"{len(lines)} images are listed")
@@ -141,7 +143,11 @@ def _encoding_note(names: Sequence[str]) -> list[str]:
 def _add_section(done: Prepared, out: Path, base: Path, single: bool) -> None:
     name = base.resolve().name
     if single:
-        done.section["train"] = {**paired(name, base, LQ), "meta_info_file": str(out)}
-        done.notes.append("put the folder of LR images in dataroot_lq; SecondOrderDataset reads the list as meta_info")
+        section = {**paired(name, base, LQ), "meta_info_file": str(out)}
+        done.section["train"] = training(section, SCALE)
+        done.notes.append(
+            f"put the folder of LR images in dataroot_lq; gt_size is for x{SCALE}. SecondOrderDataset reads the list "
+            "as meta_info"
+        )
     else:
         done.section["train"] = gt_only(name, base, out)

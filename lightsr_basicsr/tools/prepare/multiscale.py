@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 
 from lightsr_basicsr.tools.images import read_image, to_8_bit, write_png
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, claim, run_jobs, source_images
-from lightsr_basicsr.tools.prepare.lr import same_folder
+from lightsr_basicsr.tools.prepare.claims import claim, same_folder
+from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
 from lightsr_basicsr.tools.prepare.sections import to_be_listed
+from lightsr_basicsr.tools.prepare.sources import source_images
 
 SCALES = (0.75, 0.5, 1 / 3)
 

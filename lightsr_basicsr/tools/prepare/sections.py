@@ -31,16 +31,16 @@ def training(section: Mapping[str, Any], scale: int, patch: int = 64) -> dict[st
     }
 
 
-def gt_only(name: str, gt: Path | str, meta_info: Path | str | None = None) -> dict[str, Any]:
-    """Return a section of GT images for blind training: those that ``meta_info`` lists, or those of the LMDB ``gt``.
+def gt_only(name: str, gt: Path | str, meta_info: Path | str | None = None, backend: str = "disk") -> dict[str, Any]:
+    """Return a section of GT images for blind training: all in ``gt``, or those that ``meta_info`` lists.
 
     Batch and flips are those of KDSR's option files.
     """
     section = {"name": name, "type": "SecondOrderDataset", "dataroot_gt": str(gt)}
     listed = {} if meta_info is None else {"meta_info": str(meta_info)}
-    backend = {"io_backend": {"type": "lmdb" if meta_info is None else "disk"}}
     flips = {"use_hflip": True, "use_rot": False}
-    return {**section, **listed, **backend, **flips, "num_worker_per_gpu": 6, "batch_size_per_gpu": 9}
+    workers = {"num_worker_per_gpu": 6, "batch_size_per_gpu": 9}
+    return {**section, **listed, "io_backend": {"type": backend}, **flips, **workers}
 
 
 def to_be_listed(out: Path, *others: Path | str) -> tuple[dict[str, Any], str]:

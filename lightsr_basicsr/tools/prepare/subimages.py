@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from lightsr_basicsr.tools.images import ImageError, measure, read_image, reason, some, write_png
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, claim, run_jobs, source_images
-from lightsr_basicsr.tools.prepare.lr import depth_note, read_source, same_folder
-from lightsr_basicsr.tools.prepare.sections import paired, to_be_listed, training
+from lightsr_basicsr.tools.prepare.claims import claim, same_folder
+from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
+from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
+from lightsr_basicsr.tools.prepare.sources import depth_note, read_source, source_images
 
 ORIENTATION = 0x0112
 
@@ -86,7 +87,7 @@ def prepare_subimages(
 
     Raises:
         PrepareError: If an argument is wrong, a folder holds other images, or an LR image is missing or of another
-            size than its HR image asks for. Broken images, and those smaller than a crop, are in the result.
+            size than its HR image asks for. Broken images are in the result.
     """
     out = Path(out).expanduser()
     _check(Path(source), out, window, low)
@@ -95,12 +96,13 @@ def prepare_subimages(
     parts, failed = _measured(images, partners, out, low)
     _refuse_other_sizes(parts)
     deep: list[str] = []
-    jobs = [_job(*each, window=window, deep=deep) for each in parts if _fits(each[0], window, failed)]
+    small = [each[0] for each in parts if min(each[0].size) < window.crop]
+    jobs = [_job(*each, window=window, deep=deep) for each in parts if each[0] not in small]
     claim({out: window.record()} | ({low.out: window.record(low.scale)} if low else {}), jobs, overwrite)
     done = run_jobs(jobs, "sub-images", workers, progress)
     done.failed = sorted([*done.failed, *failed])
     done.folders = [out, low.out] if low else [out]
-    done.notes = depth_note(deep)
+    done.notes = [*depth_note(deep), *_small_note(small, window.crop)]
     _add_section(done, out, window, low)
     return done
 
@@ -183,11 +185,11 @@ def _refuse_other_sizes(parts: Sequence[tuple[_Part, ...]]) -> None:
         )
 
 
-def _fits(part: _Part, window: Window, failed: list[str]) -> bool:
-    fits = min(part.size) >= window.crop
-    if not fits:
-        failed.append(f"{part.file}: {_text(part.size)} is smaller than a crop of {window.crop}x{window.crop}")
-    return fits
+def _small_note(small: Sequence[_Part], crop: int) -> list[str]:
+    if not small:
+        return []
+    names = some([f"{part.file.name} ({_text(part.size)})" for part in small], 20)
+    return [f"{len(small)} images are smaller than a crop of {crop}x{crop} and left out: {names}"]
 
 
 def _job(*parts: _Part, window: Window, deep: list[str]) -> Job:
@@ -223,8 +225,7 @@ def _add_section(done: Prepared, out: Path, window: Window, low: LowPartners | N
         section = paired(out.resolve().name, out, low.out)
         done.section["train"] = training(section, low.scale, min(64, window.crop // low.scale))
     else:
-        done.section["train"], note = to_be_listed(out)
-        done.notes.append(note)
+        done.section["train"] = gt_only(out.resolve().name, out)
 
 
 def _text(size: tuple[int, int]) -> str:
