@@ -15,7 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightsr_basicsr import __version__, _compat
+from lightsr_basicsr import __version__
+from lightsr_basicsr.commands.errors import UsageError, need_basicsr
 from lightsr_basicsr.commands.prepare import add_prepare
 
 if TYPE_CHECKING:
@@ -39,10 +40,6 @@ INFO_EXAMPLES = """examples:
 Names and shapes of the tensors are all that is looked at; nothing in a file is executed."""
 
 KINDS = ("networks", "models", "datasets", "losses", "metrics")
-
-
-class UsageError(Exception):
-    """Something the user can put right; the message says how."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +77,7 @@ def _build_parser() -> argparse.ArgumentParser:
         formatter_class=form,
     )
     parser.add_argument("--version", action="version", version=f"lightsr-basicsr {__version__}")
-    parser.set_defaults(run=None)
+    parser.set_defaults(run=None, main=main)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, text in (("train", "train a network"), ("test", "run and measure a network on test sets")):
         command = commands.add_parser(name, help=text, description=text, epilog=EXAMPLES, formatter_class=form)
@@ -114,14 +111,6 @@ def _add_run_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override options: train:total_iter=100"
     )
-
-
-def need_basicsr() -> None:
-    """Raise UsageError with the command that helps, if BasicSR is not installed."""
-    try:
-        _compat.require_basicsr()
-    except ModuleNotFoundError as error:
-        raise UsageError(str(error)) from error
 
 
 def _load_plugins() -> None:

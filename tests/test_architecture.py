@@ -37,7 +37,7 @@ MAY_IMPORT = {
               f"{OURS}._compat", f"{OURS}.bootstrap"},
     "cli": {"stdlib", "cv2", "basicsr", OURS, f"{OURS}._compat", f"{OURS}._fixes", f"{OURS}.checkpoints",
             f"{OURS}.tools", f"{OURS}.commands"},
-    "commands": {"stdlib", "yaml", f"{OURS}.cli", f"{OURS}.commands", f"{OURS}.data", f"{OURS}.tools"},
+    "commands": {"stdlib", "yaml", f"{OURS}._compat", f"{OURS}.commands", f"{OURS}.data", f"{OURS}.tools"},
     "__main__": {"stdlib"},
     "__init__": {"stdlib", f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses"},
 }  # fmt: skip

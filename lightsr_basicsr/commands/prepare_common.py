@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.commands.errors import UsageError, need_basicsr
+
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.prepare.jobs import Prepared
 
@@ -34,8 +36,6 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(function: Any, args: argparse.Namespace) -> int:
-    from lightsr_basicsr.cli import UsageError, need_basicsr
-
     need_basicsr()
     from lightsr_basicsr.tools.prepare.jobs import PrepareError
 

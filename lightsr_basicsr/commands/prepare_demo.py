@@ -50,7 +50,6 @@ def add_demo(kinds: Any) -> None:
 
 
 def _run_demo(args: argparse.Namespace) -> int:
-    from lightsr_basicsr.cli import main
     from lightsr_basicsr.tools.prepare.demo import draw_contact_sheet, write_photographs
     from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
@@ -63,7 +62,7 @@ def _run_demo(args: argparse.Namespace) -> int:
     for text in COMMANDS:
         command = ["prepare", *(part.replace("{}", str(out)) for part in text.split())]
         print(f"\n$ basicsr {shlex.join(command)}", flush=True)
-        status = main([*command, *shared])
+        status = args.main([*command, *shared])
         if status:
             return status
     print(f"\nLook at {draw_contact_sheet(out, names, SETS)}")
