@@ -86,58 +86,61 @@ def table(title: str, header: str, rows: Iterator[str] | list[str]) -> None:
         print(f"| {row} |", flush=True)
 
 
+def preparing(folder: Path, work: Path, kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
+    """Return what makes LR images into an empty folder."""
+    out = work / f"lr_{layout}_{kind}_{len(scales)}_{scales[0]}_{jobs}"
+
+    def run() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        prepare_lr(folder, out, LowResolution(kind), scales, layout, workers=jobs, progress=False)
+
+    return run
+
+
+def files_alone(folder: Path, work: Path, kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
+    """Return what reads the HR images and writes the same LR images, which are there already, and computes nothing."""
+    made = work / f"made_{layout}_{kind}_{len(scales)}_{scales[0]}"
+    prepare_lr(folder, made, LowResolution(kind), scales, layout, progress=False)
+    contents = {path: cv2.imread(str(path)) for path in sorted(made.rglob("*.png"))}
+    target = work / "files_alone"
+    target.mkdir(exist_ok=True)
+
+    def read_and_write(image: Path) -> None:
+        cv2.imread(str(image))
+        for path, content in contents.items():
+            if path.name.startswith(image.stem):
+                cv2.imwrite(str(target / f"{path.parent.name}_{path.name}"), content)
+
+    def run() -> None:
+        with ThreadPoolExecutor(jobs) as executor:
+            list(executor.map(read_and_write, list_images(folder)))
+
+    return run
+
+
 def bench_lr(folder: Path, work: Path) -> None:
     """``prepare lr`` on all cores against one, and against reading and writing the same files alone."""
-    images, many = list_images(folder), cores()
-
-    def prepare(kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
-        how, out = LowResolution(kind), work / f"lr_{layout}_{kind}_{len(scales)}_{scales[0]}_{jobs}"
-
-        def run() -> None:
-            shutil.rmtree(out, ignore_errors=True)
-            prepare_lr(folder, out, how, scales, layout, workers=jobs, progress=False)
-
-        return run
-
-    def files_only(kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
-        made = work / f"made_{layout}_{kind}_{len(scales)}_{scales[0]}"
-        prepare_lr(folder, made, LowResolution(kind), scales, layout, progress=False)
-        written = sorted(made.rglob("*.png"))
-        contents = {path: cv2.imread(str(path)) for path in written}
-        target = work / "files_only"
-        target.mkdir(exist_ok=True)
-
-        def read_and_write(image: Path) -> None:
-            cv2.imread(str(image))
-            for path in written:
-                if path.name.startswith(image.stem):
-                    cv2.imwrite(str(target / f"{path.parent.name}_{path.name}"), contents[path])
-
-        def run() -> None:
-            with ThreadPoolExecutor(jobs) as executor:
-                list(executor.map(read_and_write, images))
-
-        return run
+    many = cores()
+    lr_only = [("bi", [2]), ("bi", [3]), ("bi", [4]), ("bi", [8]), ("bi", [2, 3, 4]), ("bd", [3]), ("dn", [3])]
+    with_hr = [("bi", [2, 3, 4]), ("bi", [4]), ("bd", [3]), ("dn", [3])]
 
     def rows() -> Iterator[str]:
-        lr_only = [("bi", [2]), ("bi", [3]), ("bi", [4]), ("bi", [8]), ("bi", [2, 3, 4]), ("bd", [3]), ("dn", [3])]
-        with_hr = [("bi", [2, 3, 4]), ("bi", [4]), ("bd", [3]), ("dn", [3])]
-        for kind, scales, layout in [*((*one, "div2k") for one in lr_only), *((*one, "benchmark") for one in with_hr)]:
+        for kind, scales, layout in [*((*one, "benchmark") for one in with_hr), *((*one, "div2k") for one in lr_only)]:
+            what = (folder, work, kind, scales, layout)
             seconds = take_turns({
-                "one": prepare(kind, scales, layout, 1), "all": prepare(kind, scales, layout, many),
-                "files, one": files_only(kind, scales, layout, 1), "files, all": files_only(kind, scales, layout, many),
+                "one": preparing(*what, 1), "all": preparing(*what, many),
+                "files, one": files_alone(*what, 1), "files, all": files_alone(*what, many),
             })  # fmt: skip
             names = ", ".join(f"x{scale}" for scale in scales)
+            written = "HR and LR" if layout == "benchmark" else "LR"
             yield (
-                f"{kind.upper()} {names}, {layout} | {ratio(seconds, 'one', 'all')} | "
+                f"{kind.upper()} {names}: {written} | {ratio(seconds, 'one', 'all')} | "
                 f"{ratio(seconds, 'files, one', 'files, all')} | "
                 f"{ratio(seconds, 'one', 'files, one')} | {ratio(seconds, 'all', 'files, all')}"
             )
 
-    header = (
-        f"set | time on 1 core / {many} | the same, files alone | 1 core / files alone | {many} cores / files alone"
-    )
-    table(f"`prepare lr`, {len(images)} PNG images", header, rows())
+    header = f"written | time on 1 core / {many} | the same, files alone | 1 core / files alone | {many} / files alone"
+    table(f"`prepare lr`, {len(list_images(folder))} PNG images", header, rows())
 
 
 def bench_lmdb(folder: Path, work: Path) -> None:
