@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,8 +15,16 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lightsr_basicsr.data.degradations import mod_crop
-from lightsr_basicsr.data.hr_images import ImageStore, random_corner, to_tensors
+from lightsr_basicsr.data.degradations import KERNEL_SIZE, mod_crop
+from lightsr_basicsr.data.hr_images import (
+    ImageStore,
+    check_crop,
+    check_keys,
+    one_of,
+    random_corner,
+    seed_of_noise,
+    to_tensors,
+)
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur, degrade_batch
 from lightsr_basicsr.registry import register
 
@@ -71,17 +79,26 @@ class ClassicBlindDataset(Dataset):
         ValueError: If an option is not known or a range is none, or an image is missing, broken or too small.
     """
 
+    known_keys: ClassVar = (
+        "meta_info_file", "blur", "sigma", "sigma_2", "theta", "noise_level", "noise_seed", "degradation_per",
+        "degrade_on",
+    )  # fmt: skip
+
     def __init__(self, opt: dict[str, Any]) -> None:
+        check_keys(type(self).__name__, opt, self.known_keys)
         self.opt, self.scale = opt, opt["scale"]
-        self.blur = _one_of(opt, "blur", BLURS)
-        self.per, self.where = _one_of(opt, "degradation_per", PER), _one_of(opt, "degrade_on", WHERE)
+        self.blur = one_of(opt, "blur", BLURS)
+        self.per, self.where = one_of(opt, "degradation_per", PER), one_of(opt, "degrade_on", WHERE)
         self.ranges = {
             "sigma": _range(opt, "sigma", (0.2, 4.0)),
             "theta": _range(opt, "theta", (0.0, 180.0)),
             "noise_level": _range(opt, "noise_level", 0.0),
         }
-        if opt["phase"] == "train" and self.degrades_in_worker and self.per == "batch":
-            raise ValueError("a worker sees one image at a time: degrade_on: worker needs degradation_per: image")
+        self.seed = seed_of_noise(opt)
+        if not _is_number(opt.get("sigma_2", 0)):
+            raise ValueError(f"sigma_2 must be a finite number of at least 0, got {opt['sigma_2']!r}")
+        if opt["phase"] == "train":
+            self._check_training()
         self.fixed = None if opt["phase"] == "train" else self._fixed_set()
         self.store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
         self.paths = self.store.paths("gt", opt.get("meta_info_file"))
@@ -90,6 +107,15 @@ class ClassicBlindDataset(Dataset):
     def degrades_in_worker(self) -> bool:
         """Whether training items have ``lq``, so that any model can be trained on them."""
         return self.where == "worker"
+
+    def _check_training(self) -> None:
+        if self.degrades_in_worker and self.per == "batch":
+            raise ValueError("a worker sees one image at a time: degrade_on: worker needs degradation_per: image")
+        check_crop(self.opt)
+        if self.opt["gt_size"] <= KERNEL_SIZE // 2:
+            raise ValueError(
+                f"gt_size must be larger than {KERNEL_SIZE // 2}, half of the blur kernel, got {self.opt['gt_size']}"
+            )
 
     def _fixed_set(self) -> BlindSet:
         wanted = ("sigma", "theta", "noise_level") if self.blur == "anisotropic" else ("sigma", "noise_level")
@@ -101,7 +127,7 @@ class ClassicBlindDataset(Dataset):
                 )
         sigma, theta, level = (self.ranges[key][0] for key in ("sigma", "theta", "noise_level"))
         turned = () if self.blur == "isotropic" else (self.opt.get("sigma_2", sigma), theta)
-        return BlindSet(Blur(sigma, *turned), level, self.scale, self.opt.get("noise_seed", 0))
+        return BlindSet(Blur(sigma, *turned), level, self.scale, self.seed)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -139,19 +165,17 @@ class ClassicBlindDataset(Dataset):
         return {**drawn, **{key: torch.tensor(value) for key, value in whole.items()}}
 
 
-def _one_of(opt: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
-    value = opt.get(key, known[0])
-    if value not in known:
-        raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
-    return value
-
-
 def _range(opt: Mapping[str, Any], key: str, default: float | Sequence[float]) -> tuple[float, float]:
     value = opt.get(key, default)
     low, high = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
-    if not all(isinstance(end, (int, float)) and end >= 0 for end in (low, high)) or low > high:
-        raise ValueError(f"{key} must be a number of at least 0, or [lowest, highest], got {value!r}")
+    if not (_is_number(low) and _is_number(high)) or low > high:
+        raise ValueError(f"{key} must be a finite number of at least 0, or [lowest, highest], got {value!r}")
     return float(low), float(high)
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
 
 
 @register(DATASET_REGISTRY)
@@ -166,16 +190,18 @@ class SecondOrderDataset(RealESRGANDataset):
             are taken. Kernel options that are left out are those of the Real-ESRGAN paper's option files.
 
     Raises:
-        ValueError: If the folder is missing or an image cannot be read.
+        ValueError: If an option is not known, the folder or the list is missing, or an image cannot be read.
     """
 
+    known_keys: ClassVar = ("meta_info", *KERNELS)
+
     def __init__(self, opt: dict[str, Any]) -> None:
+        check_keys(type(self).__name__, opt, self.known_keys)
         store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
-        listed = store.in_lmdb or opt.get("meta_info")
         # BasicSR opens a list in any case; from an empty one it takes nothing.
-        super().__init__({**KERNELS, **opt, "meta_info": opt.get("meta_info") or os.devnull})
-        if not listed:
-            self.paths = store.paths("gt")
+        super().__init__({**KERNELS, **opt, "meta_info": os.devnull})
+        if not store.in_lmdb:
+            self.paths = store.paths("gt", opt.get("meta_info"))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:

@@ -206,7 +206,8 @@ def blur_downsample(image: Tensor, kernel: Tensor, scale: int, mode: str = "bicu
     the numbers of a plain convolution and a resize to float32 rounding.
 
     Args:
-        image (Tensor): (N, C, H, W), any range; sides are multiples of ``scale`` and larger than half the kernel.
+        image (Tensor): (N, C, H, W), floating point of any range; sides are multiples of ``scale`` and larger than half
+            the kernel.
         kernel (Tensor): (1, k, k) for all images or (N, k, k), k odd; correlated, not flipped.
         scale (int): Downsampling factor.
         mode (str): ``'bicubic'`` (MATLAB's weights, antialiased) or ``'s-fold'`` (every ``scale``-th pixel from 0).
@@ -215,8 +216,11 @@ def blur_downsample(image: Tensor, kernel: Tensor, scale: int, mode: str = "bicu
         Tensor: (N, C, H / scale, W / scale), not rounded.
 
     Raises:
+        TypeError: If ``image`` is not floating point.
         ValueError: If sizes do not fit or ``mode`` is not known.
     """
+    if not image.is_floating_point():
+        raise TypeError(f"`image` must be floating point, got {image.dtype}: convert it first.")
     _check_sizes(image, kernel, scale)
     column, row = _separate(kernel)
     if column is None:
@@ -227,6 +231,8 @@ def blur_downsample(image: Tensor, kernel: Tensor, scale: int, mode: str = "bicu
 
 
 def _check_sizes(image: Tensor, kernel: Tensor, scale: int) -> None:
+    if kernel.ndim != 3 or kernel.shape[1] != kernel.shape[2] or kernel.shape[1] % 2 == 0:
+        raise ValueError(f"`kernel` must be (N, k, k) with an odd k, got {tuple(kernel.shape)}.")
     height, width = image.shape[-2:]
     if height % scale or width % scale:
         raise ValueError(f"Both sides must be multiples of the scale {scale}, got {height}x{width}.")
@@ -316,6 +322,7 @@ def classic_degradation(
         Tensor: LR images (N, C, H / scale, W / scale) in [0, 1], multiples of 1/255.
 
     Raises:
+        TypeError: If ``image`` is not floating point.
         ValueError: If sizes do not fit.
     """
     low = blur_downsample(image, kernel, scale)

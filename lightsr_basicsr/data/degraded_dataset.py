@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,16 @@ import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
-from lightsr_basicsr.data.degradations import DN_LEVEL, add_noise, mod_crop
-from lightsr_basicsr.data.hr_images import ImageStore, random_corner, to_tensors
+from lightsr_basicsr.data.degradations import BORDERS, DN_LEVEL, add_noise, mod_crop
+from lightsr_basicsr.data.hr_images import (
+    ImageStore,
+    check_crop,
+    check_keys,
+    one_of,
+    random_corner,
+    seed_of_noise,
+    to_tensors,
+)
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.registry import register
 
@@ -41,11 +50,20 @@ class DegradedImageDataset(Dataset):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self.scale = opt["scale"]
-        self.how = LowResolution(opt.get("degradation", "bi"), opt.get("border", "mirror"), opt.get("noise_seed", 0))
+        check_keys(type(self).__name__, opt, self.known_keys)
+        border, seed = one_of(opt, "border", tuple(BORDERS)), seed_of_noise(opt)
+        self.how = LowResolution(opt.get("degradation", "bi"), border, seed)
         if self.how.degradation not in DEGRADATIONS:
             raise ValueError(f"degradation must be one of {', '.join(DEGRADATIONS)}, got {self.how.degradation!r}")
+        if opt["phase"] == "train":
+            check_crop(opt)
         self.store = ImageStore(self._roots(), opt["io_backend"])
         self.paths = self.store.paths("gt", opt.get("meta_info_file"))
+
+    @property
+    def known_keys(self) -> tuple[str, ...]:
+        """Options beyond those that BasicSR reads of any section."""
+        return ("meta_info_file", "degradation", "border", "noise_seed", "redraw_noise")
 
     def _roots(self) -> dict[str, str]:
         return {"gt": self.opt["dataroot_gt"]}
@@ -136,6 +154,12 @@ class MultiScalePairedDataset(DegradedImageDataset):
         """HR over LR size of each level, from the network's input on: [4, 2] at x4."""
         return [2**power for power in range(self.scale.bit_length() - 1, 0, -1)]
 
+    @property
+    def known_keys(self) -> tuple[str, ...]:
+        """Options beyond those that BasicSR reads of any section, for the levels of this scale."""
+        levels = (f"{key}{self._suffix(f)}" for f in self.factors for key in ("dataroot_lq", "filename_tmpl"))
+        return (*super().known_keys, *levels)
+
     def _roots(self) -> dict[str, str]:
         named = {f"lq{self._suffix(f)}": self.opt.get(f"dataroot_lq{self._suffix(f)}") for f in self.factors}
         return {**super()._roots(), **{kind: root for kind, root in named.items() if root}}
@@ -157,6 +181,11 @@ class MultiScalePairedDataset(DegradedImageDataset):
         partner = self.partners[factor][path]
         low = self.store.read(partner, f"lq{self._suffix(factor)}")
         height, width = (side // factor for side in hr.shape[:2])
-        if low.shape[0] < height or low.shape[1] < width:
-            raise ValueError(f"{partner} is {low.shape[1]}x{low.shape[0]}, expected HR / {factor} = {width}x{height}")
+        # HR is cut here; LR made of the whole HR image may show that much more.
+        most = math.ceil((self.scale - 1) / factor)
+        if not (0 <= low.shape[0] - height <= most and 0 <= low.shape[1] - width <= most):
+            raise ValueError(
+                f"{partner} is {low.shape[1]}x{low.shape[0]}, expected HR / {factor} = {width}x{height} "
+                f"or up to {most} more: is dataroot_lq{self._suffix(factor)} the folder of this scale?"
+            )
         return _cut(low[:height, :width], None if crop is None else tuple(value // factor for value in crop))

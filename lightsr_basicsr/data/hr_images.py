@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
+from difflib import get_close_matches
 from os import path as osp
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,13 @@ from basicsr.utils import FileClient, img2tensor
 from torch import Tensor
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+# What BasicSR reads of any dataset section, whatever its type.
+READ_BY_BASICSR = (
+    "name", "type", "phase", "scale", "io_backend", "dataroot_gt", "gt_size", "use_hflip", "use_rot",
+    "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue",
+    "pin_memory", "persistent_workers",
+)  # fmt: skip
+BACKENDS = ("disk", "lmdb", "memcached")
 
 
 class ImageStore:
@@ -27,10 +36,15 @@ class ImageStore:
         io_backend (Mapping): ``{'type': 'disk'}`` or ``{'type': 'lmdb'}``, as in option files.
 
     Raises:
-        ValueError: If a folder is missing or an LMDB is not named ``*.lmdb``.
+        ValueError: If ``io_backend`` names no backend, a folder is missing or an LMDB is not named ``*.lmdb``.
     """
 
     def __init__(self, roots: Mapping[str, str], io_backend: Mapping[str, Any]) -> None:
+        if not isinstance(io_backend, Mapping) or io_backend.get("type") not in BACKENDS:
+            raise ValueError(f"io_backend must be {{type: disk}} or {{type: lmdb}}, got {io_backend!r}")
+        for kind, root in roots.items():
+            if not isinstance(root, (str, os.PathLike)):
+                raise ValueError(f"dataroot_{kind} must be one folder or LMDB, got {root!r}")
         self.roots = {kind: osp.expanduser(root) for kind, root in roots.items()}
         self.backend = dict(io_backend)
         self.in_lmdb = self.backend.get("type") == "lmdb"
@@ -42,15 +56,29 @@ class ImageStore:
                 raise ValueError(f"{root} must end in .lmdb for io_backend lmdb")
 
     def paths(self, kind: str, listed_in: str | None = None) -> list[str]:
-        """Return paths (keys in an LMDB) of all images of a kind, sorted, or those that a meta-info file lists."""
+        """Return paths (keys in an LMDB) of all images of a kind, sorted, or those that a meta-info file lists.
+
+        Raises:
+            ValueError: If there is no such list, or a file that it names is not in the folder.
+        """
         root = self.roots[kind]
         if listed_in:
-            lines = Path(listed_in).expanduser().read_text(encoding="utf-8").splitlines()
-            names = [line.split(" ")[0] for line in lines if line.strip()]
-            return [osp.splitext(name)[0] if self.in_lmdb else osp.join(root, name) for name in names]
+            return self._listed(root, Path(str(listed_in)).expanduser())
         if self.in_lmdb:
             return sorted(paths_from_lmdb(root))
         return [str(file) for file in sorted(Path(root).iterdir()) if is_image(file)]
+
+    def _listed(self, root: str, file: Path) -> list[str]:
+        if not file.is_file():
+            raise ValueError(f"there is no list of images {file} (looked from {Path.cwd()})")
+        lines = file.read_text(encoding="utf-8").splitlines()
+        names = [line.split(" ")[0] for line in lines if line.strip()]
+        if self.in_lmdb:
+            return [osp.splitext(name)[0] for name in names]
+        for name in names if self.backend["type"] == "disk" else ():
+            if not osp.isfile(osp.join(root, name)):
+                raise ValueError(f"{root} has no {name}, which {file} lists: is it the list of another folder?")
+        return [osp.join(root, name) for name in names]
 
     def by_stem(self, kind: str) -> dict[str, str]:
         """Return paths (keys in an LMDB) of a kind by name without suffix."""
@@ -78,6 +106,63 @@ class ImageStore:
         return options
 
 
+def check_keys(dataset: str, options: Mapping[str, Any], own: Collection[str]) -> None:
+    """Check that a section holds nothing but what BasicSR reads and the keys that ``dataset`` has of its ``own``.
+
+    Raises:
+        ValueError: If it does, because an option that nobody reads leaves its default in force.
+    """
+    known = [*own, *READ_BY_BASICSR]
+    for key in map(str, options):
+        if key in known:
+            continue
+        close = get_close_matches(key, known, n=1, cutoff=0.8) or get_close_matches(key, known, n=2)
+        names = " or ".join(f"'{name}'" for name in close)
+        hint = f": did you mean {names}?" if close else f"; it takes {', '.join(known)}"
+        raise ValueError(f"{key} is not an option of {dataset}{hint}")
+
+
+def check_crop(options: Mapping[str, Any]) -> None:
+    """Check ``gt_size`` of a section for training.
+
+    Raises:
+        ValueError: If it is no whole number, or no multiple of the scale.
+    """
+    size, scale = options["gt_size"], options["scale"]
+    if not _is_whole(size) or size < 1:
+        raise ValueError(f"gt_size must be a whole number of HR pixels, for example {48 * scale}, got {size!r}")
+    if size % scale:
+        raise ValueError(f"gt_size must be a multiple of the scale {scale}, got {size}")
+
+
+def one_of(options: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
+    """Return the value of ``key``, by default the first of ``known``.
+
+    Raises:
+        ValueError: If it is none of ``known``.
+    """
+    value = options.get(key, known[0])
+    if value not in known:
+        raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
+    return value
+
+
+def seed_of_noise(options: Mapping[str, Any]) -> int:
+    """Return ``noise_seed``, by default 0.
+
+    Raises:
+        ValueError: If it is no whole number of at least 0.
+    """
+    seed = options.get("noise_seed", 0)
+    if not _is_whole(seed) or seed < 0:
+        raise ValueError(f"noise_seed must be a whole number of at least 0, got {seed!r}")
+    return seed
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def is_image(file: Path) -> bool:
     """Tell by its name whether ``file`` is an image; hidden files are none."""
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
@@ -86,14 +171,14 @@ def is_image(file: Path) -> bool:
 def random_corner(image: np.ndarray, size: int, grid: int, path: str) -> tuple[int, int]:
     """Return the top left corner of a random crop, in pixels of ``image`` (H, W, C), multiples of ``grid``.
 
+    ``size`` is a multiple of ``grid`` too.
+
     Draws from ``random`` as BasicSR's paired crop does, so that the same seed gives the same crop.
 
     Raises:
-        ValueError: If the image is smaller than the crop, or the crop no multiple of ``grid``.
+        ValueError: If the image is smaller than the crop.
     """
     height, width = (side - side % grid for side in image.shape[:2])
-    if size % grid:
-        raise ValueError(f"gt_size must be a multiple of the scale {grid}, got {size}")
     if height < size or width < size:
         raise ValueError(
             f"{path} is {width}x{height} (in multiples of {grid}), smaller than gt_size {size}: leave it out"

@@ -171,6 +171,7 @@ def _check_crops(gt: Mapping, options: Mapping) -> Iterator[Problem]:
 
 def _check_items(dataset: type, options: Mapping, wanted: Collection[str]) -> Iterator[Problem]:
     """Build the dataset and take its first and last item, as the run will."""
+    built = None
     try:
         built = dataset(deepcopy(dict(options)))
         if not len(built):
@@ -178,14 +179,25 @@ def _check_items(dataset: type, options: Mapping, wanted: Collection[str]) -> It
             return
         for index in {0, len(built) - 1}:
             item = built[index]
-        if wanted and not any(key in item for key in wanted):
-            yield "", f"gives {', '.join(item)}, but the model needs {' or '.join(sorted(wanted))}: another model_type?"
+        yield from _check_fed(item, wanted)
     except KeyError as error:
         yield f".{error.args[0]}", f"is missing: {dataset.__name__} needs it"
     except Exception as error:
         # Datasets of other plugins raise anything; whatever it is, the run would end with it.
         text = " ".join(str(error).split())
-        yield "", f"{dataset.__name__} cannot be read: {type(error).__name__}: {text}"
+        told = built is None and type(error) is ValueError and dataset.__module__.startswith("lightsr_basicsr.")
+        # Our constructors say what is wrong with the section, and need no introduction.
+        yield "", text if told else f"{dataset.__name__} cannot be read: {type(error).__name__}: {text}"
+
+
+def _check_fed(item: Any, wanted: Collection[str]) -> Iterator[Problem]:
+    if not isinstance(item, Mapping):  # for a model of another plugin, which may take anything
+        return
+    given = f"gives {', '.join(map(str, item))}, but the model"
+    if wanted and not any(key in item for key in wanted):
+        yield "", f"{given} needs {' or '.join(sorted(wanted))}: another model_type?"
+    elif "degradation" in item and "lq" not in item and "degradation" not in wanted:
+        yield "", f"{given} does not take degradation: model_type LossDictModel does"
 
 
 def spread(items: list, most: int) -> list:

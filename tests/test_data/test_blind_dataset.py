@@ -13,7 +13,7 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from torch.utils.data import default_collate
 
 from lightsr_basicsr import cli
-from lightsr_basicsr.data.blind_dataset import ClassicBlindDataset, SecondOrderDataset
+from lightsr_basicsr.data.blind_dataset import KERNELS, ClassicBlindDataset, SecondOrderDataset
 from lightsr_basicsr.data.degradations import anisotropic_kernel, classic_degradation
 from lightsr_basicsr.data.low_resolution import Blur, degrade_batch
 from lightsr_basicsr.tools.prepare.blind import prepare_blind
@@ -118,8 +118,19 @@ def test_validation_equals_the_files_of_prepare_blind(photographs, blurs, option
 
 @pytest.mark.parametrize(("phase", "options", "message"), [
     ("train", {"blur": "motion"}, "blur must be isotropic or anisotropic, got 'motion'"),
-    ("train", {"sigma": [4, 0.2]}, r"sigma must be a number of at least 0, or \[lowest, highest\], got \[4, 0.2\]"),
-    ("train", {"noise_level": "25"}, "noise_level must be a number"),
+    ("train", {"sigma": [4, 0.2]}, r"sigma must be a finite number .*, or \[lowest, highest\], got \[4, 0.2\]"),
+    ("train", {"noise_level": "25"}, "noise_level must be a finite number"),
+    ("train", {"sigma": [0.2, float("inf")]}, r"sigma must be a finite number .*got \[0.2, inf\]"),
+    ("train", {"theta": float("nan")}, "theta must be a finite number .*got nan"),
+    ("train", {"noise_level": True}, "noise_level must be a finite number .*got True"),
+    ("val", {"sigma": 2, "sigma_2": "3"}, "sigma_2 must be a finite number of at least 0, got '3'"),
+    ("val", {"sigma": 2, "noise_seed": -1}, "noise_seed must be a whole number of at least 0, got -1"),
+    ("train", {"gt_size": 8}, "gt_size must be larger than 10, half of the blur kernel, got 8"),
+    ("train", {"gt_size": "48"}, "gt_size must be a whole number of HR pixels, for example 192, got '48'"),
+    ("train", {"gt_size": 50}, "gt_size must be a multiple of the scale 4, got 50"),
+    ("train", {"noise": [0, 25]}, "noise is not an option of ClassicBlindDataset: did you mean .*'noise_level'"),
+    ("train", {"sigam": 3}, "sigam is not an option of ClassicBlindDataset: did you mean 'sigma'"),
+    ("train", {"xyz": 3}, "xyz is not an option of ClassicBlindDataset; it takes meta_info_file, blur, sigma, "),
     ("train", {"degrade_on": "worker"}, "degrade_on: worker needs degradation_per: image"),
     ("train", {"degradation_per": "epoch"}, "batch or image, got 'epoch'"),
     ("val", {}, r"sigma must be one number in validation, so that results compare, got \[0.2, 4.0\]"),
@@ -178,6 +189,25 @@ def test_a_model_that_does_not_degrade_is_refused(photographs, capsys):
     assert cli.main(["train", "-opt", tiny.write(worker)]) == 0
 
 
+def test_a_model_that_is_not_known_to_degrade_is_refused(photographs, capsys):
+    options = training("RealESRNetModel")
+    assert cli.main(["train", "-opt", tiny.write(options)]) == 2
+    assert (
+        "datasets.train: gives gt, gt_path, degradation, but the model does not take degradation: model_type LossDict"
+        in capsys.readouterr().err
+    )
+    assert not Path("experiments").exists()
+
+
+def test_a_misspelt_option_stops_the_run_before_it_makes_anything(photographs, capsys):
+    assert cli.main(["train", "-opt", tiny.write(training(sigam=3))]) == 2
+    assert (
+        "datasets.train: sigam is not an option of ClassicBlindDataset: did you mean 'sigma'?"
+        in capsys.readouterr().err
+    )
+    assert not Path("experiments").exists()
+
+
 def second_order(phase: str = "train", **more) -> dict:
     return {"name": "x", "dataroot_gt": "photos", "io_backend": {"type": "disk"}, "phase": phase, "scale": 4,
             "use_hflip": True, "use_rot": False, **more}  # fmt: skip
@@ -197,6 +227,23 @@ def test_second_order_reads_a_folder_a_list_and_an_lmdb(photographs):
         for kernel in ("kernel1", "kernel2", "sinc_kernel"):
             assert item[kernel].shape == (21, 21)
             assert item[kernel].sum().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"blur_sigma3": [0.2, 3]}, "blur_sigma3 is not an option of SecondOrderDataset: did you mean 'blur_sigma"),
+    ({"meta_info_file": "list.txt"}, "meta_info_file is not an option of SecondOrderDataset: did you mean 'meta_info'"),
+    ({"meta_info": "none.txt"}, "there is no list of images none.txt"),
+    ({"meta_info": "list.txt"}, "photos has no 9.png, which list.txt lists: is it the list of another folder"),
+    ({"io_backend": {}}, "io_backend must be {type: disk} or {type: lmdb}, got {}"),
+])  # fmt: skip
+def test_second_order_explains_mistakes(photographs, options, message):
+    Path("list.txt").write_text("1.png\n9.png\n")
+    with pytest.raises(ValueError, match=message):
+        SecondOrderDataset(second_order(**options))
+
+
+def test_second_order_takes_the_options_of_real_esrgan(photographs):
+    assert len(SecondOrderDataset(second_order(gt_size=256, **KERNELS))) == 4
 
 
 def test_second_order_names_a_broken_image(photographs):

@@ -241,6 +241,17 @@ def test_what_cannot_be_degraded_is_explained(side, kernels, mode, message):
         blur_downsample(torch.rand(2, 3, side, side), random_kernels(kernels), 4, mode)
 
 
+@pytest.mark.parametrize("shape", [(1, 20, 20), (1, 21, 11), (21, 21)])
+def test_kernels_that_have_no_centre_are_explained(shape):
+    with pytest.raises(ValueError, match=r"must be \(N, k, k\) with an odd k, got \(" + ", ".join(map(str, shape))):
+        blur_downsample(torch.rand(1, 3, 48, 48), torch.ones(shape), 4)
+
+
+def test_whole_numbers_are_not_blurred():
+    with pytest.raises(TypeError, match=r"`image` must be floating point, got torch.uint8: convert it first"):
+        blur_downsample(torch.zeros(1, 3, 48, 48, dtype=torch.uint8), random_kernels(1), 4)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("kernels", [isotropic_kernel(torch.tensor([2.6])), random_kernels(2)])

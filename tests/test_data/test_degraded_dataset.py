@@ -102,20 +102,21 @@ def test_levels_from_files_and_computed_are_the_same(photographs):
 
 
 def test_crops_of_all_levels_show_the_same_part(workdir):
-    """Each 4x4 cell is flat, so that every level of a crop is the crop, repeated."""
+    """Of a smooth image, each level is close to the mean of HR's cells, and far from it if one pixel beside."""
     Path("photos").mkdir()
-    cells = np.random.default_rng(0).integers(100, 156, (20, 20, 3), np.uint8)
-    for name in ("photos/a.png",):
-        cv2.imwrite(name, np.kron(cells, np.ones((8, 8, 1), np.uint8)))
+    knots = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    cv2.imwrite("photos/a.png", cv2.resize(knots, (160, 160), interpolation=cv2.INTER_CUBIC))
     dataset = MultiScalePairedDataset(section(scale=8, gt_size=64))
     assert dataset.factors == [8, 4, 2]
     for _ in range(10):
         item = dataset[0]
-        centers = {key: item[key][:, size // 2 :: size, size // 2 :: size]
-                   for key, size in (("gt", 8), ("lq_down2", 4), ("lq_down4", 2), ("lq", 1))}  # fmt: skip
-        for key in ("lq_down2", "lq_down4", "lq"):
-            # Bicubic overshoots at edges, so not equal but closer than to any other crop.
-            assert (centers[key] - centers["gt"]).abs().mean() < 0.06, key
+        for key, factor in (("lq_down2", 2), ("lq_down4", 4), ("lq", 8)):
+            cells = torch.nn.functional.avg_pool2d(item["gt"], factor)
+            apart = (item[key] - cells).abs().mean()
+            for axis in (1, 2):
+                for step in (-1, 1):
+                    beside = (item[key].roll(step, axis) - cells).narrow(axis, 1, 64 // factor - 2).abs().mean()
+                    assert apart < beside / 4, (key, axis, step)
 
 
 def test_levels_in_lmdbs(photographs):
@@ -134,6 +135,22 @@ def test_levels_in_lmdbs(photographs):
 
 @pytest.mark.parametrize(("kind", "options", "message"), [
     (DegradedImageDataset, {"degradation": "bicubic"}, "one of bi, bd, dn, got 'bicubic'"),
+    (DegradedImageDataset, {"degredation": "dn"},
+     "degredation is not an option of DegradedImageDataset: did you mean 'degradation'"),
+    (DegradedImageDataset, {"redraw_nois": True}, "did you mean 'redraw_noise'"),
+    (DegradedImageDataset, {"dataroot_lq": "empty"}, "dataroot_lq is not an option of DegradedImageDataset"),
+    (DegradedImageDataset, {"degradation": "bd", "border": "miror"}, "border must be mirror or replicate, got 'miror'"),
+    (DegradedImageDataset, {"noise_seed": 1.5}, "noise_seed must be a whole number of at least 0, got 1.5"),
+    (DegradedImageDataset, {"gt_size": "48"}, "gt_size must be a whole number of HR pixels, .*, got '48'"),
+    (DegradedImageDataset, {"gt_size": 0}, "gt_size must be a whole number of HR pixels, .*, got 0"),
+    (DegradedImageDataset, {"io_backend": None}, "io_backend must be {type: disk} or {type: lmdb}, got None"),
+    (DegradedImageDataset, {"io_backend": "disk"}, "io_backend must be {type: disk} .*, got 'disk'"),
+    (DegradedImageDataset, {"io_backend": {"type": "dsik"}}, "io_backend must be .*, got {'type': 'dsik'}"),
+    (DegradedImageDataset, {"dataroot_gt": ["photos"]}, r"dataroot_gt must be one folder or LMDB, got \['photos'\]"),
+    (DegradedImageDataset, {"meta_info_file": "none.txt"}, "there is no list of images none.txt"),
+    (DegradedImageDataset, {"meta_info_file": "list.txt"}, "photos has no img.7.png, which list.txt lists"),
+    (MultiScalePairedDataset, {"dataroot_lq_down4": "empty"},
+     "dataroot_lq_down4 is not an option of MultiScalePairedDataset: did you mean 'dataroot_lq_down2'"),
     (DegradedImageDataset, {"dataroot_gt": "nowhere"}, "there is no folder nowhere"),
     (DegradedImageDataset, {"io_backend": {"type": "lmdb"}}, "must end in .lmdb"),
     (MultiScalePairedDataset, {"scale": 3}, "2, 4 or 8, got 3"),
@@ -141,8 +158,26 @@ def test_levels_in_lmdbs(photographs):
 ])  # fmt: skip
 def test_mistakes_are_explained(photographs, kind, options, message):
     Path("empty").mkdir()
+    Path("list.txt").write_text("img.0.png\nimg.7.png\n")
     with pytest.raises(ValueError, match=message):
         kind({**section(), **options})
+
+
+@pytest.mark.parametrize(("size", "fits"), [
+    ((16, 20), True), ((17, 21), True), ((18, 20), False), ((16, 22), False), ((32, 40), False), ((15, 20), False),
+])  # fmt: skip
+def test_levels_of_another_size_are_explained(photographs, size, fits):
+    """LR of the whole 67x83 images has 17x21 pixels, of those cut to 64x80 it has 16x20."""
+    Path("low").mkdir()
+    for index in range(3):
+        cv2.imwrite(f"low/img.{index}.png", np.zeros((*size, 3), np.uint8))
+    dataset = MultiScalePairedDataset(section(dataroot_lq="low"))
+    if fits:
+        assert dataset[0]["lq"].shape == (3, 6, 6)
+        return
+    message = rf"is {size[1]}x{size[0]}, expected HR / 4 = 20x16 or up to 1 more: is dataroot_lq the folder of this"
+    with pytest.raises(ValueError, match=message):
+        dataset[0]
 
 
 def test_bad_images_are_explained(photographs):
@@ -171,6 +206,24 @@ def test_training_through_the_command(photographs, kind):
     }  # fmt: skip
     assert cli.main(["train", "-opt", tiny.write(options)]) == 0
     assert Path("experiments/tiny/models/net_g_3.pth").is_file()
+
+
+@pytest.mark.parametrize(("kind", "change", "message"), [
+    ("DegradedImageDataset", {"degredation": "dn"},
+     "degredation is not an option of DegradedImageDataset: did you mean 'degradation'?"),
+    ("MultiScalePairedDataset", {"border": "miror"}, "border must be mirror or replicate, got 'miror'"),
+    ("DegradedImageDataset", {"meta_info_file": "none.txt"}, "there is no list of images none.txt"),
+])  # fmt: skip
+def test_mistakes_stop_the_run_before_it_makes_anything(photographs, capsys, kind, change, message):
+    options = tiny.train_options(total_iter=3)
+    train = options["datasets"]["train"]
+    del train["dataroot_lq"]
+    train.update(type=kind, dataroot_gt="photos", **change)
+    options["datasets"].pop("val")
+    options["val"] = None
+    assert cli.main(["train", "-opt", tiny.write(options)]) == 2
+    assert f"datasets.train: {message}" in capsys.readouterr().err
+    assert not Path("experiments").exists()
 
 
 def test_small_images_are_found_before_the_run(photographs, capsys):

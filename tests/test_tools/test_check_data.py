@@ -10,6 +10,7 @@ from basicsr.data.paired_image_dataset import PairedImageDataset
 from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
+from lightsr_basicsr.data.degraded_dataset import DegradedImageDataset
 from lightsr_basicsr.tools.check_data import check_dataset, spread
 from tests import tiny
 
@@ -157,6 +158,30 @@ def test_a_value_that_is_no_image_in_an_lmdb(workdir):
     with lmdb.open("data/LR.lmdb", map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"001", b"broken")
     assert "missing or broken: 001.png" in check(**LMDB)[0]
+
+
+def test_errors_of_other_plugins_are_introduced(pairs):
+    class Other(PairedImageDataset):
+        def __init__(self, opt):
+            raise ValueError("no such thing")
+
+    section = {**tiny.paired("a", "data"), "phase": "val", "scale": 2}
+    assert check_dataset(Other, section) == [("", "Other cannot be read: ValueError: no such thing")]
+
+
+def test_items_of_other_plugins_may_be_anything(pairs):
+    class Other(PairedImageDataset):
+        def __getitem__(self, index):
+            return 1, 2
+
+    assert check_dataset(Other, {**tiny.paired("a", "data"), "phase": "val", "scale": 2}) == []
+
+
+def test_a_misspelt_option_of_ours_is_told_in_its_own_words(pairs):
+    section = {"name": "a", "dataroot_gt": "data/HR", "io_backend": {"type": "disk"}, "phase": "val", "scale": 2}
+    assert check_dataset(DegradedImageDataset, {**section, "degredation": "dn"}) == [
+        ("", "degredation is not an option of DegradedImageDataset: did you mean 'degradation'?")
+    ]
 
 
 def test_spread_takes_both_ends():
