@@ -86,17 +86,26 @@ def read_image(file: Path) -> np.ndarray:
     Raises:
         ImageError: If the file is broken, no image, or of another depth than 8 or 16 bit.
     """
+    return decode(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)[1]
+
+
+def decode(file: Path, flags: int) -> tuple[bytes, np.ndarray]:
+    """Return the bytes of an image file and its pixels, (H, W) or (H, W, C), uint8 or uint16, by OpenCV's ``flags``.
+
+    Raises:
+        ImageError: If the file is broken, no image, or of another depth than 8 or 16 bit.
+    """
     try:
         measure(file)
-        content = np.frombuffer(file.read_bytes(), np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        content = file.read_bytes()
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except (OSError, ValueError, SyntaxError, cv2.error) as error:
         raise ImageError(f"{file}: {reason(error)}") from error
     if image is None:
         raise ImageError(f"{file}: OpenCV cannot read it")
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"{file}: holds {image.dtype} numbers, expected 8 or 16 bits per channel")
-    return image
+    return content, image
 
 
 def to_8_bit(image: np.ndarray) -> np.ndarray:

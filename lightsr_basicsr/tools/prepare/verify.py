@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-import numpy as np
 
-from lightsr_basicsr.tools.images import ImageError, measure, reason
+from lightsr_basicsr.tools.images import ImageError, decode
 from lightsr_basicsr.tools.prepare.jobs import cores
 
 Item = TypeVar("Item")
@@ -34,16 +33,7 @@ def verify(file: Path) -> Verified:
     Raises:
         ImageError: If it is broken, no image, or of another depth than 8 or 16 bit.
     """
-    try:
-        measure(file)
-        content = file.read_bytes()
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except (OSError, ValueError, SyntaxError, cv2.error) as error:
-        raise ImageError(f"{file}: {reason(error)}") from error
-    if image is None:
-        raise ImageError(f"{file}: OpenCV cannot read it")
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f"{file}: holds {image.dtype} numbers, expected 8 or 16 bits per channel")
+    content, image = decode(file, cv2.IMREAD_UNCHANGED)
     height, width = image.shape[:2]
     return Verified(content, (height, width, image.shape[2] if image.ndim == 3 else 1), image.itemsize * 8)
 
