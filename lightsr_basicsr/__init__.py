@@ -18,7 +18,7 @@ _LAZY |= dict.fromkeys(("CheckpointError",), "checkpoints")
 
 
 def _register() -> None:
-    from lightsr_basicsr import archs, data, models  # noqa: F401
+    from lightsr_basicsr import archs, data, losses, metrics, models  # noqa: F401
 
 
 _compat.install(after=_register)

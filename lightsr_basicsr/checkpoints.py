@@ -163,8 +163,14 @@ def _list_keys(title: str, keys: list[str]) -> str:
     return "".join(f"\n    {line}" for line in (f"{len(keys)} {title}:", *(f"  {key}" for key in lines)))
 
 
-def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike) -> str:
-    """Return why ``state`` does not fit ``net`` and what it holds instead; '' if it fits."""
+def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike, strict: bool = True) -> str:
+    """Return why ``state`` does not fit ``net`` and what it holds instead; '' if it fits.
+
+    With ``strict`` False it fits if one of its tensors does.
+    """
+    if not strict:
+        fits = count_fitting(net, state)
+        return "" if fits else f"no tensor of {source} fits {type(net).__name__}: another network's file?"
     difference = describe_difference(net, state)
     if not difference:
         return ""

@@ -28,18 +28,21 @@ MAY_IMPORT = {
     "archs": {"stdlib", "torch", "einops", "basicsr.utils.registry", "basicsr.archs", "spandrel",
               f"{OURS}.archs", f"{OURS}.registry", f"{OURS}._compat"},
     "losses": {"stdlib", "torch", "basicsr.utils.registry", f"{OURS}.losses", f"{OURS}.registry", f"{OURS}._compat"},
+    "metrics": {"stdlib", "torch", "numpy", "pyiqa", "basicsr.utils", f"{OURS}.metrics", f"{OURS}.registry",
+                f"{OURS}._compat"},
     "data": {"stdlib", "torch", "numpy", "cv2", "lmdb", "tqdm", "skimage", "basicsr.data", "basicsr.utils",
              f"{OURS}.data", f"{OURS}.registry", f"{OURS}._compat"},
     "models": {"stdlib", "torch", "numpy", "basicsr", f"{OURS}.models", f"{OURS}.checkpoints", f"{OURS}.archs.reparam",
                f"{OURS}.data.low_resolution", f"{OURS}.registry", f"{OURS}._compat"},
-    "tools": {"stdlib", "torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "basicsr", OURS, f"{OURS}.archs",
-              f"{OURS}.data", f"{OURS}.tools", f"{OURS}.checkpoints", f"{OURS}.identification",
+    "tools": {"stdlib", "torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr",
+              OURS, f"{OURS}.archs", f"{OURS}.data", f"{OURS}.tools", f"{OURS}.checkpoints", f"{OURS}.identification",
               f"{OURS}._compat", f"{OURS}.bootstrap"},
-    "cli": {"stdlib", "cv2", "basicsr", OURS, f"{OURS}._compat", f"{OURS}._fixes", f"{OURS}.checkpoints",
-            f"{OURS}.tools", f"{OURS}.commands"},
-    "commands": {"stdlib", "yaml", f"{OURS}._compat", f"{OURS}.commands", f"{OURS}.data", f"{OURS}.tools"},
+    "cli": {"stdlib", OURS, f"{OURS}.checkpoints", f"{OURS}.tools", f"{OURS}.commands"},
+    "commands": {"stdlib", "yaml", "cv2", "basicsr", f"{OURS}._compat", f"{OURS}._fixes", f"{OURS}.commands",
+                 f"{OURS}.data", f"{OURS}.tools"},
     "__main__": {"stdlib"},
-    "__init__": {"stdlib", f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses"},
+    "__init__": {"stdlib", f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses",
+                 f"{OURS}.metrics"},
 }  # fmt: skip
 
 
@@ -80,7 +83,7 @@ def test_networks_do_not_import_each_other(path):
     assert not others
 
 
-@pytest.mark.parametrize("folder", ["archs", "models", "data"])
+@pytest.mark.parametrize("folder", ["archs", "losses", "metrics", "models", "data"])
 def test_every_module_that_registers_is_imported_by_its_package(folder):
     named = {
         alias.name

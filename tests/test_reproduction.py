@@ -16,20 +16,20 @@ def compare(shared, option_file: str, scale: int, weights: str, *overrides: str)
         "dataroot_gt": str(shared / "data" / "Set5" / f"HR_x{scale}"),
         "dataroot_lq": str(shared / "data" / "Set5" / f"LRBI_x{scale}"),
     }
-    return compare_run(options, shared / "weights" / weights)
+    return compare_run(options, {"network": (options["network_g"], shared / "weights" / weights)})
 
 
 def test_imdn_x4_on_set5(shared):
     found = compare(shared, "test_imdn_x4.yml", 4, "IMDN_x4.pth")
     for comparison in found:
-        assert comparison.network[0] == pytest.approx(IMDN_X4[comparison.name], abs=1e-3)
-    _, (psnr, ssim) = mean_scores(found)
+        assert comparison.scores["network"][0] == pytest.approx(IMDN_X4[comparison.name], abs=1e-3)
+    psnr, ssim = mean_scores(found)["network"]
     assert psnr == pytest.approx(32.2114, abs=1e-4)
     assert ssim == pytest.approx(0.8948, abs=5e-5)
 
 
 def test_imdn_rtc_x2_on_set5(shared):
-    _, (psnr, ssim) = mean_scores(compare(shared, "test_imdn_rtc_x2.yml", 2, "model_RTC.pth"))
+    psnr, ssim = mean_scores(compare(shared, "test_imdn_rtc_x2.yml", 2, "model_RTC.pth"))["network"]
     assert psnr == pytest.approx(37.3147, abs=1e-4)
     assert ssim == pytest.approx(0.9583, abs=5e-5)
 
@@ -37,7 +37,7 @@ def test_imdn_rtc_x2_on_set5(shared):
 @pytest.mark.parametrize(("chop", "expected"), [("false", (32.2168, 0.8954)), ("true", (32.2267, 0.8955))])
 def test_fdiwn_x4_on_set5(shared, chop, expected):
     found = compare(shared, "test_fdiwn_x4.yml", 4, "FDIWN_x4.pt", f"network_g:chop={chop}")
-    _, (psnr, ssim) = mean_scores(found)
+    psnr, ssim = mean_scores(found)["network"]
     assert psnr == pytest.approx(expected[0], abs=1e-4)
     assert ssim == pytest.approx(expected[1], abs=5e-5)
 
@@ -45,7 +45,7 @@ def test_fdiwn_x4_on_set5(shared, chop, expected):
 def test_ddistill_sr_x4_on_set5(shared):
     found = compare(shared, "test_ddistill_sr_x4.yml", 4, "DDistill-SRx4_inference.pth")
     for comparison in found:
-        assert comparison.network[0] == pytest.approx(DDISTILL_X4[comparison.name], abs=1e-3)
-    _, (psnr, ssim) = mean_scores(found)
+        assert comparison.scores["network"][0] == pytest.approx(DDISTILL_X4[comparison.name], abs=1e-3)
+    psnr, ssim = mean_scores(found)["network"]
     assert psnr == pytest.approx(32.2854, abs=1e-4)
     assert ssim == pytest.approx(0.8961, abs=5e-5)

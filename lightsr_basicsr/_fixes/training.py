@@ -41,6 +41,7 @@ def load_resume_state(opt: dict) -> dict | None:
     if state is None:
         return None
     opt["path"]["resume_state"] = path
+    _leave_unsaved_networks(opt, state["iter"])
     check_resume(opt, state["iter"])
     _find_networks_beside(path, opt["path"])
     if opt["rank"] == 0:
@@ -77,6 +78,17 @@ def _load_state(path: str) -> dict:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SystemExit(f"The training state {path} cannot be read: {reason}") from error
+
+
+def _leave_unsaved_networks(opt: dict, iteration: int) -> None:
+    """Keep the files of networks that the model says it did not save then; BasicSR would point at ones of the run."""
+    from basicsr.utils.registry import MODEL_REGISTRY
+
+    model = dict(iter(MODEL_REGISTRY)).get(opt["model_type"])
+    if hasattr(model, "unsaved_networks"):
+        given = opt["path"].get("ignore_resume_networks") or []
+        given = [given] if isinstance(given, str) else given
+        opt["path"]["ignore_resume_networks"] = [*given, *model.unsaved_networks(opt, iteration)]
 
 
 def _find_networks_beside(state_path: str, paths: dict) -> None:

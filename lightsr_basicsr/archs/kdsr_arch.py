@@ -215,13 +215,19 @@ class BlindSR_ST(BlindSR):  # noqa: N801
     encoder_name = "E_st"
     encoder_sees_gt = False
 
-    def forward(self, lq: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
+    def forward(self, lq: Tensor, represent_only: bool = False) -> Tensor | tuple[Tensor, list[Tensor]] | list[Tensor]:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
 
-        In training mode also return a list with the vector to distil, (N, 4 * n_feats).
+        In training mode also return a list with the vector to distil, (N, 4 * n_feats). With ``represent_only`` return
+        just this list and leave G alone: the encoder is trained that way at first in the anisotropic recipe.
         """
         self.check_input(lq)
-        return self.super_resolve(lq, *self.E_st(lq))
+        idr, distilled = self.represent(lq)
+        return distilled if represent_only else self.super_resolve(lq, idr, distilled)
+
+    def represent(self, lq: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Estimate from (N, 3, H, W) the vector that steers G, (N, n_feats), and those distilled, (N, 4 * n_feats)."""
+        return self.E_st(lq)
 
 
 @register(ARCH_REGISTRY)
@@ -245,14 +251,19 @@ class BlindSR_TA(BlindSR):  # noqa: N801
             ValueError: If ``gt`` is not exactly ``scale`` times as large as ``lq``.
         """
         self.check_input(lq)
+        return self.super_resolve(lq, *self.represent(lq, gt))
+
+    def represent(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Extract the vector that steers G, (N, n_feats), and those distilled, (N, 4 * n_feats), from LR and HR.
+
+        Raises:
+            ValueError: If ``gt`` is not exactly ``scale`` times as large as ``lq``.
+        """
         images, _, height, width = lq.shape
         expected = (images, 3, self.upscale * height, self.upscale * width)
         if tuple(gt.shape) != expected:
             raise ValueError(f"BlindSR_TA expects `gt` of shape {expected} for this `lq`, got {tuple(gt.shape)}.")
-        seen = torch.cat([lq, F.pixel_unshuffle(gt, self.upscale)], dim=1)
-        idr, distilled = self.E(seen)
-        del seen  # as large as HR
-        return self.super_resolve(lq, idr, distilled)
+        return self.E(torch.cat([lq, F.pixel_unshuffle(gt, self.upscale)], dim=1))
 
     def example_input(self, height: int, width: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
         """Return LR and HR of this LR size: random, in [0, 1]."""

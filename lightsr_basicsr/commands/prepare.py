@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lightsr_basicsr.commands.prepare_check import add_check
-from lightsr_basicsr.commands.prepare_common import FORM, add_kind, add_writing, report
+from lightsr_basicsr.commands.prepare_common import FORM, add_kind, add_writing, kernel, report
 from lightsr_basicsr.commands.prepare_demo import add_demo
 from lightsr_basicsr.commands.prepare_files import add_lmdb, add_meta, add_multiscale, add_subimages
 
@@ -125,7 +125,7 @@ def _add_blind(kinds: Any) -> None:
     parser.add_argument(
         "--kernel",
         nargs="+",
-        type=_kernel,
+        type=kernel,
         default=[],
         metavar="S1,S2,ANGLE",
         help="anisotropic Gaussians: two standard deviations in HR pixels and an angle in degrees",
@@ -138,14 +138,6 @@ def _add_blind(kinds: Any) -> None:
         "--depth", choices=("keep", "8"), default="keep", help="bits per channel of HR images (default: keep)"
     )
     add_writing(parser)
-
-
-def _kernel(text: str) -> tuple[float, float, float]:
-    try:
-        sigma_1, sigma_2, theta = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected S1,S2,ANGLE such as 3.5,1.5,30, got '{text}'") from None
-    return sigma_1, sigma_2, theta
 
 
 def _run_blind(args: argparse.Namespace) -> int:

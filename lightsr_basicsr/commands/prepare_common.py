@@ -35,6 +35,15 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="make files again that are there")
 
 
+def kernel(text: str) -> tuple[float, float, float]:
+    """Parse two standard deviations and an angle, ``S1,S2,ANGLE``, for argparse."""
+    try:
+        sigma_1, sigma_2, theta = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected S1,S2,ANGLE such as 3.5,1.5,30, got '{text}'") from None
+    return sigma_1, sigma_2, theta
+
+
 def _run(function: Any, args: argparse.Namespace) -> int:
     need_basicsr()
     from lightsr_basicsr.tools.prepare.jobs import PrepareError

@@ -17,6 +17,7 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from basicsr.utils.registry import DATASET_REGISTRY
 from tqdm import tqdm
 
+from lightsr_basicsr.data.blind_dataset import ClassicBlindDataset
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.registry import register
 
@@ -55,6 +56,25 @@ class DemoPairedDataset(PairedImageDataset):
         root = Path(opt.get("dataroot", "datasets/demo")).expanduser()
         gt, lq = _prepare_once(root, split, opt["scale"])
         super().__init__({**opt, "dataroot_gt": str(gt), "dataroot_lq": str(lq), "io_backend": {"type": "lmdb"}})
+
+
+@register(DATASET_REGISTRY)
+class DemoBlindDataset(ClassicBlindDataset):
+    """ClassicBlindDataset over the same photographs, prepared in the same way; LR images are made of HR as it does.
+
+    Args:
+        opt (dict): As ``ClassicBlindDataset`` takes it, except that ``dataroot`` (str) names the folder for the LMDBs
+            and replaces ``dataroot_gt`` and ``io_backend``.
+    """
+
+    prepares_data = True
+    known_keys: ClassVar = (*ClassicBlindDataset.known_keys, "dataroot")
+    required_keys: ClassVar = DemoPairedDataset.required_keys
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        split = "train" if opt["phase"] == "train" else "val"
+        gt, _ = _prepare_once(Path(opt.get("dataroot", "datasets/demo")).expanduser(), split, opt["scale"])
+        super().__init__({**opt, "dataroot_gt": str(gt), "io_backend": {"type": "lmdb"}})
 
 
 def _prepare_once(root: Path, split: str, scale: int) -> tuple[Path, Path]:

@@ -130,7 +130,9 @@ def degrade_batch(image: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
     kernel = anisotropic_kernel(values["sigma_1"], values["sigma_2"], values["theta"])
     noise = None
     if bool((values["level"] > 0).any()):
-        generator = torch.Generator(image.device).manual_seed(int(drawn["seed"][0]))
-        shape = (*image.shape[:2], *(side // scale for side in image.shape[2:]))
-        noise = torch.randn(shape, generator=generator, device=image.device)
+        seeds = [int(seed) for seed in drawn["seed"][:count]]
+        shape = (len(image) // count, image.shape[1], *(side // scale for side in image.shape[2:]))
+        # An image with a degradation of its own has its own noise, whatever batch or process it is in.
+        generators = (torch.Generator(image.device).manual_seed(seed) for seed in seeds)
+        noise = torch.cat([torch.randn(shape, generator=each, device=image.device) for each in generators])
     return classic_degradation(image, kernel, scale, noise, values["level"])

@@ -4,6 +4,6 @@ from lightsr_basicsr import _compat
 
 _compat.require_basicsr()
 
-from lightsr_basicsr.models import base  # noqa: E402
+from lightsr_basicsr.models import base, kdsr_gan_model, kdsr_model, kdsr_student_model, kdsr_teacher_model  # noqa: E402
 
-__all__ = ["base"]
+__all__ = ["base", "kdsr_gan_model", "kdsr_model", "kdsr_student_model", "kdsr_teacher_model"]

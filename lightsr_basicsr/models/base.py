@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lightsr_basicsr.checkpoints import load_fitting, load_strictly, read_state_dict
+from lightsr_basicsr.checkpoints import describe_misfit, load_fitting, load_strictly, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.registry import register
 
@@ -34,6 +35,47 @@ class LossDictModel(SRModel):
 
     # What `feed_data` makes the network's input of; one of these must be in a batch.
     fed_by = ("lq", "degradation")
+    # Whether validation, too, shows the network HR images.
+    needs_gt = False
+    # Files that training cannot do without, as keys of `path`; a resumed run has its own.
+    required_paths: tuple[str, ...] = ()
+    # Networks that a test does without.
+    training_networks: tuple[str, ...] = ()
+
+    @classmethod
+    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong with an option file for this model, as (dotted key, message), before a run starts.
+
+        Args:
+            options (Mapping): Content of the option file.
+            networks (Mapping): The networks that could be built from it, by their keys.
+        """
+        yield from ()
+
+    @classmethod
+    def find_resume_problems(cls, options: Mapping[str, Any], state: Path) -> Iterator[tuple[str, str]]:
+        """Yield why a run with these options cannot go on from the file ``state``, as (dotted key, message)."""
+        yield from ()
+
+    @classmethod
+    def unsaved_networks(cls, options: Mapping[str, Any], current_iter: int) -> tuple[str, ...]:
+        """Return the keys of networks that are not among the files saved at this iteration.
+
+        A run that is resumed there goes on taking them from ``path.pretrain_network_*`` of the option file.
+        """
+        return ()
+
+    @classmethod
+    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
+        """Return why :meth:`load_network` would not load ``state`` of the file ``source`` into ``net``; '' if it does.
+
+        Args:
+            net (nn.Module): The network.
+            state (Mapping): Tensors by name.
+            source (str): The file, for the text.
+            strict (bool): Whether all of it must fit.
+        """
+        return describe_misfit(net, state, source, strict)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; one that comes with a ``degradation`` instead of ``lq`` is degraded here, on the device."""
@@ -42,9 +84,13 @@ class LossDictModel(SRModel):
             data = {**data, "gt": gt, "lq": degrade_batch(gt, data["degradation"])}
         super().feed_data(data)
 
+    def run_network(self) -> Tensor:
+        """Return the images that ``net_g`` makes of ``self.lq`` (N, C, h, w) while it is trained."""
+        return self.net_g(self.lq)
+
     def compute_losses(self) -> dict[str, Tensor]:
-        """Run the network on ``self.lq`` (N, C, h, w) into ``self.output`` and return its losses, scalars, by name."""
-        self.output = self.net_g(self.lq)
+        """Run the network into ``self.output`` and return its losses, scalars, by name."""
+        self.output = self.run_network()
         losses = {}
         if self.cri_pix:
             losses["l_pix"] = self.cri_pix(self.output, self.gt)

@@ -18,7 +18,9 @@ DECODED = 32
 Problem = tuple[str, str]
 
 
-def check_dataset(dataset: type, options: Mapping[str, Any], wanted: Collection[str] = ()) -> list[Problem]:
+def check_dataset(
+    dataset: type, options: Mapping[str, Any], wanted: Collection[str] = (), needed: Collection[str] = ()
+) -> list[Problem]:
     """Return the problems of one dataset as (key, message), key being '' or '.dataroot_lq' and the like.
 
     Looks at up to 2,000 files of a folder, evenly spread (size in pixels, ending), and decodes 32 of them and those
@@ -30,6 +32,7 @@ def check_dataset(dataset: type, options: Mapping[str, Any], wanted: Collection[
         dataset (type): The registered class.
         options (Mapping): Its section, with ``phase`` and ``scale``.
         wanted (Collection[str]): Keys of which each item must have one, for the model to be fed.
+        needed (Collection[str]): Keys of which each item must have all; ``gt`` must be ``scale`` times ``lq``.
     """
     if getattr(dataset, "prepares_data", False):
         missing = [key for key in dataset.required_keys[options["phase"]] if key not in options]
@@ -48,7 +51,7 @@ def check_dataset(dataset: type, options: Mapping[str, Any], wanted: Collection[
         problems += _check_pairs(sizes["dataroot_gt"], sizes["dataroot_lq"], template, options)
     if not problems and not sizes.get("dataroot_lq"):
         problems = list(_check_crops(sizes.get("dataroot_gt", {}), options))
-    return problems or list(_check_items(dataset, options, wanted))
+    return problems or list(_check_items(dataset, options, wanted, needed))
 
 
 def _backend(options: Mapping) -> str:
@@ -169,7 +172,9 @@ def _check_crops(gt: Mapping, options: Mapping) -> Iterator[Problem]:
         yield ".dataroot_gt", f"holds images smaller than gt_size {patch}: {some(small)}"
 
 
-def _check_items(dataset: type, options: Mapping, wanted: Collection[str]) -> Iterator[Problem]:
+def _check_items(
+    dataset: type, options: Mapping, wanted: Collection[str], needed: Collection[str]
+) -> Iterator[Problem]:
     """Build the dataset and take its first and last item, as the run will."""
     built = None
     try:
@@ -180,6 +185,7 @@ def _check_items(dataset: type, options: Mapping, wanted: Collection[str]) -> It
         for index in {0, len(built) - 1}:
             item = built[index]
         yield from _check_fed(item, wanted)
+        yield from _check_needed(item, needed, options.get("scale"))
     except KeyError as error:
         yield f".{error.args[0]}", f"is missing: {dataset.__name__} needs it"
     except Exception as error:
@@ -198,6 +204,16 @@ def _check_fed(item: Any, wanted: Collection[str]) -> Iterator[Problem]:
         yield "", f"{given} needs {' or '.join(sorted(wanted))}: another model_type?"
     elif "degradation" in item and "lq" not in item and "degradation" not in wanted:
         yield "", f"{given} does not take degradation: model_type LossDictModel does"
+
+
+def _check_needed(item: Any, needed: Collection[str], scale: Any) -> Iterator[Problem]:
+    missing = [key for key in needed if isinstance(item, Mapping) and key not in item]
+    if missing:
+        yield "", f"gives no {' and no '.join(missing)}, and the model needs the HR image: add dataroot_gt"
+    elif needed and isinstance(item, Mapping) and "lq" in item and isinstance(scale, int):
+        high, low = (tuple(item[key].shape[1:]) for key in ("gt", "lq"))
+        if high != tuple(scale * side for side in low):
+            yield "", f"gives HR of {high[0]}x{high[1]} with LR of {low[0]}x{low[1]}: expected {scale} times as much"
 
 
 def spread(items: list, most: int) -> list:

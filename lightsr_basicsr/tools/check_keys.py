@@ -27,13 +27,13 @@ OPTIONAL_IN: dict[str, tuple[str, ...]] = {
     "": ("scale", "manual_seed", "val", "dist_params", "find_unused_parameters", "comparison"),
     "train": (
         "optim_g", "scheduler", "ema_decay", "warmup_iter", "pixel_opt", "perceptual_opt", "gan_opt", "optim_d",
-        "net_d_iters",
+        "net_d_iters", "net_d_init_iters", "kd_opt", "encoder_only_iter", "teacher_iter", "teacher", "student",
     ),
     "logger": ("wandb",),
     "val": ("metrics", "pbar", "suffix"),
     "path": (
         "pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks",
-        "pretrain_network_d", "param_key_d", "strict_load_d",
+        "pretrain_network_d", "param_key_d", "strict_load_d", "pretrain_network_TA", "teacher_param_key",
     ),
 }  # fmt: skip
 
@@ -68,7 +68,7 @@ def check_keys(options: Mapping, is_train: bool) -> Iterator[Finding]:
     if is_train and "debug" in str(options.get("name")):
         yield Finding("name", "holds 'debug', so BasicSR validates and saves every 8 iterations, without logs", False)
     for name in OPTIONAL_IN:
-        yield from _check_misspelt(name, section_of(options, name) if name else options)
+        yield from check_misspelt(name, section_of(options, name) if name else options)
 
 
 def _required_in_val(options: Mapping, is_train: bool) -> dict[str, type]:
@@ -106,7 +106,8 @@ def _wrong_kind(key: str, value: Any, kind: type) -> str:
     return "" if kind is object or (isinstance(value, kind) and value) else f"must be a text, got {value!r}"
 
 
-def _check_misspelt(section: str, content: Mapping) -> Iterator[Finding]:
+def check_misspelt(section: str, content: Mapping) -> Iterator[Finding]:
+    """Yield keys of a section ('' for the top level) that look like a misspelt one which BasicSR or a model reads."""
     required = {**REQUIRED["both"], **REQUIRED["train"]} if not section else REQUIRED_IN.get(section, {})
     known = {*required, *OPTIONAL_IN[section]}
     for key in map(str, content):

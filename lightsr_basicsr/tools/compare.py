@@ -1,10 +1,10 @@
-"""Compare a network with bicubic interpolation: a table of PSNR and SSIM, and a picture to look at."""
+"""Compare networks with bicubic interpolation: a table of PSNR and SSIM, and a picture to look at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,82 +30,106 @@ WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (60, 60, 230)
 
 @dataclass(frozen=True)
 class Comparison:
-    """One image: (PSNR in dB, SSIM) of bicubic interpolation and of the network.
+    """One image: (PSNR in dB, SSIM) of bicubic interpolation and of the networks, by title.
 
-    ``pictures`` are bicubic, network and HR, (H, W, 3) BGR uint8, or None where they are not kept.
+    ``pictures`` are LR, enlarged without interpolation, then these in the same order, then HR, all (H, W, 3) BGR uint8;
+    None where they are not kept.
     """
 
     name: str
-    bicubic: tuple[float, float]
-    network: tuple[float, float]
-    pictures: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    scores: dict[str, tuple[float, float]]
+    pictures: list[np.ndarray] | None
 
 
-def compare_run(options: Mapping[str, Any], weights: Path) -> list[Comparison]:
-    """Run the network of an option file on one of its datasets, whole images, and compare with bicubic.
+def compare_run(options: Mapping[str, Any], networks: Mapping[str, tuple[Mapping[str, Any], Path]]) -> list[Comparison]:
+    """Run networks on datasets of an option file, whole images, and compare with bicubic.
 
     Args:
         options (Mapping): Content of an option file. Its section ``comparison`` holds ``dataset`` (the key of a set in
-            ``datasets``), ``crop_border`` (int, pixels left out at each side) and ``test_y_channel`` (bool).
-        weights (Path): Checkpoint of ``network_g``.
+            ``datasets``, or a list of them), ``crop_border`` (int, pixels left out at each side) and
+            ``test_y_channel`` (bool).
+        networks (Mapping): By title: the network's section of an option file, and its checkpoint.
     """
     settings = options["comparison"]
-    network = dict(options["network_g"])
+    device = "cuda" if options["num_gpu"] != 0 and torch.cuda.is_available() else "cpu"
+    nets = {title: _load(options, dict(section), file).to(device) for title, (section, file) in networks.items()}
+    keys = [settings["dataset"]] if isinstance(settings["dataset"], str) else settings["dataset"]
+    found: list[Comparison] = []
+    for key in keys:
+        dataset, label = _dataset(options, key), f" {options['datasets'][key]['name']}" if len(keys) > 1 else ""
+        rows = []
+        for index in tqdm(range(len(dataset)), f"comparison{label}", unit="image"):
+            item = dataset[index]
+            low, high = (tensor2img([item[kind]]) for kind in ("lq", "gt"))
+            images = {"bicubic": imresize(low, options["scale"]), **_run(nets, item, device)}
+            kept = [_enlarge(low, options["scale"]), *images.values(), high] if len(found) + index < DRAWN else None
+            name = f"{Path(item['lq_path']).stem}{label}"
+            rows.append(Comparison(name, _measure(images, high, settings), kept))
+        found += sorted(rows, key=lambda one: one.name)
+    return found
+
+
+def _load(options: Mapping, network: dict[str, Any], file: Path) -> torch.nn.Module:
     net = ARCH_REGISTRY.get(network.pop("type"))(**network)
     load = load_strictly if options["path"].get("strict_load_g", True) else load_fitting
-    load(net, read_state_dict(weights, prefer=options["path"].get("param_key_g"))[0], weights)
-    device = "cuda" if options["num_gpu"] != 0 and torch.cuda.is_available() else "cpu"
-    net.to(device).eval()
-    section = deepcopy(dict(options["datasets"][settings["dataset"]]))
-    section.update(phase=settings["dataset"].split("_")[0], scale=options["scale"])
-    dataset = DATASET_REGISTRY.get(section["type"])(section)
-    indices = tqdm(range(len(dataset)), "comparison", unit="image")
-    found = (_compare(net, device, dataset[index], options["scale"], settings) for index in indices)
-    kept = [one if row < DRAWN else replace(one, pictures=None) for row, one in enumerate(found)]
-    return sorted(kept, key=lambda one: one.name)
+    load(net, read_state_dict(file, prefer=options["path"].get("param_key_g"))[0], file)
+    return net.eval()
 
 
-def _compare(net: torch.nn.Module, device: str, item: Mapping, scale: int, settings: Mapping) -> Comparison:
-    with torch.no_grad():
-        output = net(item["lq"][None].to(device))
-    low, high, ours = (tensor2img([tensor]) for tensor in (item["lq"], item["gt"], output))
-    bicubic = imresize(low, scale)
+def _dataset(options: Mapping, key: str) -> Any:
+    section = deepcopy(dict(options["datasets"][key]))
+    section.update(phase=key.split("_")[0], scale=options["scale"])
+    return DATASET_REGISTRY.get(section["type"])(section)
+
+
+def _run(nets: Mapping[str, torch.nn.Module], item: Mapping[str, Any], device: str) -> dict[str, np.ndarray]:
+    images = {}
+    for title, net in nets.items():
+        seen = ("lq", "gt") if getattr(net, "encoder_sees_gt", False) else ("lq",)
+        with torch.no_grad():
+            images[title] = tensor2img([net(*(item[kind][None].to(device) for kind in seen))])
+    return images
+
+
+def _measure(images: Mapping[str, np.ndarray], high: np.ndarray, settings: Mapping) -> dict[str, tuple[float, float]]:
     how = {"crop_border": settings["crop_border"], "test_y_channel": settings["test_y_channel"]}
-    scores = [
-        (float(calculate_psnr(image, high, **how)), float(calculate_ssim(image, high, **how)))
-        for image in (bicubic, ours)
-    ]
-    return Comparison(Path(item["lq_path"]).stem, scores[0], scores[1], (bicubic, ours, high))
+    return {
+        title: (float(calculate_psnr(image, high, **how)), float(calculate_ssim(image, high, **how)))
+        for title, image in images.items()
+    }
 
 
-def mean_scores(comparisons: list[Comparison]) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the mean (PSNR, SSIM) of bicubic interpolation and of the network."""
-    means = [np.mean([getattr(c, who) for c in comparisons], axis=0) for who in ("bicubic", "network")]
-    return tuple(means[0].tolist()), tuple(means[1].tolist())
+def _enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
 
 
-def draw_comparisons(comparisons: list[Comparison], title: str) -> np.ndarray:
-    """Return one picture (H, W, 3) BGR uint8: a row per image, zoomed in where the gain is largest.
+def mean_scores(comparisons: list[Comparison]) -> dict[str, tuple[float, float]]:
+    """Return the mean (PSNR, SSIM) of bicubic interpolation and of the networks, by title."""
+    titles = comparisons[0].scores
+    return {title: tuple(np.mean([one.scores[title] for one in comparisons], axis=0).tolist()) for title in titles}
+
+
+def draw_comparisons(comparisons: list[Comparison]) -> np.ndarray:
+    """Return one picture (H, W, 3) BGR uint8: a row per image, zoomed in where the last network gains most.
 
     Args:
         comparisons (list[Comparison]): The rows; those without pictures (beyond the first eight) are left out.
-        title (str): Name of the network in the captions.
     """
-    return np.concatenate([_draw_row(one, title) for one in comparisons if one.pictures is not None])
+    return np.concatenate([_draw_row(one) for one in comparisons if one.pictures is not None])
 
 
-def _draw_row(comparison: Comparison, title: str) -> np.ndarray:
-    bicubic, ours, high = comparison.pictures
-    top, left = _largest_gain(bicubic, ours, high)
-    captions = (
+def _draw_row(comparison: Comparison) -> np.ndarray:
+    pictures, high = comparison.pictures, comparison.pictures[-1]
+    bicubic, *_, last = pictures[1:-1]
+    top, left = _largest_gain(bicubic, last, high)
+    captions = [
         (f"{comparison.name}, HR", "red: where the gain is largest"),
-        ("bicubic", "{:.2f} dB / {:.4f}".format(*comparison.bicubic)),
-        (title, "{:.2f} dB / {:.4f}".format(*comparison.network)),
+        ("LR", "pixels enlarged"),
+        *((title, "{:.2f} dB / {:.4f}".format(*score)) for title, score in comparison.scores.items()),
         ("HR", "PSNR / SSIM"),
-    )
-    parts = [image[top : top + CROP, left : left + CROP] for image in (bicubic, ours, high)]
-    zoomed = [cv2.resize(part, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_NEAREST) for part in parts]
-    panels = [_overview(high, top, left), *zoomed]
+    ]
+    parts = [image[top : top + CROP, left : left + CROP] for image in pictures]
+    panels = [_overview(high, top, left), *(_enlarge(part, ZOOM) for part in parts)]
     return np.concatenate([panel(image, lines) for image, lines in zip(panels, captions, strict=True)], axis=1)
 
 

@@ -5,6 +5,8 @@ import json
 import math
 import re
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 
 from lightsr_basicsr.data.degradations import BORDERS, imresize
 from lightsr_basicsr.tools.plugins import registries
+from tests import kdsr
 from tests.cases import CASES
 from tests.golden import OWN, load
 
@@ -98,10 +101,21 @@ def record_resize() -> None:
     np.savez_compressed(OWN / "imresize.npz", high=high, **low)
 
 
+def record_kdsr_steps() -> None:
+    """Losses of three training steps, after four equalled those of the official models."""
+    logged = {}
+    for model in ("KDSRNetTAModel", "KDSRNetSTModel", "KDSRGANSTModel"):
+        with tempfile.TemporaryDirectory() as folder:
+            logged[model] = kdsr.steps(kdsr.make_filled(model, Path(folder)), 3)
+    (OWN / "kdsr_steps.json").write_text(json.dumps(logged, indent=1) + "\n")
+
+
 if __name__ == "__main__":
     wanted = re.compile(sys.argv[1] if len(sys.argv) > 1 else "")
     if wanted.search("imresize"):
         record_resize()
+    if wanted.search("kdsr_steps"):
+        record_kdsr_steps()
     with torch.no_grad():
         for case in CASES:
             if wanted.search(case.golden) and not LEFT_OUT.search(case.golden):

@@ -1,6 +1,7 @@
 """Findings on option files that are wrong in one place each."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -156,7 +157,7 @@ def test_taken_and_suffixed_names_are_found():
 def test_a_missing_resume_state_is_named():
     options = tiny.train_options()
     options["path"]["resume_state"] = "5.state"
-    found = check_options(options, is_train=True, resuming=True)
+    found = check_options(options, is_train=True, state=Path("5.state"))
     assert [str(finding).split(" (looked")[0] for finding in found] == [
         "path.resume_state: there is no training state 5.state"
     ]

@@ -54,7 +54,7 @@ def prepare_blind(
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
     """
     sets = [BlindSet(blur, noise, scale, seed) for blur in blurs or _default(scale) for noise in noises]
-    _check(sets)
+    check_sets(sets)
     images, out = source_images(source), Path(out).expanduser()
     hr = None if same_folder(out / f"HR_x{scale}", Path(source)) else out / f"HR_x{scale}"
     deep: list[str] = []
@@ -80,7 +80,8 @@ def _default(scale: int) -> list[Blur]:
     return [Blur(sigma) for sigma in GAUSSIAN8[scale]]
 
 
-def _check(sets: Sequence[BlindSet]) -> None:
+def check_sets(sets: Sequence[BlindSet]) -> None:
+    """Raise PrepareError if a set has a scale, a blur or a noise that cannot be made."""
     for each in sets:
         sigmas = (each.blur.sigma_1,) if each.blur.sigma_2 is None else (each.blur.sigma_1, each.blur.sigma_2)
         numbers = (*sigmas, each.noise)

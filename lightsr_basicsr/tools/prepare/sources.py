@@ -18,6 +18,23 @@ def source_images(folder: Path | str) -> list[Path]:
     Raises:
         PrepareError: If there is no such folder, no image in it, or two whose outputs would have the same name.
     """
+    images = folder_images(folder)
+    stems: dict[str, Path] = {}
+    for image in images:
+        if image.stem in stems:
+            raise PrepareError(
+                f"{stems[image.stem].name} and {image.name} in {folder} would become one file: rename one."
+            )
+        stems[image.stem] = image
+    return images
+
+
+def folder_images(folder: Path | str) -> list[Path]:
+    """Return the images of a folder, whatever their names.
+
+    Raises:
+        PrepareError: If there is no such folder or no image in it.
+    """
     path = Path(folder).expanduser()
     if not path.is_dir():
         raise PrepareError(f"there is no folder {folder} (looked from {Path.cwd()}).")
@@ -26,13 +43,6 @@ def source_images(folder: Path | str) -> list[Path]:
         nested = [each.name for each in sorted(path.iterdir()) if each.is_dir() and list_images(each)]
         hint = f"; its sub-folder {nested[0]} does" if nested else ""
         raise PrepareError(f"{folder} holds no images (png, bmp, jpg, tif, webp){hint}.")
-    stems: dict[str, Path] = {}
-    for image in images:
-        if image.stem in stems:
-            raise PrepareError(
-                f"{stems[image.stem].name} and {image.name} in {folder} would become one file: rename one."
-            )
-        stems[image.stem] = image
     return images
 
 

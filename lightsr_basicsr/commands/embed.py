@@ -1,0 +1,177 @@
+"""The command ``basicsr embed``: arguments and the tables; the work is done in ``tools/embedding.py``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightsr_basicsr.commands.errors import UsageError, need_basicsr, say
+from lightsr_basicsr.commands.prepare_common import FORM, kernel
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.embedding import Embedding
+
+DESCRIPTION = """Show what the degradation estimators of KDSR learned.
+HR images are degraded in known ways, the encoders of teacher and student turn each LR image into a vector (the teacher
+from LR and HR, the student from LR alone), and the vectors are drawn in two dimensions, one colour per blur. An
+estimator that sees the degradation and not the content puts images of one colour together."""
+EXAMPLES = """examples:
+  basicsr embed --teacher net_TA.pth --student net_g.pth -i datasets/BSD100
+  basicsr embed --student KDSRsM_iso_x4.pt -i datasets/BSD100 -o student.pdf --sigma 1.8 2.4 3.0 --method pca
+  basicsr embed --teacher net_TA.pth --student net_g.pth -i BSD100 --kernel 3.5,1.5,30 4,1.5,120 --noise 0 10
+Needs scikit-learn and matplotlib: pip install "lightsr-basicsr[embed]"
+
+silhouette  of the vectors themselves, not of the picture: 1 if degradations lie far apart, 0 if they overlap
+KL          what the distillation loss makes small: 0 if the student's distilled vectors are the teacher's
+cosine      similarity of the student's distilled vectors to the teacher's: 1 for the same direction
+Each network is projected on its own: compare how points lie to each other in the two panels, not where they lie.
+t-SNE shows which points are near; distances between its groups mean nothing. PCA is linear; axes tell their share."""
+
+
+def add_embed(commands: Any) -> None:
+    """Add ``embed`` to the parser's ``commands``."""
+    text = "draw the degradation vectors of a KDSR teacher and student"
+    parser = commands.add_parser("embed", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
+    parser.add_argument("--teacher", metavar="FILE", help="checkpoint of BlindSR_TA; one of the two may be left out")
+    parser.add_argument("--student", metavar="FILE", help="checkpoint of BlindSR_ST")
+    parser.add_argument("-i", "--input", required=True, metavar="HR", help="folder of HR images")
+    parser.add_argument(
+        "-o",
+        "--output",
+        default="degradation_vectors.png",
+        metavar="PICTURE",
+        help=".png, .pdf or .svg; an earlier picture of this command is replaced, no other file "
+        "(default: degradation_vectors.png)",
+    )
+    _add_degradations(parser)
+    _add_method(parser)
+    parser.set_defaults(run=run_embed)
+
+
+def _add_degradations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sigma",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="SIGMA",
+        help="isotropic Gaussians, standard deviation in HR pixels; default at x4: 0.6 1.4 2.2 3.0 3.8, spread over "
+        "the 0.2 to 4.0 that KDSR is trained with and few enough to be told apart; in proportion at other scales",
+    )
+    parser.add_argument(
+        "--kernel",
+        nargs="+",
+        type=kernel,
+        default=[],
+        metavar="S1,S2,ANGLE",
+        help="anisotropic Gaussians: two standard deviations in HR pixels and an angle in degrees",
+    )
+    parser.add_argument(
+        "--noise",
+        nargs="+",
+        type=float,
+        default=[0.0],
+        metavar="LEVEL",
+        help="grey levels of 255, each with each blur; default: 0",
+    )
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=100,
+        metavar="N",
+        help="images per degradation, taken from all over the folder; a folder with fewer files gives several crops of "
+        "each (default: 100)",
+    )
+    parser.add_argument(
+        "--crop",
+        type=int,
+        default=128,
+        metavar="SIDE",
+        help="side of the square taken of each, in HR pixels (default: 128)",
+    )
+    parser.add_argument(
+        "--vector",
+        choices=("distilled", "compressed"),
+        default="distilled",
+        help="distilled: what the student is taught to imitate; compressed: what steers the SR network "
+        "(default: distilled)",
+    )
+    parser.add_argument("--method", choices=("tsne", "pca"), default="tsne", help="default: tsne, as in the paper")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the noise, and of t-SNE, which begins from PCA and hardly depends on it; default: 0",
+    )
+    parser.add_argument("--csv", metavar="FILE", help="also write all vectors and points as a table")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def run_embed(args: argparse.Namespace) -> int:
+    """Draw the vectors, print the tables, and return the exit status."""
+    need_basicsr()
+    from lightsr_basicsr.tools.embedding import EmbedError
+    from lightsr_basicsr.tools.prepare.jobs import PrepareError
+
+    try:
+        found = _embed(args)
+    except (EmbedError, PrepareError) as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise UsageError(f"{where}{error.strerror or error}.") from error
+    for line in found.skipped:
+        say(f"left out: {line}")
+    _print_tables(found)
+    print(f"\nLook at {args.output}")
+    return 0
+
+
+def _embed(args: argparse.Namespace) -> Embedding:
+    from lightsr_basicsr.data.low_resolution import Blur
+    from lightsr_basicsr.tools.embedding import SIGMAS_X4, embed
+    from lightsr_basicsr.tools.embedding_picture import check_picture, check_table, draw, write_csv
+
+    blurs = [*map(Blur, args.sigma), *(Blur(*each) for each in args.kernel)]
+    picture, table = Path(args.output).expanduser(), Path(args.csv).expanduser() if args.csv else None
+    # Before the work and not after it.
+    check_picture(picture, len(set(blurs)) or len(SIGMAS_X4), len(set(args.noise)), Path(args.input).expanduser())
+    if table is not None:
+        check_table(table)
+    files = {role: file for role, file in (("teacher", args.teacher), ("student", args.student)) if file}
+    found = embed(
+        files,
+        args.input,
+        blurs,
+        args.noise,
+        args.images,
+        args.crop,
+        args.vector,
+        args.method,
+        args.seed,
+        not args.quiet,
+    )
+    draw(found, picture)
+    if table is not None:
+        write_csv(found, table)
+    return found
+
+
+def _print_tables(found: Embedding) -> None:
+    from lightsr_basicsr.tools.embedding import describe
+
+    side = found.crops[0].image.shape[0]
+    print(f"{len(found.crops)} images of {side}x{side} pixels, {len(found.sets)} degradations\n")
+    print(f"{'network':<10}{'silhouette':>12}  file")
+    for role, file in found.files.items():
+        print(f"{role:<10}{found.silhouettes[role]:>12.3f}  {file}")
+    if found.agreement:
+        names = [describe(each) for each in found.sets]
+        width = max(map(len, names)) + 2
+        print(f"\n{'teacher and student':<{max(width, 20)}}{'KL':>10}{'cosine':>10}")
+        for name, (divergence, cosine) in zip(names, found.agreement, strict=True):
+            print(f"{name:<{max(width, 20)}}{divergence:>10.4f}{cosine:>10.4f}")

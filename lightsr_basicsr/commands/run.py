@@ -1,0 +1,152 @@
+"""The commands ``basicsr train`` and ``basicsr test``: check the option file, hand over to BasicSR, show the result."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
+
+STAGES = ("teacher", "student")
+
+
+def add_run(commands: Any, examples: str) -> None:
+    """Add ``train`` and ``test`` to the parser's ``commands``."""
+    form = argparse.RawDescriptionHelpFormatter
+    for name, text in (("train", "train a network"), ("test", "run and measure a network on test sets")):
+        command = commands.add_parser(name, help=text, description=text, epilog=examples, formatter_class=form)
+        _add_arguments(command)
+        command.set_defaults(run=run_pipeline, command=name, stage=None)
+        if name == "train":
+            command.add_argument("--stage", choices=STAGES, help="of a run of two stages (KDSR), do this one only")
+
+
+def _add_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
+    command.add_argument("--auto_resume", action="store_true", help="go on from the newest training state of this run")
+    command.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="default: none")
+    command.add_argument("--debug", action="store_true", help="prefix the name with debug_, log every iteration")
+    command.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
+    command.add_argument(
+        "--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override options: train:total_iter=100"
+    )
+
+
+def run_pipeline(args: argparse.Namespace) -> int:
+    """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
+    need_basicsr()
+    from lightsr_basicsr.tools.options import OptionError, find_option_file, read_options
+    from lightsr_basicsr.tools.stages import limit_to_stage
+
+    try:
+        path = find_option_file(args.opt)
+        options = read_options(path, args.force_yml)
+        if args.stage:
+            options = limit_to_stage(options, args.stage, _run_folder(options, args), args.auto_resume)
+    except OptionError as error:
+        raise UsageError(str(error)) from error
+    load_all_plugins()
+    if not os.access(Path.cwd(), os.W_OK):
+        raise UsageError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
+    state = _newest_state(options, args)
+    if not _check(path, options, args.command == "train", state):
+        return 2
+    if args.command == "train" and args.auto_resume:
+        say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
+    try:
+        _hand_over(path, options, args)
+    except KeyboardInterrupt:
+        say(_farewell(options, args))
+        return 130
+    if "comparison" in options and os.environ.get("RANK", "0") == "0":
+        _compare(options, args)
+    return 0
+
+
+def _run_folder(options: dict, args: argparse.Namespace) -> Path:
+    name = str(options.get("name"))
+    prefix = "debug_" if args.debug and not name.startswith("debug") else ""
+    return Path.cwd() / ("experiments" if args.command == "train" else "results") / f"{prefix}{name}"
+
+
+def _newest_state(options: dict, args: argparse.Namespace) -> Path | None:
+    if args.command != "train":
+        return None
+    if not args.auto_resume:
+        explicit = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
+        return Path(explicit) if explicit else None
+    states = (_run_folder(options, args) / "training_states").glob("*.state")
+    return max((state for state in states if state.stem.isdigit()), key=lambda state: int(state.stem), default=None)
+
+
+def _farewell(options: dict, args: argparse.Namespace) -> str:
+    args.auto_resume = True
+    state = _newest_state(options, args)
+    if state is None:
+        return "stopped; nothing was saved yet." if args.command == "train" else "stopped."
+    stage = f" --stage {args.stage}" if args.stage else ""
+    return f"stopped; saved up to iteration {state.stem}. To go on: basicsr train -opt {args.opt}{stage} --auto_resume"
+
+
+def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> bool:
+    from lightsr_basicsr.tools.check import check_options
+
+    findings = check_options(options, is_train, state)
+    fatal = [finding for finding in findings if finding.fatal]
+    for finding in findings:
+        if not finding.fatal:
+            say(str(finding))
+    if fatal:
+        lines = "".join(f"\n  {finding}" for finding in fatal)
+        say(f"{path} has {len(fatal)} problem{'s' if len(fatal) > 1 else ''}; nothing was started.{lines}")
+    return not fatal
+
+
+def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> None:
+    from basicsr.test import test_pipeline
+    from basicsr.train import train_pipeline
+
+    from lightsr_basicsr._fixes.files import parsed_options
+
+    pipeline = train_pipeline if args.command == "train" else test_pipeline
+    arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
+    arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
+    with parsed_options(options, arguments):
+        pipeline(str(Path.cwd()))
+
+
+def _compare(options: dict, args: argparse.Namespace) -> None:
+    import cv2
+
+    from lightsr_basicsr.tools.compare import compare_run, draw_comparisons, mean_scores
+
+    folder = _run_folder(options, args)
+    comparisons = compare_run(options, _networks(options, folder if args.command == "train" else None))
+    titles = list(comparisons[0].scores)
+    width = max(16, *(len(each.name) + 2 for each in comparisons))
+    print(f"\n{'PSNR / SSIM':<{width}}" + "".join(f"{title:>20}" for title in titles))
+    for name, scores in [*((c.name, c.scores) for c in comparisons), ("mean", mean_scores(comparisons))]:
+        print(f"{name:<{width}}" + "".join(f"{scores[t][0]:>11.4f} / {scores[t][1]:.4f}" for t in titles))
+    picture = folder / "comparison.png"
+    cv2.imwrite(str(picture), draw_comparisons(comparisons))
+    print(f"\nLook at {picture.relative_to(Path.cwd())}")
+
+
+def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:
+    """Return sections and files of the networks to compare: those that a run in ``folder`` trained, or the tested."""
+    from lightsr_basicsr.tools.stages import has_stages
+
+    net_g, paths = options["network_g"], options["path"]
+    if folder is None:
+        return {net_g["type"]: (net_g, Path(paths["pretrain_network_g"]).expanduser())}
+    student = folder / "models" / "net_g_latest.pth"
+    if not has_stages(options):
+        return {net_g["type"]: (net_g, student)}
+    teacher = folder / "models" / "net_TA_latest.pth"
+    if not teacher.is_file():
+        teacher = Path(str(paths.get("pretrain_network_TA"))).expanduser()
+    both = {"teacher": (options["network_TA"], teacher), "student": (net_g, student)}
+    # Of a run that was limited to one stage, there may be one only.
+    return {title: (section, file) for title, (section, file) in both.items() if file.is_file()}

@@ -1,0 +1,9 @@
+"""Metrics; importing this package registers them in BasicSR's ``METRIC_REGISTRY``."""
+
+from lightsr_basicsr import _compat
+
+_compat.require_basicsr()
+
+from lightsr_basicsr.metrics import perceptual  # noqa: E402
+
+__all__ = ["perceptual"]

@@ -1,0 +1,79 @@
+"""BlindModel: training on LR images that are made on the device, by either family of blind degradations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from basicsr.data.realesrgan_dataset import RealESRGANDataset
+from basicsr.models.realesrnet_model import RealESRNetModel
+from basicsr.utils import DiffJPEG, USMSharp
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch import nn
+
+from lightsr_basicsr.models.base import LossDictModel
+
+POOL_SIZE = 180
+# What BasicSR's synthesis reads from the option file.
+SYNTHESIS = (
+    "scale", "gt_size", "second_blur_prob",
+    *(f"{key}{order}" for order in ("", "2") for key in (
+        "resize_prob", "resize_range", "gaussian_noise_prob", "noise_range", "poisson_scale_range", "gray_noise_prob",
+        "jpeg_range",
+    )),
+)  # fmt: skip
+
+
+class BlindModel(LossDictModel):
+    """LossDictModel that also takes batches of HR images with kernels and degrades them as Real-ESRGAN does.
+
+    What a batch holds decides: ``degradation`` is the classic family (``ClassicBlindDataset``), ``kernel1`` the
+    second-order one with its pair pool (``RealESRGANDataset``, ``SecondOrderDataset``), ``lq`` is ready. The synthesis
+    is BasicSR's own, on any device.
+
+    Args:
+        opt (dict): As LossDictModel takes it; for the second order with the top-level keys of Real-ESRGAN's option
+            files, of which ``gt_usm`` (default: false) and ``queue_size`` (default: 180) may be left out.
+    """
+
+    fed_by = ("lq", "degradation", "kernel1")
+    _dequeue_and_enqueue = RealESRNetModel._dequeue_and_enqueue
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__({"gt_usm": False, **opt})
+        self.queue_size = self.opt.get("queue_size", POOL_SIZE)
+        self.jpeger = DiffJPEG(differentiable=False).to(self.device)
+        self.usm_sharpener = USMSharp().to(self.device)
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch and make LR images of it where it has none."""
+        if "kernel1" in data:
+            RealESRNetModel.feed_data(self, data)
+        else:
+            super().feed_data(data)
+
+    @classmethod
+    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
+        """Yield a network of another scale, missing keys of the synthesis, and a pool that the batches do not fill."""
+        yield from super().find_problems(options, networks)
+        scale, upscale = options.get("scale"), getattr(networks.get("network_g"), "upscale", None)
+        if None not in (scale, upscale) and scale != upscale:
+            yield "scale", f"is {scale}, but network_g enlarges by {upscale}: they must be equal"
+        section = options.get("datasets", {}).get("train") or {}
+        table = dict(iter(DATASET_REGISTRY))
+        dataset = table.get(str(section.get("type"))) or table.get(f"{section.get('type')}_basicsr")
+        if dataset is None or not issubclass(dataset, RealESRGANDataset):
+            return
+        for key in SYNTHESIS:
+            if key not in options:
+                yield key, "is missing: the second-order degradation needs it (see options/train_kdsrnet_t_x4.yml)"
+        size, batch = options.get("queue_size", POOL_SIZE), section.get("batch_size_per_gpu", 1)
+        if not isinstance(size, int) or not isinstance(batch, int) or size % batch:
+            near = f"{size // batch * batch or batch}" if isinstance(size, int) and isinstance(batch, int) else "180"
+            yield (
+                "queue_size",
+                (
+                    f"must be a multiple of datasets.train.batch_size_per_gpu, got {size!r} and {batch!r}: "
+                    f"for example {near}"
+                ),
+            )

@@ -1,0 +1,109 @@
+"""KDSR, stage 3 of the real-world family: the student goes on with perceptual and adversarial losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+
+from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
+from lightsr_basicsr.registry import register
+
+USM_SWITCHES = ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm")
+USM_TARGETS = ("teacher_only", "per_loss")
+
+
+@register(MODEL_REGISTRY)
+class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
+    """Trains KDSR's real-world student with pixel, distillation, perceptual and adversarial losses.
+
+    Source: Zj-BinXia/KDSR, the GAN half. **Quirk:** there the three switches choose sharpened images (unsharp masking),
+    but every loss takes the plain ones; only what the teacher sees follows ``l1_gt_usm``. ``usm_targets: teacher_only``
+    keeps to that, ``per_loss`` gives each loss what its switch says, as Real-ESRGAN does. The LR images are made of
+    plain HR images either way.
+
+    Args:
+        opt (dict): Options; beyond those of KDSRNetSTModel and SRGANModel:
+            l1_gt_usm, percep_gt_usm, gan_gt_usm (bool): Sharpen for the pixel loss and the teacher, for the perceptual
+                loss, for the adversarial loss. Default: False.
+            usm_targets (str): ``teacher_only`` (default) or ``per_loss``.
+    """
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        # The synthesis would blur sharpened images.
+        super().__init__({**opt, "gt_usm": False})
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """Take one step of the student (every ``net_d_iters`` after ``net_d_init_iters``) and one of ``net_d``."""
+        # Here and not where batches are fed: images of validation may be too small to sharpen, and need not be.
+        self.gt_usm = self.usm_sharpener(self.gt) if any(self.opt.get(key) for key in USM_SWITCHES) else self.gt
+        self.net_d.requires_grad_(False)
+        self.optimizer_g.zero_grad()
+        losses: dict[str, Tensor] = {}
+        if current_iter % self.net_d_iters == 0 and current_iter > self.net_d_init_iters:
+            losses = self.compute_losses()
+            sum(losses.values()).backward()
+            self.optimizer_g.step()
+        else:
+            self.output = self.run_network()
+        self.net_d.requires_grad_(True)
+        losses.update(self._step_discriminator())
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def teacher_vectors(self) -> list[Tensor]:
+        """Return the teacher's vectors (N, 4 * n_feats) for this batch, sharpened if ``l1_gt_usm`` is true."""
+        return self.vectors_of(self.gt_usm if self.opt.get("l1_gt_usm") else self.gt)
+
+    def target(self, switch: str) -> Tensor:
+        """Return the HR images (N, 3, H, W) that the loss of this switch compares with."""
+        literal = self.opt.get("usm_targets", "teacher_only") == "teacher_only"
+        return self.gt if literal or not self.opt.get(switch) else self.gt_usm
+
+    def compute_losses(self) -> dict[str, Tensor]:
+        """Run the student into ``self.output`` and return what it is to descend, by name."""
+        teacher = self.teacher_vectors()
+        self.output = self.run_network()
+        losses = {
+            "l_g_pix": self.cri_pix(self.output, self.target("l1_gt_usm")),
+            "l_kd": self.cri_kd(teacher, self.distilled),
+        }
+        if self.cri_perceptual:
+            perceptual, style = self.cri_perceptual(self.output, self.target("percep_gt_usm"))
+            losses.update(l_g_percep=perceptual, l_g_style=style)
+        losses["l_g_gan"] = self.cri_gan(self.net_d(self.output), True, is_disc=False)
+        return {name: loss for name, loss in losses.items() if loss is not None}
+
+    def _step_discriminator(self) -> dict[str, Tensor]:
+        self.optimizer_d.zero_grad()
+        logged = {}
+        for name, images, real in (("real", self.target("gan_gt_usm"), True), ("fake", self.output.detach(), False)):
+            prediction = self.net_d(images)
+            loss = self.cri_gan(prediction, real, is_disc=True)
+            loss.backward()
+            logged[f"l_d_{name}"], logged[f"out_d_{name}"] = loss, prediction.detach().mean()
+        self.optimizer_d.step()
+        return logged
+
+    @classmethod
+    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
+        """Yield missing parts of the adversarial training, and switches that mean nothing."""
+        yield from super().find_problems(options, networks)
+        train = options.get("train") or {}
+        needed = {"gan_opt": "{type: GANLoss, gan_type: vanilla}", "optim_d": "{type: Adam, lr: 0.0001}"}
+        for key, example in needed.items():
+            if not train.get(key):
+                yield f"train.{key}", f"is missing: {cls.__name__} needs it, for example {example}"
+        if "network_d" not in options:
+            yield "network_d", "is missing: for example {type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 64}"
+        for key, why in (("ldl_opt", "has no such loss"), ("encoder_only_iter", "trains all of the student")):
+            if train.get(key):
+                yield f"train.{key}", f"is of no use: {cls.__name__} {why}"
+        if options.get("usm_targets", USM_TARGETS[0]) not in USM_TARGETS:
+            yield "usm_targets", f"must be {' or '.join(USM_TARGETS)}, got {options['usm_targets']!r}"
+        if options.get("gt_usm"):
+            yield "gt_usm", f"is of no use: {cls.__name__} always degrades plain images; see {', '.join(USM_SWITCHES)}"

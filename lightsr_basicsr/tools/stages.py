@@ -1,0 +1,65 @@
+"""Runs of two stages: limit one to its teacher or its student."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightsr_basicsr.tools.options import OptionError
+
+STAGES = ("teacher", "student")
+
+
+def has_stages(options: Mapping[str, Any]) -> bool:
+    """Tell whether the run of an option file has a teacher's stage and a student's."""
+    train = options.get("train")
+    return isinstance(train, Mapping) and "teacher_iter" in train
+
+
+def limit_to_stage(options: Mapping[str, Any], stage: str, folder: Path, resume: bool) -> dict[str, Any]:
+    """Return the options of a run that does one of two stages.
+
+    The student has the teacher of ``path.pretrain_network_TA``, or else the one that the run in ``folder`` has trained.
+
+    Args:
+        options (Mapping): Content of an option file.
+        stage (str): One of ``STAGES``.
+        folder (Path): Folder of the run, with ``models`` and ``training_states``.
+        resume (bool): Whether the run goes on from its newest state, and not from the teacher's end.
+
+    Raises:
+        OptionError: If the file has no stages, there is no teacher, or a student's states would be overwritten.
+    """
+    if not has_stages(options):
+        raise OptionError(f"--stage {stage}: the option file has no two stages (no train.teacher_iter).")
+    train, paths = dict(options["train"]), dict(options.get("path") or {})
+    handover, total = train["teacher_iter"], train.get("total_iter")
+    if not isinstance(handover, int) or not isinstance(total, int) or stage == "teacher":
+        return {**options, "train": {**train, "total_iter": handover}}
+    if paths.get("pretrain_network_TA"):
+        return {**options, "train": {**train, "teacher_iter": 0, "total_iter": total - handover}}
+    state = _last_state_of_teacher(folder, handover)
+    newest = max(_iterations(folder))
+    if not resume and newest > handover:
+        raise OptionError(
+            f"--stage student: the student of {folder} has been trained up to iteration {newest}. To go on add "
+            "--auto_resume; for another student give the run another name."
+        )
+    return {**options, "path": paths if resume else {**paths, "resume_state": str(state)}}
+
+
+def _last_state_of_teacher(folder: Path, handover: int) -> Path:
+    state = folder / "training_states" / f"{handover}.state"
+    if not state.is_file() or not (folder / "models" / f"net_TA_{handover}.pth").is_file():
+        reached = max(_iterations(folder), default=0)
+        raise OptionError(
+            f"--stage student: {folder} has no teacher of iteration {handover} (newest state: {reached or 'none'}). "
+            "Train it first (--stage teacher), or name the file of another one: "
+            "--force_yml path:pretrain_network_TA=FILE"
+        )
+    return state
+
+
+def _iterations(folder: Path) -> list[int]:
+    return [int(file.stem) for file in (folder / "training_states").glob("*.state") if file.stem.isdigit()]
