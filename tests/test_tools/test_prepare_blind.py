@@ -19,7 +19,7 @@ OPTIONS = Path(__file__).resolve().parents[2] / "options"
 
 
 @pytest.mark.parametrize(("name", "arguments"), [
-    ("test_kdsr_x4", ["-o", "datasets/Set5"]),
+    ("test_kdsr_l_x4", ["-o", "datasets/Set5"]),
     ("test_kdsr_x2", ["-o", "datasets/Set5", "--scale", "2"]),
     ("test_kdsr_aniso_x4", ["-o", "datasets/Set14", "--kernel", "3.5,1.5,30", "--noise", "10"]),
 ])  # fmt: skip
