@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from basicsr.data.realesrgan_dataset import RealESRGANDataset
 from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import DiffJPEG, USMSharp
@@ -67,13 +69,20 @@ class BlindModel(LossDictModel):
         for key in SYNTHESIS:
             if key not in options:
                 yield key, "is missing: the second-order degradation needs it (see options/train_kdsrnet_t_x4.yml)"
-        size, batch = options.get("queue_size", POOL_SIZE), section.get("batch_size_per_gpu", 1)
-        if not isinstance(size, int) or not isinstance(batch, int) or size % batch:
-            near = f"{size // batch * batch or batch}" if isinstance(size, int) and isinstance(batch, int) else "180"
-            yield (
-                "queue_size",
-                (
-                    f"must be a multiple of datasets.train.batch_size_per_gpu, got {size!r} and {batch!r}: "
-                    f"for example {near}"
-                ),
-            )
+        yield from _find_pool_problem(
+            options.get("queue_size", POOL_SIZE), section.get("batch_size_per_gpu", 1), options
+        )
+
+
+def _find_pool_problem(size: Any, batch: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a pool that batches do not fill evenly; without a launcher BasicSR gives all GPUs' images as one batch."""
+    gpus = torch.cuda.device_count() if options.get("num_gpu") == "auto" else options.get("num_gpu")
+    alone = "WORLD_SIZE" not in os.environ
+    if isinstance(batch, int) and isinstance(gpus, int) and gpus > 1 and alone:
+        batch *= gpus
+    if not isinstance(size, int) or not isinstance(batch, int) or batch < 1 or size % batch:
+        near = size // batch * batch or batch if isinstance(size, int) and isinstance(batch, int) and batch > 0 else 180
+        yield (
+            "queue_size",
+            f"must be a multiple of the images in a batch, got {size!r} and {batch!r}: for example {near}",
+        )

@@ -1,13 +1,12 @@
 """Check an option file against what is registered, before BasicSR creates or renames any folder.
 
 Nothing here writes, draws from a seeded generator that training uses, or sets up BasicSR's logger (which would lose
-the log file of the run). Only metrics may fetch their weights.
+the log file of the run). Only metrics and losses may fetch their weights.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGIS
 
 from lightsr_basicsr import checkpoints
 from lightsr_basicsr.tools.check_data import check_dataset
+from lightsr_basicsr.tools.check_downloads import check_downloads
 from lightsr_basicsr.tools.check_keys import (
     Finding,
     check_device,
@@ -57,7 +57,9 @@ def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None
         findings += [*_check_run(options, networks, is_train), *_check_datasets(options, is_train)]
     if is_train:
         findings += check_tensorboard(options)
-    return [*findings, *_check_metrics(options), *_check_comparison(options, is_train)]
+    findings += [*_check_metrics(options), *_check_comparison(options, is_train)]
+    # Nothing is downloaded for a run that does not start.
+    return findings if any(finding.fatal for finding in findings) else [*findings, *check_downloads(options, is_train)]
 
 
 def _check_run(options: Mapping, networks: Mapping[str, torch.nn.Module], is_train: bool) -> Iterator[Finding]:
@@ -195,21 +197,7 @@ def _check_metrics(options: Mapping) -> Iterator[Finding]:
             kwargs = {key: value for key, value in content.items() if key not in ("type", "better")}
             function = look_up(METRIC_REGISTRY, content["type"])
             findings = list(check_arguments(where, function, kwargs, given=("img", "img2")))
-            findings = findings or list(_prepare_metric(where, function, content))
         yield from findings
-
-
-def _prepare_metric(where: str, function: Callable, content: Mapping) -> Iterator[Finding]:
-    """Call the ``prepare`` of a metric that has one; it raises what would stop or spoil the first validation."""
-    prepare = getattr(function, "prepare", None)
-    # BasicSR validates in the first process only.
-    if prepare is None or os.environ.get("RANK", "0") != "0":
-        return
-    try:
-        prepare(**{key: value for key, value in content.items() if key != "type"})
-    except Exception as error:
-        # Metrics of other plugins raise anything.
-        yield Finding(where, one_line(error))
 
 
 def _check_datasets(options: Mapping, is_train: bool) -> Iterator[Finding]:

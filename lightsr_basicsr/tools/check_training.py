@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from basicsr.models.sr_model import SRModel
+from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 
 from lightsr_basicsr.tools.check_keys import Finding, check_required, check_texts, section_of
@@ -38,12 +39,15 @@ def _check_losses(options: Mapping) -> Iterator[Finding]:
 
 
 def _check_training_of_srmodel(options: Mapping) -> Iterator[Finding]:
-    """Models with a training set-up of their own may need other sections."""
+    """Models with a set-up of their own may need other sections."""
     model, train = look_up(MODEL_REGISTRY, str(options.get("model_type"))), section_of(options, "train")
-    if getattr(model, "init_training_settings", None) is not SRModel.init_training_settings:
-        return
-    yield from check_required("train", train, {"optim_g": dict, "scheduler": dict})
-    if not (train.get("pixel_opt") or train.get("perceptual_opt")):
+    uses = {
+        "optim_g": getattr(model, "setup_optimizers", None) in (SRModel.setup_optimizers, SRGANModel.setup_optimizers),
+        "scheduler": getattr(model, "setup_schedulers", None) is SRModel.setup_schedulers,
+    }
+    yield from check_required("train", train, {key: dict for key, used in uses.items() if used})
+    sets_up_losses = getattr(model, "init_training_settings", None) is SRModel.init_training_settings
+    if sets_up_losses and not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
 
 

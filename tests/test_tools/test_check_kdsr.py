@@ -1,6 +1,7 @@
 """KDSR's mistakes are told before a run starts."""
 
 from pathlib import Path
+from urllib.error import URLError
 
 import cv2
 import numpy as np
@@ -141,7 +142,7 @@ def second_order(model: str = "KDSRNetTAModel") -> dict:
 def test_a_pool_that_the_batches_do_not_fill_is_told(images):
     assert told(second_order()) == []
     assert told({**second_order(), "queue_size": 7}) == [
-        "queue_size: must be a multiple of datasets.train.batch_size_per_gpu, got 7 and 2: for example 6"
+        "queue_size: must be a multiple of the images in a batch, got 7 and 2: for example 6"
     ]
 
 
@@ -203,3 +204,44 @@ def test_official_rate_keys_come_together(images):
     assert told(one_stage("KDSRNetSTModel", lr_sr=0.1)) == [
         "train.lr_sr: needs gamma_sr and lr_decay_sr too; or leave it out and use the scheduler"
     ]
+
+
+def with_perceptual_loss() -> dict:
+    return one_stage("KDSRGANSTModel", perceptual_opt={"type": "PerceptualLoss", "layer_weights": {"conv5_4": 1}})
+
+
+def test_weights_of_vgg_that_cannot_be_had_are_told(images, monkeypatch):
+    tried = []
+
+    def fail(*args, **kwargs):
+        tried.append(1)
+        raise URLError("no route")
+
+    monkeypatch.setattr("basicsr.archs.vgg_arch.vgg.vgg19", fail)
+    (finding,) = told(with_perceptual_loss())
+    assert finding.startswith(
+        "train.perceptual_opt: URLError: <urlopen error no route>; without a connection put vgg19-"
+    )
+    assert str(images / "experiments" / "pretrained_models") in finding
+    tried.clear()
+    options = with_perceptual_loss()
+    options["path"]["pretrain_network_TA"] = "gone.pth"
+    assert len(told(options)) == 1
+    assert not tried  # nothing is downloaded for a run that does not start
+
+
+def test_all_gpus_share_a_pool_without_a_launcher(images, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    options = {**second_order(), "queue_size": 4, "num_gpu": 3}
+    assert any("queue_size: must be a multiple of the images in a batch, got 4 and 6" in line for line in told(options))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert not any("queue_size" in line for line in told(options))
+
+
+@pytest.mark.parametrize("key", ["optim_g", "scheduler"])
+@pytest.mark.parametrize("model", ["KDSRNetTAModel", "KDSRNetSTModel", "KDSRGANSTModel"])
+def test_a_missing_optimizer_is_told(images, model, key):
+    options = one_stage(model)
+    del options["train"][key]
+    assert any(line.startswith(f"train.{key}: is missing") for line in told(options))
