@@ -38,11 +38,12 @@ def load_resume_state(opt: dict) -> dict | None:
 
     STARTED_FROM.iter, STARTED_FROM.state = 0, None
     path, state = _newest_state(opt)
+    opt["path"]["resume_state"] = path
     if state is None:
         return None
-    opt["path"]["resume_state"] = path
-    _leave_unsaved_networks(opt, state["iter"])
+    kept = _leave_unsaved_networks(opt, state["iter"])
     check_resume(opt, state["iter"])
+    opt["path"].update(kept)
     _find_networks_beside(path, opt["path"])
     if opt["rank"] == 0:
         for key in ("experiments_root", "models", "training_states", "log", "visualization"):
@@ -80,15 +81,23 @@ def _load_state(path: str) -> dict:
         raise SystemExit(f"The training state {path} cannot be read: {reason}") from error
 
 
-def _leave_unsaved_networks(opt: dict, iteration: int) -> None:
-    """Keep the files of networks that the model says it did not save then; BasicSR would point at ones of the run."""
+def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
+    """Keep the files of networks that the model says it did not save then; BasicSR would point at ones of the run.
+
+    Returns which weights of those files are wanted, for BasicSR asks for the raw ones of every network.
+    """
     from basicsr.utils.registry import MODEL_REGISTRY
 
-    model = dict(iter(MODEL_REGISTRY)).get(opt["model_type"])
-    if hasattr(model, "unsaved_networks"):
-        given = opt["path"].get("ignore_resume_networks") or []
-        given = [given] if isinstance(given, str) else given
-        opt["path"]["ignore_resume_networks"] = [*given, *model.unsaved_networks(opt, iteration)]
+    model, paths = dict(iter(MODEL_REGISTRY)).get(opt["model_type"]), opt["path"]
+    if not hasattr(model, "unsaved_networks"):
+        return {}
+    unsaved = model.unsaved_networks(opt, iteration)
+    given = paths.get("ignore_resume_networks") or []
+    given = [given] if isinstance(given, str) else given
+    # What is saved in one stage is not in the other, so one list for the whole run would be wrong.
+    paths["ignore_resume_networks"] = [*unsaved] if hasattr(model, "stages") else [*given, *unsaved]
+    keys = [name.replace("network", "param_key") for name in unsaved]
+    return {key: paths[key] for key in keys if key in paths}
 
 
 def _find_networks_beside(state_path: str, paths: dict) -> None:

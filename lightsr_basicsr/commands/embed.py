@@ -139,21 +139,22 @@ def _embed(args: argparse.Namespace) -> Embedding:
     blurs = [*map(Blur, args.sigma), *(Blur(*each) for each in args.kernel)]
     picture, table = Path(args.output).expanduser(), Path(args.csv).expanduser() if args.csv else None
     # Before the work and not after it.
-    check_picture(picture, len(set(blurs)) or len(SIGMAS_X4), len(set(args.noise)), Path(args.input).expanduser())
+    source = Path(args.input).expanduser()
+    check_picture(picture, len(set(blurs)) or len(SIGMAS_X4), len(set(args.noise)), source)
     if table is not None:
-        check_table(table)
+        check_table(table, picture, source)
     files = {role: file for role, file in (("teacher", args.teacher), ("student", args.student)) if file}
     found = embed(
         files,
         args.input,
-        blurs,
-        args.noise,
-        args.images,
-        args.crop,
-        args.vector,
-        args.method,
-        args.seed,
-        not args.quiet,
+        blurs=blurs,
+        noises=args.noise,
+        images=args.images,
+        crop=args.crop,
+        vector=args.vector,
+        method=args.method,
+        seed=args.seed,
+        progress=not args.quiet,
     )
     draw(found, picture)
     if table is not None:

@@ -66,6 +66,15 @@ class LossDictModel(SRModel):
         return ()
 
     @classmethod
+    def resume_files(cls, options: Mapping[str, Any], state: Path) -> dict[str, Path]:
+        """Return the files of weights that a run resumed from ``state`` loads, by the keys of their networks."""
+        unsaved, paths = cls.unsaved_networks(options, int(state.stem)), options["path"]
+        folder = state.absolute().parent.parent / "models"
+        names = [key.removeprefix("network_") for key in options if key.startswith("network_") and key not in unsaved]
+        kept = {key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}
+        return {**{f"network_{name}": folder / f"net_{name}_{int(state.stem)}.pth" for name in names}, **kept}
+
+    @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
         """Return why :meth:`load_network` would not load ``state`` of the file ``source`` into ``net``; '' if it does.
 

@@ -16,6 +16,8 @@ from torch import nn
 from lightsr_basicsr.models.base import LossDictModel
 
 POOL_SIZE = 180
+# Side of the crops that RealESRGANDataset gives.
+DEGRADED = 400
 # What BasicSR's synthesis reads from the option file.
 SYNTHESIS = (
     "scale", "gt_size", "second_blur_prob",
@@ -64,14 +66,29 @@ class BlindModel(LossDictModel):
         section = options.get("datasets", {}).get("train") or {}
         table = dict(iter(DATASET_REGISTRY))
         dataset = table.get(str(section.get("type"))) or table.get(f"{section.get('type')}_basicsr")
-        if dataset is None or not issubclass(dataset, RealESRGANDataset):
-            return
-        for key in SYNTHESIS:
-            if key not in options:
-                yield key, "is missing: the second-order degradation needs it (see options/train_kdsrnet_t_x4.yml)"
-        yield from _find_pool_problem(
-            options.get("queue_size", POOL_SIZE), section.get("batch_size_per_gpu", 1), options
+        if dataset is not None and issubclass(dataset, RealESRGANDataset):
+            yield from _find_synthesis_problems(options)
+            yield from _find_pool_problem(
+                options.get("queue_size", POOL_SIZE), section.get("batch_size_per_gpu", 1), options
+            )
+
+
+def _find_synthesis_problems(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield keys of the second-order degradation that are missing or of a wrong length, and sizes that do not go."""
+    for key in SYNTHESIS:
+        length = 3 if key.startswith("resize_prob") else 2 if "range" in key else None
+        if key not in options:
+            yield key, "is missing: the second-order degradation needs it (see options/train_kdsrnet_t_x4.yml)"
+        elif length and not (isinstance(options[key], list) and len(options[key]) == length):
+            yield key, f"must be a list of {length} numbers, got {options[key]!r}"
+    if options.get("high_order_degradation", True) is not True:
+        yield "high_order_degradation", "must be true or left out for images that come with kernels"
+    size, scale = options.get("gt_size"), options.get("scale")
+    if isinstance(size, int) and isinstance(scale, int) and (size % scale or DEGRADED % scale or size > DEGRADED):
+        message = (
+            f"is {size} at scale {scale}: must be a multiple of the scale, as {DEGRADED} must, and at most {DEGRADED}"
         )
+        yield "gt_size", f"{message}, the side of the dataset's crops"
 
 
 def _find_pool_problem(size: Any, batch: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -80,7 +97,7 @@ def _find_pool_problem(size: Any, batch: Any, options: Mapping[str, Any]) -> Ite
     alone = "WORLD_SIZE" not in os.environ
     if isinstance(batch, int) and isinstance(gpus, int) and gpus > 1 and alone:
         batch *= gpus
-    if not isinstance(size, int) or not isinstance(batch, int) or batch < 1 or size % batch:
+    if not isinstance(size, int) or not isinstance(batch, int) or min(size, batch) < 1 or size % batch:
         near = size // batch * batch or batch if isinstance(size, int) and isinstance(batch, int) and batch > 0 else 180
         yield (
             "queue_size",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
@@ -48,7 +49,8 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
             sum(losses.values()).backward()
             self.optimizer_g.step()
         else:
-            self.output = self.run_network()
+            with torch.no_grad():
+                self.output = self.run_network()
         self.net_d.requires_grad_(True)
         losses.update(self._step_discriminator())
         self.log_dict = self.reduce_loss_dict(losses)
@@ -103,6 +105,9 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         for key, why in (("ldl_opt", "has no such loss"), ("encoder_only_iter", "trains all of the student")):
             if train.get(key):
                 yield f"train.{key}", f"is of no use: {cls.__name__} {why}"
+        for key in USM_SWITCHES:
+            if not isinstance(options.get(key, False), bool):
+                yield key, f"must be true or false, got {options[key]!r}"
         if options.get("usm_targets", USM_TARGETS[0]) not in USM_TARGETS:
             yield "usm_targets", f"must be {' or '.join(USM_TARGETS)}, got {options['usm_targets']!r}"
         if options.get("gt_usm"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -16,12 +17,11 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch.utils.data import DataLoader, Dataset
 
 from lightsr_basicsr.checkpoints import CheckpointError
+from lightsr_basicsr.models import kdsr_plan as plan
+from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.models.kdsr_teacher_model import KDSRNetTAModel
 from lightsr_basicsr.registry import register
-
-TEACHER, STUDENT = "teacher", "student"
-TEACHER_KEYS = {f"{key}_TA": f"{key}_g" for key in ("pretrain_network", "strict_load", "param_key")}
 
 
 class TeacherOfRun(KDSRNetTAModel):
@@ -59,8 +59,13 @@ class KDSRModel:
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
-        self.handover = int(opt["train"]["teacher_iter"]) if opt["is_train"] else 0
-        self.iteration = 0
+        handover = plan.count(opt["train"].get("teacher_iter")) if opt["is_train"] else 0
+        if handover is None:
+            raise ValueError(
+                f"KDSRModel needs a whole number `train.teacher_iter`, got {opt['train'].get('teacher_iter')!r}."
+            )
+        self.handover = handover
+        self.iteration = self.saved = 0
         # A resumed run says later where it goes on.
         if not opt["is_train"] or not opt["path"].get("resume_state"):
             self._begin(TEACHER if self.handover else STUDENT)
@@ -69,40 +74,32 @@ class KDSRModel:
         """Build the model of a stage, with random weights that depend on the seed and the stage alone."""
         self.stage = stage
         get_root_logger().info(f"KDSR: the {stage}.")
-        opt = deepcopy(self.stage_options(self.opt, stage))
+        opt = deepcopy(plan.stage_options(self.opt, stage))
         if stage == STUDENT and self.opt["is_train"]:
             teacher = str(self._teacher_file()) if self.handover else opt["path"]["pretrain_network_TA"]
             opt["path"]["pretrain_network_TA"] = teacher
             if not opt["path"].get("pretrain_network_g"):
                 opt["path"]["pretrain_network_g"] = teacher
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.opt["manual_seed"] + (stage == STUDENT))
+            # Networks are built on the CPU; torch.manual_seed would set the generators of all GPUs too.
+            torch.default_generator.manual_seed(self.opt["manual_seed"] + (stage == STUDENT))
             self.model: SRModel = (TeacherOfRun if stage == TEACHER else KDSRNetSTModel)(opt)
 
-    @staticmethod
-    def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
-        """Return the options with which the model of one stage alone would train as this run does."""
-        train = dict(options.get("train") or {})
-        own = {name: train.pop(name, None) for name in (TEACHER, STUDENT)}[stage]
-        handover = train.pop("teacher_iter", 0)
-        if isinstance(handover, int) and isinstance(train.get("total_iter"), int):
-            train["total_iter"] = handover if stage == TEACHER else train["total_iter"] - handover
-        stage_opt = {**options, "train": {**train, **(own or {})}}
-        paths = dict(options.get("path") or {})
-        if stage == TEACHER:
-            paths = {key: value for key, value in paths.items() if key not in TEACHER_KEYS.values()}
-            paths = {TEACHER_KEYS.get(key, key): value for key, value in paths.items()}
-            stage_opt["network_g"] = stage_opt.pop("network_TA", None)
-            stage_opt["train"].pop("kd_opt", None)
-        model = KDSRNetTAModel if stage == TEACHER else KDSRNetSTModel
-        return {**stage_opt, "path": paths, "model_type": model.__name__}
-
     def _teacher_file(self) -> Path:
-        """Return the file of the student's teacher: of this run, or of the one whose state it resumed."""
-        own = Path(self.opt["path"]["models"]) / f"net_TA_{self.handover}.pth"
-        state = self.opt["path"].get("resume_state")
-        beside = _models_beside(Path(state)) / own.name if state else own
-        return beside if not own.is_file() and beside.is_file() else own
+        """Return the file of the student's teacher, which lies in the run's own folder."""
+        return Path(self.opt["path"]["models"]) / f"net_TA_{self.handover}.pth"
+
+    def _bring_teacher(self) -> None:
+        """Copy the teacher of a run that goes on under another name."""
+        own, state = self._teacher_file(), Path(self.opt["path"]["resume_state"])
+        if self.opt["rank"] == 0 and not own.is_file():
+            shutil.copyfile(plan.models_beside(state) / own.name, own.with_suffix(".part"))
+            own.with_suffix(".part").replace(own)
+        self._wait()
+
+    def _wait(self) -> None:
+        if self.opt["dist"]:
+            torch.distributed.barrier()  # the others read what the first process writes
 
     def resume_training(self, resume_state: dict) -> None:
         """Begin with the stage of the state, and restore it.
@@ -110,11 +107,14 @@ class KDSRModel:
         Raises:
             CheckpointError: If the state was saved with another ``train.teacher_iter``.
         """
-        self.iteration = resume_state["iter"]
-        problems = self.find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"]))
-        for _, message in problems:
-            raise CheckpointError(f"train.teacher_iter {message}")
-        self._begin(TEACHER if self.iteration <= self.handover else STUDENT)
+        self.iteration = self.saved = resume_state["iter"]
+        problems = list(plan.find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"])))
+        if problems:
+            raise CheckpointError(" ".join(problems[0]))
+        stage = TEACHER if self.iteration <= self.handover else STUDENT
+        if stage == STUDENT and self.handover:
+            self._bring_teacher()
+        self._begin(stage)
         self.model.resume_training(resume_state)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
@@ -139,12 +139,10 @@ class KDSRModel:
 
     def _keep_teacher(self) -> None:
         """Save the teacher that the student will have, unless the run just did."""
-        state = Path(self.opt["path"]["training_states"]) / f"{self.handover}.state"
-        if self.iteration == self.handover and not state.is_file():
+        if self.iteration == self.handover != self.saved:
             self.model.save(0, self.handover)
         self.model.save(-1, -1)
-        if self.opt["dist"]:
-            torch.distributed.barrier()  # the others read what the first process wrote
+        self._wait()
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch."""
@@ -177,65 +175,44 @@ class KDSRModel:
             self._keep_teacher()
         else:
             self.model.save(epoch, current_iter)
+            self.saved = current_iter
 
     @classmethod
     def unsaved_networks(cls, options: Mapping[str, Any], current_iter: int) -> tuple[str, ...]:
         """Return the key of the network that is not trained at this iteration."""
-        return ("network_g",) if current_iter <= options["train"]["teacher_iter"] else ("network_TA",)
+        return ("network_g",) if current_iter <= int(options["train"]["teacher_iter"]) else ("network_TA",)
 
     @classmethod
-    def find_resume_problems(cls, options: Mapping[str, Any], state: Path) -> Iterator[tuple[str, str]]:
-        """Yield why a run with these options cannot go on from the file ``state``: see :class:`LossDictModel`."""
-        handover, folder = options["train"].get("teacher_iter"), _models_beside(state)
-        if not isinstance(handover, int) or not state.stem.isdigit():
-            return
-        teachers = [int(file.stem[7:]) for file in folder.glob("net_TA_*.pth") if file.stem[7:].isdigit()]
-        stage, network = (TEACHER, "TA") if int(state.stem) <= handover else (STUDENT, "g")
-        there = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
-        if max(teachers, default=0) > handover:
-            yield "train.teacher_iter", f"is {handover}, but {folder} has a teacher of iteration {max(teachers)}"
-        elif not there or (stage == STUDENT and handover and handover not in teachers):
-            wanted = f"the {stage}'s" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
-            yield (
-                "train.teacher_iter",
-                (
-                    f"is {handover}, so {state} should be {wanted}, but {folder} has no such files: "
-                    "was the run begun with another train.teacher_iter, or with --stage?"
-                ),
-            )
+    def resume_files(cls, options: Mapping[str, Any], state: Path) -> dict[str, Path]:
+        """Return the files that a run resumed from ``state`` loads, by network; see :class:`LossDictModel`."""
+        handover, folder = int(options["train"]["teacher_iter"]), plan.models_beside(state)
+        if int(state.stem) <= handover:
+            return {"network_TA": folder / f"net_TA_{int(state.stem)}.pth"}
+        teacher = folder / f"net_TA_{handover}.pth" if handover else Path(options["path"]["pretrain_network_TA"])
+        return {"network_TA": teacher, "network_g": folder / f"net_g_{int(state.stem)}.pth"}
 
     @classmethod
-    def stages(cls, options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Return the options of each stage by its name, the first one first."""
-        train = options.get("train") or {}
-        names = (TEACHER, STUDENT) if train.get("teacher_iter") else (STUDENT,)
-        return {name: cls.stage_options(options, name) for name in names}
+    def stages(cls, options: Mapping[str, Any], state: Path | None = None) -> dict[str, dict[str, Any]]:
+        """Return the options of each stage that a run has before it by its name, the first one first.
+
+        Args:
+            options (Mapping): Content of an option file.
+            state (Path | None): The training state from which the run goes on.
+        """
+        handover = plan.count((options.get("train") or {}).get("teacher_iter"))
+        done = int(state.stem) if state is not None and state.stem.isdigit() else 0
+        names = (STUDENT,) if handover is not None and done >= handover else (TEACHER, STUDENT)
+        return {name: plan.stage_options(options, name) for name in names}
 
     @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, Any]) -> plan.Problems:
         """Yield what is wrong with the plan of the run; the stages are checked on their own."""
-        train = options.get("train") or {}
-        handover, total = train.get("teacher_iter"), train.get("total_iter")
-        if not isinstance(handover, int) or isinstance(handover, bool) or handover < 0:
-            yield "train.teacher_iter", f"must be the number of iterations of the teacher, got {handover!r}"
-        elif isinstance(total, (int, float)) and handover > total:
-            yield (
-                "train.teacher_iter",
-                f"is {handover:,}, more than train.total_iter ({total:,}), which counts both",
-            )
-        elif not handover and not (options.get("path") or {}).get("pretrain_network_TA"):
-            yield (
-                "path.pretrain_network_TA",
-                "is missing: with train.teacher_iter 0 a trained teacher is needed",
-            )
-        for name in (TEACHER, STUDENT):
-            if not isinstance(train.get(name, {}), Mapping):
-                yield f"train.{name}", f"must be a section with what holds for the {name} only, got {train[name]!r}"
+        yield from plan.find_plan_problems(options)
 
-
-def _models_beside(state: Path) -> Path:
-    """Return the folder of weights of the run that saved ``state``."""
-    return state.absolute().parent.parent / "models"
+    @classmethod
+    def find_resume_problems(cls, options: Mapping[str, Any], state: Path) -> plan.Problems:
+        """Yield why a run with these options cannot go on from ``state``; see :class:`LossDictModel`."""
+        yield from plan.find_resume_problems(options, state)
 
 
 @contextmanager

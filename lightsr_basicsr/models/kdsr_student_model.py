@@ -24,6 +24,8 @@ from lightsr_basicsr.registry import register
 # Keys of the official option files: the first group overrules the scheduler there, the second is read and not used.
 RATE_KEYS = ("lr_sr", "gamma_sr", "lr_decay_sr")
 UNUSED_KEYS = ("encoder_iter", "lr_encoder", "gamma_encoder", "lr_decay_encoder")
+# BasicSR's losses between images, which take no lists.
+PIXEL_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss", "WeightedTVLoss", "PerceptualLoss", "GANLoss")
 # In which of its arguments the SR networks of teacher and student must agree.
 SHARED_ARGUMENTS = ("scale", "n_feats", "n_sr_blocks")
 
@@ -54,6 +56,7 @@ class KDSRNetSTModel(BlindModel):
     training_networks = ("network_TA",)
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        self.started_from_teacher = False
         self.encoder_only_iter = int((opt.get("train") or {}).get("encoder_only_iter") or 0)
         if self.encoder_only_iter:
             # G gets no gradient for a while, which distributed training otherwise takes for a mistake.
@@ -73,8 +76,8 @@ class KDSRNetSTModel(BlindModel):
         self.encoder_only = False
         self.rate = {key: train[key] for key in RATE_KEYS} if "lr_sr" in train else None
         super().init_training_settings()
-        if self.ema_decay > 0 and getattr(self, "started_from_teacher", False):
-            self.model_ema(0)  # built on its own, the averaged network has another random encoder
+        if self.ema_decay > 0 and (self.started_from_teacher or not self.opt["path"].get("strict_load_g", True)):
+            self.model_ema(0)  # what no file holds was drawn a second time for the averaged network
         self._tell_of_official_keys(train)
 
     def _frozen_teacher(self) -> nn.Module:
@@ -110,7 +113,7 @@ class KDSRNetSTModel(BlindModel):
             CheckpointError: If the file cannot be read or does not fit.
         """
         state, wrapper = read_state_dict(load_path, prefer=self.opt["path"].get("teacher_param_key", "params_ema"))
-        if not is_teacher(state):
+        if not self.is_train or not is_teacher(state):
             super().load_network(net, load_path, strict, param_key)
             return
         net = self.get_bare_model(net)
@@ -175,6 +178,8 @@ class KDSRNetSTModel(BlindModel):
         for key, gain in (("pixel_opt", "{type: L1Loss}"), ("kd_opt", "{type: KDLoss}")):
             if not train.get(key):
                 yield f"train.{key}", f"is missing: {cls.__name__} needs it, for example {gain}"
+        if isinstance(train.get("kd_opt"), Mapping) and train["kd_opt"].get("type") in PIXEL_LOSSES:
+            yield "train.kd_opt.type", f"must be a loss between lists of vectors, KDLoss; got {train['kd_opt']['type']}"
         missing = [key for key in RATE_KEYS if key not in train]
         if "lr_sr" in train and missing:
             yield "train.lr_sr", f"needs {' and '.join(missing)} too; or leave it out and use the scheduler"

@@ -48,11 +48,14 @@ def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None
     findings += check_type("model_type", options.get("model_type"), MODEL_REGISTRY, "model")
     if not any(str(key).startswith("network_") for key in options):
         findings.append(Finding("network_g", "is missing: name the network, for example {type: IMDN, upscale: 4}"))
-    findings += _check_resume_state(options, state) if state else _check_pretrained(options, networks, is_train)
+    if state:
+        findings += _check_resume_state(options, state, networks)
+    else:
+        findings += _check_pretrained(options, networks, is_train)
     model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
     if is_train and hasattr(model, "stages"):
         findings += _find_problems(model, options, networks)
-        findings += _check_stages(model, options, networks)
+        findings += _check_stages(model, options, networks, state)
     else:
         findings += [*_check_run(options, networks, is_train), *_check_datasets(options, is_train)]
     if is_train:
@@ -71,11 +74,14 @@ def _check_run(options: Mapping, networks: Mapping[str, torch.nn.Module], is_tra
         yield from check_training(options)
 
 
-def _check_stages(model: Any, options: Mapping, networks: Mapping[str, torch.nn.Module]) -> Iterator[Finding]:
+def _check_stages(
+    model: Any, options: Mapping, networks: Mapping[str, torch.nn.Module], state: Path | None
+) -> Iterator[Finding]:
     """Yield findings of each stage of a run; the first one shows its network all that the others see, and more."""
-    for index, (name, stage) in enumerate(model.stages(options).items()):
+    for index, (name, stage) in enumerate(model.stages(_with_sections(options), state).items()):
         own = {key: networks[top] for key in stage for top in networks if options[top] is stage[key]}
-        found = [*_check_run(stage, own, True), *check_misspelt("train", section_of(stage, "train"))]
+        typos = check_misspelt("train", section_of(section_of(options, "train"), name))
+        found = [*_check_run(stage, own, True), *typos]
         yield from (replace(finding, where=f"{finding.where} ({name} stage)") for finding in found)
         if index == 0:
             yield from _check_datasets(stage, True)
@@ -84,7 +90,12 @@ def _check_stages(model: Any, options: Mapping, networks: Mapping[str, torch.nn.
 def _find_problems(model: Any, options: Mapping, networks: Mapping[str, torch.nn.Module]) -> Iterator[Finding]:
     """Ask a model of ours what is wrong with the options."""
     if hasattr(model, "find_problems"):
-        yield from (Finding(where, text) for where, text in model.find_problems(options, networks))
+        yield from (Finding(where, text) for where, text in model.find_problems(_with_sections(options), networks))
+
+
+def _with_sections(options: Mapping) -> Mapping:
+    """Return ``options`` with sections where there should be some; that others are there is told elsewhere."""
+    return {**options, **{key: section_of(options, key) for key in ("datasets", "path", "train")}}
 
 
 def _check_model_of(options: Mapping, net: torch.nn.Module | None, is_train: bool) -> Iterator[Finding]:
@@ -128,14 +139,19 @@ def _check_network(key: str, content: Any, built: dict[str, torch.nn.Module]) ->
         yield Finding(key, f"{content['type']} cannot be built: {one_line(error)}")
 
 
-def _check_resume_state(options: Mapping, state: Path) -> Iterator[Finding]:
+def _check_resume_state(options: Mapping, state: Path, networks: Mapping[str, torch.nn.Module]) -> Iterator[Finding]:
     state = state.expanduser()
     if not state.is_file():
         yield Finding("path.resume_state", f"there is no training state {state} (looked from {Path.cwd()})")
         return
     model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
-    if hasattr(model, "find_resume_problems") and section_of(options, "train"):
-        yield from (Finding(where, text) for where, text in model.find_resume_problems(options, state))
+    if not hasattr(model, "resume_files") or not section_of(options, "train") or not state.stem.isdigit():
+        return
+    problems = list(model.find_resume_problems(_with_sections(options), state))
+    yield from (Finding(where, text) for where, text in problems)
+    # Where the plan is another one, so are the files.
+    for key, file in () if problems else model.resume_files(_with_sections(options), state).items():
+        yield from _check_file(options, model, f"pretrain_{key}", str(file), networks.get(key), is_train=True)
 
 
 def _check_pretrained(options: Mapping, networks: Mapping[str, torch.nn.Module], is_train: bool) -> Iterator[Finding]:
@@ -147,10 +163,12 @@ def _check_pretrained(options: Mapping, networks: Mapping[str, torch.nn.Module],
     for key, path in paths.items():
         name = str(key).removeprefix("pretrain_")
         if name.startswith("network_") and key != name and path is not None and name not in unused:
-            yield from _check_file(options, model, str(key), str(path), networks.get(name))
+            yield from _check_file(options, model, str(key), str(path), networks.get(name), is_train)
 
 
-def _check_file(options: Mapping, model: Any, key: str, path: str, net: torch.nn.Module | None) -> Iterator[Finding]:
+def _check_file(
+    options: Mapping, model: Any, key: str, path: str, net: torch.nn.Module | None, is_train: bool
+) -> Iterator[Finding]:
     """Yield why the file of weights that ``path.<key>`` names cannot be read, or does not fit."""
     paths, suffix = section_of(options, "path"), key.removeprefix("pretrain_network_")
     try:
@@ -161,7 +179,8 @@ def _check_file(options: Mapping, model: Any, key: str, path: str, net: torch.nn
         return
     if net is None:
         return
-    describe = getattr(model, "describe_misfit", checkpoints.describe_misfit)
+    describe = getattr(model, "describe_misfit", None) if is_train else None
+    describe = describe or checkpoints.describe_misfit
     misfit = describe(net, state, path, paths.get(f"strict_load_{suffix}", True))
     if misfit:
         yield Finding(f"path.{key}", misfit)

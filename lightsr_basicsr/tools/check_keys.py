@@ -28,6 +28,7 @@ OPTIONAL_IN: dict[str, tuple[str, ...]] = {
     "train": (
         "optim_g", "scheduler", "ema_decay", "warmup_iter", "pixel_opt", "perceptual_opt", "gan_opt", "optim_d",
         "net_d_iters", "net_d_init_iters", "kd_opt", "encoder_only_iter", "teacher_iter", "teacher", "student",
+        "lr_sr", "gamma_sr", "lr_decay_sr", "encoder_iter", "lr_encoder", "gamma_encoder", "lr_decay_encoder",
     ),
     "logger": ("wandb",),
     "val": ("metrics", "pbar", "suffix"),

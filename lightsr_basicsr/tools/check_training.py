@@ -15,11 +15,15 @@ from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from lightsr_basicsr.tools.check_keys import Finding, check_required, check_texts, section_of
 from lightsr_basicsr.tools.check_names import check_arguments, check_type, look_up, one_line
 
+DIVISORS = ("lr_decay_sr", "net_d_iters")
+NUMBERS = (*DIVISORS, "ema_decay", "warmup_iter", "net_d_init_iters", "encoder_only_iter", "lr_sr", "gamma_sr")
+
 
 def check_training(options: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield what would stop the set-up of losses, optimizer and scheduler."""
     yield from _check_training_of_srmodel(options)
     yield from _check_losses(options)
+    yield from _check_numbers(section_of(options, "train"))
     yield from _check_optimization(options)
 
 
@@ -34,8 +38,29 @@ def _check_losses(options: Mapping) -> Iterator[Finding]:
         findings = list(check_type(f"{where}.type", content.get("type"), LOSS_REGISTRY, "loss"))
         if not findings:
             kwargs = {name: value for name, value in content.items() if name != "type"}
-            findings = list(check_arguments(where, look_up(LOSS_REGISTRY, content["type"]), kwargs))
+            loss = look_up(LOSS_REGISTRY, content["type"])
+            findings = list(check_arguments(where, loss, kwargs)) or list(_try_to_build(where, loss, kwargs))
         yield from findings
+
+
+def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
+    if loss.__name__ == "PerceptualLoss":  # which may download half a gigabyte: see check_downloads
+        return
+    try:
+        loss(**deepcopy(dict(kwargs)))
+    except Exception as error:
+        # Losses of other plugins raise anything.
+        yield Finding(where, f"{loss.__name__} cannot be built: {one_line(error)}")
+
+
+def _check_numbers(train: Mapping) -> Iterator[Finding]:
+    """Yield values that BasicSR or a model computes with and that are no numbers, or zero where they divide."""
+    for key in NUMBERS:
+        value = train.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            yield Finding(f"train.{key}", f"must be a number, got {value!r}: leave the line out for the default")
+        elif key in DIVISORS and value <= 0:
+            yield Finding(f"train.{key}", f"must be at least 1, got {value!r}")
 
 
 def _check_training_of_srmodel(options: Mapping) -> Iterator[Finding]:
@@ -59,7 +84,9 @@ def _check_optimization(options: Mapping) -> Iterator[Finding]:
     if model is None or not optim or not scheduler or list(check_texts(train)):
         return
     stub = SimpleNamespace(opt={"train": {"scheduler": scheduler}}, optimizers=[], schedulers=[])
+    adversary = deepcopy(dict(section_of(train, "optim_d")))
     for where, step in (
+        ("train.optim_d", lambda: adversary and _optimizer(model, stub, adversary)),
         ("train.optim_g", lambda: stub.optimizers.append(_optimizer(model, stub, optim))),
         ("train.scheduler", lambda: model.setup_schedulers(stub)),
     ):

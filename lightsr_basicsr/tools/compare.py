@@ -72,7 +72,8 @@ def compare_run(options: Mapping[str, Any], networks: Mapping[str, tuple[Mapping
 def _load(options: Mapping, network: dict[str, Any], file: Path) -> torch.nn.Module:
     net = ARCH_REGISTRY.get(network.pop("type"))(**network)
     load = load_strictly if options["path"].get("strict_load_g", True) else load_fitting
-    load(net, read_state_dict(file, prefer=options["path"].get("param_key_g"))[0], file)
+    key = "teacher_param_key" if getattr(net, "encoder_sees_gt", False) else "param_key_g"
+    load(net, read_state_dict(file, prefer=options["path"].get(key))[0], file)
     return net.eval()
 
 

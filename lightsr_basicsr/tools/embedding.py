@@ -92,6 +92,7 @@ class Embedding:
 def embed(
     files: Mapping[str, Path | str],
     source: Path | str,
+    *,
     blurs: Sequence[Blur] = (),
     noises: Sequence[float] = (0.0,),
     images: int = 100,
@@ -119,6 +120,8 @@ def embed(
         EmbedError, PrepareError: If a file, an argument or the folder is wrong, or a package is missing.
     """
     _check_choices(method=(method, METHODS), vector=(vector, KINDS))
+    if not 0 <= seed < 2**32:
+        raise EmbedError(f"the seed must be a whole number from 0 to 4294967295, got {seed}.")
     require_packages()
     paths = {role: Path(files[role]).expanduser() for role in NETWORKS if role in files}
     nets = {role: load_network(path, role) for role, path in paths.items()}

@@ -47,8 +47,12 @@ def check_picture(path: Path, blurs: int, noises: int, source: Path | None = Non
     _check_place(path, MARK)
 
 
-def check_table(path: Path) -> None:
-    """Raise EmbedError if another file is at ``path``."""
+def check_table(path: Path, picture: Path | None = None, source: Path | None = None) -> None:
+    """Raise EmbedError if another file is at ``path``, or it is where ``picture`` or the HR images are to be."""
+    if picture is not None and path.resolve() == picture.resolve():
+        raise EmbedError(f"{path} cannot be both picture and table: name another with --csv.")
+    if source is not None and path.parent.resolve() == source.resolve():
+        raise EmbedError(f"{path} would lie among the HR images: write it to another folder.")
     _check_place(path, ",".join(COLUMNS))
 
 

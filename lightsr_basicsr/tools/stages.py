@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.models.kdsr_plan import TEACHER, count
 from lightsr_basicsr.tools.options import OptionError
-
-STAGES = ("teacher", "student")
 
 
 def has_stages(options: Mapping[str, Any]) -> bool:
@@ -20,11 +19,11 @@ def has_stages(options: Mapping[str, Any]) -> bool:
 def limit_to_stage(options: Mapping[str, Any], stage: str, folder: Path, resume: bool) -> dict[str, Any]:
     """Return the options of a run that does one of two stages.
 
-    The student has the teacher of ``path.pretrain_network_TA``, or else the one that the run in ``folder`` has trained.
+    The student has the teacher that the run in ``folder`` has trained, or else that of ``path.pretrain_network_TA``.
 
     Args:
         options (Mapping): Content of an option file.
-        stage (str): One of ``STAGES``.
+        stage (str): ``'teacher'`` or ``'student'``.
         folder (Path): Folder of the run, with ``models`` and ``training_states``.
         resume (bool): Whether the run goes on from its newest state, and not from the teacher's end.
 
@@ -34,31 +33,37 @@ def limit_to_stage(options: Mapping[str, Any], stage: str, folder: Path, resume:
     if not has_stages(options):
         raise OptionError(f"--stage {stage}: the option file has no two stages (no train.teacher_iter).")
     train, paths = dict(options["train"]), dict(options.get("path") or {})
-    handover, total = train["teacher_iter"], train.get("total_iter")
-    if not isinstance(handover, int) or not isinstance(total, int) or stage == "teacher":
+    handover, total = count(train["teacher_iter"]), count(train.get("total_iter"))
+    if handover is None or total is None:
+        raise OptionError(f"--stage {stage}: train.teacher_iter and train.total_iter must be whole numbers.")
+    if stage == TEACHER:
         return {**options, "train": {**train, "total_iter": handover}}
-    if paths.get("pretrain_network_TA"):
-        return {**options, "train": {**train, "teacher_iter": 0, "total_iter": total - handover}}
-    state = _last_state_of_teacher(folder, handover)
+    state = folder / "training_states" / f"{handover}.state"
+    if not state.is_file() or not (folder / "models" / f"net_TA_{handover}.pth").is_file():
+        return _with_other_teacher(options, folder, handover, total)
     newest = max(_iterations(folder))
-    if not resume and newest > handover:
+    if not resume and newest > handover and not paths.get("resume_state"):
         raise OptionError(
             f"--stage student: the student of {folder} has been trained up to iteration {newest}. To go on add "
             "--auto_resume; for another student give the run another name."
         )
-    return {**options, "path": paths if resume else {**paths, "resume_state": str(state)}}
+    return {**options, "path": paths if resume else {"resume_state": str(state), **_given(paths)}}
 
 
-def _last_state_of_teacher(folder: Path, handover: int) -> Path:
-    state = folder / "training_states" / f"{handover}.state"
-    if not state.is_file() or not (folder / "models" / f"net_TA_{handover}.pth").is_file():
+def _given(paths: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in paths.items() if key != "resume_state" or value}
+
+
+def _with_other_teacher(options: Mapping[str, Any], folder: Path, handover: int, total: int) -> dict[str, Any]:
+    """Return the options of a run of the student only, of a teacher that another run has trained."""
+    if not (options.get("path") or {}).get("pretrain_network_TA"):
         reached = max(_iterations(folder), default=0)
         raise OptionError(
             f"--stage student: {folder} has no teacher of iteration {handover} (newest state: {reached or 'none'}). "
             "Train it first (--stage teacher), or name the file of another one: "
             "--force_yml path:pretrain_network_TA=FILE"
         )
-    return state
+    return {**options, "train": {**options["train"], "teacher_iter": 0, "total_iter": total - handover}}
 
 
 def _iterations(folder: Path) -> list[int]:

@@ -180,11 +180,21 @@ def test_without_them_the_scheduler_decides(tmp_path):
 
 def test_the_teacher_sees_hr_in_validation_too(tmp_path):
     model = kdsr.make("KDSRNetTAModel", tmp_path)
+    kdsr.steps(model, 1)  # net_g and its average differ from here
     data = kdsr.batch()
     model.feed_data(data)
     model.test()
     with torch.no_grad():
         assert torch.equal(model.output, model.net_g_ema.eval()(data["lq"], data["gt"]))
+        del model.net_g_ema
+        model.test()
+        assert torch.equal(model.output, model.net_g.eval()(data["lq"], data["gt"]))
+
+
+def test_validation_leaves_the_teacher_in_training_mode(tmp_path):
+    model = kdsr.make("KDSRNetTAModel", tmp_path, ema_decay=0)
+    model.feed_data(kdsr.batch())
+    model.test()
     assert model.net_g.training
 
 
@@ -224,6 +234,7 @@ def gan_losses(folder, **switches) -> dict:
     model = build_model({**kdsr.options("KDSRGANSTModel", folder), **switches})
     gt = torch.nn.functional.interpolate(kdsr.batch()["gt"], scale_factor=4, mode="nearest")
     model.feed_data({"gt": gt, "lq": torch.nn.functional.avg_pool2d(gt, 2)})
+    model.cri_perceptual = lambda output, target: ((output - target).square().mean(), None)  # VGG19 is large
     model.optimize_parameters(1)
     return model.log_dict
 
@@ -236,14 +247,55 @@ def test_usm_switches_mean_the_teacher_only_unless_told_otherwise(tmp_path):
     each = gan_losses(tmp_path, l1_gt_usm=True, gan_gt_usm=True, usm_targets="per_loss")
     changed = {key for key in plain if each[key] != plain[key]}
     assert changed == {"l_kd", "l_g_pix", "l_d_real", "out_d_real"}
+    perceptual = gan_losses(tmp_path, percep_gt_usm=True, usm_targets="per_loss")
+    assert {key for key in plain if perceptual[key] != plain[key]} == {"l_g_percep"}
 
 
 def test_the_generator_waits_for_the_discriminator(tmp_path):
-    model = kdsr.make("KDSRGANSTModel", tmp_path, net_d_init_iters=1, net_d_iters=2)
-    logged = kdsr.steps(model, 2)
-    assert set(logged[0]) == {"l_d_real", "out_d_real", "l_d_fake", "out_d_fake"}
-    assert {"l_g_pix", "l_kd", "l_g_gan"} <= set(logged[1])
+    model = kdsr.make("KDSRGANSTModel", tmp_path, net_d_init_iters=2, net_d_iters=2)
+    for number in (1, 2, 3):
+        (logged,) = kdsr.steps(model, 1, start=number)
+        assert set(logged) == {"l_d_real", "out_d_real", "l_d_fake", "out_d_fake"}
+        assert model.output.grad_fn is None  # no graph is kept that nothing descends
+    (logged,) = kdsr.steps(model, 1, start=4)
+    assert {"l_g_pix", "l_kd", "l_g_gan"} <= set(logged)
     assert all(parameter.requires_grad for parameter in model.net_d.parameters())
+
+
+def test_the_average_follows_in_the_gan_too(tmp_path):
+    model = kdsr.make("KDSRGANSTModel", tmp_path, ema_decay=0.5)
+    before = model.net_g_ema.G.head[0].weight.clone()
+    kdsr.steps(model, 1)
+    assert torch.allclose(model.net_g_ema.G.head[0].weight, (before + model.net_g.G.head[0].weight) / 2)
+    assert not torch.equal(before, model.net_g.G.head[0].weight)
+
+
+def test_the_gan_degrades_plain_images_whatever_gt_usm_says(tmp_path):
+    kdsr.save_teacher(tmp_path / "T.pth")
+    model = build_model({**kdsr.options("KDSRGANSTModel", tmp_path), **kdsr.SYNTHESIS, "gt_usm": True})
+    seen = []
+    model.usm_sharpener = lambda image: seen.append(image) or image
+    model.feed_data(second_order())
+    assert not seen
+
+
+def test_a_start_that_fits_in_part_is_the_same_for_the_average(tmp_path):
+    whole = kdsr.make("KDSRNetSTModel", tmp_path).net_g.state_dict()
+    torch.save({key: value for key, value in whole.items() if key.startswith("G.")}, tmp_path / "part.pth")
+    options = kdsr.options("KDSRNetSTModel", tmp_path)
+    options["path"].update(pretrain_network_g=str(tmp_path / "part.pth"), strict_load_g=False)
+    model = build_model(options)
+    for key, value in model.net_g.state_dict().items():
+        assert torch.equal(value, model.net_g_ema.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("model", ["KDSRNetSTModel", "KDSRModel"])
+def test_a_teacher_is_not_tested_in_the_students_place(tmp_path, model):
+    kdsr.save_teacher(tmp_path / "T.pth")
+    options = {**kdsr.options(model, tmp_path), "is_train": False}
+    options["path"]["pretrain_network_g"] = str(tmp_path / "T.pth")
+    with pytest.raises(CheckpointError, match="does not fit BlindSR_ST: it holds BlindSR_TA"):
+        build_model(options)
 
 
 def test_small_validation_images_are_not_sharpened(tmp_path):

@@ -14,8 +14,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.data.blind_dataset import KERNELS
+from lightsr_basicsr.models.kdsr_model import KDSRModel
 from tests import kdsr, tiny
 
 RUN = Path("experiments/kdsr")
@@ -116,6 +119,80 @@ def test_a_teacher_that_was_cut_off_while_being_saved_is_trained_again(finished)
     assert_equal(weights(), weights("net_g_latest", finished))
 
 
+def test_the_encoder_alone_is_trained_where_the_student_begins(images):
+    options = kdsr.run_options()
+    options["train"]["student"]["encoder_only_iter"] = 2
+    assert train(options) == 0
+    teacher = weights("net_TA_4")["params_ema"]
+    for iteration, same in ((6, True), (7, False)):
+        student = weights(f"net_g_{iteration}")["params"]
+        trained = [key for key in student if key.startswith("G.") and "_mean." not in key]
+        assert all(torch.equal(student[key], teacher[key]) is same for key in trained)
+
+
+def test_the_student_is_drawn_from_a_seed_of_its_own(finished):
+    """Teacher and student have most of their encoder in common; equal draws would hide that it is a new one."""
+    options = kdsr.run_options()
+    drawn = {}
+    for stage, network in (("teacher", options["network_TA"]), ("student", options["network_g"])):
+        with torch.random.fork_rng():
+            torch.manual_seed(options["manual_seed"] + (stage == "student"))
+            drawn[stage] = build_network(dict(network)).state_dict()
+    options["train"]["student"]["optim_g"]["lr"] = 0.0
+    torch.rand(3)  # what else draws does not matter
+    assert train(options) == 0
+    student = weights("net_g_5")["params"]
+    assert all(torch.equal(student[key], value) for key, value in drawn["student"].items() if key.startswith("E_st."))
+
+
+def test_the_generators_of_gpus_are_left_alone(images, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    options = {**kdsr.run_options(), "is_train": True, "dist": False, "rank": 0}
+    before = torch.get_rng_state()
+    KDSRModel(options)
+    assert not seeds
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("iteration", [2, 4, 6])
+@pytest.mark.parametrize("listed", ["network_TA", ["network_g"]])
+def test_networks_that_the_option_file_ignores_on_resumption_are_resumed(finished, iteration, listed):
+    cut_off(finished, iteration)
+    options = kdsr.run_options()
+    options["path"]["ignore_resume_networks"] = listed
+    assert train(options, "--auto_resume") == 0
+    assert_equal(weights(), weights("net_g_latest", finished))
+
+
+def test_a_student_that_starts_from_a_file_starts_from_the_same_weights_after_a_resumption(images):
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        states.append(build_network(dict(kdsr.STUDENT)).state_dict())
+    torch.save({"params": states[0], "params_ema": states[1]}, "start.pth")
+    options = kdsr.run_options()
+    options["path"].update(pretrain_network_g="start.pth", param_key_g="params_ema")
+    assert train(options) == 0
+    whole = Path(shutil.move("experiments", "whole")) / "kdsr"
+    cut_off(whole, 2)
+    assert train(options, "--auto_resume") == 0
+    assert_equal(weights(), weights("net_g_latest", whole))
+
+
+def test_a_run_that_is_taken_back_trains_its_teacher_anew(images):
+    """States every third iteration; the teacher of the first time must not serve the second student."""
+    options = kdsr.run_options()
+    options["logger"]["save_checkpoint_freq"] = 3
+    assert train(options) == 0
+    first = weights("net_TA_4")
+    options["path"]["resume_state"] = str(RUN / "training_states" / "3.state")
+    options["train"]["teacher"]["pixel_opt"] = {"type": "MSELoss"}
+    assert train(options) == 0
+    assert_equal(weights("net_TA_4"), weights("net_TA_latest"))
+    assert not torch.equal(weights("net_TA_4")["params"]["G.head.0.weight"], first["params"]["G.head.0.weight"])
+
+
 def test_one_stage_after_the_other_is_the_whole(finished, capsys):
     assert train(kdsr.run_options(), "--stage", "teacher") == 0
     assert_equal(weights("net_TA_latest"), weights("net_TA_latest", finished))
@@ -136,6 +213,27 @@ def test_a_teacher_of_another_run_serves_a_student_that_can_be_resumed(finished,
     cut_off(Path("others/other"), 2, "other")
     assert train(options, "--stage", "student", "--auto_resume") == 0
     assert_equal(weights("net_g_latest", Path("experiments/other")), whole)
+
+
+def test_numbers_of_iterations_may_be_written_as_floats(finished):
+    options = kdsr.run_options(teacher_iter=4.0, total_iter=8.0)
+    options["train"]["teacher"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 1e-6}
+    assert train(options, "--stage", "teacher") == 0
+    assert train(options, "--stage", "student") == 0
+    assert not [folder for folder in Path("experiments").iterdir() if "archived" in folder.name]
+    assert_equal(weights("net_TA_4"), weights("net_TA_latest"))
+    assert (RUN / "models" / "net_g_8.pth").is_file()
+
+
+def test_the_teacher_that_was_trained_is_taken_before_the_one_it_started_from(images):
+    kdsr.save_teacher(Path("start.pth"))
+    options = kdsr.run_options()
+    options["path"]["pretrain_network_TA"] = "start.pth"
+    assert train(options) == 0
+    whole = Path(shutil.move("experiments", "whole")) / "kdsr"
+    assert train(options, "--stage", "teacher") == 0
+    assert train(options, "--stage", "student") == 0
+    assert_equal(weights(), weights("net_g_latest", whole))
 
 
 def test_a_student_without_a_teacher_is_told_what_to_do(images, capsys):
@@ -164,7 +262,116 @@ def test_a_resumed_run_with_another_name_finds_its_teacher(finished):
     options = kdsr.run_options(name="second")
     options["path"]["resume_state"] = "experiments/kdsr/training_states/6.state"
     assert train(options) == 0
-    assert_equal(weights("net_g_latest", Path("experiments/second")), weights("net_g_latest", finished))
+    second = Path("experiments/second")
+    assert_equal(weights("net_g_latest", second), weights("net_g_latest", finished))
+    shutil.rmtree(RUN)  # the new run has all that it needs, and can be resumed itself
+    (second / "training_states" / "8.state").unlink()
+    del options["path"]["resume_state"]
+    assert train(options, "--auto_resume") == 0
+    assert_equal(weights("net_g_latest", second), weights("net_g_latest", finished))
+
+
+def test_auto_resume_begins_anew_where_the_run_has_no_states(finished):
+    """Whatever path.resume_state says, which holds without --auto_resume only."""
+    cut_off(finished, 6)
+    options = kdsr.run_options(name="third")
+    options["path"]["resume_state"] = "experiments/kdsr/training_states/6.state"
+    assert train(options, "--auto_resume") == 0
+    assert_equal(weights("net_g_latest", Path("experiments/third")), weights("net_g_latest", finished))
+
+
+@pytest.mark.parametrize("name", ["net_TA_4", "net_g_6"])
+def test_weights_that_are_torn_beside_a_whole_state_are_told(finished, capsys, name):
+    cut_off(finished, 6)
+    torn = RUN / "models" / f"{name}.pth"
+    torn.write_bytes(torn.read_bytes()[:100])
+    before = tiny.tree(Path("experiments"))
+    assert train(kdsr.run_options(), "--auto_resume") == 2
+    assert f"{name}.pth (100 bytes) cannot be read as a checkpoint" in capsys.readouterr().err
+    assert tiny.tree(Path("experiments")) == before
+
+
+def test_a_student_stage_needs_no_hr_in_validation(finished):
+    cut_off(finished, 4)
+    options = kdsr.run_options()
+    Path("data/LR").mkdir()
+    for file in Path("data/HR").iterdir():
+        cv2.imwrite(f"data/LR/{file.name}", cv2.imread(str(file))[::2, ::2])
+    options["datasets"]["val"] = {
+        "name": "v", "type": "SingleImageDataset", "dataroot_lq": "data/LR", "io_backend": {"type": "disk"}
+    }  # fmt: skip
+    assert train(options, "--stage", "student") == 0
+    assert_equal(weights(), weights("net_g_latest", finished))
+
+
+OFFICIAL = {
+    "KDSRNetTAModel": {"gt_usm": False},
+    "KDSRNetSTModel": {"gt_usm": False},
+    "KDSRGANSTModel": {"l1_gt_usm": True, "percep_gt_usm": True, "gan_gt_usm": False},
+}
+
+
+@pytest.mark.parametrize("model", OFFICIAL)
+def test_option_files_in_the_official_style_train_resume_and_test(images, model):
+    """With the keys of the official files, those among them that are not used, and their dataset."""
+    kdsr.save_teacher(Path("T.pth"))
+    Path("meta.txt").write_text("".join(f"{index:03d}.png\n" for index in range(5)))
+    options = {**kdsr.run_options(name="official"), **kdsr.SYNTHESIS, **OFFICIAL[model], "model_type": model}
+    teaches = model == "KDSRNetTAModel"
+    if model == "KDSRGANSTModel":
+        del options["gt_usm"]
+        options["network_d"] = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 2, "skip_connection": True}
+    options["datasets"]["train"] = {
+        **KERNELS, "name": "DF2K+OST", "type": "RealESRGANDataset", "dataroot_gt": "data/HR", "meta_info": "meta.txt",
+        "io_backend": {"type": "disk"}, "gt_size": 32, "use_hflip": True, "use_rot": False, "use_shuffle": True,
+        "num_worker_per_gpu": 0, "batch_size_per_gpu": 2, "dataset_enlarge_ratio": 1, "prefetch_mode": None,
+    }  # fmt: skip
+    train_section = {
+        "ema_decay": 0.999, "optim_g": dict(kdsr.ADAM), "optim_d": dict(kdsr.ADAM), "total_iter": 4, "warmup_iter": -1,
+        "scheduler": {"type": "MultiStepLR", "milestones": [4000000], "gamma": 0.5},
+        "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0, "reduction": "mean"},
+        "kd_opt": {"type": "KDLoss", "loss_weight": 1, "temperature": 0.15},
+        "gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "real_label_val": 1.0, "fake_label_val": 0.0,
+                    "loss_weight": 1.0}, "net_d_iters": 1, "net_d_init_iters": 0,
+        "encoder_iter": 100000, "lr_encoder": 2e-4, "gamma_encoder": 0.1, "lr_decay_encoder": 60000,
+        "lr_sr": 2e-4, "gamma_sr": 0.5, "lr_decay_sr": 600000,
+    }  # fmt: skip
+    adversarial, distilled = ("optim_d", "gan_opt", "net_d_iters", "net_d_init_iters"), ("kd_opt", "encoder_iter",
+        "lr_encoder", "gamma_encoder", "lr_decay_encoder", "lr_sr", "gamma_sr", "lr_decay_sr")  # fmt: skip
+    left_out = (*adversarial, *distilled) if teaches else adversarial if model == "KDSRNetSTModel" else ()
+    options["train"] = {key: value for key, value in train_section.items() if key not in left_out}
+    options["path"] = {
+        "pretrain_network_g": "T.pth", "strict_load_g": False, "pretrain_network_TA": "T.pth",
+        "param_key_g": "params_ema", "resume_state": None, "ignore_resume_networks": "network_TA",
+    }  # fmt: skip
+    if teaches:
+        options["network_g"] = options.pop("network_TA")
+        options["path"] = {"pretrain_network_g": None, "strict_load_g": True, "resume_state": None}
+    assert train(options, "--force_yml", "train:total_iter=2") == 0
+    assert train(options, "--auto_resume") == 0
+    assert (Path("experiments/official/models") / "net_g_4.pth").is_file()
+    tested = {key: value for key, value in options.items() if key not in ("train", "logger", "network_d")}
+    tested["datasets"] = {"test_1": options["datasets"]["val"]}
+    tested["path"] = {**options["path"], "pretrain_network_g": "experiments/official/models/net_g_4.pth"}
+    tested["path"].pop("pretrain_network_TA", None)
+    tested["val"] = {"save_img": True, "suffix": None}
+    assert cli.main(["test", "-opt", tiny.write(tested)]) == 0
+
+
+def test_a_gan_under_two_processes_runs(images):
+    kdsr.save_teacher(Path("T.pth"))
+    options = {**kdsr.run_options(name="gan"), "model_type": "KDSRGANSTModel"}
+    options["network_d"] = {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": 2}
+    options["path"] = {"pretrain_network_TA": "T.pth"}
+    options["train"] = kdsr.options("KDSRGANSTModel", Path())["train"]
+    options["train"]["total_iter"] = 3
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         "-m", "lightsr_basicsr.cli", "train", "-opt", tiny.write(options), "--launcher", "pytorch"],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (Path("experiments/gan/models") / "net_d_3.pth").is_file()
 
 
 def test_a_run_that_is_killed_goes_on(finished):
@@ -247,7 +454,9 @@ def test_two_processes_do_what_one_does_with_the_double_batch(images, encoder_on
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = logged("one"), logged("two")
-    assert [len(values) for values in one.values()] == [10, 5, 10 - encoder_only_iter, 10] or encoder_only_iter
+    assert {key: len(values) for key, values in one.items()} == {
+        "teacher/l_pix": 10, "# psnr": 5, "student/l_kd": 10, "student/l_pix": 10 - encoder_only_iter
+    }  # fmt: skip
     assert one.keys() == two.keys() == {"teacher/l_pix", "student/l_pix", "student/l_kd", "# psnr"}
     for key, values in one.items():
         assert values == pytest.approx(two[key], rel=1e-3, abs=0.01 if key == "# psnr" else 0), key

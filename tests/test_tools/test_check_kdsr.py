@@ -179,7 +179,7 @@ def test_missing_losses_are_told(images):
     ("change", "expected"),
     [
         ({"teacher_iter": 9}, "train.teacher_iter: is 9, more than train.total_iter (8), which counts both"),
-        ({"teacher_iter": "4"}, "train.teacher_iter: must be the number of iterations of the teacher, got '4'"),
+        ({"teacher_iter": "4"}, "train.teacher_iter: must be the whole number of iterations of the teacher, got '4'"),
         ({"teacher_iter": 0}, "path.pretrain_network_TA: is missing: with train.teacher_iter 0"),
         ({"teacher": None}, "train.teacher: must be a section with what holds for the teacher only, got None"),
     ],
@@ -245,3 +245,65 @@ def test_a_missing_optimizer_is_told(images, model, key):
     options = one_stage(model)
     del options["train"][key]
     assert any(line.startswith(f"train.{key}: is missing") for line in told(options))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "expected"),
+    [
+        ({"gt_size": 33}, "gt_size", "is 33 at scale 2: must be a multiple of the scale, as 400 must, and at most 400"),
+        ({"gt_size": 402}, "gt_size", "at most 400, the side of the dataset's crops"),
+        ({"queue_size": 0}, "queue_size", "got 0 and 2: for example 2"),
+        ({"queue_size": -2}, "queue_size", "got -2 and 2"),
+        ({"resize_prob": [0.5, 0.5]}, "resize_prob", "must be a list of 3 numbers, got [0.5, 0.5]"),
+        ({"noise_range2": 5}, "noise_range2", "must be a list of 2 numbers, got 5"),
+        ({"high_order_degradation": False}, "high_order_degradation", "must be true or left out"),
+    ],
+)
+def test_a_synthesis_that_cannot_run_is_told(images, changes, key, expected):
+    assert any(line.startswith(f"{key}: ") and expected in line for line in told({**second_order(), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"optim_d": {"type": "Adma", "lr": 1e-4}}, "optim_d"),
+        ({"kd_opt": {"type": "L1Loss"}}, "kd_opt.type"),
+        ({"kd_opt": {"type": "KDLoss", "temperature": 0}}, "kd_opt"),
+        ({"ema_decay": None}, "ema_decay"),
+        ({"warmup_iter": "ten"}, "warmup_iter"),
+        ({"encoder_only_iter": "two"}, "encoder_only_iter"),
+        ({"lr_sr": 1e-4, "gamma_sr": 0.5, "lr_decay_sr": 0}, "lr_decay_sr"),
+    ],
+)
+def test_values_that_cannot_be_used_are_told(images, changes, key):
+    assert any(line.startswith(f"train.{key}: ") for line in told(one_stage("KDSRGANSTModel", **changes)))
+
+
+@pytest.mark.parametrize("broken", [{"datasets": None}, {"train": 5}, {"path": []}, {"network_g": None}])
+@pytest.mark.parametrize("model", ["KDSRNetSTModel", "KDSRGANSTModel", "KDSRModel"])
+def test_sections_that_are_none_are_told_and_nothing_else_breaks(images, model, broken):
+    options = kdsr.run_options() if model == "KDSRModel" else one_stage(model)
+    assert told({**options, **broken})
+
+
+def test_a_batch_of_nothing_is_told(images):
+    options = second_order()
+    options["datasets"]["train"]["batch_size_per_gpu"] = 0
+    assert any(line.startswith("datasets.train.batch_size_per_gpu") for line in told(options))
+
+
+def test_a_switch_that_is_no_truth_value_is_told(images):
+    options = {**one_stage("KDSRGANSTModel"), "l1_gt_usm": "yes"}
+    assert told(options) == ["l1_gt_usm: must be true or false, got 'yes'"]
+
+
+def test_lengths_within_a_stage_are_told(images):
+    options = kdsr.run_options()
+    options["train"]["student"]["total_iter"] = 5
+    assert "train.student.total_iter: holds for the whole run: write it under train" in told(options)
+
+
+def test_a_typo_is_told_once(images):
+    options = kdsr.run_options()
+    options["train"]["warmup_itr"] = 5
+    assert len([line for line in told(options) if "warmup_itr" in line]) == 1

@@ -151,7 +151,7 @@ def test_pca_axes_tell_their_share():
 def test_the_command_draws_two_panels_and_prints_numbers(pair, capsys):
     assert both("--csv", "v.csv") == 0
     told = capsys.readouterr().out
-    found = embed(PAIR, "HR", [Blur(1), Blur(3)], crop=32, progress=False)
+    found = embed(PAIR, "HR", blurs=[Blur(1), Blur(3)], crop=32, progress=False)
     assert "16 images of 32x32 pixels, 2 degradations" in told
     for role, file in PAIR.items():
         assert f"{role:<10}{found.silhouettes[role]:>12.3f}  {file}" in told
@@ -167,7 +167,7 @@ def test_the_command_draws_two_panels_and_prints_numbers(pair, capsys):
 
 
 def test_colours_tell_the_blur_and_shapes_the_noise(pair):
-    found = embed(PAIR, "HR", [Blur(1), Blur(2), Blur(3)], [0, 10], crop=32, method="pca", progress=False)
+    found = embed(PAIR, "HR", blurs=[Blur(1), Blur(2), Blur(3)], noises=[0, 10], crop=32, method="pca", progress=False)
     figure = make_figure(found)
     legend = {line.get_label(): line for line in figure.axes[-1].get_legend().get_lines()}
     assert len(legend) == 6
@@ -185,8 +185,10 @@ def test_colours_tell_the_blur_and_shapes_the_noise(pair):
 
 
 def test_the_table_holds_every_vector(pair):
-    found = embed(PAIR, "HR", [Blur(1), Blur(3)], crop=32, vector="compressed", progress=False)
-    assert found.agreement == embed(PAIR, "HR", [Blur(1), Blur(3)], crop=32, method="pca", progress=False).agreement
+    found = embed(PAIR, "HR", blurs=[Blur(1), Blur(3)], crop=32, vector="compressed", progress=False)
+    assert (
+        found.agreement == embed(PAIR, "HR", blurs=[Blur(1), Blur(3)], crop=32, method="pca", progress=False).agreement
+    )
     write_csv(found, "v.csv")
     with open("v.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
