@@ -111,10 +111,9 @@ class KDSRModel:
         problems = list(plan.find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"])))
         if problems:
             raise CheckpointError(" ".join(problems[0]))
-        stage = TEACHER if self.iteration <= self.handover else STUDENT
-        if stage == STUDENT and self.handover:
+        if 0 < self.handover <= self.iteration:
             self._bring_teacher()
-        self._begin(stage)
+        self._begin(TEACHER if self.iteration <= self.handover else STUDENT)
         self.model.resume_training(resume_state)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:

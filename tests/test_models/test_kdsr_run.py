@@ -257,10 +257,11 @@ def test_a_state_of_another_plan_is_refused(finished, capsys):
     assert tiny.tree(Path("experiments")) == before
 
 
-def test_a_resumed_run_with_another_name_finds_its_teacher(finished):
-    cut_off(finished, 6)
+@pytest.mark.parametrize("iteration", [3, 4, 6])
+def test_a_resumed_run_with_another_name_finds_its_teacher(finished, iteration):
+    cut_off(finished, iteration)
     options = kdsr.run_options(name="second")
-    options["path"]["resume_state"] = "experiments/kdsr/training_states/6.state"
+    options["path"]["resume_state"] = f"experiments/kdsr/training_states/{iteration}.state"
     assert train(options) == 0
     second = Path("experiments/second")
     assert_equal(weights("net_g_latest", second), weights("net_g_latest", finished))
