@@ -6,6 +6,7 @@ the log file of the run). Only metrics and losses may fetch their weights.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -79,12 +80,20 @@ def _check_stages(
 ) -> Iterator[Finding]:
     """Yield findings of each stage of a run; the first one shows its network all that the others see, and more."""
     for index, (name, stage) in enumerate(model.stages(_with_sections(options), state).items()):
-        own = {key: networks[top] for key in stage for top in networks if options[top] is stage[key]}
+        titles = {key: top for key in stage for top in networks if options[top] is stage[key]}
+        own = {key: networks[top] for key, top in titles.items()}
         typos = check_misspelt("train", section_of(section_of(options, "train"), name))
-        found = [*_check_run(stage, own, True), *typos]
-        yield from (replace(finding, where=f"{finding.where} ({name} stage)") for finding in found)
+        for finding in (*_check_run(stage, own, True), *typos):
+            yield _as_written(finding, titles, f" ({name} stage)")
         if index == 0:
             yield from _check_datasets(stage, True)
+
+
+def _as_written(finding: Finding, titles: Mapping[str, str], stage: str) -> Finding:
+    """Return ``finding`` with networks called as the option file of the whole run calls them."""
+    found = re.compile("|".join(titles) or "$^")
+    where, message = (found.sub(lambda match: titles[match[0]], text) for text in (finding.where, finding.message))
+    return replace(finding, where=where + stage, message=message)
 
 
 def _find_problems(model: Any, options: Mapping, networks: Mapping[str, torch.nn.Module]) -> Iterator[Finding]:

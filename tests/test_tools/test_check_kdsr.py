@@ -87,7 +87,7 @@ def test_another_scale_than_the_networks_is_told(images):
     options = kdsr.run_options()
     options["scale"] = 4
     found = told(options)
-    assert "scale (teacher stage): is 4, but network_g enlarges by 2: they must be equal" in found
+    assert "scale (teacher stage): is 4, but network_TA enlarges by 2: they must be equal" in found
     assert any(line.startswith("scale (student stage)") for line in found)
 
 
@@ -95,7 +95,7 @@ def test_networks_in_each_others_place_are_told(images):
     options = kdsr.run_options()
     options["network_TA"]["type"], options["network_g"]["type"] = "BlindSR_ST", "BlindSR_TA"
     found = told(options)
-    assert "network_g.type (teacher stage): must be a teacher, BlindSR_TA, for KDSRNetTAModel; got BlindSR_ST" in found
+    assert "network_TA.type (teacher stage): must be a teacher, BlindSR_TA, for KDSRNetTAModel; got BlindSR_ST" in found
     assert "network_g.type (student stage): must be a student, BlindSR_ST; got BlindSR_TA" in found
     assert "network_TA.type (student stage): must be a teacher, BlindSR_TA; got BlindSR_ST" in found
 
