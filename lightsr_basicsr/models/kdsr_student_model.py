@@ -56,7 +56,7 @@ class KDSRNetSTModel(BlindModel):
     training_networks = ("network_TA",)
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.started_from_teacher = False
+        self.drawn_in_part = False
         self.encoder_only_iter = int((opt.get("train") or {}).get("encoder_only_iter") or 0)
         if self.encoder_only_iter:
             # G gets no gradient for a while, which distributed training otherwise takes for a mistake.
@@ -76,8 +76,8 @@ class KDSRNetSTModel(BlindModel):
         self.encoder_only = False
         self.rate = {key: train[key] for key in RATE_KEYS} if "lr_sr" in train else None
         super().init_training_settings()
-        if self.ema_decay > 0 and (self.started_from_teacher or not self.opt["path"].get("strict_load_g", True)):
-            self.model_ema(0)  # what no file holds was drawn a second time for the averaged network
+        if self.ema_decay > 0 and self.drawn_in_part:
+            self.model_ema(0)  # what the file does not hold was drawn a second time for the averaged network
         self._tell_of_official_keys(train)
 
     def _frozen_teacher(self) -> nn.Module:
@@ -113,15 +113,17 @@ class KDSRNetSTModel(BlindModel):
             CheckpointError: If the file cannot be read or does not fit.
         """
         state, wrapper = read_state_dict(load_path, prefer=self.opt["path"].get("teacher_param_key", "params_ema"))
+        net = self.get_bare_model(net)
         if not self.is_train or not is_teacher(state):
             super().load_network(net, load_path, strict, param_key)
+            if hasattr(net, "represent") and not strict:  # a student, and not the discriminator
+                self.drawn_in_part = bool(describe_difference(net, state))
             return
-        net = self.get_bare_model(net)
         misfit = self.describe_misfit(net, state, load_path, strict)
         if misfit:
             raise CheckpointError(misfit)
         net.G.load_state_dict(sr_network_of(state))
-        self.started_from_teacher = True
+        self.drawn_in_part = True
         get_root_logger().info(f"G of {type(net).__name__} starts from the teacher {load_path} ({wrapper}).")
 
     @classmethod

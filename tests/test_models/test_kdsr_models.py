@@ -304,3 +304,16 @@ def test_small_validation_images_are_not_sharpened(tmp_path):
     model.feed_data(kdsr.batch())  # sides of 16: sharpening reflects 25 pixels
     model.test()
     assert model.output.shape == (2, 3, 16, 16)
+
+
+def test_a_whole_file_keeps_its_average_however_loosely_it_is_loaded(tmp_path):
+    """As when a run in the official style, with ``strict_load_g: false``, is resumed."""
+    model = kdsr.make("KDSRNetSTModel", tmp_path)
+    kdsr.steps(model, 2)
+    model.save(0, 2)
+    options = kdsr.options("KDSRNetSTModel", tmp_path)
+    options["path"].update(pretrain_network_g=str(tmp_path / "net_g_2.pth"), strict_load_g=False)
+    again = build_model(options)
+    for key, value in model.net_g_ema.state_dict().items():
+        assert torch.equal(value, again.net_g_ema.state_dict()[key]), key
+    assert not torch.equal(again.net_g.G.head[0].weight, again.net_g_ema.G.head[0].weight)
