@@ -7,6 +7,7 @@ import torch
 from basicsr.archs import build_network
 from basicsr.models import build_model
 
+from lightsr_basicsr import cli
 from tests import tiny
 from tests.golden import fill
 
@@ -105,3 +106,8 @@ def run_options(folder: str = "data", teacher_iter: int = 4, total_iter: int = 8
         "val": {"val_freq": 2, "save_img": False, "metrics": tiny.metrics()},
         "logger": {"print_freq": 1, "save_checkpoint_freq": 1, "use_tb_logger": False}, **changes,
     }  # fmt: skip
+
+
+def train(options: dict, *arguments: str) -> int:
+    """Run ``basicsr train`` in this process and return its exit status."""
+    return cli.main(["train", "-opt", tiny.write(options), *arguments])
