@@ -424,12 +424,7 @@ def test_the_log_file_and_the_command_are_kept(pairs):
 def test_two_processes_train_on_cpu(pairs):
     options = tiny.train_options(total_iter=3)
     options["datasets"]["train"]["batch_size_per_gpu"] = 2
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         "-m", "lightsr_basicsr.cli", "train", "-opt", tiny.write(options), "--launcher", "pytorch"],
-        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    tiny.train_in_two_processes(options)
     assert states() == [1, 2, 3]
 
 

@@ -1,5 +1,8 @@
 """A run that takes a second: random image pairs and options for the smallest network."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -80,6 +83,16 @@ test_options.__test__ = False
 def write(options: dict, path: str = "run.yml") -> str:
     Path(path).write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
     return path
+
+
+def train_in_two_processes(options: dict) -> None:
+    """Run ``basicsr train`` under torchrun on the CPU; it must end well."""
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         "-m", "lightsr_basicsr.cli", "train", "-opt", write(options), "--launcher", "pytorch"],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def tree(folder: Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.errors import UsageError, need_basicsr, say
-from lightsr_basicsr.commands.prepare_common import FORM, kernel
+from lightsr_basicsr.commands.prepare_common import FORM, add_blurs
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.embedding import Embedding
@@ -44,37 +44,14 @@ def add_embed(commands: Any) -> None:
         help=".png, .pdf or .svg; an earlier picture of this command is replaced, no other file "
         "(default: degradation_vectors.png)",
     )
-    _add_degradations(parser)
+    add_blurs(
+        parser,
+        "default at x4: 0.6 1.4 2.2 3.0 3.8, spread over the 0.2 to 4.0 that KDSR is trained with and few enough to be "
+        "told apart; in proportion at other scales",
+        "grey levels of 255, each with each blur; default: 0",
+    )
     _add_method(parser)
     parser.set_defaults(run=run_embed)
-
-
-def _add_degradations(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sigma",
-        nargs="+",
-        type=float,
-        default=[],
-        metavar="SIGMA",
-        help="isotropic Gaussians, standard deviation in HR pixels; default at x4: 0.6 1.4 2.2 3.0 3.8, spread over "
-        "the 0.2 to 4.0 that KDSR is trained with and few enough to be told apart; in proportion at other scales",
-    )
-    parser.add_argument(
-        "--kernel",
-        nargs="+",
-        type=kernel,
-        default=[],
-        metavar="S1,S2,ANGLE",
-        help="anisotropic Gaussians: two standard deviations in HR pixels and an angle in degrees",
-    )
-    parser.add_argument(
-        "--noise",
-        nargs="+",
-        type=float,
-        default=[0.0],
-        metavar="LEVEL",
-        help="grey levels of 255, each with each blur; default: 0",
-    )
 
 
 def _add_method(parser: argparse.ArgumentParser) -> None:

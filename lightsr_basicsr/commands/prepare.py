@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from lightsr_basicsr.commands.prepare_check import add_check
-from lightsr_basicsr.commands.prepare_common import FORM, add_kind, add_writing, kernel, report
+from lightsr_basicsr.commands.prepare_common import FORM, add_blurs, add_kind, add_writing, report
 from lightsr_basicsr.commands.prepare_demo import add_demo
 from lightsr_basicsr.commands.prepare_files import add_lmdb, add_meta, add_multiscale, add_subimages
 
@@ -114,25 +114,7 @@ def _add_blind(kinds: Any) -> None:
         "-o", "--output", required=True, metavar="OUT", help="folder for HR_x4, LRiso_x4_sig1.8 and so on"
     )
     parser.add_argument("--scale", type=int, default=4, metavar="S", help="default: 4")
-    parser.add_argument(
-        "--sigma",
-        nargs="+",
-        type=float,
-        default=[],
-        metavar="SIGMA",
-        help="isotropic Gaussians, standard deviation in HR pixels; default: 1.8 to 3.2 at x4, 0.9 to 1.6 at x2",
-    )
-    parser.add_argument(
-        "--kernel",
-        nargs="+",
-        type=kernel,
-        default=[],
-        metavar="S1,S2,ANGLE",
-        help="anisotropic Gaussians: two standard deviations in HR pixels and an angle in degrees",
-    )
-    parser.add_argument(
-        "--noise", nargs="+", type=float, default=[0.0], metavar="LEVEL", help="grey levels of 255; default: 0"
-    )
+    add_blurs(parser, "default: 1.8 to 3.2 at x4, 0.9 to 1.6 at x2", "grey levels of 255; default: 0")
     parser.add_argument("--seed", type=int, default=0, help="of the noise; default: 0")
     parser.add_argument(
         "--depth", choices=("keep", "8"), default="keep", help="bits per channel of HR images (default: keep)"

@@ -35,6 +35,27 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="make files again that are there")
 
 
+def add_blurs(parser: argparse.ArgumentParser, sigmas: str, noise: str) -> None:
+    """Add the arguments that name blurs and noise; ``sigmas`` and ``noise`` tell of their defaults."""
+    parser.add_argument(
+        "--sigma",
+        nargs="+",
+        type=float,
+        default=[],
+        metavar="SIGMA",
+        help=f"isotropic Gaussians, standard deviation in HR pixels; {sigmas}",
+    )
+    parser.add_argument(
+        "--kernel",
+        nargs="+",
+        type=kernel,
+        default=[],
+        metavar="S1,S2,ANGLE",
+        help="anisotropic Gaussians: two standard deviations in HR pixels and an angle in degrees",
+    )
+    parser.add_argument("--noise", nargs="+", type=float, default=[0.0], metavar="LEVEL", help=noise)
+
+
 def kernel(text: str) -> tuple[float, float, float]:
     """Parse two standard deviations and an angle, ``S1,S2,ANGLE``, for argparse."""
     try:

@@ -70,7 +70,8 @@ class LossDictModel(SRModel):
         """Return the files of weights that a run resumed from ``state`` loads, by the keys of their networks."""
         unsaved, paths = cls.unsaved_networks(options, int(state.stem)), options["path"]
         folder = state.absolute().parent.parent / "models"
-        names = [key.removeprefix("network_") for key in options if key.startswith("network_") and key not in unsaved]
+        left_out = (*unsaved, *(key for key in options if key in (paths.get("ignore_resume_networks") or ())))
+        names = [key.removeprefix("network_") for key in options if key.startswith("network_") and key not in left_out]
         kept = {key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}
         return {**{f"network_{name}": folder / f"net_{name}_{int(state.stem)}.pth" for name in names}, **kept}
 

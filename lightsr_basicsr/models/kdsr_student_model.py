@@ -87,7 +87,7 @@ class KDSRNetSTModel(BlindModel):
         state, wrapper = read_state_dict(file, prefer=paths.get("teacher_param_key", "params_ema"))
         load_strictly(teacher, state, file)
         get_root_logger().info(f"Teacher: {type(teacher).__name__} from {file} ({wrapper}).")
-        del teacher.G  # two thirds of the weights, and only the encoder is asked
+        del teacher.G  # most of the weights, and only the encoder is asked
         return teacher.to(self.device).eval().requires_grad_(False)
 
     def _tell_of_official_keys(self, train: Mapping[str, Any]) -> None:

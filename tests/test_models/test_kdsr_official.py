@@ -1,9 +1,6 @@
 """KDSR as the official option files and several processes run it."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -74,12 +71,7 @@ def test_a_gan_under_two_processes_runs(images):
     options["path"] = {"pretrain_network_TA": "T.pth"}
     options["train"] = kdsr.options("KDSRGANSTModel", Path())["train"]
     options["train"]["total_iter"] = 3
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         "-m", "lightsr_basicsr.cli", "train", "-opt", tiny.write(options), "--launcher", "pytorch"],
-        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    tiny.train_in_two_processes(options)
     assert (Path("experiments/gan/models") / "net_d_3.pth").is_file()
 
 
@@ -102,12 +94,7 @@ def test_two_processes_do_what_one_does_with_the_double_batch(images, encoder_on
     options["datasets"]["train"].update(batch_size_per_gpu=4, dataset_enlarge_ratio=4)
     assert train(options) == 0
     options["name"], options["datasets"]["train"]["batch_size_per_gpu"] = "two", 2
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         "-m", "lightsr_basicsr.cli", "train", "-opt", tiny.write(options), "--launcher", "pytorch"],
-        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    tiny.train_in_two_processes(options)
     one, two = logged("one"), logged("two")
     assert {key: len(values) for key, values in one.items()} == {
         "teacher/l_pix": 10, "# psnr": 5, "student/l_kd": 10, "student/l_pix": 10 - encoder_only_iter

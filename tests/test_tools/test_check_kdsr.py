@@ -6,6 +6,8 @@ from urllib.error import URLError
 import cv2
 import numpy as np
 import pytest
+import torch
+from basicsr.archs import build_network
 
 from lightsr_basicsr.tools.check import check_options
 from tests import kdsr, tiny
@@ -307,3 +309,17 @@ def test_a_typo_is_told_once(images):
     options = kdsr.run_options()
     options["train"]["warmup_itr"] = 5
     assert len([line for line in told(options) if "warmup_itr" in line]) == 1
+
+
+def test_a_network_that_is_not_to_be_resumed_needs_no_file(images):
+    options = one_stage("KDSRGANSTModel")
+    for folder in ("models", "training_states"):
+        Path("run", folder).mkdir(parents=True)
+    state = Path("run/training_states/2.state")
+    state.touch()
+    torch.save({"params": build_network(dict(kdsr.STUDENT)).state_dict()}, "run/models/net_g_2.pth")
+    found = [str(finding) for finding in check_options(options, True, state)]
+    assert len(found) == 1
+    assert found[0].startswith("path.pretrain_network_d: There is no checkpoint at")
+    options["path"]["ignore_resume_networks"] = ["network_TA", "network_d"]
+    assert not [finding for finding in check_options(options, True, state) if finding.fatal]
