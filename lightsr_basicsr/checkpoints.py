@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 WRAPPING_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")  # of data-parallel and of compiled modules
+SUFFIXES = (".pth", ".pt", ".safetensors")
 LISTED_KEYS = 8
 # What stands in the place of a checkpoint when a download went wrong.
 STARTS = {
@@ -144,6 +147,85 @@ def _kinds(content: Any) -> str:
     return ", ".join(names) or "an empty dictionary"
 
 
+def write_state_dict(
+    path: str | PathLike,
+    state: Mapping[str, Tensor],
+    wrapper: str = "params",
+    check: Callable[[dict[str, Tensor]], None] | None = None,
+) -> None:
+    """Write the weights of one network, so that the file is whole and holds them, or is what it was before.
+
+    It is written beside its place, read back and compared tensor by tensor, and then moved.
+
+    Args:
+        path (str | PathLike): The file. ``.safetensors`` decides for that format, any other suffix for a pickle.
+        state (Mapping): Tensors by key.
+        wrapper (str): Key under which a pickle holds them; ``'bare'`` for none, ``'list'`` for a list of state dicts,
+            by the number that each key begins with. A ``.safetensors`` file is always bare. Default: ``'params'``.
+        check (Callable | None): Called with the tensors that were read back, before the file takes its place; what it
+            raises leaves everything as it was. Default: None.
+
+    Raises:
+        CheckpointError: If it cannot be written, or another content is read back.
+    """
+    path = Path(path)
+    tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    content = _encode(path, tensors, wrapper)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        read_back = read_state_dict(part, wrapper)[0]
+        if not _same_tensors(tensors, read_back):
+            raise CheckpointError(f"{path} was not written: what was read back is not what was written. A broken disk?")
+        if check is not None:
+            check(read_back)
+        os.replace(part, path)
+    except OSError as error:
+        raise CheckpointError(f"{path} was not written: {error.strerror or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:
+    if path.suffix.lower() == ".safetensors":
+        try:
+            from safetensors.torch import save
+        except ImportError as error:
+            raise CheckpointError(f"Writing {path} needs the package safetensors: pip install safetensors") from error
+        return save(state, {"format": "pt"})
+    wrapped = {"bare": lambda: state, "list": lambda: split_list(state)}.get(wrapper, lambda: {wrapper: state})
+    buffer = io.BytesIO()  # torch's own file writer may end the process on a full disk
+    torch.save(wrapped(), buffer)
+    return buffer.getvalue()
+
+
+def split_list(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the list of state dicts whose positions :func:`read_state_dict` put in front of the keys.
+
+    Raises:
+        CheckpointError: If the keys do not begin with ``0.``, ``1.`` and so on.
+    """
+    entries: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        position, _, rest = key.partition(".")
+        entries.setdefault(position, {})[rest] = value
+    positions = [str(index) for index in range(len(entries))]
+    if set(entries) != set(positions) or any("" in entry for entry in entries.values()):
+        raise CheckpointError(
+            f"Only keys that begin with a position, as in '0.weight', can be held as a list; got '{next(iter(state))}'."
+        )
+    return [entries[position] for position in positions]
+
+
+def _same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        value.dtype == other[key].dtype
+        and value.shape == other[key].shape
+        and bool(((value == other[key]) | ((value != value) & (other[key] != other[key]))).all())
+        for key, value in one.items()
+    )
+
+
 def describe_difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
     """Return a readable list of missing, unexpected and mis-shaped keys of ``state`` for ``net``; '' if it fits."""
     own = net.state_dict()
@@ -174,20 +256,38 @@ def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | P
     difference = describe_difference(net, state)
     if not difference:
         return ""
-    from lightsr_basicsr.identification import UnknownNetworkError, identify  # which reads files through this module
+    from lightsr_basicsr.identification import UnknownNetworkError, load_identified  # which reads through this module
 
     misfit = f"{source} does not fit {type(net).__name__}"
+    if _is_deployed_form_of(net, state):
+        return (
+            f"{misfit}: it holds this network in its deployed form, and the training form is wanted: training cannot "
+            "go on from merged branches. Take the training form's file; for tests set `deploy: true`, or "
+            "`type: Deployed`."
+        )
     if not hasattr(net, "arguments_from"):  # another package's network, of whose files we know nothing
         return f"{misfit}:{difference}"
     try:
-        identity = identify(state)
+        identity, held = load_identified(state, str(source))
     except UnknownNetworkError as error:
         return f"{misfit}: {str(error).partition(': ')[2]}{difference}"
     except CheckpointError:
         return f"{misfit}:{difference}"
     # Lists of keys only tell what differs within one network.
     listed = difference if identity.network == type(net).__name__ else ""
+    if _is_deployed_form_of(held, net.state_dict()):
+        return f"{misfit}: it holds {identity}, and its deployed form is wanted: basicsr convert {source}"
     return f"{misfit}: it holds {identity}.{listed}"
+
+
+def _is_deployed_form_of(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    from lightsr_basicsr.archs.reparam import deploy  # networks' own module, which comes after this one
+
+    try:
+        return not describe_difference(deploy(net), state)
+    except Exception:
+        # Of other packages' networks anything can be raised, and then this is not the reason.
+        return False
 
 
 def load_strictly(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:

@@ -16,7 +16,8 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from lightsr_basicsr.archs.network import SRNetwork
+from lightsr_basicsr.archs.network import Shapes, SRNetwork
+from lightsr_basicsr.archs.reparameterized_arch import Reparameterized, plain_shapes
 from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, load_strictly, read_state_dict, unwrap
 from lightsr_basicsr.lookalikes import name_lookalike
 
@@ -100,9 +101,8 @@ def _state_of(source: str | PathLike | State) -> tuple[State, str]:
 
 def _recognise(state: State, name: str) -> Identity:
     near_misses = []
-    for network, cls in ARCH_REGISTRY:
-        if not (isinstance(cls, type) and issubclass(cls, SRNetwork)):
-            continue
+    ours = [(key, cls) for key, cls in ARCH_REGISTRY if isinstance(cls, type) and issubclass(cls, SRNetwork)]
+    for network, cls in (*ours, *((Reparameterized.__name__, _Widened(key, cls)) for key, cls in ours)):
         attempt = try_network(cls, state)
         if attempt is not None and not attempt.misfit:
             return Identity(network, attempt.scale, _form(attempt.arguments), attempt.arguments)
@@ -121,6 +121,23 @@ class Attempt(NamedTuple):
     scale: float = 0
 
 
+class _Widened:
+    """A network whose convolutions train wide, to be tried as one of a class of its own."""
+
+    def __init__(self, network: str, cls: type[SRNetwork]) -> None:
+        self.network, self.cls = network, cls
+
+    def arguments_from(self, shapes: Shapes) -> dict[str, Any] | None:
+        """Return the arguments of a file with these shapes, None for another network's."""
+        plain, block = plain_shapes(shapes) or (None, None)
+        arguments = self.cls.arguments_from(plain) if plain else None
+        return None if arguments is None else {"network": {"type": self.network, **arguments}, "block": block}
+
+    def __call__(self, **arguments: Any) -> nn.Module:
+        """Build the network."""
+        return Reparameterized(**arguments)
+
+
 class _Shapes(dict):
     """Shapes by tensor name that remember which one was looked at last."""
 
@@ -131,7 +148,7 @@ class _Shapes(dict):
         return super().__getitem__(key)
 
 
-def try_network(cls: type[SRNetwork], state: State) -> Attempt | None:
+def try_network(cls: type[SRNetwork] | _Widened, state: State) -> Attempt | None:
     """Read ``state`` as a network of class ``cls``; None if it is of another kind altogether."""
     shapes = _Shapes({key: tuple(value.shape) for key, value in state.items()})
     try:
@@ -151,7 +168,7 @@ def try_network(cls: type[SRNetwork], state: State) -> Attempt | None:
     return Attempt(difference, arguments, net.upscale)
 
 
-def _build(cls: type[SRNetwork], arguments: Mapping[str, Any]) -> nn.Module:
+def _build(cls: type[SRNetwork] | _Widened, arguments: Mapping[str, Any]) -> nn.Module:
     """Build for its shapes alone: without memory where torch can, for a file may claim any size."""
     if hasattr(torch.device, "__enter__"):
         # Networks that compute while they are built cannot be built there.

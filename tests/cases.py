@@ -127,6 +127,7 @@ CASES = [
     _drn("sdrn_s70_x8", 1_572_288, 8, 30, 8, "test_drn_s70_x8"),
     Case("DRNDual", 1_728, 0.5, "drn_dual_x4", {"upscale": 4}, tolerance=2e-3),  # 1e-5 of a range of 190
     Case("DualNetwork", 3_168, 0.25, "drc_dual_down_x4", {"downscale": 4}),
+    Case("DualNetwork", 1_632, 1 / 3, "dual_down_x3", {"downscale": 3}),  # ours alone
     Case("SwinIR_DR", 932_796, 4, "swinir_light_dr_x4", SWINIR_LIGHT, {}, SWINIR_SMALL, fill=False),
     Case("SwinIR_DR", 634_800, 4, "swinir_light_drc_x4",
          {**SWINIR_LIGHT, "channels": channels("test_swinir_light_drc_x4")}, {},

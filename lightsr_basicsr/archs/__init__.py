@@ -11,6 +11,15 @@ from lightsr_basicsr.archs import (  # noqa: E402
     fdiwn_arch,
     imdn_arch,
     kdsr_arch,
+    reparameterized_arch,
 )
 
-__all__ = ["ddistill_sr_arch", "drn_arch", "dual_regression_arch", "fdiwn_arch", "imdn_arch", "kdsr_arch"]
+__all__ = [
+    "ddistill_sr_arch",
+    "drn_arch",
+    "dual_regression_arch",
+    "fdiwn_arch",
+    "imdn_arch",
+    "kdsr_arch",
+    "reparameterized_arch",
+]

@@ -17,8 +17,9 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import Downscaler, MeanShift, conv3x3, read_channels
+from lightsr_basicsr.archs.layers import DUAL_SLOPE, Downscaler, MeanShift, conv3x3, read_channels
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
 from lightsr_basicsr.registry import register
 
 REDUCTION = 16
@@ -86,12 +87,15 @@ class DRN(SRNetwork):
             network. Default: None.
         img_range (float): Largest value inside; 255 for the official files. Default: 255.
         freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
+        deploy (bool): Whether to build the deployed form, with the mean shift of the outputs in the last convolutions.
+            Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
     """
 
     single_output = False
+    gives_levels = True
 
     def __init__(
         self,
@@ -101,6 +105,7 @@ class DRN(SRNetwork):
         channels: Sequence[int] | str | PathLike | None = None,
         img_range: float = 255.0,
         freeze_mean_shift: bool = False,
+        deploy: bool = False,
     ) -> None:
         super().__init__()
         if upscale not in (2, 4, 8):
@@ -125,6 +130,8 @@ class DRN(SRNetwork):
         )
         self.tail = nn.ModuleList(conv3x3(width, 3) for width in (level[-1], *level[:0:-1]))
         self.add_mean = MeanShift(1, img_range, trainable=not freeze_mean_shift)
+        if deploy:
+            build_deployed(self)
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -139,7 +146,16 @@ class DRN(SRNetwork):
             found += [shapes[f"up_blocks.{level}.{block}.body.0.weight"][0] for block in range(num_block)]
             found.append(shapes[f"up_blocks.{level}.{num_block + 1}.weight"][1])
         arguments = {"num_feat": num_feat, "num_block": num_block, "upscale": 2**num_level}
-        return arguments if found == dense_channels(**arguments) else {**arguments, "channels": found}
+        pruned = {} if found == dense_channels(**arguments) else {"channels": found}
+        shifts = count_matches(shapes, r"(add_mean)\.")
+        return {**arguments, **pruned, **({} if shifts else {"deploy": True})}
+
+    def to_deploy(self) -> DRN:
+        """Return a network whose last convolutions hold the mean shift of the outputs."""
+        if isinstance(self.add_mean, nn.Identity):
+            return self
+        tails = nn.ModuleList(fold_after(tail, self.add_mean.weight, self.add_mean.bias) for tail in self.tail)
+        return with_children(self, {"tail": tails, "add_mean": nn.Identity()})
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
@@ -186,11 +202,12 @@ def dense_channels(num_feat: int, num_block: int, upscale: int) -> list[int]:
 class DualNetwork(SRNetwork):
     """Dual regression network of single-output networks (SwinIR-DR, DAT-DR): an SR image back to LR size.
 
-    Without bias, so that weights trained on [0, 255] serve [0, 1] unchanged.
+    Without bias, so that weights trained on [0, 255] serve [0, 1] unchanged. The form for 3 is ours: upstream's halves
+    only, and what it makes of an x3 image has not LR's size. Its strided kernel is 5 wide, so that every pixel counts.
 
     Args:
         num_feat (int): Channels inside. Default: 16.
-        downscale (int): 2, 4 or 8, the whole factor to undo. Default: 4.
+        downscale (int): 2, 3, 4 or 8, the whole factor to undo. Default: 4.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -201,24 +218,29 @@ class DualNetwork(SRNetwork):
 
     def __init__(self, num_feat: int = 16, downscale: int = 4) -> None:
         super().__init__()
-        if downscale not in (2, 4, 8) or num_feat < 1:
+        if downscale not in (2, 3, 4, 8) or num_feat < 1:
             raise ValueError(
-                f"DualNetwork supports `downscale` 2, 4 or 8 and `num_feat` of at least 1, got {downscale} and "
+                f"DualNetwork supports `downscale` 2, 3, 4 or 8 and `num_feat` of at least 1, got {downscale} and "
                 f"{num_feat}."
             )
         self.upscale = 1 / downscale
-        self.dual_module = Downscaler(3, num_feat, 3, downscale.bit_length() - 1).dual_module
+        if downscale == 3:
+            third = nn.Sequential(nn.Conv2d(3, num_feat, 5, 3, 2, bias=False), nn.LeakyReLU(DUAL_SLOPE))
+            self.dual_module = nn.Sequential(third, conv3x3(num_feat, 3, bias=False))
+        else:
+            self.dual_module = Downscaler(3, num_feat, 3, downscale.bit_length() - 1).dual_module
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Return the arguments of a file with these shapes, None for another network's."""
         if "dual_module.0.0.weight" not in shapes:
             return None
+        first = shapes["dual_module.0.0.weight"]
         steps = count_matches(shapes, r"dual_module\.(\d+)\.0\.")
-        return {"num_feat": shapes["dual_module.0.0.weight"][0], "downscale": 2**steps}
+        return {"num_feat": first[0], "downscale": 3 if first[-1] == 5 else 2**steps}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map RGB (N, 3, H, W) to (N, 3, H / downscale, W / downscale), rounded up at each halving, not clamped."""
+        """Map RGB (N, 3, H, W) to (N, 3, H / downscale, W / downscale), rounded up at each step, not clamped."""
         self.check_input(x)
         return self.dual_module(x)
 

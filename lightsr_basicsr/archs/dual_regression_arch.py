@@ -83,8 +83,8 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         ValueError: If an argument is outside these values.
     """
 
-    pools_globally = False
-    single_output = False
+    pools_globally = single_output = False
+    gives_back = True
 
     def __init__(
         self,
@@ -207,8 +207,7 @@ class DAT_DR(SRNetwork):  # noqa: N801
         ModuleNotFoundError: If spandrel is not installed.
     """
 
-    min_side = 16
-    single_output = False
+    min_side, single_output, gives_back = 16, False, True
 
     def __init__(
         self,

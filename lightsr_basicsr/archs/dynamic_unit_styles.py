@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from lightsr_basicsr.archs.branches import VGGBranches
 from lightsr_basicsr.archs.dynamic_unit import (
     Activation,
     DiverseBranchUnit,
@@ -17,17 +18,15 @@ from lightsr_basicsr.archs.dynamic_unit import (
     UnitForm,
     UnitOutput,
     block_lrelu,
-    conv_bn,
     identity,
 )
-from lightsr_basicsr.archs.reparam import Kernel, channel_selection, fuse_bn, pad_kernel
 
 LITE_KERNELS = (7, 5)
 STYLES = ("DBB", "VGG", "ResDBB", "SRD", "StaticDCD")
 LITE_STYLES = ("DBB", "ResDBB", "StaticDCD")
 
 
-class RepVGGUnit(DynamicUnit):
+class RepVGGUnit(VGGBranches, DynamicUnit):
     """RDU, style VGG: 3x3, 1x1 and identity branch, each with batch normalisation."""
 
     deployed_name = "rbr_reparam"
@@ -39,24 +38,7 @@ class RepVGGUnit(DynamicUnit):
                 "A VGG unit has kernel size 3 and as many output as input channels, got "
                 f"{self.kernel_size} and {num_in} to {num_out}."
             )
-        self.rbr_identity = nn.BatchNorm2d(num_in)
-        self.rbr_dense = conv_bn(num_in, num_out, 3, self.groups, 1)
-        self.rbr_1x1 = conv_bn(num_in, num_out, 1, self.groups, 0)
-
-    def sum_branches(self, x: Tensor) -> Tensor:
-        """Map (N, num_in, H, W) to the same shape."""
-        return self.rbr_dense(x) + self.rbr_1x1(x) + self.rbr_identity(x)
-
-    def merged_kernel(self) -> Kernel:
-        """Return the sum of the three branches' kernels."""
-        one = self.rbr_dense.conv.weight.new_ones(1, 1)
-        same = channel_selection(self.rbr_identity.num_features, self.groups, one)
-        branches = (
-            fuse_bn(self.rbr_dense.conv.weight, self.rbr_dense.bn),
-            pad_kernel(fuse_bn(self.rbr_1x1.conv.weight, self.rbr_1x1.bn), 3),
-            pad_kernel(fuse_bn(same, self.rbr_identity), 3),
-        )
-        return Kernel(sum(kernel.weight for kernel in branches), sum(kernel.bias for kernel in branches))
+        super().build_branches(num_in, num_out)
 
 
 class StaticDynamicUnit(DynamicUnit):

@@ -20,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.layers import MeanShift, conv3x3, deviation_and_mean, four_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.archs.reparam import build_deployed, conv_from, fold_after, plain_kernel, with_children
 from lightsr_basicsr.registry import register
 
 NEGATIVE_SLOPE = 0.05
@@ -65,6 +66,11 @@ class WeightNormConv2d(nn.Module):
         """Map (N, num_in, H, W) to (N, num_out, H, W)."""
         weight = self.weight_v * (self.weight_g / _filter_norms(self.weight_v))
         return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+    def to_deploy(self) -> nn.Conv2d:
+        """Return the ordinary convolution that this is."""
+        direction, length = self.weight_v.double(), self.weight_g.double()
+        return conv_from(plain_kernel(direction * (length / _filter_norms(direction)), self.bias), self.weight_v)
 
 
 def _filter_norms(weight: Tensor) -> Tensor:
@@ -265,6 +271,8 @@ class WeightingNetwork(SRNetwork):
         chop (bool): Whether evaluation cuts the image into four overlapping quarters, as the published numbers were
             made; the statistics are then those of a quarter, and sides must be at least 19. Default: False.
         freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
+        deploy (bool): Whether to build the deployed form: without weight normalisation, and with the mean shift of the
+            output in the last convolutions. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -274,7 +282,12 @@ class WeightingNetwork(SRNetwork):
     groups: int
 
     def __init__(
-        self, upscale: int = 4, img_range: float = 255.0, chop: bool = False, freeze_mean_shift: bool = False
+        self,
+        upscale: int = 4,
+        img_range: float = 255.0,
+        chop: bool = False,
+        freeze_mean_shift: bool = False,
+        deploy: bool = False,
     ) -> None:
         super().__init__()
         if upscale not in self.widths:
@@ -293,13 +306,17 @@ class WeightingNetwork(SRNetwork):
         self.UP1 = nn.Sequential(conv3x3(widths.tail, 3 * upscale**2), nn.PixelShuffle(upscale))
         self.conv2 = conv3x3(3, widths.tail)
         self.UP2 = nn.Sequential(conv3x3(widths.tail, 3 * upscale**2), nn.PixelShuffle(upscale))
+        if deploy:
+            build_deployed(self)
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Return the arguments of a file with these shapes, None for another network's."""
-        if "Li1.MY1.srb1.body.0.weight_v" not in shapes or count_matches(shapes, r"Li(\d+)\.") != cls.groups:
+        deployed = "Li1.MY1.srb1.body.0.weight" in shapes
+        known = deployed or "Li1.MY1.srb1.body.0.weight_v" in shapes
+        if not known or count_matches(shapes, r"Li(\d+)\.") != cls.groups:
             return None
-        return {"upscale": isqrt(shapes["UP1.0.weight"][0] // 3)}
+        return {"upscale": isqrt(shapes["UP1.0.weight"][0] // 3), **({"deploy": True} if deployed else {})}
 
     @abstractmethod
     def run_groups(self, x: Tensor) -> Tensor:
@@ -322,6 +339,17 @@ class WeightingNetwork(SRNetwork):
         del x  # so that only what the skip sees lives beside the groups
         deep = self.UP1(self.conv1(self.run_groups(self.head(shifted))))
         return self.Add_mean(deep + self.UP2(self.conv2(seen)))
+
+    def to_deploy(self) -> WeightingNetwork:
+        """Return a network in which both summands of the output have the mean shift in their convolution."""
+        if isinstance(self.Add_mean, nn.Identity):
+            return self
+        weight, bias = self.Add_mean.weight, self.Add_mean.bias
+        ends = {
+            name: nn.Sequential(fold_after(end[0], weight, added, self.upscale), end[1])
+            for name, end, added in (("UP1", self.UP1, bias), ("UP2", self.UP2, None))
+        }
+        return with_children(self, {**ends, "Add_mean": nn.Identity()})
 
     def forward_chopped(self, x: Tensor) -> Tensor:
         """Do the same on four overlapping quarters, each of them again on quarters while it is large."""

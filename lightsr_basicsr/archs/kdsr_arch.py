@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.layers import MeanShift, conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
 from lightsr_basicsr.registry import register
 
 NEGATIVE_SLOPE = 0.1
@@ -102,6 +103,13 @@ class DynamicSRNetwork(nn.Module):
             x = layer(x)  # one by one: a call of all of them would keep the first input
         return x
 
+    def to_deploy(self) -> DynamicSRNetwork:
+        """Return a network whose last convolution holds the mean shift of the output."""
+        if isinstance(self.add_mean, nn.Identity):
+            return self
+        last = fold_after(self.tail[1], self.add_mean.weight, self.add_mean.bias)
+        return with_children(self, {"tail": nn.Sequential(self.tail[0], last), "add_mean": nn.Identity()})
+
     def deep_features(self, x: Tensor, idr: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) and vectors (N, C) to features (N, C, H, W)."""
         shallow = self.head(self.sub_mean(x))
@@ -160,6 +168,8 @@ class BlindSR(SRNetwork):
         n_encoder_res (int): Residual blocks of the encoder. Default: 6.
         scale (int): 2, 3, 4 or 8; the official files have 4. Default: 4.
         n_sr_blocks (int): Dynamic blocks of the SR network. Default: 42.
+        deploy (bool): Whether to build the deployed form, with the mean shift of the output in the last convolution.
+            Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -169,7 +179,9 @@ class BlindSR(SRNetwork):
     encoder_sees_gt: bool
     single_output = False
 
-    def __init__(self, n_feats: int = 128, n_encoder_res: int = 6, scale: int = 4, n_sr_blocks: int = 42) -> None:
+    def __init__(
+        self, n_feats: int = 128, n_encoder_res: int = 6, scale: int = 4, n_sr_blocks: int = 42, deploy: bool = False
+    ) -> None:
         super().__init__()
         if scale not in (2, 3, 4, 8):
             raise ValueError(f"{type(self).__name__} supports `scale` 2, 3, 4 or 8, got {scale}.")
@@ -182,6 +194,8 @@ class BlindSR(SRNetwork):
         self.G = DynamicSRNetwork(n_feats, n_sr_blocks, scale)
         encoder_in_ch = 3 + 3 * scale**2 if self.encoder_sees_gt else 3
         self.add_module(self.encoder_name, DegradationEncoder(encoder_in_ch, n_feats, n_encoder_res))
+        if deploy:
+            build_deployed(self)
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -196,6 +210,7 @@ class BlindSR(SRNetwork):
             "n_encoder_res": count_matches(shapes, rf"{encoder}\.E\.(\d+)\.body\."),
             "scale": 3 if shapes["G.tail.0.0.weight"][0] == 9 * n_feats else 2**steps,
             "n_sr_blocks": count_matches(shapes, r"G\.body\.0\.body\.(\d+)\."),
+            **({} if count_matches(shapes, r"G\.(add_mean)\.") else {"deploy": True}),
         }
 
     def super_resolve(self, lq: Tensor, idr: Tensor, distilled: list[Tensor]) -> Tensor | tuple[Tensor, list[Tensor]]:

@@ -23,6 +23,8 @@ class SRNetwork(nn.Module):
         pools_globally (bool): Whether statistics of the whole image enter, so that a tile gives other pixels.
         super_resolves (bool): Whether it maps one LR image to one SR image in evaluation mode.
         single_output (bool): Whether training mode gives that image alone, as BasicSR's SRModel expects.
+        gives_levels (bool): Whether training mode gives a list of images, from LR size by factors of 2 to the full one.
+        gives_back (bool): Whether training mode gives the image and what a dual network inside made of it, of LR size.
     """
 
     upscale: float
@@ -32,6 +34,8 @@ class SRNetwork(nn.Module):
     pools_globally: bool = True
     super_resolves: bool = True
     single_output: bool = True
+    gives_levels: bool = False
+    gives_back: bool = False
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:

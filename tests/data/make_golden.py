@@ -16,7 +16,7 @@ from lightsr_basicsr.data.degradations import BORDERS, imresize
 from lightsr_basicsr.tools.plugins import registries
 from tests import kdsr
 from tests.cases import CASES
-from tests.golden import OWN, load
+from tests.golden import OWN, load, state_dict
 
 # Recorded by the official code only: larger forms of networks that are here in another size.
 LEFT_OUT = re.compile("_full|_gan$|drn_l_|s50|s70|sdrn_s30_x8|swinir_dr_x4")
@@ -110,12 +110,27 @@ def record_kdsr_steps() -> None:
     (OWN / "kdsr_steps.json").write_text(json.dumps(logged, indent=1) + "\n")
 
 
+def record_dual_loss() -> None:
+    """Losses and gradients of one dual-regression step, after they equalled those of the official trainer."""
+    from tests.test_models.test_dual_regression_model import official_step
+
+    case = next(case for case in CASES if case.golden == "drn_dual_x4")
+    description = describe(case, registries()["networks"].get(case.name)(**case.kwargs))
+    names = {"hr": 24, "lr_0": 6, "lr_1": 12, "sr_0": 6, "sr_1": 12, "sr_2": 24}
+    arrays = {name: 255 * image(seed, side, side).numpy() for seed, (name, side) in enumerate(names.items())}
+    with tempfile.TemporaryDirectory() as folder:
+        recorded = official_step(state_dict(description), arrays, Path(folder))
+    np.savez_compressed(OWN / "drn_dual_loss_x4.npz", description=json.dumps(description), **arrays, **recorded)
+
+
 if __name__ == "__main__":
     wanted = re.compile(sys.argv[1] if len(sys.argv) > 1 else "")
     if wanted.search("imresize"):
         record_resize()
     if wanted.search("kdsr_steps"):
         record_kdsr_steps()
+    if wanted.search("drn_dual_loss_x4"):
+        record_dual_loss()
     with torch.no_grad():
         for case in CASES:
             if wanted.search(case.golden) and not LEFT_OUT.search(case.golden):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from lightsr_basicsr.archs.branches import BNAndPad
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
-from lightsr_basicsr.archs.dynamic_unit import BNAndPad, HardSigmoid
+from lightsr_basicsr.archs.dynamic_unit import HardSigmoid
 from lightsr_basicsr.archs.dynamic_unit_styles import STYLES
 from lightsr_basicsr.archs.reparam import deploy
 
@@ -68,7 +69,7 @@ def test_hard_sigmoid_is_one_at_zero():
 
 
 def test_the_border_is_what_normalisation_makes_of_zero():
-    pad = BNAndPad(2, 1).eval()
+    pad = BNAndPad(2, 3).eval()
     nn.init.uniform_(pad.bn.running_mean)
     x = torch.zeros(1, 2, 3, 3)
     out = pad(x)

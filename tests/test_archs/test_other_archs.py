@@ -27,7 +27,7 @@ SWINIR_SMALL = {"depths": [2], "num_heads": [2], "embed_dim": 12}
         (lambda: DRN(channels=[1, 2]), "DRN expects 64 numbers in `channels`, got 2"),
         (lambda: DRN(img_range=-1), "positive `img_range`"),
         (lambda: DRNDual(upscale=3), "2, 4 or 8"),
-        (lambda: DualNetwork(downscale=3), "2, 4 or 8"),
+        (lambda: DualNetwork(downscale=6), "2, 3, 4 or 8"),
         (lambda: SwinIR_DR(upscale=3), "SwinIR_DR supports `upscale` 2, 4 or 8, because its dual network halves"),
         (lambda: SwinIR_DR(upsampler="nearest+conv"), "pixelshuffle and pixelshuffledirect, got 'nearest.conv'"),
         (lambda: SwinIR_DR(num_heads=[6]), "one number of blocks and one of heads for each layer"),
@@ -127,6 +127,27 @@ def test_mean_shifts_of_drn_and_fdiwn_train_unless_frozen(frozen):
 def test_dual_networks_refuse_another_number_of_levels():
     with pytest.raises(ValueError, match="expects 2 images, smallest first, got 1"):
         DRNDual()([torch.rand(1, 3, 8, 8)])
+
+
+@pytest.mark.parametrize(("height", "width"), [(6, 9), (7, 8), (1, 2)])
+def test_the_dual_network_for_x3_undoes_a_third_rounded_up(height, width):
+    out = DualNetwork(downscale=3)(torch.rand(1, 3, height, width))
+    assert out.shape == (1, 3, -(-height // 3), -(-width // 3))
+
+
+def test_every_pixel_counts_for_the_dual_network_for_x3():
+    x = torch.rand(1, 3, 9, 9, requires_grad=True)
+    DualNetwork(downscale=3)(x).sum().backward()
+    assert (x.grad.abs().sum(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("downscale", [2, 3, 4, 8])
+def test_a_file_of_a_dual_network_tells_its_scale(downscale):
+    net = DualNetwork(num_feat=5, downscale=downscale)
+    shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    assert DualNetwork.arguments_from(shapes) == {"num_feat": 5, "downscale": downscale}
+    assert next(iter(shapes)) == "dual_module.0.0.weight"
+    assert list(shapes)[-1] == f"dual_module.{max(len(shapes) - 1, 1)}.weight"
 
 
 def test_unpruned_attention_equals_that_of_basicsr():

@@ -1,0 +1,137 @@
+"""Any registered network with convolutions that train wide, and any in its deployed form.
+
+Both build another network by its registered name, so that an option file can ask for it of networks whose code knows
+nothing of reparameterization, BasicSR's own and other packages' included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from basicsr.archs.ecbsr_arch import ECB
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from lightsr_basicsr.archs.branches import Branches
+from lightsr_basicsr.archs.network import Shapes
+from lightsr_basicsr.archs.rep_layers import BLOCKS, RepConv
+from lightsr_basicsr.archs.reparam import deploy as deploy_network
+from lightsr_basicsr.archs.reparam import same_padding
+from lightsr_basicsr.registry import register
+
+SMALLEST_KERNEL = 3
+
+
+@register(ARCH_REGISTRY)
+def Reparameterized(network: Mapping[str, Any], block: str = "ECB", deploy: bool = False) -> nn.Module:  # noqa: N802
+    """Return a network whose convolutions of stride 1 and kernel 3 or more train wide.
+
+    Each becomes a block with the convolution that was drawn as one of its branches; those of the blocks with batch
+    normalisation, which brings a bias, only where there is one. Deployed it is the network of ``network`` again, with
+    its keys.
+
+    Args:
+        network (Mapping): Section of the network: ``type`` and its arguments.
+        block (str): ``'ECB'`` (edge filters, no batch normalisation), ``'RepVGG'`` or ``'DBB'`` (both with). Default:
+            ``'ECB'``.
+        deploy (bool): Whether to leave the convolutions as they are, which is the deployed form. Default: False.
+
+    Raises:
+        ValueError: If the network or the block is not known, or the network has no such convolution.
+    """
+    if block not in BLOCKS:
+        raise ValueError(f"Reparameterized knows the blocks {', '.join(BLOCKS)}, got {block!r}.")
+    net = _build("Reparameterized", network)
+    if not deploy and not widen(net, block):
+        raise ValueError(
+            f"{network['type']} has no convolution that {block} could stand for: same-size, stride 1, kernel "
+            f"{SMALLEST_KERNEL} or more{', with bias' if BLOCKS[block][0].normalised else ''}, and not part of a block "
+            "that is reparameterized already."
+        )
+    return net
+
+
+@register(ARCH_REGISTRY)
+def Deployed(network: Mapping[str, Any]) -> nn.Module:  # noqa: N802
+    """Return the deployed form of a network, in training mode as any new network.
+
+    For networks whose constructor cannot build it, such as BasicSR's ECBSR; ours have an argument ``deploy``.
+
+    Args:
+        network (Mapping): Section of the network: ``type`` and its arguments, of the training form.
+
+    Raises:
+        ValueError: If the network is not known.
+    """
+    return deploy_network(_build("Deployed", network)).train()
+
+
+def _build(name: str, network: Any) -> nn.Module:
+    known, kind = dict(iter(ARCH_REGISTRY)), network.get("type") if isinstance(network, Mapping) else None
+    if kind not in known:
+        raise ValueError(
+            f"{name} needs a `network` section with the type of a registered network (basicsr list networks), got "
+            f"{network!r}."
+        )
+    return known[kind](**{key: value for key, value in network.items() if key != "type"})
+
+
+def widen(net: nn.Module, block: str) -> int:
+    """Replace convolutions of ``net`` by reparameterizable ones and return how many there were.
+
+    Args:
+        net (nn.Module): A network; it is changed.
+        block (str): One of ``BLOCKS``.
+    """
+    count = 0
+    for name, child in net.named_children():
+        if is_plain(child, block):
+            setattr(net, name, wide_from(child, block))
+            count += 1
+        elif not isinstance(child, (Branches, ECB)):
+            count += widen(child, block)
+    return count
+
+
+def is_plain(module: nn.Module, block: str) -> bool:
+    """Tell whether ``module`` is a convolution for which a block of this kind can stand."""
+    return type(module) is nn.Conv2d and (
+        module.kernel_size[0] == module.kernel_size[1] >= SMALLEST_KERNEL
+        and not (module.bias is None and BLOCKS[block][0].normalised)
+        and module.stride == module.dilation == (1, 1)
+        and module.padding_mode == "zeros"
+        and module.padding in (same_padding(module.kernel_size[0]), (module.kernel_size[0] // 2,) * 2)
+    )
+
+
+def wide_from(conv: nn.Conv2d, block: str) -> RepConv:
+    """Return a block that has the weights of ``conv`` in its branch of the same shape."""
+    kind, main = BLOCKS[block]
+    bias = conv.bias is not None and not kind.normalised
+    wide = kind(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.groups, bias)
+    branch = wide.get_submodule(main.rpartition(".")[0])
+    with torch.no_grad():
+        branch.weight.copy_(conv.weight)
+        if bias:
+            branch.bias.copy_(conv.bias)
+    return wide
+
+
+def plain_shapes(shapes: Shapes) -> tuple[dict[str, tuple[int, ...]], str] | None:
+    """Return the shapes of the network whose convolutions were widened, and the block; None if none were.
+
+    Args:
+        shapes (Mapping): Shapes by key of a training-form file.
+    """
+    for block, (kind, main) in BLOCKS.items():
+        prefixes = [key.removesuffix(main) for key in shapes if key.endswith(f".{main}")]
+        if prefixes:
+            rest = {key: shape for key, shape in shapes.items() if not key.startswith(tuple(prefixes))}
+            for prefix in prefixes:
+                weight = rest[f"{prefix}weight"] = shapes[f"{prefix}{main}"]
+                if kind.normalised or f"{prefix}{main.replace('weight', 'bias')}" in shapes:
+                    rest[f"{prefix}bias"] = weight[:1]
+            return rest, block
+    return None
