@@ -121,17 +121,33 @@ def _compare(options: dict, args: argparse.Namespace) -> None:
     import cv2
 
     from lightsr_basicsr.tools.compare import compare_run, draw_comparisons, mean_scores
+    from lightsr_basicsr.tools.forms import forms_of
 
     folder = _run_folder(options, args)
-    comparisons = compare_run(options, _networks(options, folder if args.command == "train" else None))
+    forms = forms_of(options, folder / "models") if args.command == "train" else {}
+    networks = forms or _networks(options, folder if args.command == "train" else None)
+    comparisons = compare_run(options, networks)
     titles = list(comparisons[0].scores)
     width = max(16, *(len(each.name) + 2 for each in comparisons))
     print(f"\n{'PSNR / SSIM':<{width}}" + "".join(f"{title:>20}" for title in titles))
     for name, scores in [*((c.name, c.scores) for c in comparisons), ("mean", mean_scores(comparisons))]:
         print(f"{name:<{width}}" + "".join(f"{scores[t][0]:>11.4f} / {scores[t][1]:.4f}" for t in titles))
+    if forms:
+        _print_costs(options, forms)
     picture = folder / "comparison.png"
     cv2.imwrite(str(picture), draw_comparisons(comparisons))
     print(f"\nLook at {picture.relative_to(Path.cwd())}")
+
+
+def _print_costs(options: dict, forms: dict) -> None:
+    from lightsr_basicsr.tools.forms import measure_costs
+
+    costs = measure_costs(options, forms)
+    whole = next(iter(costs.values())).seconds
+    print(f"\n{'':<16}{'parameters':>20}{'file':>20}{'time per image':>26}")
+    for title, cost in costs.items():
+        took = f"{1000 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})"
+        print(f"{title:<16}{cost.parameters:>20,}{cost.size / 1e6:>17.2f} MB{took:>26}")
 
 
 def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:

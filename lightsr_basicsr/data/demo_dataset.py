@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from lightsr_basicsr.data.blind_dataset import ClassicBlindDataset
 from lightsr_basicsr.data.degradations import imresize, mod_crop
+from lightsr_basicsr.data.degraded_dataset import MultiScalePairedDataset
 from lightsr_basicsr.registry import register
 
 PHOTOGRAPHS = {
@@ -75,6 +76,29 @@ class DemoBlindDataset(ClassicBlindDataset):
         split = "train" if opt["phase"] == "train" else "val"
         gt, _ = _prepare_once(Path(opt.get("dataroot", "datasets/demo")).expanduser(), split, opt["scale"])
         super().__init__({**opt, "dataroot_gt": str(gt), "io_backend": {"type": "lmdb"}})
+
+
+@register(DATASET_REGISTRY)
+class DemoMultiScaleDataset(MultiScalePairedDataset):
+    """MultiScalePairedDataset over the same photographs, prepared in the same way; larger LR images are made of HR.
+
+    Args:
+        opt (dict): As ``MultiScalePairedDataset`` takes it, except that ``dataroot`` (str) names the folder for the
+            LMDBs and replaces ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
+    """
+
+    prepares_data = True
+    required_keys: ClassVar = DemoPairedDataset.required_keys
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        split = "train" if opt["phase"] == "train" else "val"
+        gt, lq = _prepare_once(Path(opt.get("dataroot", "datasets/demo")).expanduser(), split, opt["scale"])
+        super().__init__({**opt, "dataroot_gt": str(gt), "dataroot_lq": str(lq), "io_backend": {"type": "lmdb"}})
+
+    @property
+    def known_keys(self) -> tuple[str, ...]:
+        """Options beyond those that BasicSR reads of any section."""
+        return (*super().known_keys, "dataroot")
 
 
 def _prepare_once(root: Path, split: str, scale: int) -> tuple[Path, Path]:

@@ -12,6 +12,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lightsr_basicsr.checkpoints import describe_misfit, load_fitting, load_strictly, read_state_dict
@@ -53,6 +54,11 @@ class LossDictModel(SRModel):
         yield from ()
 
     @classmethod
+    def needed_keys(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
+        """Return what a training batch must hold beside ``gt`` and one of ``fed_by``; as :meth:`find_problems`."""
+        return ()
+
+    @classmethod
     def find_resume_problems(cls, options: Mapping[str, Any], state: Path) -> Iterator[tuple[str, str]]:
         """Yield why a run with these options cannot go on from the file ``state``, as (dotted key, message)."""
         yield from ()
@@ -76,6 +82,11 @@ class LossDictModel(SRModel):
         return {**{f"network_{name}": folder / f"net_{name}_{int(state.stem)}.pth" for name in names}, **kept}
 
     @classmethod
+    def weights_for(cls, net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors of a file's ``state`` that are meant for ``net``: all of them."""
+        return state
+
+    @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
         """Return why :meth:`load_network` would not load ``state`` of the file ``source`` into ``net``; '' if it does.
 
@@ -85,7 +96,7 @@ class LossDictModel(SRModel):
             source (str): The file, for the text.
             strict (bool): Whether all of it must fit.
         """
-        return describe_misfit(net, state, source, strict)
+        return describe_misfit(net, cls.weights_for(net, state), source, strict)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; one that comes with a ``degradation`` instead of ``lq`` is degraded here, on the device."""
@@ -109,15 +120,27 @@ class LossDictModel(SRModel):
             losses.update(l_percep=perceptual, l_style=style)
         return {name: loss for name, loss in losses.items() if loss is not None}
 
+    def accepts(self, losses: Mapping[str, Tensor]) -> bool:
+        """Tell whether the step down these losses is taken; all processes must decide alike."""
+        return True
+
+    @property
+    def stepped_optimizers(self) -> list[Optimizer]:
+        """The optimizers that step down the sum of the losses."""
+        return [self.optimizer_g]
+
     def optimize_parameters(self, current_iter: int) -> None:
-        """Take one step down the sum of :meth:`compute_losses`."""
-        self.optimizer_g.zero_grad()
+        """Take one step down the sum of :meth:`compute_losses`, unless :meth:`accepts` rejects it."""
+        for optimizer in self.stepped_optimizers:
+            optimizer.zero_grad()
         losses = self.compute_losses()
-        sum(losses.values()).backward()
-        self.optimizer_g.step()
+        if self.accepts(losses):
+            sum(losses.values()).backward()
+            for optimizer in self.stepped_optimizers:
+                optimizer.step()
+            if self.ema_decay > 0:
+                self.model_ema(decay=self.ema_decay)
         self.log_dict = self.reduce_loss_dict(losses)
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
 
     def model_ema(self, decay: float = 0.999) -> None:
         """Move the averaged network towards ``net_g``; statistics of batch normalisation are taken over as they are.
@@ -145,6 +168,7 @@ class LossDictModel(SRModel):
         if not self.is_train and "param_key_g" not in self.opt["path"]:
             param_key = None
         state, wrapper = read_state_dict(load_path, prefer=param_key)
+        state = self.weights_for(net, state)
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path} ({wrapper}).")
         if strict:
             load_strictly(net, state, load_path)

@@ -58,7 +58,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None
         findings += _find_problems(model, options, networks)
         findings += _check_stages(model, options, networks, state)
     else:
-        findings += [*_check_run(options, networks, is_train), *_check_datasets(options, is_train)]
+        findings += [*_check_run(options, networks, is_train), *_check_datasets(options, is_train, networks)]
     if is_train:
         findings += check_tensorboard(options)
     findings += [*_check_metrics(options), *_check_comparison(options, is_train)]
@@ -86,7 +86,7 @@ def _check_stages(
         for finding in (*_check_run(stage, own, True), *typos):
             yield _as_written(finding, titles, f" ({name} stage)")
         if index == 0:
-            yield from _check_datasets(stage, True)
+            yield from _check_datasets(stage, True, own)
 
 
 def _as_written(finding: Finding, titles: Mapping[str, str], stage: str) -> Finding:
@@ -117,9 +117,9 @@ def _check_model_of(options: Mapping, net: torch.nn.Module | None, is_train: boo
     if not getattr(net, "super_resolves", True):
         yield Finding("model_type", f"{model} runs networks that map LR to SR, and {name} does not")
     elif is_train and not getattr(net, "single_output", True):
-        yield Finding(
-            "model_type", f"{model} trains on one image, and {name} gives more in training: it needs a model of its own"
-        )
+        dual = getattr(net, "gives_levels", False) or getattr(net, "gives_back", False)
+        own = "a model of its own" + (", DualRegressionModel" if dual else "")
+        yield Finding("model_type", f"{model} trains on one image, and {name} gives more in training: it needs {own}")
 
 
 def _steps_like_srmodel(model: Any) -> bool:
@@ -228,7 +228,7 @@ def _check_metrics(options: Mapping) -> Iterator[Finding]:
         yield from findings
 
 
-def _check_datasets(options: Mapping, is_train: bool) -> Iterator[Finding]:
+def _check_datasets(options: Mapping, is_train: bool, networks: Mapping[str, torch.nn.Module]) -> Iterator[Finding]:
     datasets = section_of(options, "datasets")
     phases = [str(phase).split("_")[0] for phase in datasets]
     if is_train and "train" not in phases:
@@ -255,12 +255,14 @@ def _check_datasets(options: Mapping, is_train: bool) -> Iterator[Finding]:
         if not findings:
             ready = {**content, "phase": phase, **({"scale": options["scale"]} if "scale" in options else {})}
             dataset = look_up(DATASET_REGISTRY, content["type"])
-            wanted, needed = _fed_by(options, phase)
+            wanted, needed = _fed_by(options, phase, networks)
             problems = check_dataset(dataset, ready, wanted, needed)
             yield from (Finding(f"{where}{place}", text) for place, text in problems)
 
 
-def _fed_by(options: Mapping, phase: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _fed_by(
+    options: Mapping, phase: str, networks: Mapping[str, torch.nn.Module]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the keys of a batch of which the model needs one, and those that it needs all, as far as that is known."""
     model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
     if getattr(model, "feed_data", None) is SRModel.feed_data:
@@ -268,7 +270,10 @@ def _fed_by(options: Mapping, phase: str) -> tuple[tuple[str, ...], tuple[str, .
     wanted = getattr(model, "fed_by", ())
     if phase != "train":  # where LR images are never synthesised
         wanted = tuple(key for key in wanted if key == "lq")
-    return wanted, ("gt",) if getattr(model, "needs_gt", False) or (phase == "train" and wanted) else ()
+    needed = ("gt",) if getattr(model, "needs_gt", False) or (phase == "train" and wanted) else ()
+    if phase == "train" and hasattr(model, "needed_keys"):
+        needed += model.needed_keys(_with_sections(options), networks)
+    return wanted, needed
 
 
 def _check_comparison(options: Mapping, is_train: bool) -> Iterator[Finding]:

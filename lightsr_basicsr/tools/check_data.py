@@ -208,9 +208,13 @@ def _check_fed(item: Any, wanted: Collection[str]) -> Iterator[Problem]:
 
 def _check_needed(item: Any, needed: Collection[str], scale: Any) -> Iterator[Problem]:
     missing = [key for key in needed if isinstance(item, Mapping) and key not in item]
-    if missing:
-        yield "", f"gives no {' and no '.join(missing)}, and the model needs the HR image: add dataroot_gt"
-    elif needed and isinstance(item, Mapping) and "lq" in item and isinstance(scale, int):
+    levels = [key for key in missing if key.startswith("lq_down")]
+    if levels:
+        told = f"gives no {' and no '.join(levels)}, and the model needs LR images of all levels"
+        yield ".type", f"{told}: type MultiScalePairedDataset gives them"
+    if "gt" in missing:
+        yield "", "gives no gt, and the model needs the HR image: add dataroot_gt"
+    if not missing and needed and isinstance(item, Mapping) and "lq" in item and isinstance(scale, int):
         high, low = (tuple(item[key].shape[1:]) for key in ("gt", "lq"))
         if high != tuple(scale * side for side in low):
             yield "", f"gives HR of {high[0]}x{high[1]} with LR of {low[0]}x{low[1]}: expected {scale} times as much"

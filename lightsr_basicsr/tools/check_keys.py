@@ -29,12 +29,15 @@ OPTIONAL_IN: dict[str, tuple[str, ...]] = {
         "optim_g", "scheduler", "ema_decay", "warmup_iter", "pixel_opt", "perceptual_opt", "gan_opt", "optim_d",
         "net_d_iters", "net_d_init_iters", "kd_opt", "encoder_only_iter", "teacher_iter", "teacher", "student",
         "lr_sr", "gamma_sr", "lr_decay_sr", "encoder_iter", "lr_encoder", "gamma_encoder", "lr_decay_encoder",
+        "reparam",
+        "dual_opt", "optim_dual", "loss_range", "skip_threshold", "epoch_iter", "schedule_every",
     ),
     "logger": ("wandb",),
     "val": ("metrics", "pbar", "suffix"),
     "path": (
         "pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks",
         "pretrain_network_d", "param_key_d", "strict_load_d", "pretrain_network_TA", "teacher_param_key",
+        "pretrain_network_dual", "param_key_dual", "strict_load_dual",
     ),
 }  # fmt: skip
 

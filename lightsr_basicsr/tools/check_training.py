@@ -15,8 +15,14 @@ from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 from lightsr_basicsr.tools.check_keys import Finding, check_required, check_texts, section_of
 from lightsr_basicsr.tools.check_names import check_arguments, check_type, look_up, one_line
 
-DIVISORS = ("lr_decay_sr", "net_d_iters")
-NUMBERS = (*DIVISORS, "ema_decay", "warmup_iter", "net_d_init_iters", "encoder_only_iter", "lr_sr", "gamma_sr")
+COUNTS = ("epoch_iter", "schedule_every")
+DIVISORS = (*COUNTS, "lr_decay_sr", "net_d_iters")
+FACTORS = ("loss_range", "skip_threshold")
+NUMBERS = (
+    *DIVISORS, *FACTORS, "ema_decay", "warmup_iter", "net_d_init_iters", "encoder_only_iter", "lr_sr", "gamma_sr",
+)  # fmt: skip
+# Where ~ stands for something.
+MAY_BE_NONE = ("skip_threshold",)
 
 
 def check_training(options: Mapping[str, Any]) -> Iterator[Finding]:
@@ -32,7 +38,7 @@ def _check_losses(options: Mapping) -> Iterator[Finding]:
         if not (str(key).endswith("_opt") and isinstance(content, Mapping)):
             continue
         # A section of another plugin may end in _opt and be no loss.
-        if "type" not in content and key not in ("pixel_opt", "perceptual_opt", "gan_opt"):
+        if "type" not in content and key not in ("pixel_opt", "perceptual_opt", "gan_opt", "dual_opt"):
             continue
         where = f"train.{key}"
         findings = list(check_type(f"{where}.type", content.get("type"), LOSS_REGISTRY, "loss"))
@@ -57,17 +63,24 @@ def _check_numbers(train: Mapping) -> Iterator[Finding]:
     """Yield values that BasicSR or a model computes with and that are no numbers, or zero where they divide."""
     for key in NUMBERS:
         value = train.get(key, 1)
+        if value is None and key in MAY_BE_NONE:
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             yield Finding(f"train.{key}", f"must be a number, got {value!r}: leave the line out for the default")
         elif key in DIVISORS and value <= 0:
             yield Finding(f"train.{key}", f"must be at least 1, got {value!r}")
+        elif key in COUNTS and value % 1:
+            yield Finding(f"train.{key}", f"must be a whole number of iterations, got {value!r}")
+        elif key in FACTORS and not value > 0:
+            yield Finding(f"train.{key}", f"must be more than 0, got {value!r}")
 
 
 def _check_training_of_srmodel(options: Mapping) -> Iterator[Finding]:
     """Models with a set-up of their own may need other sections."""
     model, train = look_up(MODEL_REGISTRY, str(options.get("model_type"))), section_of(options, "train")
+    setups, ours = (SRModel.setup_optimizers, SRGANModel.setup_optimizers), hasattr(model, "compute_losses")
     uses = {
-        "optim_g": getattr(model, "setup_optimizers", None) in (SRModel.setup_optimizers, SRGANModel.setup_optimizers),
+        "optim_g": ours or getattr(model, "setup_optimizers", None) in setups,
         "scheduler": getattr(model, "setup_schedulers", None) is SRModel.setup_schedulers,
     }
     yield from check_required("train", train, {key: dict for key, used in uses.items() if used})
@@ -84,9 +97,10 @@ def _check_optimization(options: Mapping) -> Iterator[Finding]:
     if model is None or not optim or not scheduler or list(check_texts(train)):
         return
     stub = SimpleNamespace(opt={"train": {"scheduler": scheduler}}, optimizers=[], schedulers=[])
-    adversary = deepcopy(dict(section_of(train, "optim_d")))
+    others = {key: deepcopy(dict(section_of(train, key))) for key in ("optim_d", "optim_dual")}
     for where, step in (
-        ("train.optim_d", lambda: adversary and _optimizer(model, stub, adversary)),
+        ("train.optim_d", lambda: others["optim_d"] and _optimizer(model, stub, others["optim_d"])),
+        ("train.optim_dual", lambda: others["optim_dual"] and _optimizer(model, stub, others["optim_dual"])),
         ("train.optim_g", lambda: stub.optimizers.append(_optimizer(model, stub, optim))),
         ("train.scheduler", lambda: model.setup_schedulers(stub)),
     ):
@@ -99,17 +113,20 @@ def _check_optimization(options: Mapping) -> Iterator[Finding]:
         except Exception as error:
             yield Finding(where, one_line(error))
             return
-    yield from _check_periods(train)
+    yield from _check_periods(train, train.get("schedule_every", 1) if hasattr(model, "schedule_every") else 1)
 
 
 def _optimizer(model: type, stub: Any, optim: dict) -> torch.optim.Optimizer:
     return model.get_optimizer(stub, optim.pop("type"), [torch.nn.Parameter(torch.zeros(1))], **optim)
 
 
-def _check_periods(train: Mapping) -> Iterator[Finding]:
+def _check_periods(train: Mapping, every: Any) -> Iterator[Finding]:
+    """Yield periods that end before the run, counted in steps of the scheduler, one ``every`` so many iterations."""
     periods, total = train["scheduler"].get("periods"), train.get("total_iter")
-    if isinstance(periods, list) and isinstance(total, (int, float)) and sum(periods) < total:
+    if not isinstance(periods, list) or not all(isinstance(number, (int, float)) for number in (total, every)):
+        return
+    if sum(periods) * every < total:
         yield Finding(
             "train.total_iter",
-            f"{total:,} cannot be met: the periods of the scheduler end at iteration {sum(periods):,}",
+            f"{total:,} cannot be met: the periods of the scheduler end at iteration {sum(periods) * every:,}",
         )

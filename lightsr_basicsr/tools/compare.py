@@ -28,6 +28,10 @@ CAPTION = 44
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (60, 60, 230)
 
 
+# By title: the network's section of an option file, and its checkpoint.
+Networks = Mapping[str, tuple[Mapping[str, Any], Path]]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One image: (PSNR in dB, SSIM) of bicubic interpolation and of the networks, by title.
@@ -41,7 +45,7 @@ class Comparison:
     pictures: list[np.ndarray] | None
 
 
-def compare_run(options: Mapping[str, Any], networks: Mapping[str, tuple[Mapping[str, Any], Path]]) -> list[Comparison]:
+def compare_run(options: Mapping[str, Any], networks: Networks) -> list[Comparison]:
     """Run networks on datasets of an option file, whole images, and compare with bicubic.
 
     Args:
@@ -50,14 +54,11 @@ def compare_run(options: Mapping[str, Any], networks: Mapping[str, tuple[Mapping
             ``test_y_channel`` (bool).
         networks (Mapping): By title: the network's section of an option file, and its checkpoint.
     """
-    settings = options["comparison"]
-    device = "cuda" if options["num_gpu"] != 0 and torch.cuda.is_available() else "cpu"
-    nets = {title: _load(options, dict(section), file).to(device) for title, (section, file) in networks.items()}
-    keys = [settings["dataset"]] if isinstance(settings["dataset"], str) else settings["dataset"]
+    settings, datasets = options["comparison"], open_datasets(options)
+    nets, device = load_networks(options, networks)
     found: list[Comparison] = []
-    for key in keys:
-        dataset, label = _dataset(options, key), f" {options['datasets'][key]['name']}" if len(keys) > 1 else ""
-        rows = []
+    for key, dataset in datasets.items():
+        label, rows = f" {options['datasets'][key]['name']}" if len(datasets) > 1 else "", []
         for index in tqdm(range(len(dataset)), f"comparison{label}", unit="image"):
             item = dataset[index]
             low, high = (tensor2img([item[kind]]) for kind in ("lq", "gt"))
@@ -67,6 +68,19 @@ def compare_run(options: Mapping[str, Any], networks: Mapping[str, tuple[Mapping
             rows.append(Comparison(name, _measure(images, high, settings), kept))
         found += sorted(rows, key=lambda one: one.name)
     return found
+
+
+def load_networks(options: Mapping[str, Any], networks: Networks) -> tuple[dict[str, torch.nn.Module], str]:
+    """Return networks with their weights by title, in evaluation mode, and the device on which they are."""
+    device = "cuda" if options["num_gpu"] != 0 and torch.cuda.is_available() else "cpu"
+    nets = {title: _load(options, dict(section), file).to(device) for title, (section, file) in networks.items()}
+    return nets, device
+
+
+def open_datasets(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the datasets that the section ``comparison`` names, by key."""
+    named = options["comparison"]["dataset"]
+    return {key: _dataset(options, key) for key in ([named] if isinstance(named, str) else named)}
 
 
 def _load(options: Mapping, network: dict[str, Any], file: Path) -> torch.nn.Module:

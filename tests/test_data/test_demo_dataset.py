@@ -7,7 +7,7 @@ import pytest
 
 from lightsr_basicsr.data import demo_dataset
 from lightsr_basicsr.data.degradations import imresize
-from lightsr_basicsr.data.demo_dataset import DemoPairedDataset, prepare_demo
+from lightsr_basicsr.data.demo_dataset import DemoMultiScaleDataset, DemoPairedDataset, prepare_demo
 
 
 @pytest.fixture
@@ -42,6 +42,23 @@ def test_training_crops_are_aligned(workdir, one_photograph):
     assert item["lq"].shape == (3, 32, 32)
     up = cv2.resize(item["lq"].permute(1, 2, 0).numpy(), (96, 96), interpolation=cv2.INTER_CUBIC)
     assert np.abs(up - item["gt"].permute(1, 2, 0).numpy()).mean() < 0.1
+
+
+def test_levels_show_the_same_part(workdir, one_photograph):
+    crop = {"gt_size": 96, "use_hflip": False, "use_rot": False}
+    section = {"name": "demo", "phase": "train", "scale": 4, "dataroot": "data", **crop}
+    item = DemoMultiScaleDataset(section)[5]
+    shapes = {key: item[key].shape[-1] for key in ("gt", "lq_down2", "lq")}
+    assert shapes == {"gt": 96, "lq_down2": 48, "lq": 24}
+    whole = item["gt"].permute(1, 2, 0).numpy()
+    for key, side in shapes.items():
+        small = cv2.resize(whole, (side, side), interpolation=cv2.INTER_AREA)
+        assert np.abs(small - item[key].permute(1, 2, 0).numpy()).mean() < 0.03
+
+
+def test_a_key_that_the_levels_do_not_know_is_told(workdir, one_photograph):
+    with pytest.raises(ValueError, match="datarot"):
+        DemoMultiScaleDataset({"name": "demo", "phase": "val", "scale": 4, "dataroot": "data", "datarot": "x"})
 
 
 def test_a_second_use_makes_nothing_anew(workdir, one_photograph):

@@ -1,0 +1,217 @@
+"""DualRegressionModel: a network trained together with dual networks that lead its SR images back to LR.
+
+Papers: Guo et al., "Closed-loop Matters: Dual Regression Networks for Single Image Super-Resolution", CVPR 2020,
+arXiv 2003.07018 (networks with levels); "Towards Lightweight Super-Resolution with Dual Regression Learning",
+arXiv 2207.07929 (any network).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any
+
+import torch
+from basicsr.archs import build_network
+from basicsr.losses import build_loss
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightsr_basicsr.models.dual_plan import Problems, find_loss_problems, find_network_problems, is_dual, level_keys
+from lightsr_basicsr.models.reparam_model import ReparamModel
+from lightsr_basicsr.models.skip_rule import SkipRule
+from lightsr_basicsr.registry import register
+
+# The official trainer's `skip_threshold`, and iterations of an epoch.
+SKIP_THRESHOLD = 1e6
+EPOCH_ITER = 1000
+# The range of the papers' losses: DRN works on [0, 255], the others on [0, 1].
+RANGE_OF_LEVELS = 255.0
+INSIDE = "dual_model."
+
+
+@register(MODEL_REGISTRY)
+class DualRegressionModel(ReparamModel):
+    """Trains by the pixel loss of the SR images and that of what dual networks make of them, against the LR images.
+
+    What ``network_g`` gives while it is trained decides:
+
+    - a list of levels (DRN), with ``network_dual: {type: DRNDual, ...}``: ``l_pix`` compares the last level with HR,
+      ``l_levels`` each lower one with the LR image of its size (the first one with the network's own input), ``l_dual``
+      the dual image of each level but the first with the LR image of half its size;
+    - one image (any network), with ``network_dual: {type: DualNetwork, downscale: ...}``: ``l_pix``, and ``l_dual`` of
+      the dual image against the input;
+    - an image and its dual image (SwinIR_DR, DAT_DR), without ``network_dual``: the same; one optimizer trains both.
+
+    Dual networks have optimizers and schedulers of their own, one per network, and are saved as ``net_dual_*.pth``.
+    Tests build none. The perceptual loss takes the last image.
+
+    Args:
+        opt (dict): Options; beyond those of LossDictModel:
+            network_dual: The dual network, as above.
+            path.pretrain_network_dual (str): Its file: ours, an official list of DRN's dual networks, or for a
+                DualNetwork a file of SwinIR_DR or DAT_DR, of which its part is taken.
+            train.dual_opt: The dual loss; in the papers ``{type: L1Loss, loss_weight: 0.1}``.
+            train.optim_dual: Optimizer of each dual network. Default: as ``optim_g``.
+            train.loss_range (float): Images are multiplied by this before pixel and dual losses. Default: the papers',
+                255 for levels, else 1. L1 on [0, 255] is 255 times L1 on [0, 1] (MSE 255**2 times): weights of L1
+                terms among each other stay, weights of terms beside them, as a perceptual loss, are worth a 255th.
+                Adam hardly notices the factor of the whole.
+            train.skip_threshold (float | None): Take a step only if the total loss is below this times the mean loss
+                of the epoch before (1e8 before the first): see SkipRule. ``~`` is no rule. Default: 1e6 for levels,
+                else none.
+            train.epoch_iter (int): Iterations of an epoch of that rule. Default: 1000.
+            train.reparam (bool): Train wide, validate and save the deployed form too: see ReparamModel. Default: False.
+            train.schedule_every (int): Step the schedulers only every so many iterations, in which periods and
+                milestones are counted then; 1000 is DRN's staircase. Default: 1.
+
+    Raises:
+        CheckpointError: If a file cannot be read or does not fit.
+        ValueError: If sections are missing, networks do not belong together, or a batch lacks LR images of a level.
+    """
+
+    training_networks = ("network_dual",)
+    reparam_by_default = False
+    schedule_every = 1
+
+    def init_training_settings(self) -> None:
+        """Set up the dual network and its loss, and what SRModel sets up; the skip rule joins the schedulers."""
+        train, self.net_dual = self.opt["train"], None
+        net_g = self.get_bare_model(self.net_g)
+        self.gives_levels, self.gives_back = (getattr(net_g, f"gives_{what}", False) for what in ("levels", "back"))
+        self._build_dual_network(net_g)
+        self.schedule_every = int(train.get("schedule_every", 1))
+        super().init_training_settings()
+        factor = float(train.get("loss_range", RANGE_OF_LEVELS if self.gives_levels else 1.0))
+        dual = build_loss(train["dual_opt"]).to(self.device)
+        self.dual_weight = getattr(dual, "loss_weight", 1.0) or 1.0
+        self.cri_pix, self.cri_dual = on_range(self.cri_pix, factor), on_range(dual, factor)
+        threshold = train.get("skip_threshold", SKIP_THRESHOLD if self.gives_levels else None)
+        self.skip_rule = SkipRule(threshold, int(train.get("epoch_iter", EPOCH_ITER)))
+        self.schedulers.append(self.skip_rule)
+
+    def _build_dual_network(self, net_g: nn.Module) -> None:
+        paths, networks = self.opt["path"], {"network_g": net_g}
+        if self.opt.get("network_dual"):
+            networks["network_dual"] = build_network(self.opt["network_dual"])
+        problems = [f"{key}: {text}" for key, text in self.find_problems(self.opt, networks)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        if self.gives_back:
+            return
+        self.net_dual = self.model_to_device(networks["network_dual"])
+        self.print_network(self.net_dual)
+        if paths.get("pretrain_network_dual"):
+            strict, key = paths.get("strict_load_dual", True), paths.get("param_key_dual", "params")
+            self.load_network(self.net_dual, paths["pretrain_network_dual"], strict, key)
+
+    def setup_optimizers(self) -> None:
+        """Set up the optimizer of ``net_g`` and one for each dual network, as the official trainer has them."""
+        train = self.opt["train"]
+        options = deepcopy(dict(train.get("optim_dual") or train["optim_g"]))
+        super().setup_optimizers()
+        if self.net_dual is not None:
+            dual, kind = self.get_bare_model(self.net_dual), options.pop("type")
+            for net in dual.children() if self.gives_levels else [dual]:
+                self.optimizers.append(self.get_optimizer(kind, list(net.parameters()), **options))
+
+    @property
+    def stepped_optimizers(self) -> list[Optimizer]:
+        """That of ``net_g`` and those of the dual networks."""
+        return self.optimizers
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Step the schedulers, every ``train.schedule_every`` iterations."""
+        if (current_iter - 1) % self.schedule_every == 0:
+            super().update_learning_rate(current_iter, warmup_iter)
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Take a batch; with a network of levels also the larger LR images that it holds, ``lq_down2`` and so on."""
+        super().feed_data(data)
+        keys = level_keys(self.get_bare_model(self.net_g))
+        # Validation needs none, so that what is missing is told by the training step.
+        self.larger = {key: data[key].to(self.device) for key in keys if key in data}
+        self.missing = [key for key in keys if key not in data]
+
+    def _low_images(self) -> list[Tensor]:
+        """Return the LR images of all levels, the network's input first."""
+        if self.missing:
+            raise ValueError(
+                f"DualRegressionModel needs {' and '.join(self.missing)} in a training batch, LR images of larger "
+                "levels: set the type of datasets.train to MultiScalePairedDataset."
+            )
+        return [self.lq, *self.larger.values()]
+
+    def run_network(self) -> Tensor:
+        """Return SR images (N, C, H, W); keep those of lower levels and the dual images for the losses."""
+        given = self.net_g(self.lq)
+        self.lower: list[Tensor] = []
+        if self.gives_back:
+            given, back = given
+            self.backs = [back]
+        elif self.gives_levels:
+            *self.lower, given = given
+            self.backs = self.net_dual([*self.lower[1:], given])
+        else:
+            self.backs = [self.net_dual(given)]
+        return given
+
+    def compute_losses(self) -> dict[str, Tensor]:
+        """Return the pixel loss of each level and the dual loss; the dual loss reaches ``net_g`` as well."""
+        lows = self._low_images()
+        losses = super().compute_losses()
+        if self.lower:
+            losses["l_levels"] = sum(self.cri_pix(sr, low) for sr, low in zip(self.lower, lows, strict=True))
+        losses["l_dual"] = sum(self.cri_dual(back, low) for back, low in zip(self.backs, lows, strict=True))
+        self.lower, self.backs = [], []
+        return losses
+
+    def accepts(self, losses: Mapping[str, Tensor]) -> bool:
+        """Ask the skip rule, where there is one, about the mean of all processes."""
+        if self.skip_rule.threshold is None:
+            return True
+        total = sum(losses.values()).detach()
+        # Quirk: the official log adds all terms with weight 1, and the rule compares with the log.
+        values = torch.stack([total, total + losses["l_dual"].detach() * (1 / self.dual_weight - 1)])
+        if self.opt["dist"]:
+            torch.distributed.all_reduce(values)
+            values /= self.opt["world_size"]
+        accepted = self.skip_rule.accepts(*values.tolist())
+        if not accepted:
+            self.output = self.output.detach()  # frees what a backward pass would have freed
+        return accepted
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Save the dual network, and then what LossDictModel saves, the training state last."""
+        if self.net_dual is not None:
+            self.save_network(self.net_dual, "net_dual", current_iter)
+        super().save(epoch, current_iter)
+
+    @classmethod
+    def weights_for(cls, net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return ``state``; for a dual network only the dual part of a file that holds both."""
+        inside = {key.removeprefix(INSIDE): value for key, value in state.items() if key.startswith(INSIDE)}
+        return inside if inside and is_dual(net) else super().weights_for(net, state)
+
+    @classmethod
+    def needed_keys(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
+        """Return the keys of the larger LR images that a network with levels is compared with."""
+        return (*super().needed_keys(options, networks), *level_keys(networks.get("network_g")))
+
+    @classmethod
+    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Problems:
+        """Yield missing losses, networks that do not belong together, and a warm-up with a staircase."""
+        yield from super().find_problems(options, networks)
+        train = options.get("train") or {}
+        yield from find_loss_problems(cls.__name__, train)
+        warmup, every = train.get("warmup_iter"), train.get("schedule_every", 1)
+        if isinstance(warmup, (int, float)) and warmup > 0 and every != 1:
+            yield "train.warmup_iter", f"is {warmup}, which does not go with schedule_every {every}: leave one out"
+        if "network_g" in networks:
+            yield from find_network_problems(networks["network_g"], options, networks)
+
+
+def on_range(loss: nn.Module | None, factor: float) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Return ``loss`` as a function of two images in [0, 1] that it sees multiplied by ``factor``."""
+    return None if loss is None else lambda image, target: loss(image * factor, target * factor)

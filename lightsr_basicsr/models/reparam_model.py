@@ -1,0 +1,113 @@
+"""ReparamModel: train wide, validate and save what is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lightsr_basicsr.archs.reparam import deploy, has_branches
+from lightsr_basicsr.models.base import LossDictModel
+from lightsr_basicsr.registry import register
+
+# Of the range [0, 1]: a grey level of 255 is 4e-3. Rounding alone is below 1e-5.
+NOTABLE_DIFFERENCE = 1e-3
+
+
+@register(MODEL_REGISTRY)
+class ReparamModel(LossDictModel):
+    """Trains the wide form of a network with reparameterizable blocks.
+
+    Validation runs the deployed form, made once for each set from the averaged network where there is one, and logs by
+    how much the training form differs from it at most. Beside ``net_g_<iter>.pth`` the deployed form is saved as
+    ``net_g_<iter>_deploy.pth``, raw and averaged weights both. Training, its states and resumption know the wide form
+    alone. Tests run the deployed form too.
+
+    Args:
+        opt (dict): Options; beyond those of LossDictModel:
+            train.reparam (bool): Whether to do all this; else it is LossDictModel. Default: True here, False in models
+                that derive from this one.
+
+    Raises:
+        CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit.
+    """
+
+    reparam_by_default = True
+    net_deploy: nn.Module | None = None
+
+    @classmethod
+    def deploys(cls, options: Mapping[str, Any]) -> bool:
+        """Tell whether a run with these options validates and saves the deployed form."""
+        return bool((options.get("train") or {}).get("reparam", cls.reparam_by_default))
+
+    def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
+        """Validate the deployed form as LossDictModel does the training form, and log how much they differ."""
+        self.differences: list[float] = []
+        if self.deploys(self.opt):
+            self.net_deploy = self._deployed(getattr(self, "net_g_ema", self.net_g))
+        try:
+            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        finally:
+            self.net_deploy = None
+        if self.differences:
+            name, most = dataloader.dataset.opt["name"], float(np.max(self.differences))
+            self._log_difference(most, name, current_iter, tb_logger)
+
+    def _deployed(self, net: nn.Module) -> nn.Module | None:
+        """Return the deployed form of ``net``, None where that is not possible, which is logged."""
+        try:
+            return deploy(self.get_bare_model(net))
+        except ValueError as error:
+            # A long training is not ended by this: its own files may still be of use.
+            get_root_logger().warning(f"There is no deployed form now: {error}")
+            return None
+
+    def test(self) -> None:
+        """Run the network, and in validation then the deployed form, whose image is the result."""
+        super().test()
+        if self.net_deploy is None:
+            return
+        trained = self.output
+        with torch.no_grad():
+            self.output = self.net_deploy(self.lq)
+        self.differences.append((trained - self.output).abs().max().item())
+
+    def _log_difference(self, difference: float, dataset_name: str, current_iter: int, tb_logger: Any) -> None:
+        logger = get_root_logger()
+        text = f"{dataset_name}: training and deployed form differ by at most {difference:.1e} of the range [0, 1]."
+        logger.info(text) if difference <= NOTABLE_DIFFERENCE else logger.warning(text)
+        if tb_logger:
+            tb_logger.add_scalar(f"metrics/{dataset_name}/deploy_difference", difference, current_iter)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Save the deployed form, and then what LossDictModel saves, the training state last."""
+        if self.deploys(self.opt):
+            found = {"params": self.net_g, "params_ema": getattr(self, "net_g_ema", None)}
+            nets = {key: self._deployed(net) for key, net in found.items() if net is not None}
+            if None not in nets.values():
+                label = "latest" if current_iter == -1 else current_iter
+                self.save_network([*nets.values()], "net_g", f"{label}_deploy", param_key=[*nets])
+        super().save(epoch, current_iter)
+
+    @classmethod
+    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
+        """Yield a network that has nothing to reparameterize."""
+        yield from super().find_problems(options, networks)
+        wanted = (options.get("train") or {}).get("reparam", True)
+        if not isinstance(wanted, bool):
+            yield "train.reparam", f"must be true or false, got {wanted!r}"
+        net = networks.get("network_g")
+        if net is not None and cls.deploys(options) and not has_branches(net):
+            otherwise = "model_type: LossDictModel" if cls.reparam_by_default else "train.reparam: false"
+            text = (
+                f"{type(net).__name__} has no reparameterizable blocks, or is built in its deployed form: leave out "
+                "`deploy: true`, wrap it ({type: Reparameterized, network: {...}}), or train it as it is, with "
+                f"{otherwise}"
+            )
+            yield "network_g", text
