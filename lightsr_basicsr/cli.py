@@ -15,6 +15,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lightsr_basicsr import __version__
+from lightsr_basicsr.commands.convert import add_convert
 from lightsr_basicsr.commands.embed import add_embed
 from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
 from lightsr_basicsr.commands.prepare import add_prepare
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB makes them; also LMDBs, blind sets, checks
   basicsr list networks                                 what an option file can name
   basicsr info model.pth                                which network a file holds
+  basicsr convert net_g_latest.pth                      its deployed form: branches merged, output compared
   torchrun --standalone --nproc_per_node=2 -m lightsr_basicsr.cli train -opt my.yml --launcher pytorch
 Option files are looked for from the working directory, then among the ones that came with the package."""
 
@@ -89,6 +91,7 @@ def _build_parser() -> argparse.ArgumentParser:
     info.add_argument("files", nargs="+", metavar="FILE", help=".pth, .pt or .safetensors")
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=run_info)
+    add_convert(commands)
     add_prepare(commands)
     add_embed(commands)
     env = commands.add_parser("env", help="versions, devices, which BasicSR is in use: for bug reports")

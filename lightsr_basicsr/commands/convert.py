@@ -1,0 +1,164 @@
+"""The command ``basicsr convert``: arguments and the table; the work is done in ``tools/convert.py``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr
+from lightsr_basicsr.commands.prepare_common import FORM
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.convert import Conversion, Side
+
+DESCRIPTION = """Write a network's deployed form: branches that were trained beside each other become one convolution.
+Before the new file takes its place it is read back, built as a new network and compared with the old one on a picture;
+where the images differ, nothing is written. The source file is never changed."""
+EXAMPLES = """examples:
+  basicsr convert net_g_latest.pth                                     writes net_g_latest_deploy.pth beside it
+  basicsr convert net_g_latest.pth -o net.safetensors --weights raw    another name and format, without EMA
+  basicsr convert net_g_latest.pth --opt train_ecbsr.yml               a network of BasicSR or another package
+  basicsr convert net_g_latest.pth -o shown/ -i photo.png              into a folder, compared on your LR image
+  basicsr convert net.safetensors --keep-form -o net.pth               only the format; branches stay
+Names and shapes of the tensors tell the network; nothing in a file is executed."""
+
+
+def add_convert(commands: Any) -> None:
+    """Add ``convert`` to the parser's ``commands``."""
+    text = "merge the branches of a trained network, or change the format of its file"
+    parser = commands.add_parser("convert", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
+    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="new file or its folder; the suffix decides the format "
+        "(default: the name with _deploy)",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="replace the new file if it is there")
+    parser.add_argument(
+        "--opt", metavar="FILE", help="option file it was trained with; only for networks that a file does not tell"
+    )
+    parser.add_argument("--network", metavar="KEY", help="section of that option file (default: network_g)")
+    _add_contents(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_convert)
+
+
+def _add_contents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights", choices=("ema", "raw"), help="params_ema or params of the file (default: ema if there are any)"
+    )
+    parser.add_argument("--keep-form", action="store_true", help="leave branches as they are; needs -o")
+    parser.add_argument(
+        "--wrapper",
+        choices=("params", "params_ema", "bare", "state_dict", "list"),
+        help="how a .pth holds the tensors: under a key, bare as official files do, or as the list of DRN's dual "
+        "networks (default: params); a .safetensors is bare",
+    )
+    parser.add_argument(
+        "-i", "--input", metavar="IMAGE", help="LR image to compare on (default: a photograph of scikit-image)"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, metavar="D",
+        help="largest difference of the images allowed, in [0, 1] (default: 1e-4)",
+    )  # fmt: skip
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """Convert one file, print what was done, and return the exit status."""
+    need_basicsr()
+    from lightsr_basicsr.checkpoints import CheckpointError
+    from lightsr_basicsr.tools.convert_source import ConvertError
+    from lightsr_basicsr.tools.images import ImageError
+    from lightsr_basicsr.tools.options import OptionError
+
+    _check_arguments(args)
+    try:
+        done = _convert(args)
+    except (CheckpointError, ConvertError, ImageError, OptionError) as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise UsageError(f"{where}{error.strerror or error}.") from error
+    print(json.dumps(asdict(done), indent=2) if args.json else _text(done, args.network or "network_g"))
+    return 0
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    if args.network and not args.opt:
+        raise UsageError("--network names a section of an option file, and none was given: --opt FILE.")
+    if args.keep_form and (args.input is not None or args.tolerance is not None):
+        raise UsageError("--keep-form changes no image, so there is nothing to compare: leave -i and --tolerance away.")
+
+
+def _convert(args: argparse.Namespace) -> Conversion:
+    from lightsr_basicsr.tools.convert import TOLERANCE, convert
+    from lightsr_basicsr.tools.convert_source import read_network
+
+    network = None
+    if args.opt:
+        load_all_plugins()
+        network = read_network(args.opt, args.network or "network_g")
+    return convert(
+        args.file,
+        args.output,
+        network=network,
+        weights=args.weights,
+        keep_form=args.keep_form,
+        wrapper=args.wrapper,
+        picture=args.input,
+        tolerance=TOLERANCE if args.tolerance is None else args.tolerance,
+        overwrite=args.overwrite,
+    )
+
+
+def _text(done: Conversion, key: str) -> str:
+    if done.after is None:
+        return f"{done.before.path} ({done.network}) is already in its deployed form: nothing to do."
+    compared = "tensors compared, all equal"
+    if done.picture:
+        height, width = done.lr_size
+        compared = f"{done.difference:.2g} of the range, largest on {done.picture}, LR {height}x{width}"
+    scale = f" x{done.scale:g}" if done.scale else ""
+    rows = zip(_column(done.before), _column(done.after), strict=True)
+    table = [f"  {name + ':':<14}{before:<24}{after}" for (name, before), (_, after) in rows]
+    lines = [f"{done.before.path} -> {done.after.path}", f"  {'network:':<14}{done.network}{scale}", *table]
+    return "\n".join([*lines, f"  {'difference:':<14}{compared}", "", _section_text(done, key)])
+
+
+def _column(side: Side) -> list[tuple[str, str]]:
+    cost = "not counted" if side.multi_adds is None else f"{side.multi_adds / 1e9:.2f} G at 1280x720"
+    return [
+        ("form", side.form),
+        ("weights", "bare" if side.wrapper in ("bare", "list") else f"under '{side.wrapper}'"),
+        ("tensors", str(side.tensors)),
+        ("parameters", f"{side.parameters:,}"),
+        ("multi-adds", cost),
+        ("file size", f"{side.size:,} bytes"),
+    ]
+
+
+def _section_text(done: Conversion, key: str) -> str:
+    """Return the lines of an option file that use the new file."""
+    role = key.removeprefix("network_")
+    path = {f"pretrain_network_{role}": done.after.path}
+    if done.after.wrapper != "params":
+        # BasicSR's own models take what is under `params` unless they are told.
+        bare = done.after.wrapper in ("bare", "list")
+        path[f"param_key_{role}"] = None if bare else done.after.wrapper
+    note = ""
+    if done.untold:
+        note = f"  # and these, which no file tells, if they were set for training: {', '.join(done.untold)}\n"
+    return f"To use it:\n{_yaml({key: done.section})}{note}{_yaml({'path': path})}".rstrip()
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    """Return the lines of an option file, lists in one line each."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """One that keeps its change to itself."""
+
+    tag = "tag:yaml.org,2002:seq"
+    Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence(tag, data, flow_style=True))
+    return yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,44 @@
+"""Networks to convert, small and as if they were trained, and what conversions of them are looked at for."""
+
+import os
+
+import torch
+from torch import nn
+
+from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
+from lightsr_basicsr.tools import convert, convert_picture
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def make_quick(monkeypatch, size: tuple[int, int] | None = (24, 32)) -> None:
+    """Count no operations and, unless ``size`` is None, compare on a smaller picture."""
+    monkeypatch.setattr(convert, "count_multi_adds", lambda *_: 1)
+    if size:
+        monkeypatch.setattr(convert_picture, "LR_SIZE", size)
+
+
+def trained(net: nn.Module) -> nn.Module:
+    """Return the network with statistics, normalisation and mean shifts that are not those of the start."""
+    for module in net.modules():
+        if isinstance(module, NORMS):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.1, 0.1)
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    for name, parameter in net.named_parameters():
+        if "idconv1" in name or "mean.weight" in name:
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+    return net.eval()
+
+
+def distilled(**kwargs) -> DDistill_SR:
+    return trained(DDistill_SR(num_feat=16, num_latent=4, **kwargs))
+
+
+def files() -> list[str]:
+    return sorted(os.listdir())
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
