@@ -1,0 +1,68 @@
+"""Asks what dual regression and reparameterization do to a small IMDN on the demo's photographs.
+
+``python docs/training_study.py`` trains, for each of three seeds and as many iterations each, the network of
+``options/demo_train_imdn_x4.yml`` as it is, with dual regression, with reparameterizable convolutions (ECB), and with
+both, and prints the PSNR (Y) of what is deployed, which is the same network in all four. Takes an hour on two CPU
+cores; results are kept under ``--folder``, and an interrupted study goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import yaml
+from kdsr_demo_study import run
+
+OPTIONS = Path(__file__).resolve().parents[1] / "options" / "demo_train_imdn_x4.yml"
+DUAL_NETWORK = {"type": "DualNetwork", "downscale": 4}
+DUAL_LOSS = {"type": "L1Loss", "loss_weight": 0.1}
+
+
+def candidates(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the options of each candidate, by title."""
+    wide = {"network_g": {"type": "Reparameterized", "network": options["network_g"], "block": "ECB"}}
+    dual = {"model_type": "DualRegressionModel", "network_dual": DUAL_NETWORK}
+    dual_train = {**options["train"], "dual_opt": DUAL_LOSS}
+    return {
+        "plain": options,
+        "dual regression": {**options, **dual, "train": dual_train},
+        "reparameterized": {**options, **wide, "model_type": "ReparamModel"},
+        "both": {**options, **wide, **dual, "train": {**dual_train, "reparam": True}},
+    }
+
+
+def study(seed: int, iterations: int, folder: Path) -> dict[str, float]:
+    """Return the PSNR of each candidate for one seed."""
+    options = yaml.safe_load(OPTIONS.read_text(encoding="utf-8"))
+    train = {**options["train"], "total_iter": iterations}
+    train["scheduler"] = {**train["scheduler"], "periods": [iterations]}
+    options = {key: value for key, value in options.items() if key != "comparison"} | {"manual_seed": seed}
+    found = {}
+    for title, candidate in candidates({**options, "train": train}).items():
+        name = f"{title.replace(' ', '_')}_{iterations}_seed{seed}"
+        (found[title],) = run({**candidate, "name": name}, folder).values()
+    return found
+
+
+def main() -> None:
+    """Run the study and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--folder", type=Path, default=Path("training_study"))
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    found = [study(seed, args.iterations, args.folder) for seed in args.seeds]
+    print(f"\n| PSNR (dB) | {' | '.join(f'seed {seed}' for seed in args.seeds)} | mean | spread |")
+    print("|---|" + "---:|" * (len(args.seeds) + 2))
+    for title in found[0]:
+        values = [scores[title] for scores in found]
+        spread = stdev(values) if len(values) > 1 else 0.0
+        print(f"| {title} | {' | '.join(f'{value:.3f}' for value in values)} | {mean(values):.3f} | {spread:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
