@@ -259,3 +259,21 @@ def test_a_run_ends_with_both_forms_side_by_side(pairs, capsys):
         Path("experiments/tiny/models/net_g_latest_deploy.pth")).parameters())  # fmt: skip
     assert rows[0][-1] == "(1.00)"
     assert Path("experiments/tiny/comparison.png").is_file()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_deploys_what_the_cpu_deploys(tmp_path):
+    states = []
+    for num_gpu in (0, 1):
+        torch.manual_seed(1)
+        content = {**options(WIDE, "DualRegressionModel", reparam=True, **DUAL_LOSS), **DUAL, "num_gpu": num_gpu}
+        paths = dict.fromkeys(("experiments_root", "models", "training_states", "visualization"), str(tmp_path))
+        model = build_model({**content, "is_train": True, "dist": False, "rank": 0, "path": paths})
+        torch.manual_seed(2)
+        model.feed_data({"lq": torch.rand(2, 3, 8, 8), "gt": torch.rand(2, 3, 16, 16)})
+        model.optimize_parameters(1)
+        model.save(0, 1)
+        states.append(read_state_dict(tmp_path / "net_g_1_deploy.pth", "params_ema")[0])
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, atol=1e-4, rtol=1e-3)
