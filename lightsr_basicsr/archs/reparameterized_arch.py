@@ -70,6 +70,8 @@ def Deployed(network: Mapping[str, Any]) -> nn.Module:  # noqa: N802
 
 def _build(name: str, network: Any) -> nn.Module:
     known, kind = dict(iter(ARCH_REGISTRY)), network.get("type") if isinstance(network, Mapping) else None
+    # BasicSR registers some of its own under such a name, and finds them without it.
+    kind = kind if kind in known else f"{kind}_basicsr"
     if kind not in known:
         raise ValueError(
             f"{name} needs a `network` section with the type of a registered network (basicsr list networks), got "

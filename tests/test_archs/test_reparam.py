@@ -185,6 +185,7 @@ def test_a_widened_file_tells_network_and_block(block):
     [
         {"type": "MSRResNet", "num_feat": 8, "num_block": 1, "upscale": 2},
         {"type": "IMDN_RTE", "upscale": 2},  # no bias
+        {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 2},  # in the registry under another name
         {"type": "DRN", **TINY["DRN"]},  # a mean shift folded into convolutions that were widened
         {"type": "BlindSR_ST", **TINY["BlindSR_ST"]},
     ],
