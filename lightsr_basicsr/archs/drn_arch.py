@@ -208,6 +208,7 @@ class DualNetwork(SRNetwork):
     Args:
         num_feat (int): Channels inside. Default: 16.
         downscale (int): 2, 3, 4 or 8, the whole factor to undo. Default: 4.
+        num_in_ch (int): Channels of the image, SR and LR. Default: 3.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -216,19 +217,19 @@ class DualNetwork(SRNetwork):
     pools_globally = False
     super_resolves = False
 
-    def __init__(self, num_feat: int = 16, downscale: int = 4) -> None:
+    def __init__(self, num_feat: int = 16, downscale: int = 4, num_in_ch: int = 3) -> None:
         super().__init__()
-        if downscale not in (2, 3, 4, 8) or num_feat < 1:
+        if downscale not in (2, 3, 4, 8) or not isinstance(downscale, int) or min(num_feat, num_in_ch) < 1:
             raise ValueError(
-                f"DualNetwork supports `downscale` 2, 3, 4 or 8 and `num_feat` of at least 1, got {downscale} and "
-                f"{num_feat}."
+                f"DualNetwork supports `downscale` 2, 3, 4 or 8 and `num_feat` and `num_in_ch` of at least 1, got "
+                f"{downscale}, {num_feat} and {num_in_ch}."
             )
-        self.upscale = 1 / downscale
+        self.upscale, self.num_in_ch, self.num_out_ch = 1 / downscale, num_in_ch, num_in_ch
         if downscale == 3:
-            third = nn.Sequential(nn.Conv2d(3, num_feat, 5, 3, 2, bias=False), nn.LeakyReLU(DUAL_SLOPE))
-            self.dual_module = nn.Sequential(third, conv3x3(num_feat, 3, bias=False))
+            third = nn.Sequential(nn.Conv2d(num_in_ch, num_feat, 5, 3, 2, bias=False), nn.LeakyReLU(DUAL_SLOPE))
+            self.dual_module = nn.Sequential(third, conv3x3(num_feat, num_in_ch, bias=False))
         else:
-            self.dual_module = Downscaler(3, num_feat, 3, downscale.bit_length() - 1).dual_module
+            self.dual_module = Downscaler(num_in_ch, num_feat, num_in_ch, downscale.bit_length() - 1).dual_module
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -237,10 +238,11 @@ class DualNetwork(SRNetwork):
             return None
         first = shapes["dual_module.0.0.weight"]
         steps = count_matches(shapes, r"dual_module\.(\d+)\.0\.")
-        return {"num_feat": first[0], "downscale": 3 if first[-1] == 5 else 2**steps}
+        channels = {"num_in_ch": first[1]} if first[1] != 3 else {}
+        return {"num_feat": first[0], "downscale": 3 if first[-1] == 5 else 2**steps, **channels}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map RGB (N, 3, H, W) to (N, 3, H / downscale, W / downscale), rounded up at each step, not clamped."""
+        """Map (N, num_in_ch, H, W) to (N, num_in_ch, H / downscale, W / downscale), rounded up at each step."""
         self.check_input(x)
         return self.dual_module(x)
 

@@ -2,7 +2,7 @@
 
 A block that trains wide has a method ``to_deploy`` that returns its narrow module and leaves the block as it is;
 :func:`deploy` applies it to a copy of a whole network. Batch normalisation is folded as it is in evaluation mode.
-Everything is computed in float64 and rounded once, so the deployed network differs by rounding alone.
+Everything of ours is computed in float64 and rounded once, so the deployed network differs by rounding alone.
 """
 
 from __future__ import annotations
@@ -151,7 +151,16 @@ def deploy(net: nn.Module) -> nn.Module:
         ValueError: If a block cannot be merged, with its name: batch normalisation without sound statistics.
     """
     with torch.no_grad():
-        return _replace(deepcopy(net), "", {}).eval()
+        return _replace(deepcopy(net, _detached(net)), "", {}).eval()
+
+
+def _detached(net: nn.Module) -> dict[int, Tensor]:
+    """Return, for ``deepcopy``, what stands for tensors that modules keep beside their parameters, by identity.
+
+    A feature kept from the last step, or a weight that a hook makes of others, is part of a graph and cannot be copied.
+    """
+    kept = (value for module in net.modules() for value in vars(module).values())
+    return {id(value): value.detach().clone() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
 
 
 def _replace(module: nn.Module, name: str, done: dict[nn.Module, nn.Module]) -> nn.Module:

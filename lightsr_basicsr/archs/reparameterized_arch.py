@@ -29,22 +29,28 @@ def Reparameterized(network: Mapping[str, Any], block: str = "ECB", deploy: bool
     """Return a network whose convolutions of stride 1 and kernel 3 or more train wide.
 
     Each becomes a block with the convolution that was drawn as one of its branches; those of the blocks with batch
-    normalisation, which brings a bias, only where there is one. Deployed it is the network of ``network`` again, with
-    its keys.
+    normalisation, which brings a bias, only where there is one. A convolution that the network holds in several places
+    becomes one block. Deployed it is the deployed form of ``network``: the same keys, and files of the one are files of
+    the other.
 
     Args:
         network (Mapping): Section of the network: ``type`` and its arguments.
         block (str): ``'ECB'`` (edge filters, no batch normalisation), ``'RepVGG'`` or ``'DBB'`` (both with). Default:
             ``'ECB'``.
-        deploy (bool): Whether to leave the convolutions as they are, which is the deployed form. Default: False.
+        deploy (bool): Whether to build the deployed form, which the plain network's is too. Default: False.
 
     Raises:
         ValueError: If the network or the block is not known, or the network has no such convolution.
     """
-    if block not in BLOCKS:
-        raise ValueError(f"Reparameterized knows the blocks {', '.join(BLOCKS)}, got {block!r}.")
+    if not isinstance(block, str) or block not in BLOCKS or not isinstance(deploy, bool):
+        raise ValueError(
+            f"Reparameterized knows the blocks {', '.join(BLOCKS)}, and `deploy` true or false, got {block!r} and "
+            f"{deploy!r}."
+        )
     net = _build("Reparameterized", network)
-    if not deploy and not widen(net, block):
+    if deploy:
+        return deploy_network(net).train()
+    if not widen(net, block):
         raise ValueError(
             f"{network['type']} has no convolution that {block} could stand for: same-size, stride 1, kernel "
             f"{SMALLEST_KERNEL} or more{', with bias' if BLOCKS[block][0].normalised else ''}, and not part of a block "
@@ -87,24 +93,32 @@ def widen(net: nn.Module, block: str) -> int:
         net (nn.Module): A network; it is changed.
         block (str): One of ``BLOCKS``.
     """
-    count = 0
-    for name, child in net.named_children():
-        if is_plain(child, block):
-            setattr(net, name, wide_from(child, block))
-            count += 1
-        elif not isinstance(child, (Branches, ECB)):
-            count += widen(child, block)
-    return count
+    done: dict[nn.Module, nn.Module] = {}
+    _widen(net, block, done)
+    return sum(isinstance(module, RepConv) for module in done.values())
+
+
+def _widen(module: nn.Module, block: str, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Return what takes the place of a module, itself but for convolutions; what is held twice stays one."""
+    if module not in done:
+        done[module] = wide_from(module, block) if is_plain(module, block) else module
+        if not isinstance(done[module], (Branches, ECB)):
+            children = module._modules.items()
+            module._modules.update({name: child and _widen(child, block, done) for name, child in children})
+    return done[module]
 
 
 def is_plain(module: nn.Module, block: str) -> bool:
     """Tell whether ``module`` is a convolution for which a block of this kind can stand."""
-    return type(module) is nn.Conv2d and (
+    if type(module) is not nn.Conv2d or not isinstance(module._parameters.get("weight"), nn.Parameter):
+        return False  # its weight is made of others, as by weight normalisation
+    same = same_padding(module.kernel_size[0])
+    return (
         module.kernel_size[0] == module.kernel_size[1] >= SMALLEST_KERNEL
         and not (module.bias is None and BLOCKS[block][0].normalised)
         and module.stride == module.dilation == (1, 1)
         and module.padding_mode == "zeros"
-        and module.padding in (same_padding(module.kernel_size[0]), (module.kernel_size[0] // 2,) * 2)
+        and module.padding in ("same", (same, same))
     )
 
 

@@ -204,6 +204,15 @@ class LossDictModel(SRModel):
 
     def resume_training(self, resume_state: dict) -> None:
         """Restore optimizers and schedulers, and the best metrics up to that iteration."""
+        saved, made = (
+            [len(state[kind]) for kind in ("optimizers", "schedulers")] for state in (resume_state, vars(self))
+        )
+        if saved != made:
+            raise SystemExit(
+                f"The training state has {saved[0]} optimizers and {saved[1]} schedulers, but {type(self).__name__} "
+                f"has {made[0]} and {made[1]}: it was saved by another model_type. Begin anew under another name, with "
+                "path.pretrain_network_g for the weights."
+            )
         super().resume_training(resume_state)
         if not self._best_metrics_file.is_file():
             return

@@ -11,6 +11,9 @@ from torch import nn
 # BasicSR's losses and ours that do not give one number for two images.
 OTHER_LOSSES = ("PerceptualLoss", "GANLoss", "WeightedTVLoss", "KDLoss")
 
+# LR side in pixels on which networks are tried where no crop is given.
+TRIED_SIDE = 24
+
 Problems = Iterator[tuple[str, str]]
 
 
@@ -43,6 +46,9 @@ def find_loss_problems(name: str, train: Mapping[str, Any]) -> Problems:
             yield f"train.{key}", f"must be a section, for example {example}, got {section!r}"
         elif section.get("type") in OTHER_LOSSES:
             yield f"train.{key}.type", f"must be a loss between two images, as L1Loss, got {section['type']}"
+    optimizer = train.get("optim_dual")
+    if optimizer is not None and not isinstance(optimizer, Mapping):
+        yield "train.optim_dual", f"must be a section as optim_g, or left out to be that, got {optimizer!r}"
 
 
 def find_network_problems(net: nn.Module, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Problems:
@@ -55,7 +61,7 @@ def find_network_problems(net: nn.Module, options: Mapping[str, Any], networks: 
         return
     scale, own = options.get("scale"), _upscale(net, options)
     if None not in (scale, own) and scale != own:
-        yield "scale", f"is {scale}, but network_g enlarges by {own}: they must be equal"
+        yield "scale", f"is {scale!r}, but network_g enlarges by {own}: they must be equal"
     yield from _find_dual_problems(net, own, options, networks)
 
 
@@ -72,7 +78,11 @@ def _find_dual_problems(
         yield "network_dual", f"is missing: {name} needs {wanted}"
         return
     dual = networks.get("network_dual")
-    if dual is None or not hasattr(dual, "arguments_from"):  # another package's, of which we know nothing
+    if dual is None:
+        return
+    if not hasattr(net, "arguments_from") or not hasattr(dual, "arguments_from"):
+        yield from _find_misfit(net, dual, scale, options)
+    if not hasattr(dual, "arguments_from"):  # another package's, which tells nothing more
         return
     lists = not dual.single_output
     if not is_dual(dual) or lists is not levels:
@@ -82,14 +92,51 @@ def _find_dual_problems(
     if scale is not None and factor != scale:
         key = "upscale" if lists else "downscale"
         yield f"network_dual.{key}", f"is {factor}, but network_g enlarges by {scale}: write {wanted}"
+    channels = getattr(net, "num_out_ch", dual.num_in_ch)
+    if channels != dual.num_in_ch:
+        yield "network_dual.num_in_ch", f"is {dual.num_in_ch}, but network_g gives {channels}: write {wanted}"
+
+
+def _find_misfit(net: nn.Module, dual: nn.Module, scale: int | None, options: Mapping[str, Any]) -> Problems:
+    """Yield what a try on an LR image of the crop's size shows: networks of other packages do not tell their sizes."""
+    crop = ((options.get("datasets") or {}).get("train") or {}).get("gt_size")
+    side = crop // scale if isinstance(crop, int) and scale else TRIED_SIDE
+    # Where it does not tell either, its first convolution does.
+    first = next((weight.shape[1] for weight in net.parameters() if weight.ndim == 4), 3)
+    low = image = torch.zeros(1, getattr(net, "num_in_ch", first), side, side)
+    for key, part, factor in (("network_g", net, scale), ("network_dual", dual, 1)):
+        expected = (*low.shape[:2], side * (factor or 1), side * (factor or 1))
+        seen = tuple(image.shape)
+        try:
+            image = _run(part, image)
+            shape = tuple(image.shape)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            yield key, f"{type(part).__name__} cannot run on an image of shape {seen}: {reason}"
+            return
+        if factor and shape != expected:
+            yield key, f"{type(part).__name__} makes {shape} of an image of shape {seen}; expected {expected}"
+            return
+
+
+@torch.no_grad()
+def _run(net: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    training = net.training
+    try:
+        return net.eval()(image.to(next(net.parameters()).device))
+    finally:
+        net.train(training)
 
 
 def _dual_section(net: nn.Module, scale: int | None) -> str:
     """Return the section ``network_dual`` that belongs to ``net``."""
     if getattr(net, "gives_levels", False):
-        head = net.state_dict().get("head.weight", torch.empty(16))  # a reparameterized one has other keys
-        num_feat = len(head)
+        # Of the head, one convolution or, reparameterized, several side by side.
+        weights = (value for key, value in net.state_dict().items() if key.startswith("head.") and value.ndim == 4)
+        num_feat = len(next(weights, torch.empty(16)))
         return f"{{type: DRNDual, num_feat: {num_feat}, upscale: {scale}}}"
     if scale is not None and scale not in (2, 3, 4, 8):
         return f"a network that shrinks by {scale} (DualNetwork does by 2, 3, 4 or 8)"
-    return f"{{type: DualNetwork, downscale: {scale or 'that of network_g'}}}"
+    channels = getattr(net, "num_out_ch", 3)
+    gray = f", num_in_ch: {channels}" if channels != 3 else ""
+    return f"{{type: DualNetwork, downscale: {scale or 'that of network_g'}{gray}}}"

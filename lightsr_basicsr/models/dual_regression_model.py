@@ -7,7 +7,7 @@ arXiv 2207.07929 (any network).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -74,6 +74,7 @@ class DualRegressionModel(ReparamModel):
     training_networks = ("network_dual",)
     reparam_by_default = False
     schedule_every = 1
+    statistics: Sequence[tuple[Tensor, Tensor]] = ()
 
     def init_training_settings(self) -> None:
         """Set up the dual network and its loss, and what SRModel sets up; the skip rule joins the schedulers."""
@@ -126,6 +127,16 @@ class DualRegressionModel(ReparamModel):
         if (current_iter - 1) % self.schedule_every == 0:
             super().update_learning_rate(current_iter, warmup_iter)
 
+    def resume_training(self, resume_state: dict) -> None:
+        """Restore what LossDictModel restores; the schedule must have been counted as it is now."""
+        steps, iteration = resume_state["schedulers"][0].get("last_epoch"), resume_state["iter"]
+        if steps is not None and steps != (iteration - 1) // self.schedule_every:
+            raise SystemExit(
+                f"The training state of iteration {iteration} has a schedule of {steps} steps, which is not one in "
+                f"{self.schedule_every} iterations: train.schedule_every was another when it was saved."
+            )
+        super().resume_training(resume_state)
+
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; with a network of levels also the larger LR images that it holds, ``lq_down2`` and so on."""
         super().feed_data(data)
@@ -160,6 +171,9 @@ class DualRegressionModel(ReparamModel):
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the pixel loss of each level and the dual loss; the dual loss reaches ``net_g`` as well."""
         lows = self._low_images()
+        statistics = [*self.get_bare_model(self.net_g).buffers()] if self.skip_rule.threshold is not None else []
+        # Batch normalisation moves its statistics in the forward pass, which a skipped batch must not do.
+        self.statistics = [(buffer, buffer.clone()) for buffer in statistics]
         losses = super().compute_losses()
         if self.lower:
             losses["l_levels"] = sum(self.cri_pix(sr, low) for sr, low in zip(self.lower, lows, strict=True))
@@ -180,6 +194,8 @@ class DualRegressionModel(ReparamModel):
         accepted = self.skip_rule.accepts(*values.tolist())
         if not accepted:
             self.output = self.output.detach()  # frees what a backward pass would have freed
+            for buffer, kept in self.statistics:
+                buffer.copy_(kept)
         return accepted
 
     def save(self, epoch: int, current_iter: int) -> None:

@@ -44,7 +44,8 @@ class ReparamModel(LossDictModel):
     @classmethod
     def deploys(cls, options: Mapping[str, Any]) -> bool:
         """Tell whether a run with these options validates and saves the deployed form."""
-        return bool((options.get("train") or {}).get("reparam", cls.reparam_by_default))
+        train = options.get("train")
+        return (train if isinstance(train, Mapping) else {}).get("reparam", cls.reparam_by_default) is True
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """Validate the deployed form as LossDictModel does the training form, and log how much they differ."""
@@ -60,11 +61,13 @@ class ReparamModel(LossDictModel):
             self._log_difference(most, name, current_iter, tb_logger)
 
     def _deployed(self, net: nn.Module) -> nn.Module | None:
-        """Return the deployed form of ``net``, None where that is not possible, which is logged."""
+        """Return the deployed form of ``net``, None where that is not possible, which is logged; a test ends there."""
         try:
             return deploy(self.get_bare_model(net))
-        except ValueError as error:
-            # A long training is not ended by this: its own files may still be of use.
+        except Exception as error:
+            if not self.is_train:
+                raise SystemExit(f"The network cannot be deployed, and that form is tested: {error}") from error
+            # Blocks of other packages raise anything, and a long training, whose own files may be of use, goes on.
             get_root_logger().warning(f"There is no deployed form now: {error}")
             return None
 

@@ -53,7 +53,11 @@ def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[
     if loss.__name__ == "PerceptualLoss":  # which may download half a gigabyte: see check_downloads
         return
     try:
-        loss(**deepcopy(dict(kwargs)))
+        criterion = loss(**deepcopy(dict(kwargs)))
+        if where.endswith((".pixel_opt", ".dual_opt")):
+            value = criterion(*torch.zeros(2, 1, 3, 8, 8))
+            if not isinstance(value, torch.Tensor) or value.ndim:
+                yield Finding(where, f"{loss.__name__} must give one number for two images: reduction: mean or sum")
     except Exception as error:
         # Losses of other plugins raise anything.
         yield Finding(where, f"{loss.__name__} cannot be built: {one_line(error)}")

@@ -242,6 +242,61 @@ def test_a_module_that_is_held_twice_stays_one():
     assert narrow[0] is narrow[1][0]
 
 
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_convolution_that_is_held_twice_becomes_one_block(block):
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    net = nn.Sequential(conv, conv, nn.Sequential(conv))
+    assert widen(net, block) == 1
+    assert net[0] is net[1] is net[2][0]
+    plain = nn.Sequential(*(nn.Conv2d(3, 3, 3, padding=1),) * 2, nn.Sequential(nn.Conv2d(3, 3, 3, padding=1)))
+    shake(net)
+    plain.load_state_dict(deploy(net).state_dict())
+    x = torch.rand(1, 3, 6, 7)
+    torch.testing.assert_close(plain(x), net(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_convolution_that_changes_the_size_stays():
+    net = nn.Sequential(nn.Conv2d(3, 3, 4, padding=2), nn.Conv2d(3, 3, 4, padding="same"), nn.Conv2d(3, 3, 3))
+    assert widen(net, "ECB") == 1
+    assert [type(layer) for layer in net] == [nn.Conv2d, layers.ECBConv, nn.Conv2d]
+    assert net(torch.rand(1, 3, 9, 9)).shape[-1] == 8
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_weight_that_a_hook_makes_stays_and_can_be_copied():
+    conv = nn.utils.weight_norm(nn.Conv2d(3, 3, 3, padding=1))
+    net = nn.Sequential(conv, nn.Conv2d(3, 3, 3, padding=1))
+    assert widen(net, "ECB") == 1
+    assert net[0] is conv
+    x = torch.rand(1, 3, 5, 5)
+    net(x).sum().backward()  # the hook's weight is part of a graph now
+    torch.testing.assert_close(deploy(net)(x), net.eval()(x), atol=1e-6, rtol=1e-5)
+
+
+def test_a_network_that_keeps_a_feature_can_be_deployed():
+    class Keeping(nn.Sequential):
+        def forward(self, x):
+            self.feature = super().forward(x)
+            return self.feature
+
+    net = Keeping(layers.ECBConv(3, 3))
+    net(torch.rand(1, 3, 5, 5))
+    assert relative_difference(net.eval(), torch.rand(1, 3, 5, 5)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["DRN", "FDIWN", "DDistill_SR", "BlindSR_ST"])
+def test_a_wide_network_with_parts_to_fold_reads_its_own_deployed_file(name):
+    network = {"type": name, **TINY[name]}
+    torch.manual_seed(0)
+    net = shake(Reparameterized(network))
+    narrow = Reparameterized(network, deploy=True)
+    assert narrow.training
+    narrow.load_state_dict(deploy(net).state_dict())
+    x = torch.rand(1, 3, 16, 17)
+    with torch.no_grad():
+        torch.testing.assert_close(narrow.eval()(x), deploy(net)(x))
+
+
 def test_blocks_of_other_packages_need_one_method():
     class Doubled(nn.Module):
         def __init__(self):
@@ -303,7 +358,9 @@ def test_the_deployed_network_has_the_dtype_of_its_source(dtype):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Reparameterized(IMDN, "VGG"), "knows the blocks ECB, RepVGG, DBB, got 'VGG'"),
+        (lambda: Reparameterized(IMDN, "VGG"), "knows the blocks ECB, RepVGG, DBB, .* got 'VGG'"),
+        (lambda: Reparameterized(IMDN, ["ECB"]), r"got \['ECB'\]"),
+        (lambda: Reparameterized(IMDN, deploy="no"), "`deploy` true or false, got 'ECB' and 'no'"),
         (lambda: Reparameterized({"type": "IMDM"}), r"basicsr list networks\), got \{'type': 'IMDM'\}"),
         (lambda: Reparameterized("IMDN"), "needs a `network` section"),
         (lambda: Reparameterized(BASICSR_ECBSR), "ECBSR has no convolution that ECB could stand for"),

@@ -376,6 +376,33 @@ def test_a_rejected_batch_changes_nothing(tmp_path, caplog, bad):
     assert message.startswith("1 of the last 3 batches were skipped: their loss was NaN or not below 20 times")
 
 
+@pytest.mark.parametrize("block", ["RepVGG", "DBB"])
+def test_a_rejected_batch_leaves_the_statistics_of_normalisation(tmp_path, block):
+    network = {"type": "Reparameterized", "block": block, "upscale": 2,
+               "network": {"type": "IMDN_RTC", "num_feat": 4, "num_block": 1}}  # fmt: skip
+    content = options(tmp_path, network, dual_of(2), skip_threshold=1e6)
+    del content["network_g"]["upscale"]
+    model, good, bad = build_model(content), batch(1, scale=2), batch(2, scale=2)
+    bad["lq"][0, 0, 0, 0] = float("nan")
+    steps(model, 2, good)
+    before = {key: value.clone() for key, value in model.net_g.state_dict().items()}
+    steps(model, 1, bad, start=3)
+    assert all(torch.equal(value, before[key]) for key, value in model.net_g.state_dict().items())
+    steps(model, 1, good, start=4)
+    assert any(not torch.equal(value, before[key]) for key, value in model.net_g.state_dict().items())
+    assert all(torch.isfinite(value).all() for value in model.net_g.state_dict().values())
+
+
+def test_a_gray_network_has_a_gray_dual_network(tmp_path):
+    network = {"type": "MSRResNet", "num_in_ch": 1, "num_out_ch": 1, "num_feat": 4, "num_block": 1, "upscale": 2}
+    with pytest.raises(ValueError, match="network_dual: DualNetwork cannot run"):
+        make(tmp_path, network, dual_of(2))
+    model = make(tmp_path, network, dual_of(2, num_in_ch=1))
+    model.feed_data({key: value.mean(dim=1, keepdim=True) for key, value in batch(scale=2).items()})
+    model.optimize_parameters(1)
+    assert model.log_dict["l_dual"] > 0
+
+
 @pytest.mark.parametrize(("network", "dual", "change"), [(DRN, DRN_DUAL, {"skip_threshold": None}),
                                                          ({**EDSR, "upscale": 4}, dual_of(4), {})])  # fmt: skip
 def test_without_a_rule_every_batch_is_used(tmp_path, network, dual, change):

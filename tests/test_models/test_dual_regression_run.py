@@ -114,3 +114,21 @@ def test_a_run_can_be_tested_without_its_dual_network(images):
     content["path"]["pretrain_network_dual"] = "experiments/run/models/net_dual_4.pth"
     shutil.move("experiments/run/models/net_dual_4.pth", "gone.pth")
     assert cli.main(["test", "-opt", tiny.write(content)]) == 0
+
+
+def test_a_state_of_another_model_is_told(images):
+    content = run_options("run", {**EDSR, "upscale": 4}, dual_of(4))
+    train(content)
+    plain = {key: value for key, value in content.items() if key != "network_dual"}
+    plain = {**plain, "model_type": "LossDictModel", "train": {**content["train"], "total_iter": 6}}
+    plain["path"] = {"resume_state": "experiments/run/training_states/4.state"}
+    with pytest.raises(SystemExit, match=r"2 optimizers and 3 schedulers, but LossDictModel has 1 and 1: .*model_type"):
+        train(plain)
+
+
+def test_a_schedule_that_was_counted_in_another_way_is_told(images):
+    content = run_options("run", {**EDSR, "upscale": 4}, dual_of(4))
+    train(content)
+    content["train"].update(total_iter=6, schedule_every=2)
+    with pytest.raises(SystemExit, match=r"schedule of 3 steps, .*one in 2 iterations: train.schedule_every"):
+        train(content, "--auto_resume")

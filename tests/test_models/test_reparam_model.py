@@ -244,6 +244,30 @@ def test_statistics_that_cannot_be_folded_do_not_end_a_training(tmp_path, log):
     assert not (tmp_path / "net_g_3_deploy.pth").exists()
 
 
+def test_whatever_keeps_a_network_from_being_deployed_does_not_end_a_training(tmp_path, log, monkeypatch):
+    def refuse(net):
+        raise RuntimeError("this block cannot")
+
+    model = make(tmp_path)
+    monkeypatch.setattr(reparam_model, "deploy", refuse)
+    model.save(0, 3)
+    assert "There is no deployed form now: this block cannot" in log.text
+    assert (tmp_path / "net_g_3.pth").is_file()
+
+
+def test_statistics_that_cannot_be_folded_end_a_test(pairs):
+    from basicsr.archs import build_network
+
+    wide = {**WIDE, "block": "RepVGG"}
+    net = build_network(dict(wide))
+    net.model[0].rbr_dense.bn.running_var[0] = 0
+    torch.save({"params": net.state_dict()}, "broken.pth")
+    content = tiny.test_options(tiny.paired("v", "data"), pretrain_network_g="broken.pth")
+    content.update(network_g=wide, model_type="ReparamModel")
+    with pytest.raises(SystemExit, match=r"cannot be deployed, and that form is tested: model\.0: Batch"):
+        cli.main(["test", "-opt", tiny.write(content)])
+
+
 def test_a_run_ends_with_both_forms_side_by_side(pairs, capsys):
     comparison = {"dataset": "val", "crop_border": 2, "test_y_channel": True}
     assert run({**options(), "comparison": comparison}) == 0

@@ -54,7 +54,17 @@ def test_what_is_right_passes(network, dual):
         (EDSR, None, "network_dual: is missing: EDSR needs {type: DualNetwork, downscale: 4}"),
         (DRN, DUAL, "network_dual.type: is DualNetwork, but DRN needs {type: DRNDual, num_feat: 4, upscale: 4}"),
         (EDSR, DRN_DUAL, "network_dual.type: is DRNDual, but EDSR needs {type: DualNetwork, downscale: 4}"),
-        (EDSR, EDSR, None),  # of another package's network nothing is known
+        (
+            EDSR,
+            EDSR,
+            "network_dual: EDSR makes (1, 3, 64, 64) of an image of shape (1, 3, 16, 16); expected",
+        ),
+        ({**EDSR, "num_in_ch": 1}, DUAL, "network_g: EDSR cannot run on an image of shape (1, 1, 4, 4)"),
+        (
+            {"type": "IMDN", "num_out_ch": 1, "num_in_ch": 1, "upscale": 4},
+            DUAL,
+            "network_dual.num_in_ch: is 3, but network_g gives 1: write {type: DualNetwork, downscale: 4, num_in_ch: 1",
+        ),
         (EDSR, {"type": "IMDN", "upscale": 4}, "network_dual.type: is IMDN, but EDSR needs {type: DualNetwork"),
         (EDSR, {"type": "BlindSR_TA"}, "network_dual.type: is BlindSR_TA, but EDSR needs {type: DualNetwork"),
         (
@@ -222,3 +232,24 @@ def test_typos_are_told(typo):
     del content["train"]["dual_opt"]
     content["train"][typo] = 1
     assert any(line.startswith(f"train.{typo}: is not read by BasicSR: did you mean") for line in told(content))
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ({"optim_dual": "Adam"}, "train.optim_dual: must be a section as optim_g, or left out to be that, got 'Adam'"),
+        ({"dual_opt": {"type": "L1Loss", "loss_weight": "heavy"}}, "train.dual_opt: L1Loss cannot be built"),
+        ({"dual_opt": {"type": "L1Loss", "reduction": "none"}}, "train.dual_opt: L1Loss must give one number"),
+        ({"pixel_opt": {"type": "L1Loss", "reduction": "none"}}, "train.pixel_opt: L1Loss must give one number"),
+    ],
+)
+def test_losses_and_optimizers_that_fail_at_the_first_step_are_told(train, expected):
+    found = told(options(EDSR, DUAL, **train))
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+def test_a_wide_network_of_levels_is_told_its_dual_network():
+    content = options(DRN, None)
+    content["network_g"] = {"type": "Reparameterized", "network": DRN}
+    assert told(content) == ["network_dual: is missing: DRN needs {type: DRNDual, num_feat: 4, upscale: 4}"]
