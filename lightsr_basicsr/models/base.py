@@ -51,7 +51,10 @@ class LossDictModel(SRModel):
             options (Mapping): Content of the option file.
             networks (Mapping): The networks that could be built from it, by their keys.
         """
-        yield from ()
+        train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
+        crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
+        if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
+            yield "datasets.train.gt_size", f"is {crop}, LR {crop // scale}: {least} LR pixels are the least here"
 
     @classmethod
     def needed_keys(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> tuple[str, ...]:

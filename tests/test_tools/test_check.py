@@ -249,3 +249,10 @@ def test_models_that_inherit_the_plain_step_are_known_too():
     options["model_type"], options["network_g"] = "SwinIRModel", {"type": "DRN", "num_feat": 8, "num_block": 1}
     told = [str(finding) for finding in check_options(options, True) if finding.where == "model_type"]
     assert "SwinIRModel trains on one image, and DRN gives more in training" in told[0]
+
+
+def test_a_crop_that_the_network_cannot_take_is_told():
+    """LR 8x8, and DDistill-SR pools what 15 pixels leave."""
+    network = {"type": "DDistill_SR", "num_feat": 16, "num_latent": 2, "upscale": 2}
+    expected = ["datasets.train.gt_size: is 16, LR 8: 15 LR pixels are the least here"]
+    assert findings(setter("network_g", network)) == expected
