@@ -19,6 +19,7 @@ WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "
 WRAPPING_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")  # of data-parallel and of compiled modules
 SUFFIXES = (".pth", ".pt", ".safetensors")
 LISTED_KEYS = 8
+THERE_ALREADY = "{} is there already: replace it with --overwrite, or choose another name with -o."
 # What stands in the place of a checkpoint when a download went wrong.
 STARTS = {
     b"<": "a web page",
@@ -152,38 +153,55 @@ def write_state_dict(
     state: Mapping[str, Tensor],
     wrapper: str = "params",
     check: Callable[[dict[str, Tensor]], None] | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Write the weights of one network, so that the file is whole and holds them, or is what it was before.
 
-    It is written beside its place, read back and compared tensor by tensor, and then moved.
+    Its content is read back and compared tensor by tensor in memory, written beside its place, and then moved.
 
     Args:
         path (str | PathLike): The file. ``.safetensors`` decides for that format, any other suffix for a pickle.
         state (Mapping): Tensors by key.
         wrapper (str): Key under which a pickle holds them; ``'bare'`` for none, ``'list'`` for a list of state dicts,
             by the number that each key begins with. A ``.safetensors`` file is always bare. Default: ``'params'``.
-        check (Callable | None): Called with the tensors that were read back, before the file takes its place; what it
+        check (Callable | None): Called with the tensors that were read back, before anything is on the disk; what it
             raises leaves everything as it was. Default: None.
+        overwrite (bool): Whether a file that is there is replaced, behind a symbolic link too. Default: True.
 
     Raises:
-        CheckpointError: If it cannot be written, or another content is read back.
+        CheckpointError: If it cannot be written, another content is read back, or there is a file by now.
     """
     path = Path(path)
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     content = _encode(path, tensors, wrapper)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if not _same_tensors(tensors, read_back := _decode(path, content, wrapper)):
+        raise CheckpointError(f"{path} was not written: what was read back is not what was written. Please report it.")
+    if check is not None:
+        check(read_back)
+    place = Path(os.path.realpath(path)) if overwrite else path
+    part = place.with_name(f".{place.name[:40]}.{os.getpid()}.part")  # a name may be 255 bytes long
     try:
-        part.write_bytes(content)
-        read_back = read_state_dict(part, wrapper)[0]
-        if not _same_tensors(tensors, read_back):
-            raise CheckpointError(f"{path} was not written: what was read back is not what was written. A broken disk?")
-        if check is not None:
-            check(read_back)
-        os.replace(part, path)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(part, place, overwrite)
     except OSError as error:
         raise CheckpointError(f"{path} was not written: {error.strerror or error}.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _publish(part: Path, place: Path, overwrite: bool) -> None:
+    """Give a file that is whole its name."""
+    try:
+        (os.replace if overwrite else os.link)(part, place)
+    except (OSError, NotImplementedError) as error:
+        if overwrite:
+            raise
+        if os.path.lexists(place):
+            raise CheckpointError(THERE_ALREADY.format(place)) from error
+        os.replace(part, place)  # FAT and some network folders know no links
 
 
 def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:
@@ -197,6 +215,18 @@ def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:
     buffer = io.BytesIO()  # torch's own file writer may end the process on a full disk
     torch.save(wrapped(), buffer)
     return buffer.getvalue()
+
+
+def _decode(path: Path, content: bytes, wrapper: str) -> dict[str, Tensor]:
+    """Return what :func:`read_state_dict` would of a file with this content."""
+    if path.suffix.lower() == ".safetensors":
+        from safetensors.torch import load
+
+        return load(content)
+    held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if isinstance(held, list):
+        held = {f"{index}.{key}": value for index, entry in enumerate(held) for key, value in entry.items()}
+    return unwrap(held, str(path), wrapper)[0]
 
 
 def split_list(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -261,9 +291,8 @@ def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | P
     misfit = f"{source} does not fit {type(net).__name__}"
     if _is_deployed_form_of(net, state):
         return (
-            f"{misfit}: it holds this network in its deployed form, and the training form is wanted: training cannot "
-            "go on from merged branches. Take the training form's file; for tests set `deploy: true`, or "
-            "`type: Deployed`."
+            f"{misfit}: it holds this network in its deployed form, and the training form is wanted, which cannot be "
+            "had back from it. Take the training form's file; for tests set `deploy: true`, or `type: Deployed`."
         )
     if not hasattr(net, "arguments_from"):  # another package's network, of whose files we know nothing
         return f"{misfit}:{difference}"

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from lightsr_basicsr.tools.convert import Conversion, Side
 
 DESCRIPTION = """Write a network's deployed form: branches that were trained beside each other become one convolution.
-Before the new file takes its place it is read back, built as a new network and compared with the old one on a picture;
-where the images differ, nothing is written. The source file is never changed."""
+Before anything is written its content is read back, built as a new network and compared with the old one on a picture;
+where the images differ, nothing is written. The source file is never changed. A file that is deployed already stays,
+or is copied as -o, --weights or --wrapper say."""
 EXAMPLES = """examples:
   basicsr convert net_g_latest.pth                                     writes net_g_latest_deploy.pth beside it
   basicsr convert net_g_latest.pth -o net.safetensors --weights raw    another name and format, without EMA
@@ -60,7 +61,8 @@ def _add_contents(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tolerance", type=float, metavar="D",
-        help="largest difference of the images allowed, in [0, 1] (default: 1e-4)",
+        help="largest difference of the images allowed, in [0, 1]; where float32 exceeds it, float64 decides "
+        "(default: 1e-4)",
     )  # fmt: skip
 
 
@@ -114,16 +116,38 @@ def _convert(args: argparse.Namespace) -> Conversion:
 
 def _text(done: Conversion, key: str) -> str:
     if done.after is None:
-        return f"{done.before.path} ({done.network}) is already in its deployed form: nothing to do."
-    compared = "tensors compared, all equal"
-    if done.picture:
-        height, width = done.lr_size
-        compared = f"{done.difference:.2g} of the range, largest on {done.picture}, LR {height}x{width}"
-    scale = f" x{done.scale:g}" if done.scale else ""
+        return (
+            f"{done.before.path} ({done.network}) is already in its deployed form: nothing to do "
+            "(to change the format: -o FILE)."
+        )
     rows = zip(_column(done.before), _column(done.after), strict=True)
-    table = [f"  {name + ':':<14}{before:<24}{after}" for (name, before), (_, after) in rows]
-    lines = [f"{done.before.path} -> {done.after.path}", f"  {'network:':<14}{done.network}{scale}", *table]
-    return "\n".join([*lines, f"  {'difference:':<14}{compared}", "", _section_text(done, key)])
+    plain = done.before.dtype == done.after.dtype == "float32"
+    table = [
+        f"  {name + ':':<14}{before:<24}{after}"
+        for (name, before), (_, after) in rows
+        if not (plain and name == "dtype")
+    ]
+    lines = [f"{done.before.path} -> {done.after.path}", f"  {'network:':<14}{_network_text(done)}", *table]
+    if done.before.form == "deploy":
+        lines.append("  It was deployed already: only format, weights or wrapper changed.")
+    return "\n".join([*lines, f"  {'difference:':<14}{_difference_text(done)}", "", _section_text(done, key)])
+
+
+def _network_text(done: Conversion) -> str:
+    scale = f" x{done.scale:g}" if done.scale else ""
+    if done.inner is None:
+        return f"{done.network}{scale}"
+    return f"{done.network}{scale} ({done.inner}{f', block {done.block}' if done.block else ''})"
+
+
+def _difference_text(done: Conversion) -> str:
+    if not done.picture:
+        return "tensors compared, all equal"
+    height, width = done.lr_size
+    rounding = ""
+    if done.in_float32 is not None:
+        rounding = f" in float64 ({done.in_float32:.2g} in float32, the network's own rounding)"
+    return f"{done.difference:.2g} of the range{rounding}, largest on {done.picture}, LR {height}x{width}"
 
 
 def _column(side: Side) -> list[tuple[str, str]]:
@@ -132,6 +156,7 @@ def _column(side: Side) -> list[tuple[str, str]]:
         ("form", side.form),
         ("weights", "bare" if side.wrapper in ("bare", "list") else f"under '{side.wrapper}'"),
         ("tensors", str(side.tensors)),
+        ("dtype", side.dtype),
         ("parameters", f"{side.parameters:,}"),
         ("multi-adds", cost),
         ("file size", f"{side.size:,} bytes"),
@@ -146,10 +171,17 @@ def _section_text(done: Conversion, key: str) -> str:
         # BasicSR's own models take what is under `params` unless they are told.
         bare = done.after.wrapper in ("bare", "list")
         path[f"param_key_{role}"] = None if bare else done.after.wrapper
+    return f"To use it:\n{_yaml({key: done.section})}{_untold_text(done)}{_yaml({'path': path})}".rstrip()
+
+
+def _untold_text(done: Conversion) -> str:
+    trained = [name for name in done.untold if name != "chop"]
     note = ""
-    if done.untold:
-        note = f"  # and these, which no file tells, if they were set for training: {', '.join(done.untold)}\n"
-    return f"To use it:\n{_yaml({key: done.section})}{note}{_yaml({'path': path})}".rstrip()
+    if trained:
+        note = f"  # and these, which no file tells, if they were set for training: {', '.join(trained)}\n"
+    if "chop" in done.untold:
+        note += "  # and chop: true to evaluate in quarters, which no file tells either\n"
+    return note
 
 
 def _yaml(content: dict[str, Any]) -> str:

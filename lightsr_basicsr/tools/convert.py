@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.checkpoints import SUFFIXES, load_strictly, split_list, write_state_dict
+from lightsr_basicsr.checkpoints import SUFFIXES, THERE_ALREADY, load_strictly, split_list, write_state_dict
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
-from lightsr_basicsr.tools.convert_picture import Picture, largest_difference, run_on, take_picture
+from lightsr_basicsr.tools.convert_picture import Difference, Picture, compare, take_picture
 from lightsr_basicsr.tools.convert_source import (
     ConvertError,
     Opened,
     build,
+    check_sound,
     form_with,
+    inner_of,
     open_network,
     read_weights,
     untold_by_files,
 )
 
 HELD_AS = ("params", "params_ema", "bare", "state_dict", "list")
-TOLERANCE = 1e-4  # of the output's range; float32 rounding of deep networks is below 1e-5
-NAMED = 3
+TOLERANCE = 1e-4  # of the output's range; float32 rounding of most networks is below 1e-5
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Side:
         tensors (int): Number of tensors.
         parameters (int): Of the network.
         multi_adds (int | None): For an output of 1280x720; None where that cannot be counted.
+        dtype (str): Of the file's floating-point tensors; ``'float32'`` for most.
     """
 
     path: str
@@ -54,6 +56,7 @@ class Side:
     tensors: int
     parameters: int
     multi_adds: int | None
+    dtype: str
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,16 @@ class Conversion:
         network (str): Registered name of the network that the source holds.
         scale (float): Output side over input side; 0 where another package's network does not tell.
         before (Side): The source; its ``wrapper`` is the one of the weights that were taken.
-        after (Side | None): The new file; None where the source is deployed already and nothing was written.
+        after (Side | None): The new file; None where the source is deployed already and nothing else was asked for.
         section (dict): Section ``network_g`` of an option file that uses the new file.
         untold (tuple[str, ...]): Its arguments that no file tells, and that are missing in it.
         picture (str | None): What the two networks were compared on; None where tensors were compared.
         lr_size (tuple[int, int] | None): Height and width of it.
         difference (float | None): Largest difference of the outputs in [0, 1].
+        in_float32 (float | None): The same in float32, where that was above the tolerance by the network's own rounding
+            and ``difference`` is of float64; else None.
+        inner (str | None): For ``Reparameterized`` and ``Deployed``, the network inside.
+        block (str | None): For ``Reparameterized``, its block.
     """
 
     network: str
@@ -81,6 +88,17 @@ class Conversion:
     picture: str | None = None
     lr_size: tuple[int, int] | None = None
     difference: float | None = None
+    in_float32: float | None = None
+    inner: str | None = None
+    block: str | None = None
+
+
+class _Output(NamedTuple):
+    """The file to write, how it holds tensors, and whether one that is there is replaced."""
+
+    place: Path
+    held: str
+    overwrite: bool
 
 
 def convert(
@@ -97,6 +115,8 @@ def convert(
 ) -> Conversion:
     """Write the deployed form of a network's file, after a comparison of the two on a picture.
 
+    Of a file that is deployed already nothing is written, unless a target, weights or a wrapper is given: then a copy.
+
     Args:
         source (str | PathLike): ``.pth``, ``.pt`` or ``.safetensors``.
         target (str | PathLike | None): The new file or its folder; the suffix decides the format. None is the
@@ -108,30 +128,37 @@ def convert(
         wrapper (str | None): One of ``HELD_AS``; None is ``'params'``. A ``.safetensors`` file is always bare.
         picture (str | PathLike | None): LR image to compare on; None takes a photograph of scikit-image.
         tolerance (float): Largest difference of the outputs in [0, 1] that is allowed. Default: 1e-4.
-        overwrite (bool): Whether a target that is there is replaced. Default: False.
+        overwrite (bool): Whether a target that is there is replaced, behind a symbolic link too. Default: False.
 
     Raises:
         CheckpointError, ConvertError, ImageError: If a file or an argument is wrong, or the outputs differ. Nothing is
             written then, and a target that is there stays as it is.
     """
-    source = Path(source).expanduser()
-    if not tolerance >= 0:
-        raise ConvertError(f"The tolerance must be a number of at least 0, got {tolerance}.")
+    source = _path(source)
+    _check_tolerance(tolerance)
     state, taken = read_weights(source, weights)
     opened = open_network(state, source, network)
     deployed = None if keep_form else _merge(opened, source)
-    if not keep_form and deployed is None:
-        return _done(opened, _side(source, opened, taken), opened, None)
-    place = _check_target(source, target, keep_form, overwrite)
-    held = _check_wrapper(place, wrapper, state)
-    before = _side(source, opened, taken)
+    if not keep_form and deployed is None and target is weights is wrapper is None:
+        return _done(opened, _side(source, opened, taken, state), opened, None)
+    place = _check_target(source, target, keep_form, deployed is None, overwrite)
+    output = _Output(place, _check_wrapper(place, wrapper, state), overwrite)
+    shown = None if deployed is None else take_picture(picture and _path(picture), opened.ours.upscale)
+    before = _side(source, opened, taken, state)
     if deployed is None:
-        # In the network's order; a .safetensors file has one of its own.
-        write_state_dict(place, {key: state[key] for key in opened.net.state_dict()}, held)
-        return _done(opened, before, opened, replace(before, path=str(place), size=place.stat().st_size, wrapper=held))
-    shown = take_picture(None if picture is None else Path(picture).expanduser(), opened.ours.upscale)
-    difference = _write_compared(opened, deployed, place, held, shown, tolerance)
-    return _done(opened, before, deployed, _side(place, deployed, held), shown, difference)
+        return _copy(opened, before, state, output)
+    return _write_compared(opened, before, deployed, output, shown, tolerance)
+
+
+def _check_tolerance(tolerance: float) -> None:
+    if not (tolerance >= 0 and isfinite(tolerance)):
+        raise ConvertError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
+
+
+def _path(path: str | PathLike) -> Path:
+    if "\0" in os.fspath(path):
+        raise ConvertError(f"A path cannot hold the character NUL, got {os.fspath(path)!r}.")
+    return Path(path).expanduser()
 
 
 def _done(
@@ -140,7 +167,7 @@ def _done(
     result: Opened,
     after: Side | None,
     picture: Picture | None = None,
-    difference: float | None = None,
+    difference: Difference | None = None,
 ) -> Conversion:
     return Conversion(
         network=opened.section["type"],
@@ -151,37 +178,55 @@ def _done(
         untold=result.untold,
         picture=None if picture is None else picture.name,
         lr_size=None if picture is None else picture.image.shape[:2],
-        difference=difference,
+        difference=None if difference is None else difference.value,
+        in_float32=None if difference is None else difference.in_float32,
+        **inner_of(opened.section),
     )
 
 
-def _check_target(source: Path, target: str | PathLike | None, keep_form: bool, overwrite: bool) -> Path:
-    """Return the file to write, after a look at whether it can be."""
+def _check_target(source: Path, target: str | PathLike | None, keep_form: bool, same: bool, overwrite: bool) -> Path:
+    """Return the file to write, after a look at whether it can be; ``same`` is whether it is the source's form."""
     if target is None and keep_form:
         raise ConvertError("To keep the form and change the format, name the file to write: -o FILE.")
     suffixed = source.suffix.lower() in SUFFIXES
     stem, suffix = (source.stem, source.suffix) if suffixed else (source.name, SUFFIXES[0])
-    name = f"{stem}{'' if keep_form else '_deploy'}{suffix}"
-    place = source.with_name(name) if target is None else Path(target).expanduser()
-    place = place / name if place.is_dir() or str(target).endswith(os.sep) else place
+    name = f"{stem}{'' if same and target is not None else '_deploy'}{suffix}"
+    place = source.with_name(name) if target is None else _path(target)
+    place = place / name if os.path.isdir(place) or str(target).endswith(os.sep) else place
     if place.suffix.lower() not in SUFFIXES:
         raise ConvertError(f"The name of {place} decides the format: it must end in {', '.join(SUFFIXES)}.")
-    if not place.parent.is_dir():
-        raise ConvertError(f"There is no folder {place.parent}: create it first, or choose another with -o.")
-    if not os.access(place.parent, os.W_OK):
-        raise ConvertError(f"{place.parent} is not writable: choose another folder with -o.")
-    if place.exists():
+    if os.path.lexists(place):
         _check_existing(place, source, overwrite)
+    _check_folder(Path(os.path.realpath(place)) if overwrite else place)
     return place
 
 
 def _check_existing(place: Path, source: Path, overwrite: bool) -> None:
-    if place.samefile(source):
+    if place.exists() and place.samefile(source):
         raise ConvertError(f"{place} is the file that is converted, and it stays: choose another name with -o.")
-    if not place.is_file():
+    if place.exists() and not place.is_file():
         raise ConvertError(f"{place} is there and is no plain file: choose another name with -o.")
     if not overwrite:
-        raise ConvertError(f"{place} is there already: replace it with --overwrite, or choose another name with -o.")
+        raise ConvertError(THERE_ALREADY.format(place))
+
+
+def _check_folder(place: Path) -> None:
+    """Raise ConvertError unless a file of this name can be made."""
+    if not os.path.isdir(place.parent):
+        raise ConvertError(f"There is no folder {place.parent}: create it first, or choose another with -o.")
+    try:
+        with tempfile.TemporaryFile(dir=place.parent):
+            pass
+    except OSError as error:
+        raise ConvertError(
+            f"{place.parent} is not writable ({error.strerror}): choose another folder with -o."
+        ) from error
+    try:
+        os.lstat(place)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConvertError(f"{place} cannot be written ({error.strerror}): choose another name with -o.") from error
 
 
 def _check_wrapper(place: Path, wrapper: str | None, state: Mapping[str, Tensor]) -> str:
@@ -203,16 +248,17 @@ def _merge(opened: Opened, source: Path) -> Opened | None:
     try:
         net = deploy(opened.net)
     except ValueError as error:
+        check_sound(opened.net, source)  # which names all that is wrong
         raise ConvertError(f"{source} cannot be merged. {error}") from error
     state = net.state_dict()
     if list(state) == list(opened.net.state_dict()):
         if opened.form == "deploy":
             return None
         raise ConvertError(
-            f"{name} has no reparameterizable blocks: there is nothing to convert; to change the format use "
-            "--keep-form -o FILE."
+            f"{name} has no reparameterizable blocks, or they are merged already: there is nothing to convert; to "
+            "change the format use --keep-form -o FILE."
         )
-    _check_statistics(opened.net, source)
+    check_sound(opened.net, source)
     found = form_with(opened.section, state)
     if found is None:
         raise ConvertError(f"No option file can build the deployed form of {name}: its blocks give other tensors.")
@@ -220,66 +266,46 @@ def _merge(opened: Opened, source: Path) -> Opened | None:
     return Opened(net, dict(found[1]), "deploy", untold)
 
 
-def _check_statistics(net: nn.Module, source: Path) -> None:
-    """Raise ConvertError if normalisation still has the statistics that it starts with."""
-    norms = [
-        (name, module)
-        for name, module in net.named_modules()
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)) and module.running_mean is not None
-    ]
-    fresh = [name for name, norm in norms if not norm.running_mean.any() and (norm.running_var == 1).all()]
-    if fresh:
-        more = f" and {len(fresh) - NAMED} more" if len(fresh) > NAMED else ""
-        raise ConvertError(
-            f"{source} cannot be merged: batch normalisation never saw data, its statistics are those of the start "
-            f"({', '.join(fresh[:NAMED])}{more}). Train the network, or take a later file."
-        )
+def _copy(opened: Opened, before: Side, state: Mapping[str, Tensor], output: _Output) -> Conversion:
+    """Write the tensors as they are."""
+    # In the network's order; a .safetensors file has one of its own.
+    ordered = {key: state[key] for key in opened.net.state_dict()}
+    write_state_dict(output.place, ordered, output.held, overwrite=output.overwrite)
+    size = output.place.stat().st_size
+    after = replace(before, path=str(output.place), size=size, wrapper=output.held)
+    return _done(opened, before, opened, after)
 
 
 def _write_compared(
-    opened: Opened, deployed: Opened, place: Path, held: str, picture: Picture, tolerance: float
-) -> float:
-    """Write the deployed network if it gives the same images, read back from the file too; return the difference."""
-    expected = run_on(opened.ours, picture)
-    if not all(bool(torch.isfinite(image).all()) for image in expected):
-        raise ConvertError(
-            f"The output of the network itself is not a number on {picture.name}: nothing was written. Try another "
-            "picture with -i; if it stays so, the training diverged."
-        )
+    opened: Opened, before: Side, deployed: Opened, output: _Output, picture: Picture, tolerance: float
+) -> Conversion:
+    """Write the deployed network if what is read back gives the same images."""
     found = []
 
-    def compare(net: Opened) -> None:
-        found.append(largest_difference(expected, run_on(net.ours, picture)))
-        _check_difference(found[-1], tolerance, picture)
-
-    def compare_written(state: dict[str, Tensor]) -> None:
+    def check(state: dict[str, Tensor]) -> None:
         written = deployed._replace(net=build(deployed.section))
-        load_strictly(written.net, state, place)
-        compare(written)
+        load_strictly(written.net, state, output.place)
+        found.append(compare(opened.ours, written.ours, picture, tolerance))
 
-    compare(deployed)
-    write_state_dict(place, deployed.net.state_dict(), held, compare_written)
-    return max(found)
-
-
-def _check_difference(difference: float, tolerance: float, picture: Picture) -> None:
-    if not difference <= tolerance:
-        shown = f"by {difference:.3g} of the range" if isfinite(difference) else "by what is not a number"
-        raise ConvertError(
-            f"The deployed network's output differs {shown} on {picture.name}; {tolerance:g} is allowed "
-            "(--tolerance). Nothing was written."
-        )
+    state = deployed.net.state_dict()
+    write_state_dict(output.place, state, output.held, check, output.overwrite)
+    after = _side(output.place, deployed, output.held, state)
+    return _done(opened, before, deployed, after, picture, found[-1])
 
 
-def _side(path: Path, opened: Opened, wrapper: str) -> Side:
-    net, tensors = opened.ours, len(opened.net.state_dict())
-    return Side(str(path), path.stat().st_size, wrapper, opened.form, tensors, count_parameters(net), _multi_adds(net))
+def _side(path: Path, opened: Opened, wrapper: str, state: Mapping[str, Tensor]) -> Side:
+    net, size = opened.ours, path.stat().st_size
+    dtypes = {str(value.dtype).removeprefix("torch.") for value in state.values() if value.is_floating_point()}
+    shown = ", ".join(sorted(dtypes))
+    return Side(str(path), size, wrapper, opened.form, len(state), count_parameters(net), _multi_adds(net), shown)
 
 
 def _multi_adds(net: SRNetwork) -> int | None:
-    if not net.super_resolves:
+    # A KDSR teacher needs the HR image too, which its `example_input` brings.
+    if not net.super_resolves and net.upscale <= 1:
         return None
     try:
         return count_multi_adds(net, *hd_lr_size(net.upscale))
-    except RuntimeError:
+    except Exception:
+        # Networks of other packages raise anything, and the file is what was asked for.
         return None

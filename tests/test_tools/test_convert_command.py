@@ -1,6 +1,7 @@
 """``basicsr convert`` as a user meets it: what is printed, the exit status, and what is left in the folder."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -112,10 +113,22 @@ def test_a_second_time_there_is_nothing_to_do(saved, quick, capsys):
     assert cli.main(["convert", "net.pth"]) == 0
     capsys.readouterr()
     assert cli.main(["convert", "net_deploy.pth"]) == 0
-    assert capsys.readouterr().out == "net_deploy.pth (DDistill_SR) is already in its deployed form: nothing to do.\n"
+    assert capsys.readouterr().out == (
+        "net_deploy.pth (DDistill_SR) is already in its deployed form: nothing to do (to change the format: -o FILE).\n"
+    )
     assert cli.main(["convert", "net_deploy.pth", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["after"] is None
     assert files() == ["net.pth", "net_deploy.pth"]
+
+
+def test_of_a_deployed_file_only_the_format_is_changed(saved, quick, capsys):
+    assert cli.main(["convert", "net.pth"]) == 0
+    assert "deployed already" not in capsys.readouterr().out
+    assert cli.main(["convert", "net_deploy.pth", "-o", "out.pt"]) == 0
+    text = capsys.readouterr().out
+    assert "It was deployed already: only format, weights or wrapper changed." in text
+    assert re.search(r"form: +deploy +deploy", text)
+    assert same(load("out.pt").state_dict(), load("net_deploy.pth").state_dict())
 
 
 def test_only_the_format_is_changed_if_asked_for(workdir, quick, capsys):
@@ -166,14 +179,18 @@ def test_another_section_of_the_option_file_can_be_named(workdir, quick, capsys)
         (["nothing.pth"], "There is no checkpoint at nothing.pth"),
         (["."], "is a folder; expected a checkpoint file"),
         (["text.pth"], "text.pth (5 bytes) cannot be read as a checkpoint"),
-        (["plain.pth"], "IMDN_RTC has no reparameterizable blocks: there is nothing to convert"),
+        (
+            ["plain.pth"],
+            "IMDN_RTC has no reparameterizable blocks, or they are merged already: there is nothing to convert",
+        ),
         (["other.pth"], "other.pth is not a network of this package"),
         (["fresh.pth"], "batch normalisation never saw data"),
         (["net.pth", "-o", "taken.pth"], "taken.pth is there already: replace it with --overwrite"),
         (["net.pth", "-o", "net.pth", "--overwrite"], "is the file that is converted, and it stays"),
         (["net.pth", "-o", "no/net.pth"], "There is no folder no: create it first"),
         (["net.pth", "-o", "net.onnx"], "it must end in .pth, .pt, .safetensors"),
-        (["net.pth", "-i", "nothing.png"], "nothing.png"),
+        (["net.pth", "-i", "nothing.png"], "There is no picture at nothing.png"),
+        (["net.pth", "-i", "."], ". is a folder"),
         (["net.pth", "-i", "text.pth"], "text.pth: no image"),
         (["net.pth", "--opt", "nothing.yml"], "There is no option file nothing.yml"),
         (["net.pth", "--opt", "list.yml"], "must hold a mapping of options"),
@@ -186,7 +203,9 @@ def test_another_section_of_the_option_file_can_be_named(workdir, quick, capsys)
         (["net.pth", "-o", "a.safetensors", "--wrapper", "params"], "is always bare"),
         (["plain.pth", "--weights", "ema"], "plain.pth has no 'params_ema'"),
         (["net.pth", "--tolerance", "0"], "0 is allowed (--tolerance). Nothing was written."),
-        (["net.pth", "--tolerance", "nan"], "The tolerance must be a number of at least 0, got nan"),
+        (["net.pth", "--tolerance", "nan"], "The tolerance must be a finite number of at least 0, got nan"),
+        (["net.pth", "--tolerance", "inf"], "The tolerance must be a finite number of at least 0, got inf"),
+        (["net.pth", "-o", "n" * 300 + ".pth"], "cannot be written (File name too long): choose another name"),
     ],
     ids=" ".join,
 )
@@ -220,7 +239,7 @@ def test_an_interruption_leaves_nothing_behind(saved, quick, monkeypatch, capsys
     Path("net_deploy.pth").write_text("mine")
 
     def interrupt(*_):
-        assert len(files()) == 3  # with the file that was written beside its place
+        assert files() == ["net.pth", "net_deploy.pth"]  # a kill would leave nothing either
         raise KeyboardInterrupt
 
     monkeypatch.setattr("lightsr_basicsr.tools.convert.load_strictly", interrupt)
@@ -231,24 +250,22 @@ def test_an_interruption_leaves_nothing_behind(saved, quick, monkeypatch, capsys
 
 
 def test_an_interruption_while_writing_too(saved, quick, monkeypatch, capsys):
-    def interrupt(self, data):
-        with self.open("wb") as file:
-            file.write(data[:1000])
+    def interrupt(_):
+        assert len(files()) == 2
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", interrupt)
+    monkeypatch.setattr(os, "fsync", interrupt)
     assert cli.main(["convert", "net.pth"]) == 130
     assert files() == ["net.pth"]
 
 
 def test_a_disk_that_is_full_is_told(saved):
-    resource = pytest.importorskip("resource", reason="this system has no limits on file sizes")
+    pytest.importorskip("resource", reason="this system has no limits on file sizes")
     code = (
         "import resource, sys\nfrom lightsr_basicsr import cli\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
         "sys.exit(cli.main(['convert', 'net.pth']))"
     )
-    assert resource.RLIMIT_FSIZE is not None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert re.search(r"basicsr: net_deploy\.pth was not written: \w+", done.stderr)
@@ -274,10 +291,12 @@ def test_official_files_are_converted_or_say_why_not(shared, workdir, quick, cap
             pytest.skip(f"no {weights / name}: official weights are not part of the repository")
     statuses = [cli.main(["convert", str(weights / name), "-o", "."])
                 for name in ("FDIWN_x4.pt", "DDistill-SRx4_inference.pth", "IMDN_x4.pth")]  # fmt: skip
+    statuses.append(cli.main(["convert", "DDistill-SRx4_inference.pth"]))
     told = capsys.readouterr()
-    assert statuses == [0, 0, 2]
+    assert statuses == [0, 0, 2, 0]
     assert "FDIWN x4" in told.out
+    assert "It was deployed already" in told.out
     assert "DDistill-SRx4_inference.pth (DDistill_SR) is already in its deployed form" in told.out
     assert "IMDN has no reparameterizable blocks" in told.err
-    assert files() == ["FDIWN_x4_deploy.pt"]
+    assert files() == ["DDistill-SRx4_inference.pth", "FDIWN_x4_deploy.pt"]
     assert np.isfinite(float(re.search(r"difference: +(\S+) of", told.out)[1]))

@@ -4,7 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -83,10 +82,75 @@ def test_the_source_is_never_replaced(saved):
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_first(saved, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
-    with pytest.raises(ConvertError, match="is not writable: choose another folder"):
+    def refuse(dir):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("lightsr_basicsr.tools.convert.write_state_dict", lambda *_: pytest.fail("too late"))
+    with pytest.raises(ConvertError, match=r"\. is not writable \(Read-only file system\): choose another folder"):
         convert("net.pth")
     assert files() == ["net.pth"]
+
+
+def test_a_file_that_appears_during_the_work_stays(saved, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: Path("net_deploy.pth").write_text("mine"))
+    for refusal in (None, PermissionError(1, "Operation not permitted")):  # the second as on FAT
+        if refusal:
+            monkeypatch.setattr(os, "link", lambda *_, error=refusal: (_ for _ in ()).throw(error))
+        Path("net_deploy.pth").unlink(missing_ok=True)
+        with pytest.raises(CheckpointError, match=r"net_deploy\.pth is there already: replace it with --overwrite"):
+            convert("net.pth")
+        assert files() == ["net.pth", "net_deploy.pth"]
+        assert Path("net_deploy.pth").read_text() == "mine"
+
+
+def test_folders_without_links_will_do(saved, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    convert("net.pth")
+    assert files() == ["net.pth", "net_deploy.pth"]
+
+
+@pytest.mark.parametrize("dangling", [False, True])
+def test_symbolic_links_are_there_and_are_written_through(saved, dangling):
+    Path("real").mkdir()
+    if not dangling:
+        Path("real/x.pth").write_text("mine")
+    Path("link.pth").symlink_to("real/x.pth")
+    with pytest.raises(ConvertError, match=r"link\.pth is there already"):
+        convert("net.pth", "link.pth")
+    done = convert("net.pth", "link.pth", overwrite=True)
+    assert Path("link.pth").is_symlink()
+    assert done.after.path == "link.pth"
+    assert same(load("real/x.pth").state_dict(), load("link.pth").state_dict())
+    assert (files(), os.listdir("real")) == (["link.pth", "net.pth", "real"], ["x.pth"])
+
+
+def test_names_may_be_as_long_as_the_system_allows(saved):
+    name = "n" * 251 + ".pth"
+    convert("net.pth", name)
+    assert files() == ["net.pth", name]
+
+
+def test_a_deployed_file_is_copied_if_more_was_asked_for(saved):
+    state = convert("net.pth") and load("net_deploy.pth").state_dict()
+    torch.save({"params": state, "params_ema": distilled(deploy=True).state_dict()}, "both.pth")
+    done = convert("both.pth", "out.pth", weights="raw")
+    assert (done.before.form, done.after.form, done.after.wrapper, done.difference) == (
+        "deploy",
+        "deploy",
+        "params",
+        None,
+    )
+    assert same(load("out.pth").state_dict(), state)
+    assert convert("net_deploy.pth", wrapper="bare").after.path == "net_deploy_deploy.pth"
+    assert read_state_dict("net_deploy_deploy.pth")[1] == "bare"
+    with pytest.raises(ConvertError, match=r"out\.pth is there already"):
+        convert("net_deploy.pth", "out.pth")
+    Path("folder").mkdir()
+    assert convert("net_deploy.pth", "folder").after.path == "folder/net_deploy.pth"
 
 
 def test_ema_and_raw_weights_are_told_apart(workdir):
@@ -201,40 +265,26 @@ def test_parts_of_tensors_and_tensors_that_are_shared_are_written(workdir):
         assert Path(name).stat().st_size < 10_000
 
 
-def full_disk(self, data):
-    self.touch()
-    raise OSError(28, "No space left on device")
-
-
-def half_a_file(self, data):
-    return self.open("wb").write(data[: len(data) // 2])
-
-
-def another_number(self, data):
-    content = bytearray(data)
-    content[content.index(np.float32(5).tobytes())] ^= 1
-    return self.open("wb").write(bytes(content))
-
-
-def interrupt(self, data):
-    self.open("wb").write(data[:100])
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize(
-    ("write", "error", "message"),
+    ("stop", "error", "message"),
     [
-        (full_disk, CheckpointError, r"net\.pth was not written: No space left on device\."),
-        (half_a_file, CheckpointError, "cannot be read as a checkpoint"),
-        (another_number, CheckpointError, "cannot be read as a checkpoint|is not what was written"),
-        (interrupt, KeyboardInterrupt, "^$"),
+        (
+            OSError(28, "No space left on device"),
+            CheckpointError,
+            r"net\.pth was not written: No space left on device\.",
+        ),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
     ],
 )
-def test_a_file_is_whole_or_what_it_was(workdir, monkeypatch, write, error, message, existing):
+def test_a_file_is_whole_or_what_it_was(workdir, monkeypatch, stop, error, message, existing):
+    def fail(_):
+        assert len(files()) == 1 + existing
+        raise stop
+
     if existing:
         Path("net.pth").write_text("mine")
-    monkeypatch.setattr(Path, "write_bytes", write)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(error, match=message):
         write_state_dict("net.pth", WEIGHTS)
     assert files() == (["net.pth"] if existing else [])
@@ -243,7 +293,7 @@ def test_a_file_is_whole_or_what_it_was(workdir, monkeypatch, write, error, mess
 
 def test_what_is_read_back_is_compared(workdir, monkeypatch):
     for change in ({"b": torch.zeros(2)}, {"a.count": torch.tensor(3.0)}, {"c": torch.zeros(1)}):
-        monkeypatch.setattr(checkpoints, "read_state_dict", lambda *_, change=change: ({**WEIGHTS, **change}, "bare"))
+        monkeypatch.setattr(checkpoints, "_decode", lambda *_, change=change: {**WEIGHTS, **change})
         with pytest.raises(CheckpointError, match="what was read back is not what was written"):
             write_state_dict("net.pth", WEIGHTS)
     assert files() == []
@@ -253,7 +303,7 @@ def test_what_is_read_back_is_compared(workdir, monkeypatch):
 def test_a_check_that_fails_leaves_all_as_it_was(workdir, error):
     def check(state):
         assert same({**state, "b": torch.zeros(1)}, {**WEIGHTS, "b": torch.zeros(1)})
-        assert len(files()) == 2  # beside the file that stays
+        assert files() == ["net.pth"]  # all that a kill would leave
         raise error
 
     Path("net.pth").write_text("mine")

@@ -66,7 +66,7 @@ def test_of_a_large_picture_the_middle_is_taken(workdir):
     [
         (b"\x89PNG\r\n", ImageError, "lr.png"),
         (b"text", ImageError, "no image"),
-        (None, ImageError, "lr.png"),
+        (None, ConvertError, r"There is no picture at lr\.png \(looked from .*\): name an LR image with -i"),
         ((10, 12, 3), ConvertError, r"cannot be run on lr\.png, 10x12 pixels: .*at least 15x15"),
     ],
 )
