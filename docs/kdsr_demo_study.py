@@ -82,6 +82,16 @@ def study(seed: int, folder: Path) -> dict[str, float]:
     return scores
 
 
+def print_table(seeds: list[int], found: list[dict[str, float]]) -> None:
+    """Print as Markdown the scores that were found for each seed, with their mean and standard deviation."""
+    print(f"\n| PSNR (dB) | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | spread |")
+    print("|---|" + "---:|" * (len(seeds) + 2))
+    for title in found[0]:
+        values = [scores[title] for scores in found]
+        spread = stdev(values) if len(values) > 1 else 0.0
+        print(f"| {title} | {' | '.join(f'{value:.3f}' for value in values)} | {mean(values):.3f} | {spread:.3f} |")
+
+
 def main() -> None:
     """Run the study and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -90,12 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     found = [study(seed, args.folder) for seed in args.seeds]
-    print(f"\n| PSNR (dB) | {' | '.join(f'seed {seed}' for seed in args.seeds)} | mean | spread |")
-    print("|---|" + "---:|" * (len(args.seeds) + 2))
-    for title in found[0]:
-        values = [scores[title] for scores in found]
-        spread = stdev(values) if len(values) > 1 else 0.0
-        print(f"| {title} | {' | '.join(f'{value:.3f}' for value in values)} | {mean(values):.3f} | {spread:.3f} |")
+    print_table(args.seeds, found)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import yaml
-from kdsr_demo_study import run
+from kdsr_demo_study import print_table, run
 
 OPTIONS = Path(__file__).resolve().parents[1] / "options" / "demo_train_imdn_x4.yml"
 DUAL_NETWORK = {"type": "DualNetwork", "downscale": 4}
@@ -56,12 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     found = [study(seed, args.iterations, args.folder) for seed in args.seeds]
-    print(f"\n| PSNR (dB) | {' | '.join(f'seed {seed}' for seed in args.seeds)} | mean | spread |")
-    print("|---|" + "---:|" * (len(args.seeds) + 2))
-    for title in found[0]:
-        values = [scores[title] for scores in found]
-        spread = stdev(values) if len(values) > 1 else 0.0
-        print(f"| {title} | {' | '.join(f'{value:.3f}' for value in values)} | {mean(values):.3f} | {spread:.3f} |")
+    print_table(args.seeds, found)
 
 
 if __name__ == "__main__":

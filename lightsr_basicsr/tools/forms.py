@@ -29,14 +29,19 @@ class Cost:
 
 
 def forms_of(options: Mapping[str, Any], models: Path) -> Networks:
-    """Return sections and files of both forms in a run's folder of weights, by title; {} for runs with one form."""
+    """Return sections and files of both forms in a run's folder of weights, by title; {} where there is one form only.
+
+    A run that could not be deployed at its end has the training form alone.
+    """
     model = look_up(MODEL_REGISTRY, str(options["model_type"]))
     if not (hasattr(model, "deploys") and model.deploys(options)):
         return {}
-    network = options["network_g"]
+    network, deployed = options["network_g"], models / "net_g_latest_deploy.pth"
+    if not deployed.is_file():
+        return {}
     return {
         "training form": (network, models / "net_g_latest.pth"),
-        "deployed form": ({"type": "Deployed", "network": network}, models / "net_g_latest_deploy.pth"),
+        "deployed form": ({"type": "Deployed", "network": network}, deployed),
     }
 
 

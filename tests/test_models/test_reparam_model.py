@@ -285,6 +285,17 @@ def test_a_run_ends_with_both_forms_side_by_side(pairs, capsys):
     assert Path("experiments/tiny/comparison.png").is_file()
 
 
+def test_a_run_that_could_not_be_deployed_is_compared_in_its_training_form(pairs, capsys, monkeypatch):
+    def refuse(net):
+        raise RuntimeError("this block cannot")
+
+    monkeypatch.setattr(reparam_model, "deploy", refuse)
+    comparison = {"dataset": "val", "crop_border": 2, "test_y_channel": True}
+    assert run({**options(), "comparison": comparison}) == 0
+    titles = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("PSNR"))
+    assert titles.split()[-1] == "Reparameterized"
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_deploys_what_the_cpu_deploys(tmp_path):

@@ -35,14 +35,6 @@ def _quick(monkeypatch):
     make_quick(monkeypatch)
 
 
-@pytest.fixture
-def saved(workdir) -> DDistill_SR:
-    """A network, whose file is net.pth."""
-    net = distilled()
-    torch.save({"params": net.state_dict()}, "net.pth")
-    return net
-
-
 NETWORKS = [
     *(lambda style=style: distilled(style=style) for style in ("DBB", "VGG", "ResDBB", "SRD")),
     lambda: distilled(lite=True),

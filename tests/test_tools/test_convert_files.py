@@ -22,14 +22,6 @@ def _quick(monkeypatch):
     make_quick(monkeypatch)
 
 
-@pytest.fixture
-def saved(workdir) -> DDistill_SR:
-    """A network, whose file is net.pth."""
-    net = distilled()
-    torch.save({"params": net.state_dict()}, "net.pth")
-    return net
-
-
 @pytest.mark.parametrize(
     ("source", "target", "expected"),
     [
