@@ -14,7 +14,15 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.dynamic_unit import UnitForm, UnitOutput, block_lrelu, identity
+from lightsr_basicsr.archs.dynamic_unit import (
+    DynamicResidual,
+    Residual,
+    UnitForm,
+    block_lrelu,
+    conv_per_image,
+    identity,
+    residual_map,
+)
 from lightsr_basicsr.archs.dynamic_unit_styles import LITE_STYLES, STYLES, UnitHolder, refiner
 from lightsr_basicsr.archs.layers import concat_and_release, conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
@@ -93,16 +101,26 @@ class DynamicDistillationBlock(nn.Module):
         self.conv1x1 = conv1x1(4 * num_feat, num_feat) if residual else None
         self.esa = EnhancedSpatialAttention(num_feat)
 
-    def forward(self, x: Tensor) -> UnitOutput:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Map (N, C, H, W) to output and fused residual, both (N, C, H, W); without residuals the second is None."""
         fused, residuals = self.distill(x)
         if self.PAconv is None:
             return self.esa(fused), None
         gate = torch.sigmoid(self.PAconv(fused))
-        residual = gate * self.conv1x1(concat_and_release(residuals))
+        residual = gate * self.fuse_residuals(residuals)
         return self.esa(fused + residual), residual
 
-    def distill(self, x: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+    def fuse_residuals(self, residuals: list[Residual]) -> Tensor:
+        """Fuse the input and the residuals of the units by a 1x1 convolution to (N, C, H, W), and empty the list."""
+        x, *dynamic = residuals
+        residuals.clear()
+        if all(isinstance(residual, DynamicResidual) for residual in dynamic) and dynamic[0].x is x:
+            return _fuse_linear(self.conv1x1, dynamic)
+        maps = [x, *map(residual_map, dynamic)]
+        del x, dynamic  # so that the maps do not live beside their concatenation
+        return self.conv1x1(concat_and_release(maps))
+
+    def distill(self, x: Tensor) -> tuple[Tensor, list[Residual]]:
         """Return the fused parts of (N, C, H, W), of the same shape, and the input with the three units' residuals."""
         kept, residuals, rest = [], [x], x
         for distill, refine in ((self.c1_d, self.c1_r), (self.c2_d, self.c2_r), (self.c3_d, self.c3_r)):
@@ -111,6 +129,20 @@ class DynamicDistillationBlock(nn.Module):
             residuals.append(residual)
         kept.append(self.c4(rest))
         return self.c5(concat_and_release(kept)), residuals
+
+
+def _fuse_linear(conv: nn.Conv2d, residuals: list[DynamicResidual]) -> Tensor:
+    """Return the 1x1 convolution of the block's input and the residuals as one convolution of what the residuals see.
+
+    For they are 1x1 convolutions themselves. The first sees the block's input, and shares its kernel.
+    """
+    own, *mixes = conv.weight.flatten(1).split(conv.out_channels, dim=1)
+    kernels = [mix @ residual.weight for mix, residual in zip(mixes, residuals, strict=True)]
+    kernels[0] = kernels[0] + own
+    biases = [residual.bias @ mix.t() for mix, residual in zip(mixes, residuals, strict=True)]
+    seen = torch.cat([residual.x for residual in residuals], dim=1)
+    weight = torch.cat(kernels, dim=2).reshape(-1, conv.out_channels, len(residuals) * conv.out_channels, 1, 1)
+    return conv_per_image(seen, weight, sum(biases) + conv.bias)
 
 
 @register(ARCH_REGISTRY)
@@ -158,7 +190,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
         super().__init__()
         _check_arguments(num_feat, upscale, num_latent, style, lite, dynamic, residual)
         form = UnitForm(deploy, dynamic, num_latent)
-        self.upscale, self.clamp_train = upscale, clamp_train
+        self.upscale, self.clamp_train, self.kernels_per_image = upscale, clamp_train, dynamic
         self.fea_conv = conv3x3(3, num_feat)
         for block in range(1, NUM_BLOCK + 1):
             self.add_module(f"B{block}", DynamicDistillationBlock(num_feat, residual, lite, style, form))

@@ -37,7 +37,11 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
-        return x * self.conv_du(x.mean(dim=(2, 3), keepdim=True))
+        return x * self.weights(x)
+
+    def weights(self, x: Tensor) -> Tensor:
+        """Return the factors, (N, C, 1, 1), of the channels of (N, C, H, W)."""
+        return self.conv_du(x.mean(dim=(2, 3), keepdim=True))
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -59,7 +63,11 @@ class ResidualAttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (N, C, H, W)."""
-        return x + self.body(x)
+        *convs, attention = self.body
+        out = x
+        for layer in convs:
+            out = layer(out)
+        return torch.addcmul(x, out, attention.weights(out))
 
 
 def up_block(num_feat: int, num_out: int, inner: Sequence[int], num_shuffled: int) -> nn.Sequential:
@@ -87,8 +95,8 @@ class DRN(SRNetwork):
             network. Default: None.
         img_range (float): Largest value inside; 255 for the official files. Default: 255.
         freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
-        deploy (bool): Whether to build the deployed form, with the mean shift of the outputs in the last convolutions.
-            Default: False.
+        deploy (bool): Whether to build the deployed form, with the mean shift of the outputs in the last convolutions
+            and the 1x1 convolutions after the upsamplers in these, where that saves work. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -144,18 +152,21 @@ class DRN(SRNetwork):
         found = [shapes[f"down.{level}.dual_module.0.0.weight"][0] for level in range(num_level)]
         for level in range(num_level):
             found += [shapes[f"up_blocks.{level}.{block}.body.0.weight"][0] for block in range(num_block)]
-            found.append(shapes[f"up_blocks.{level}.{num_block + 1}.weight"][1])
+            last = shapes.get(f"up_blocks.{level}.{num_block + 1}.weight")
+            # Folded, the upsampler's own width has left no trace; its full one gives the same deployed network.
+            found.append(shapes[f"up_blocks.{level}.{num_block}.0.weight"][1] if last is None else last[1])
         arguments = {"num_feat": num_feat, "num_block": num_block, "upscale": 2**num_level}
         pruned = {} if found == dense_channels(**arguments) else {"channels": found}
         shifts = count_matches(shapes, r"(add_mean)\.")
         return {**arguments, **pruned, **({} if shifts else {"deploy": True})}
 
     def to_deploy(self) -> DRN:
-        """Return a network whose last convolutions hold the mean shift of the outputs."""
+        """Return a network whose convolutions hold the linear layers after them: 1x1 at the upsamplers, mean shift."""
         if isinstance(self.add_mean, nn.Identity):
             return self
         tails = nn.ModuleList(fold_after(tail, self.add_mean.weight, self.add_mean.bias) for tail in self.tail)
-        return with_children(self, {"tail": tails, "add_mean": nn.Identity()})
+        ups = nn.ModuleList(fold_last(up) for up in self.up_blocks)
+        return with_children(self, {"up_blocks": ups, "tail": tails, "add_mean": nn.Identity()})
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
@@ -184,6 +195,15 @@ class DRN(SRNetwork):
             if all_levels or level == len(self.up_blocks):
                 outputs.append(self.add_mean(tail(x)))
         return outputs
+
+
+def fold_last(up: nn.Sequential) -> nn.Sequential:
+    """Return an up level whose upsampler holds the 1x1 convolution after it, unless that makes more channels."""
+    *blocks, (conv, shuffle), last = up
+    if last.out_channels > last.in_channels:  # in networks pruned far
+        return up
+    folded = fold_after(conv, last.weight, last.bias, shuffle.upscale_factor)
+    return nn.Sequential(*blocks, nn.Sequential(folded, shuffle), nn.Identity())
 
 
 def block_widths(num_feat: int, upscale: int) -> list[int]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -18,8 +20,28 @@ from lightsr_basicsr.archs.reparam import conv_from, with_children
 
 BLOCK_SLOPE = 0.05
 
+
+class DynamicResidual(NamedTuple):
+    """A residual that is not computed yet: a 1x1 convolution of ``x`` with a kernel of its own for each image.
+
+    Attributes:
+        x (Tensor): (N, I, H, W).
+        weight (Tensor): (N, O, I).
+        bias (Tensor): (N, O).
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def compute(self) -> Tensor:
+        """Return the residual, (N, O, H, W)."""
+        return conv_per_image(self.x, self.weight[..., None, None], self.bias)
+
+
 Activation = Callable[[Tensor], Tensor]
-UnitOutput = tuple[Tensor, Tensor | None]
+Residual = Tensor | DynamicResidual | None
+UnitOutput = tuple[Tensor, Residual]
 
 
 def block_lrelu(x: Tensor) -> Tensor:
@@ -30,6 +52,23 @@ def block_lrelu(x: Tensor) -> Tensor:
 def identity(x: Tensor) -> Tensor:
     """Return ``x``."""
     return x
+
+
+def conv_per_image(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Convolve every image of (N, I, H, W) with its own kernel (N, O, I, K, K) and bias (N, O), at the same size."""
+    images, num_out, num_in, size, _ = weight.shape
+    if images == 1:
+        return F.conv2d(x, weight[0], bias[0], padding=size // 2)
+    # The batch moves into the channels, so that one grouped convolution serves all images.
+    height, width = x.shape[2:]
+    stacked = x.reshape(1, images * num_in, height, width)
+    out = F.conv2d(stacked, weight.flatten(0, 1), bias.flatten(), padding=size // 2, groups=images)
+    return out.view(images, num_out, height, width)
+
+
+def residual_map(residual: Residual) -> Tensor | None:
+    """Return a residual as a map (N, O, H, W)."""
+    return residual.compute() if isinstance(residual, DynamicResidual) else residual
 
 
 @dataclass(frozen=True)
@@ -91,13 +130,35 @@ class DynamicBranch(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (N, num_in, H, W) to the channel scale (N, num_out, 1, 1) and the residual (N, num_out, H, W)."""
-        squeezed = self.fc(x.mean(dim=(2, 3)))
-        scale = self.hs(self.fc_scale(squeezed))[:, :, None, None]
-        mixing = self.fc_phi(squeezed).view(-1, self.num_latent, self.num_latent)
+        scale, mixing = self.steer(x)
         latent = self.bn1(self.q(x))
         flat = latent.flatten(2)
         mixed = self.bn2(mixing @ flat) + flat
-        return scale, self.p(mixed.view_as(latent))
+        return scale[:, :, None, None], self.p(mixed.view_as(latent))
+
+    def steer(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the channel scale (N, num_out) and the matrix that mixes the latent channels, (N, L, L)."""
+        squeezed = self.fc(x.mean(dim=(2, 3)))
+        return self.hs(self.fc_scale(squeezed)), self.fc_phi(squeezed).view(-1, self.num_latent, self.num_latent)
+
+    def linear_form(self, x: Tensor) -> tuple[Tensor, DynamicResidual]:
+        """Return scale (N, num_out) and residual of (N, num_in, H, W) in evaluation mode, where both norms are linear.
+
+        The residual is ``p (bn2(M l) + l)`` with ``l = bn1(q x)``: one 1x1 convolution with a kernel of each image.
+        """
+        scale, mixing = self.steer(x)
+        (gain1, shift1), (gain2, shift2) = _linear(self.bn1), _linear(self.bn2)
+        spread = self.p.weight.flatten(1)
+        inner = gain2[:, None] * mixing + torch.eye(self.num_latent, dtype=x.dtype, device=x.device)
+        outer = spread @ inner
+        weight = outer @ (gain1[:, None] * self.q.weight.flatten(1))
+        return scale, DynamicResidual(x, weight, outer @ shift1 + spread @ shift2)
+
+
+def _linear(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return factor and summand (C,) that batch normalisation is in evaluation mode."""
+    gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    return gain, norm.bias - norm.running_mean * gain
 
 
 class DynamicUnit(Branches):
@@ -130,12 +191,24 @@ class DynamicUnit(Branches):
 
     def forward(self, x: Tensor) -> UnitOutput:
         """Map (N, num_in, H, W) to output and dynamic residual, both (N, num_out, H, W)."""
+        if self.deployed and not self.training and self.dy_branch is not None and self.groups == 1:
+            return self.forward_merged(x)
         static = getattr(self, self.deployed_name)(x) if self.deployed else self.sum_branches(x)
         if self.dy_branch is None:
             return self.act(static), None
         scale, residual = self.dy_branch(x)
         static = scale * static  # bound again, so that the unscaled one is let go
         return self.act(static + residual), residual
+
+    def forward_merged(self, x: Tensor) -> tuple[Tensor, DynamicResidual]:
+        """Do the same with one convolution: the residual is linear in ``x``, so it joins the static kernel's centre."""
+        static = getattr(self, self.deployed_name)
+        scale, residual = self.dy_branch.linear_form(x)
+        around = self.kernel_size // 2
+        # The sizes are spelled out for graph exporters, which must know a kernel's shape.
+        centre = F.pad(residual.weight.reshape(-1, static.out_channels, static.in_channels, 1, 1), [around] * 4)
+        weight = scale[:, :, None, None, None] * static.weight + centre
+        return self.act(conv_per_image(x, weight, scale * static.bias + residual.bias)), residual
 
     def to_deploy(self) -> DynamicUnit:
         """Return the deployed form of this unit; it shares the dynamic branch."""

@@ -19,6 +19,7 @@ from lightsr_basicsr.archs.dynamic_unit import (
     UnitOutput,
     block_lrelu,
     identity,
+    residual_map,
 )
 
 LITE_KERNELS = (7, 5)
@@ -125,7 +126,7 @@ class SeparableUnit(nn.Module):
         out, residual = self.unit.unit(x)
         out = block_lrelu(out)
         out = block_lrelu(self.conv1(out) + x)
-        return out, block_lrelu(self.conv2(residual))
+        return out, block_lrelu(self.conv2(residual_map(residual)))
 
 
 class LiteResidualUnit(nn.Module):

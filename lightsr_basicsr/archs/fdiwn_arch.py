@@ -27,6 +27,8 @@ NEGATIVE_SLOPE = 0.05
 TRUNK = 24
 HALF = TRUNK // 2
 ATTENTION_GROUPS = 6
+# Where each channel of a shuffle attention's output comes from: two halves, interleaved.
+MIXED = [half * HALF + channel for channel in range(HALF) for half in range(2)]
 CHOP_SHAVE = 10
 CHOP_MIN_SIDE = 19
 CHOP_MOST_PIXELS = 160_000
@@ -62,10 +64,14 @@ class WeightNormConv2d(nn.Module):
         self.weight_g = nn.Parameter(_filter_norms(plain.weight.detach()))
         self.weight_v = nn.Parameter(plain.weight.detach().clone())
 
+    @property
+    def weight(self) -> Tensor:
+        """The kernel, (num_out, num_in, K, K)."""
+        return self.weight_v * (self.weight_g / _filter_norms(self.weight_v))
+
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, num_in, H, W) to (N, num_out, H, W)."""
-        weight = self.weight_v * (self.weight_g / _filter_norms(self.weight_v))
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
+        return F.conv2d(x, self.weight, self.bias, padding=self.padding)
 
     def to_deploy(self) -> nn.Conv2d:
         """Return the ordinary convolution that this is."""
@@ -103,13 +109,31 @@ class ShuffleAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh and mix the channels of (N, 24, H, W)."""
-        by_mean, by_map = rearrange(x, "n (g c) h w -> (n g) c h w", g=ATTENTION_GROUPS).chunk(2, dim=1)
-        mean = by_mean.mean(dim=(2, 3), keepdim=True)
-        by_mean = by_mean * torch.sigmoid(self.cweight * mean + self.cbias)
-        by_map = by_map * torch.sigmoid(self.sweight * self.gn(by_map) + self.sbias)
-        weighed = torch.cat([by_mean, by_map], dim=1)
-        whole = rearrange(weighed, "(n g) c h w -> n (g c) h w", g=ATTENTION_GROUPS)
-        return shuffle_channels(whole, 2)
+        return self.weigh(x[:, MIXED])
+
+    def weigh(self, mixed: Tensor) -> Tensor:
+        """Weigh the channels of (N, 24, H, W), which are mixed already.
+
+        Both kinds of channels are multiplied by ``sigmoid(slope * x + shift)``; for those that are weighed by their
+        means the slope is zero. Group normalisation of one channel each is the slope and the shift of the others.
+        """
+        deviation, mean = deviation_and_mean(mixed, self.gn.eps)
+        by_mean, by_map, mean_shift, map_shift = self._gates()
+        slope = by_map / deviation
+        shift = by_mean * mean + mean_shift + map_shift - slope * mean
+        return mixed * torch.sigmoid(torch.addcmul(shift, slope, mixed))
+
+    def _gates(self) -> list[Tensor]:
+        """Return the parameters of the two kinds of gates, (1, 24, 1, 1) each: factors, then summands."""
+        norm_weight, norm_bias = (part.view_as(self.sweight) for part in (self.gn.weight, self.gn.bias))
+        none = torch.zeros_like(self.cweight)
+        pairs = (
+            (self.cweight, none),
+            (none, self.sweight * norm_weight),
+            (self.cbias, none),
+            (none, self.sweight * norm_bias + self.sbias),
+        )
+        return [torch.cat(pair * ATTENTION_GROUPS, dim=1)[:, MIXED] for pair in pairs]
 
 
 def shuffle_channels(x: Tensor, groups: int) -> Tensor:
@@ -127,7 +151,26 @@ def wide_body(num_in: int, expand: int, squeeze: int) -> nn.Sequential:
     )
 
 
-class IdenticalResidualWeighting(nn.Module):
+class ResidualWeighting(nn.Module):
+    """What the wide units share: body, shuffle attention and a skip, both scaled.
+
+    Attributes:
+        body (nn.Sequential): As :func:`wide_body` returns it.
+    """
+
+    body: nn.Sequential
+
+    def weigh_residual(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Return the unit's output, (N, 24, H, W), from its input and what its skip gives of it."""
+        *first, last = self.body
+        for layer in first:
+            x = layer(x)
+        # The last convolution gives its channels in the order in which the attention hands them on.
+        mixed = F.conv2d(x, last.weight[MIXED], last.bias[MIXED], padding=1)
+        return torch.addcmul(self.x_scale(skip), self.SAlayer.weigh(mixed), self.res_scale.scale)
+
+
+class IdenticalResidualWeighting(ResidualWeighting):
     """WIRW, wide identical residual weighting unit: 24 to 24 channels with an identity skip (paper, figure 4)."""
 
     def __init__(self, expand: int) -> None:
@@ -139,10 +182,10 @@ class IdenticalResidualWeighting(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (N, 24, H, W)."""
-        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(x)
+        return self.weigh_residual(x, x)
 
 
-class ConvolutionalResidualWeighting(nn.Module):
+class ConvolutionalResidualWeighting(ResidualWeighting):
     """WCRW, wide convolutional residual weighting unit: 12 to 24 channels, convolution as skip (paper, figure 4)."""
 
     def __init__(self, expand: int) -> None:
@@ -155,10 +198,10 @@ class ConvolutionalResidualWeighting(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 12, H, W) to (N, 24, H, W)."""
-        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(self.conv(x))
+        return self.weigh_residual(x, self.conv(x))
 
 
-class SelfCalibrationFusion(nn.Module):
+class SelfCalibrationFusion(ResidualWeighting):
     """SCF, the wide half of the fusion: 48 to 24 channels with a convolution as skip."""
 
     def __init__(self, expand: int) -> None:
@@ -171,7 +214,7 @@ class SelfCalibrationFusion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 48, H, W) to (N, 24, H, W)."""
-        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(self.conv(x))
+        return self.weigh_residual(x, self.conv(x))
 
 
 class CoefficientUnit(nn.Module):
@@ -190,7 +233,9 @@ class CoefficientUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, 24, H, W) to (N, 24, 1, 1)."""
-        return (self.upper_branch(x) + self.lower_branch(deviation_and_mean(x)[0])) / 2
+        deviation, mean = deviation_and_mean(x)
+        # The pooling in the upper branch leaves a mean as it is.
+        return (self.upper_branch(mean) + self.lower_branch(deviation)) / 2
 
 
 class DistillationInteractionBlock(nn.Module):

@@ -18,11 +18,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.layers import MeanShift, conv3x3
+from lightsr_basicsr.archs.linear_tail import pays_as_one, run_as_one, run_steps
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
 from lightsr_basicsr.registry import register
 
 NEGATIVE_SLOPE = 0.1
+
+
+def add_into(fresh: Tensor, x: Tensor) -> Tensor:
+    """Return ``x + fresh``, in the memory of ``fresh``, which nobody else may use, where no gradient is asked for."""
+    # Large images' new memory costs as much time as the sum itself.
+    return fresh.add_(x) if fresh.dtype == x.dtype and not fresh.requires_grad else x + fresh
 
 
 class DynamicDepthwiseConv(nn.Module):
@@ -34,6 +41,7 @@ class DynamicDepthwiseConv(nn.Module):
 
     def __init__(self, n_feats: int) -> None:
         super().__init__()
+        self.num_feat = n_feats
         self.kernel = nn.Sequential(
             nn.Linear(n_feats, n_feats, bias=False),
             nn.LeakyReLU(NEGATIVE_SLOPE),
@@ -43,7 +51,10 @@ class DynamicDepthwiseConv(nn.Module):
     def forward(self, x: Tensor, idr: Tensor) -> Tensor:
         """Filter each image of (N, C, H, W) with kernels made from its own vector, (N, C)."""
         images, channels, height, width = x.shape
-        kernels = self.kernel(idr).reshape(images * channels, 1, 3, 3)
+        kernels = self.kernel(idr).reshape(-1, 1, 3, 3)
+        if images == 1:
+            # In the graph of one image the number of groups is a constant; the memory format of ``x`` is kept.
+            return F.conv2d(x, kernels, padding=1, groups=self.num_feat)
         # The batch moves into the channels, so that one grouped convolution serves all images.
         out = F.conv2d(x.reshape(1, images * channels, height, width), kernels, padding=1, groups=images * channels)
         return out.reshape(images, channels, height, width)
@@ -59,7 +70,7 @@ class DynamicResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, idr: Tensor) -> Tensor:
         """Refine (N, C, H, W) according to (N, C)."""
-        return x + self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE))
+        return add_into(self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE, inplace=True)), x)
 
 
 class DynamicGroup(nn.Module):
@@ -99,9 +110,9 @@ class DynamicSRNetwork(nn.Module):
         """Map RGB (N, 3, H, W) in [0, 1] and vectors (N, C) to (N, 3, scale * H, scale * W), not clamped."""
         x = self.deep_features(x, idr)
         upsample, last = self.tail
-        for layer in (*upsample, last, self.add_mean):
-            x = layer(x)  # one by one: a call of all of them would keep the first input
-        return x
+        steps = (*upsample, last)
+        x = run_as_one(steps, x) if pays_as_one(steps, x) else run_steps(steps, x)
+        return self.add_mean(x)
 
     def to_deploy(self) -> DynamicSRNetwork:
         """Return a network whose last convolution holds the mean shift of the output."""
@@ -114,7 +125,7 @@ class DynamicSRNetwork(nn.Module):
         """Map RGB (N, 3, H, W) and vectors (N, C) to features (N, C, H, W)."""
         shallow = self.head(self.sub_mean(x))
         blocks, last = self.body
-        return last(blocks(shallow, idr)) + shallow
+        return add_into(last(blocks(shallow, idr)), shallow)
 
 
 class EncoderResidualBlock(nn.Module):
@@ -123,12 +134,12 @@ class EncoderResidualBlock(nn.Module):
     def __init__(self, n_feats: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            conv3x3(n_feats, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE), conv3x3(n_feats, n_feats)
+            conv3x3(n_feats, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True), conv3x3(n_feats, n_feats)
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (N, C, H, W)."""
-        return x + self.body(x)
+        return add_into(self.body(x), x)
 
 
 class DegradationEncoder(nn.Module):
@@ -143,10 +154,10 @@ class DegradationEncoder(nn.Module):
     def __init__(self, num_in_ch: int, n_feats: int, n_encoder_res: int) -> None:
         super().__init__()
         widths = (n_feats, 2 * n_feats, 2 * n_feats, 4 * n_feats)
-        layers: list[nn.Module] = [conv3x3(num_in_ch, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE)]
+        layers: list[nn.Module] = [conv3x3(num_in_ch, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
         layers += [EncoderResidualBlock(n_feats) for _ in range(n_encoder_res)]
         for narrow, wide in pairwise(widths):
-            layers += [conv3x3(narrow, wide), nn.LeakyReLU(NEGATIVE_SLOPE)]
+            layers += [conv3x3(narrow, wide), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
         wide = widths[-1]
         self.E = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
         self.mlp = nn.Sequential(
@@ -178,6 +189,7 @@ class BlindSR(SRNetwork):
     encoder_name: str
     encoder_sees_gt: bool
     single_output = False
+    kernels_per_image: bool = True
 
     def __init__(
         self, n_feats: int = 128, n_encoder_res: int = 6, scale: int = 4, n_sr_blocks: int = 42, deploy: bool = False

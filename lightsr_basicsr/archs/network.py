@@ -24,6 +24,8 @@ class SRNetwork(nn.Module):
         super_resolves (bool): Whether it maps one LR image to one SR image in evaluation mode.
         single_output (bool): Whether training mode gives that image alone, as BasicSR's SRModel expects.
         gives_levels (bool): Whether training mode gives a list of images, from LR size by factors of 2 to the full one.
+        kernels_per_image (bool): Whether evaluation mode makes convolution kernels from each image, so that a graph
+            of it holds one image.
         gives_back (bool): Whether training mode gives the image and what a dual network inside made of it, of LR size.
     """
 
@@ -36,6 +38,7 @@ class SRNetwork(nn.Module):
     single_output: bool = True
     gives_levels: bool = False
     gives_back: bool = False
+    kernels_per_image: bool = False
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:

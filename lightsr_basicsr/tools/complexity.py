@@ -1,13 +1,17 @@
-"""Size and arithmetic of a network: parameters, and multiply-adds of one image."""
+"""Size and arithmetic of a network: parameters, and multiply-adds, activations and convolutions of one image."""
 
 from __future__ import annotations
 
-from copy import deepcopy
 from math import ceil
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightsr_basicsr.archs.published import published_form
+
+aten = torch.ops.aten
 
 HD_HEIGHT, HD_WIDTH = 720, 1280
 
@@ -22,7 +26,8 @@ def count_multi_adds(net: nn.Module, height: int, width: int) -> int:
 
     Convolutions, linear layers and matrix products count, functional ones too: weight-normalised convolutions, dynamic
     kernels, attention. Biases, normalisation, activations, other element-wise work, pooling and interpolation do not.
-    Published numbers leave out more or less than that.
+    Published numbers leave out more or less than that. What is counted are the authors' steps, not the fewer ones that
+    evaluation mode takes here, so that numbers of different code can be compared.
 
     The network itself is left as it is. One that runs on ``meta`` tensors, as ours do, needs neither time nor memory;
     another runs once on the CPU, at the full size.
@@ -41,6 +46,46 @@ def count_multi_adds(net: nn.Module, height: int, width: int) -> int:
     except RuntimeError:
         # Python attributes that hold tensors stay on the CPU, and values such as `.item()` do not exist on `meta`.
         return _count_on("cpu", counter, net, height, width)
+
+
+def count_activations(net: nn.Module, height: int, width: int) -> int:
+    """Return the activations of one forward pass in evaluation mode: numbers that its convolutions give out.
+
+    That is the convention of the NTIRE challenges on efficient super-resolution, whose script looks at modules;
+    functional convolutions, such as those with kernels made in the pass, count here too, and a convolution that runs
+    twice counts twice. Linear layers, normalisation and everything else do not. Cost and arguments are those of
+    :func:`count_multi_adds`; any torch can count.
+
+    Raises:
+        RuntimeError: If the network cannot run.
+    """
+    return sum(_convolution_outputs(net, height, width))
+
+
+def count_convolutions(net: nn.Module, height: int, width: int) -> int:
+    """Return how many convolutions one forward pass in evaluation mode runs; as :func:`count_activations` sees them."""
+    return len(_convolution_outputs(net, height, width))
+
+
+class _ConvolutionOutputs(TorchDispatchMode):
+    """Notes how many numbers each convolution of a pass gives out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if func.overloadpacket is aten.convolution:
+            self.sizes.append(output.numel())
+        return output
+
+
+def _convolution_outputs(net: nn.Module, height: int, width: int) -> list[int]:
+    try:
+        return _run_within(_ConvolutionOutputs(), "meta", net, height, width).sizes
+    except RuntimeError:  # as for multiply-adds
+        return _run_within(_ConvolutionOutputs(), "cpu", net, height, width).sizes
 
 
 def hd_lr_size(upscale: float) -> tuple[int, int]:
@@ -66,11 +111,16 @@ def _counter_class() -> type:
 
 
 def _count_on(device: str, counter: type, net: nn.Module, height: int, width: int) -> int:
-    copy = deepcopy(net).to(device).eval()
-    with torch.no_grad(), counter(display=False) as counted:
-        copy(*_example_input(net, height, width, device))
     # Torch counts a multiplication and an addition as two operations.
-    return counted.get_total_flops() // 2
+    return _run_within(counter(display=False), device, net, height, width).get_total_flops() // 2
+
+
+def _run_within(mode: Any, device: str, net: nn.Module, height: int, width: int) -> Any:
+    """Return ``mode`` after it saw one pass of a copy of the network, in the authors' steps, as papers count."""
+    copy = published_form(net).to(device).eval()
+    with torch.no_grad(), mode:
+        copy(*_example_input(net, height, width, device))
+    return mode
 
 
 def _example_input(net: nn.Module, height: int, width: int, device: str) -> tuple[Any, ...]:

@@ -1,5 +1,7 @@
 """What merging keeps: every block, every network, and what it says where it cannot."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from basicsr.archs.ecbsr_arch import ECB, ECBSR
@@ -121,7 +123,8 @@ def test_a_network_gives_the_same_deployed_borders_included(name):
     net = shake(build(**TINY[name]))
     keys, before = list(net.state_dict()), {key: value.clone() for key, value in net.state_dict().items()}
     inputs = net.example_input(17, 19)
-    assert relative_difference(net, *inputs) < 1e-5
+    # In float64, for FDIWN enlarges the rounding of random weights.
+    assert relative_difference(deepcopy(net).double(), *(image.double() for image in inputs)) < 1e-10
     narrow = deploy(net)
     assert list(narrow.state_dict()) == list(build(**TINY[name], deploy=True).state_dict())
     assert has_branches(net)

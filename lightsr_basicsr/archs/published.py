@@ -1,0 +1,89 @@
+"""The networks computed step by step as their authors' code does: what speed is measured against.
+
+The forward passes of this package leave out needless work; here is what they are equal to, up to rounding. Each entry
+of ``STEPS`` is such a forward pass of one kind of block; :func:`published_form` gives a network that runs on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from types import MethodType
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from lightsr_basicsr.archs.dynamic_unit import DynamicUnit, UnitOutput
+from lightsr_basicsr.archs.fdiwn_arch import ATTENTION_GROUPS, CoefficientUnit, ResidualWeighting, ShuffleAttention
+from lightsr_basicsr.archs.imdn_arch import ContrastAwareChannelAttention
+from lightsr_basicsr.archs.published_kdsr_drn import STEPS as KDSR_AND_DRN
+
+
+def published_form(net: nn.Module) -> nn.Module:
+    """Return a copy of ``net`` that computes the same step by step as the authors' code; other networks: a copy."""
+    new = deepcopy(net)
+    for module in new.modules():
+        steps = next((STEPS[kind] for kind in type(module).__mro__ if kind in STEPS), None)
+        if steps is not None:
+            module.forward = MethodType(steps, module)
+    return new
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """Return the biased standard deviation of each channel, by sums, (N, C, 1, 1)."""
+    count = x.shape[2] * x.shape[3]
+    mean = x.sum(3, keepdim=True).sum(2, keepdim=True) / count
+    return ((x - mean).pow(2).sum(3, keepdim=True).sum(2, keepdim=True) / count).pow(0.5)
+
+
+def _contrast_attention(attention: ContrastAwareChannelAttention, x: Tensor) -> Tensor:
+    """IMDN, specification of its CCA."""
+    mean = nn.functional.adaptive_avg_pool2d(x, 1)
+    return x * attention.conv_du(_deviation(x) + mean)
+
+
+def _coefficients(unit: CoefficientUnit, x: Tensor) -> Tensor:
+    """FDIWN, combination coefficients."""
+    return (unit.upper_branch(x) + unit.lower_branch(_deviation(x))) / 2
+
+
+def _shuffle_attention(attention: ShuffleAttention, x: Tensor) -> Tensor:
+    """FDIWN, attention by groups of channels, each half means and half maps, then a shuffle of the channels."""
+    by_mean, by_map = rearrange(x, "n (g c) h w -> (n g) c h w", g=ATTENTION_GROUPS).chunk(2, dim=1)
+    mean = nn.functional.adaptive_avg_pool2d(by_mean, 1)
+    by_mean = by_mean * torch.sigmoid(attention.cweight * mean + attention.cbias)
+    by_map = by_map * torch.sigmoid(attention.sweight * attention.gn(by_map) + attention.sbias)
+    weighed = torch.cat([by_mean, by_map], dim=1)
+    return (
+        rearrange(weighed, "(n g) c h w -> n (g c) h w", g=ATTENTION_GROUPS)
+        .unflatten(1, (2, -1))
+        .transpose(1, 2)
+        .flatten(1, 2)
+    )
+
+
+def _residual_weighting(unit: ResidualWeighting, x: Tensor) -> Tensor:
+    """FDIWN, wide units."""
+    skip = unit.conv(x) if hasattr(unit, "conv") else x
+    return unit.res_scale(unit.SAlayer(unit.body(x))) + unit.x_scale(skip)
+
+
+def _dynamic_unit(unit: DynamicUnit, x: Tensor) -> UnitOutput:
+    """DDistill-SR, static and dynamic branch side by side."""
+    static = getattr(unit, unit.deployed_name)(x) if unit.deployed else unit.sum_branches(x)
+    if unit.dy_branch is None:
+        return unit.act(static), None
+    scale, residual = unit.dy_branch(x)
+    return unit.act(scale * static + residual), residual
+
+
+STEPS: dict[type[nn.Module], Callable[..., Any]] = {
+    ContrastAwareChannelAttention: _contrast_attention,
+    CoefficientUnit: _coefficients,
+    ShuffleAttention: _shuffle_attention,
+    ResidualWeighting: _residual_weighting,
+    DynamicUnit: _dynamic_unit,
+    **KDSR_AND_DRN,
+}
