@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from os import path as osp
@@ -133,3 +133,22 @@ def parsed_options(options: dict, arguments: list[str]) -> Iterator[None]:
         yield
     finally:
         train.parse_options = test.parse_options = original
+
+
+@contextmanager
+def changed_model(change: Callable[[Any], None]) -> Iterator[None]:
+    """Let BasicSR's test pipeline run the model that it built after ``change`` was called with it."""
+    import basicsr.test as test
+
+    original = test.build_model
+
+    def build_model(*args: Any, **kwargs: Any) -> Any:
+        model = original(*args, **kwargs)
+        change(model)
+        return model
+
+    test.build_model = build_model
+    try:
+        yield
+    finally:
+        test.build_model = original

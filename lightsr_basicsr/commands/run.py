@@ -56,12 +56,12 @@ def run_pipeline(args: argparse.Namespace) -> int:
     if args.command == "train" and args.auto_resume:
         say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
     try:
-        _hand_over(path, options, args)
+        by_engine = _hand_over(path, options, args)
     except KeyboardInterrupt:
         say(_farewell(options, args))
         return 130
     if "comparison" in options and os.environ.get("RANK", "0") == "0":
-        _compare(options, args)
+        _compare(options, args, by_engine)
     return 0
 
 
@@ -104,20 +104,40 @@ def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> boo
     return not fatal
 
 
-def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> None:
+def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
+    """Run BasicSR's pipeline; return the network that an engine ran in it, None if torch ran it as ever."""
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
-    from lightsr_basicsr._fixes.files import parsed_options
+    from lightsr_basicsr._fixes.files import changed_model, parsed_options
+    from lightsr_basicsr.runtimes import RuntimeProblem
 
     pipeline = train_pipeline if args.command == "train" else test_pipeline
     arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
-    with parsed_options(options, arguments):
-        pipeline(str(Path.cwd()))
+    replaced: list[Any] = []
+    try:
+        with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
+            pipeline(str(Path.cwd()))
+    except RuntimeProblem as error:
+        raise UsageError(str(error)) from error
+    return next(iter(replaced), None)
 
 
-def _compare(options: dict, args: argparse.Namespace) -> None:
+def _replace_network(model: Any, replaced: list[Any]) -> None:
+    """Have an engine run the network in a test, as ``val`` says; only the first process validates."""
+    from basicsr.utils import get_root_logger
+
+    from lightsr_basicsr.runtimes.validation import run_by_engine, settings_of
+
+    settings = settings_of(model.opt)
+    if settings is not None and model.opt["rank"] == 0:
+        network = run_by_engine(model, settings)
+        get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
+        replaced.append(network)
+
+
+def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
     import cv2
 
     from lightsr_basicsr.tools.compare import compare_run, draw_comparisons, mean_scores
@@ -125,8 +145,10 @@ def _compare(options: dict, args: argparse.Namespace) -> None:
 
     folder = _run_folder(options, args)
     forms = forms_of(options, folder / "models") if args.command == "train" else {}
-    networks = forms or _networks(options, folder if args.command == "train" else None)
-    comparisons = compare_run(options, networks)
+    if by_engine is None:
+        comparisons = compare_run(options, forms or _networks(options, folder if args.command == "train" else None))
+    else:
+        comparisons = compare_run(options, {}, {options["network_g"]["type"]: by_engine})
     titles = list(comparisons[0].scores)
     width = max(16, *(len(each.name) + 2 for each in comparisons))
     print(f"\n{'PSNR / SSIM':<{width}}" + "".join(f"{title:>20}" for title in titles))

@@ -18,6 +18,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from lightsr_basicsr import checkpoints
+from lightsr_basicsr.tools.check_backend import check_backend, runs_exported
 from lightsr_basicsr.tools.check_data import check_dataset
 from lightsr_basicsr.tools.check_downloads import check_downloads
 from lightsr_basicsr.tools.check_keys import (
@@ -62,6 +63,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None
     if is_train:
         findings += check_tensorboard(options)
     findings += [*_check_metrics(options), *_check_comparison(options, is_train)]
+    findings += check_backend(options, networks.get("network_g"), is_train)
     # Nothing is downloaded for a run that does not start.
     return findings if any(finding.fatal for finding in findings) else [*findings, *check_downloads(options, is_train)]
 
@@ -277,7 +279,7 @@ def _fed_by(
 
 
 def _check_comparison(options: Mapping, is_train: bool) -> Iterator[Finding]:
-    if not is_train and not section_of(options, "path").get("pretrain_network_g"):
+    if not (is_train or section_of(options, "path").get("pretrain_network_g") or runs_exported(options)):
         fatal = "comparison" in options
         yield Finding("path.pretrain_network_g", "is missing: the network has random weights", fatal)
     if "comparison" not in options:

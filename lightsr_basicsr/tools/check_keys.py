@@ -33,7 +33,7 @@ OPTIONAL_IN: dict[str, tuple[str, ...]] = {
         "dual_opt", "optim_dual", "loss_range", "skip_threshold", "epoch_iter", "schedule_every",
     ),
     "logger": ("wandb",),
-    "val": ("metrics", "pbar", "suffix"),
+    "val": ("metrics", "pbar", "suffix", "backend", "precision", "threads", "exported"),
     "path": (
         "pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks",
         "pretrain_network_d", "param_key_d", "strict_load_d", "pretrain_network_TA", "teacher_param_key",

@@ -45,7 +45,9 @@ class Comparison:
     pictures: list[np.ndarray] | None
 
 
-def compare_run(options: Mapping[str, Any], networks: Networks) -> list[Comparison]:
+def compare_run(
+    options: Mapping[str, Any], networks: Networks, loaded: Mapping[str, torch.nn.Module] | None = None
+) -> list[Comparison]:
     """Run networks on datasets of an option file, whole images, and compare with bicubic.
 
     Args:
@@ -53,9 +55,11 @@ def compare_run(options: Mapping[str, Any], networks: Networks) -> list[Comparis
             ``datasets``, or a list of them), ``crop_border`` (int, pixels left out at each side) and
             ``test_y_channel`` (bool).
         networks (Mapping): By title: the network's section of an option file, and its checkpoint.
+        loaded (Mapping | None): By title: networks that are there already and take images on any device. Default: None.
     """
     settings, datasets = options["comparison"], open_datasets(options)
     nets, device = load_networks(options, networks)
+    nets.update(loaded or {})
     found: list[Comparison] = []
     for key, dataset in datasets.items():
         label, rows = f" {options['datasets'][key]['name']}" if len(datasets) > 1 else "", []

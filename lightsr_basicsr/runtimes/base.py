@@ -1,0 +1,163 @@
+"""What every way of running a network has in common: one call from images to images, checked before the engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+BACKENDS = ("torch", "onnxruntime", "openvino")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+NEEDS_EXPORT = (
+    "int8 needs a network that was quantized on pictures: make a file of it (basicsr export --precision int8) and run "
+    "that file."
+)
+
+
+class RuntimeProblem(ValueError):  # noqa: N818  not every one is an error of the program
+    """A network, file, machine or image with which an engine cannot do what was asked. The message says what to do."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional library.
+
+    Args:
+        module (str): Its import name, for example ``'openvino'``.
+        extra (str): The extra of this package that installs it.
+
+    Raises:
+        RuntimeProblem: If it is not installed, or cannot be imported; with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except Exception as error:
+        # A library that was built for another NumPy or another system raises anything while it is imported.
+        library = module.split(".")[0]
+        if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] == library:
+            raise RuntimeProblem(
+                f'{library} is needed and not installed: pip install "lightsr-basicsr[{extra}]"'
+            ) from error
+        raise RuntimeProblem(
+            f"{library} is installed, but cannot be imported ({error}): "
+            f'pip install --force-reinstall "lightsr-basicsr[{extra}]"'
+        ) from error
+
+
+def last_line(error: Exception) -> str:
+    """Return the last line of an engine's message, without its full stop; engines put their own source files first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].rstrip(".") if lines else type(error).__name__
+
+
+def worded(names: tuple[str, ...]) -> str:
+    """Return ``names`` as a text: 'a, b or c'; 'nothing' for none."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:]))) or "nothing"
+
+
+class Traits(NamedTuple):
+    """What an image must be like for a network, and how large it comes out.
+
+    Attributes:
+        scale (float): Output side over input side.
+        num_in_ch (int): Channels of the input image.
+        min_side (int): Smallest height and width of an input image, in pixels.
+    """
+
+    scale: float
+    num_in_ch: int = 3
+    min_side: int = 1
+
+
+class Runtime(ABC):
+    """A network, ready to run on one engine; calling it maps images to images. Not for several threads at a time.
+
+    Attributes:
+        backend (str): One of ``BACKENDS``.
+        precision (str): One of ``PRECISIONS``: what it computes with; images are float32 on both sides.
+        scale (float): Output side over input side.
+        num_in_ch (int): Channels of the input image.
+        min_side (int): Smallest height and width of an input image, in pixels.
+        metadata (dict | None): What an exported file tells about itself; None for a network, or a file that is silent.
+        threads (int): CPU threads it may use.
+        device (str): Where it computes: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, or what OpenVINO calls its device.
+        chosen_because (str): Why this back end was taken: the end of a sentence, ``'because ...'``.
+
+    Args:
+        traits (Traits): Scale, channels and smallest side of the network.
+        precision (str): See attributes. Default: ``'fp32'``.
+        device (str): See attributes. Default: ``'cpu'``.
+        threads (int | None): See attributes; None takes as many as torch does. Default: None.
+        metadata (Mapping | None): See attributes. Default: None.
+
+    Raises:
+        RuntimeProblem: If ``threads`` is no number of threads.
+    """
+
+    backend: str
+
+    def __init__(
+        self,
+        traits: Traits,
+        precision: str = "fp32",
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+            raise RuntimeProblem(f"`threads` must be a whole number of at least 1, got {threads!r}.")
+        self.scale, self.num_in_ch, self.min_side = traits
+        self.precision, self.device = precision, device
+        # Engines count processors in their own ways, some past the limits of a container; torch's count is one for all.
+        self.threads = torch.get_num_threads() if threads is None else threads
+        self.metadata = None if metadata is None else dict(metadata)
+        self.chosen_because = "because it was asked for"
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map float32 images (N, C, H, W) in [0, 1] to (N, C, scale * H, scale * W), float32, on their device.
+
+        Values may leave [0, 1] where the network's do. The result is the caller's own.
+
+        Raises:
+            RuntimeProblem: If these are not such images, or are smaller than the network needs.
+        """
+        self.check_images(images)
+        # Not inference mode: what it returns could never enter a loss.
+        with torch.no_grad():
+            return self._run(images.detach()).to(images.device, torch.float32)
+
+    def check_images(self, images: Tensor) -> None:
+        """Raise RuntimeProblem unless ``images`` are what this network takes."""
+        wanted = f"(N, {self.num_in_ch}, H, W)"
+        if not isinstance(images, Tensor):
+            raise RuntimeProblem(f"Expected a tensor of images {wanted}, got {type(images).__name__}.")
+        if images.ndim != 4 or images.shape[1] != self.num_in_ch or not len(images):
+            hint = " One image needs a batch dimension: x[None]." if images.ndim == 3 else ""
+            raise RuntimeProblem(f"Expected images {wanted}, got {tuple(images.shape)}.{hint}")
+        if images.dtype != torch.float32:
+            hint = "x.float()" if images.is_floating_point() else "x.float() / 255"
+            raise RuntimeProblem(f"Expected float32 images in [0, 1], got {images.dtype}: pass {hint}.")
+        if min(images.shape[2:]) < self.min_side:
+            raise RuntimeProblem(
+                f"Expected images of at least {self.min_side}x{self.min_side} pixels, got "
+                f"{images.shape[2]}x{images.shape[3]}: pad the image, or use a larger one."
+            )
+
+    def prepare_for(self, shape: tuple[int, int, int, int]) -> None:  # noqa: B027  most engines need nothing
+        """Do at once what makes images of this shape (N, C, H, W) fast, which may take seconds."""
+
+    def channels_of_input(self) -> int | None:
+        """Return the channels of the image that the engine wants, None if it does not tell."""
+        return None
+
+    @abstractmethod
+    def _run(self, images: Tensor) -> Tensor:
+        """Map checked images (N, C, H, W) to (N, C, sH, sW) in any floating-point type, on any device."""
+
+    def __str__(self) -> str:
+        return f"{self.backend}, {self.precision}, on {self.device}, {self.threads} CPU thread{'s'[: self.threads > 1]}"

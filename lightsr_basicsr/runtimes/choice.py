@@ -1,0 +1,252 @@
+"""Opening a network, a checkpoint or an exported file with the engine that suits it and this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from lightsr_basicsr.checkpoints import SUFFIXES as CHECKPOINTS
+from lightsr_basicsr.checkpoints import CheckpointError
+from lightsr_basicsr.runtimes.base import (
+    BACKENDS,
+    NEEDS_EXPORT,
+    PRECISIONS,
+    Runtime,
+    RuntimeProblem,
+    Traits,
+    require,
+    worded,
+)
+from lightsr_basicsr.runtimes.metadata import SUFFIXES as EXPORTED
+from lightsr_basicsr.runtimes.metadata import format_of, read_metadata
+from lightsr_basicsr.runtimes.network import probe_scale
+from lightsr_basicsr.runtimes.onnx_runtime import OnnxRuntime, find_onnx_device, onnx_precisions
+from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime, find_openvino_device, openvino_precisions
+from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime, find_device, torch_precisions
+
+AUTO = "auto"
+ENGINES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime}
+# Which engines read an exported file, the preferred one first; and the libraries each needs, with the extra of them.
+READERS = {"onnx": ("openvino", "onnxruntime"), "openvino": ("openvino",), "torchscript": ("torch",)}
+LIBRARIES = {"torch": ((), ""), "onnxruntime": (("onnxruntime",), "onnx"), "openvino": (("openvino",), "openvino")}
+
+
+class Choice(NamedTuple):
+    """A back end, and why it was chosen: the end of a sentence that begins with it."""
+
+    backend: str
+    reason: str
+
+
+def open_runtime(
+    source: nn.Module | str | PathLike,
+    backend: str = AUTO,
+    precision: str | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Runtime:
+    """Return what runs a network, ready to be called with images.
+
+    Args:
+        source (nn.Module | str | PathLike): A network of any package, with its weights; or a checkpoint of this
+            package's networks (.pth, .pt, .safetensors); or an exported file (.onnx, .xml, .ts, .torchscript).
+        backend (str): One of ``BACKENDS``, or ``'auto'`` for the one that is fastest here. Default: ``'auto'``.
+        precision (str | None): One of ``PRECISIONS``; None is ``'fp32'``, or what a file was exported in.
+        device (str | None): ``'cpu'``, ``'cuda'``, or what the engine calls its device; None lets it choose.
+        threads (int | None): CPU threads; None takes as many as torch does.
+
+    Raises:
+        RuntimeProblem: If the source cannot be opened, or not in the way that was asked for.
+    """
+    check_names(backend, precision)
+    if not isinstance(source, nn.Module) and Path(source).suffix.lower() in EXPORTED:
+        return _open_exported(Path(source), backend, precision, device, threads)
+    net = source if isinstance(source, nn.Module) else _load(Path(source))
+    return _open_network(net, backend, precision or "fp32", device, threads)
+
+
+def _open_network(net: nn.Module, backend: str, precision: str, device: str | None, threads: int | None) -> Runtime:
+    arguments = {"device": device, "threads": threads}
+    if backend != AUTO:
+        return ENGINES[backend].of_network(net, precision, **arguments)
+    choice = choose(precision, device)
+    try:
+        runtime = ENGINES[choice.backend].of_network(net, precision, **arguments)
+    except RuntimeProblem as error:
+        # A network of another package may have no graph; torch always runs it.
+        if choice.backend == "torch" or precision not in _possible("torch", device):
+            raise
+        runtime = TorchRuntime.of_network(net, precision, **arguments)
+        choice = Choice("torch", f"because {choice.backend} cannot run this network: {str(error).rstrip('.')}")
+    runtime.chosen_because = choice.reason
+    return runtime
+
+
+def check_names(backend: str, precision: str | None) -> None:
+    """Raise RuntimeProblem, with a suggestion, unless these are a back end and a precision, or None for the latter."""
+    for kind, value, known in (("back end", backend, (AUTO, *BACKENDS)), ("precision", precision, PRECISIONS)):
+        if value not in known and not (kind == "precision" and value is None):
+            close = get_close_matches(str(value).lower(), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose {worded(known)}."
+            raise RuntimeProblem(f"There is no {kind} {value!r}: {hint}")
+
+
+def choose(precision: str = "fp32", device: str | None = None) -> Choice:
+    """Return what ``'auto'`` means for a network in this precision on this device.
+
+    Raises:
+        RuntimeProblem: If nothing here runs a network so.
+    """
+    if precision == "int8":
+        raise RuntimeProblem(NEEDS_EXPORT)
+    if (device or ("cuda" if torch.cuda.is_available() else "cpu")).split(":")[0] == "cuda":
+        check_precision("torch", precision, device)
+        return Choice("torch", "because it is the fastest on CUDA")
+    missing = []
+    for backend in ("openvino", "onnxruntime", "torch"):
+        reason = _why_not(backend, precision, device)
+        if reason is None:
+            because = "because it is the fastest on this CPU" if backend == "openvino" else "because "
+            return Choice(backend, because + "; ".join(missing))
+        missing.append(reason)
+    possible = tuple(name for name in PRECISIONS if any(name in _possible(backend, device) for backend in BACKENDS))
+    there = tuple(name for name in possible if name != "int8")
+    raise RuntimeProblem(f"Nothing here runs {precision} on {device or 'the CPU'}: choose {worded(there)}.")
+
+
+def check_precision(backend: str, precision: str, device: str | None = None) -> None:
+    """Raise RuntimeProblem unless a back end is installed and can run a network in a precision on a device."""
+    _check_installed(backend)
+    if precision == "int8":
+        raise RuntimeProblem(NEEDS_EXPORT)
+    possible = tuple(name for name in _possible(backend, device) if name != "int8")
+    if not possible:
+        _precisions(backend, device)
+    if precision not in possible:
+        others = tuple(name for name in BACKENDS if name != backend and precision in _possible(name, device))
+        hint = f", or the back end {worded(others)}" if others else ""
+        raise RuntimeProblem(f"{backend} cannot run {precision} on this machine: choose {worded(possible)}{hint}.")
+
+
+def _why_not(backend: str, precision: str, device: str | None) -> str | None:
+    try:
+        _check_installed(backend)
+    except RuntimeProblem:
+        return f"{backend} is not installed"
+    return None if precision in _possible(backend, device) else f"{backend} cannot run {precision} here"
+
+
+def _check_installed(backend: str) -> None:
+    """Raise RuntimeProblem unless a back end and what makes a graph of a network for it are installed."""
+    libraries, extra = LIBRARIES[backend]
+    for library in (*libraries, *(("onnx",) if libraries else ())):
+        require(library, extra)
+
+
+def _possible(backend: str, device: str | None) -> tuple[str, ...]:
+    """Return the precisions of a back end on a device; () where it cannot run at all."""
+    try:
+        return _precisions(backend, device)
+    except RuntimeProblem:
+        return ()
+
+
+def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
+    """Return the precisions of a back end on a device.
+
+    Raises:
+        RuntimeProblem: If it is not installed, or has no such device.
+    """
+    if backend == "torch":
+        return torch_precisions(find_device(device).type)
+    if backend == "onnxruntime":
+        return onnx_precisions(find_onnx_device(device))
+    return openvino_precisions(find_openvino_device(device))
+
+
+def _load(path: Path) -> nn.Module:
+    """Return the network of a checkpoint."""
+    from lightsr_basicsr.identification import load
+
+    if path.suffix.lower() not in CHECKPOINTS and not path.is_file():
+        known = (*CHECKPOINTS, *EXPORTED)
+        raise RuntimeProblem(f"{path} is neither a checkpoint nor an exported file: a name ends in {worded(known)}.")
+    try:
+        return load(path)
+    except CheckpointError as error:
+        raise RuntimeProblem(str(error)) from error
+
+
+def _open_exported(path: Path, backend: str, precision: str | None, device: str | None, threads: int | None) -> Runtime:
+    told = read_metadata(path)
+    choice = choose_reader(path, backend)
+    metadata = None if told is None else asdict(told)
+    made_in = "fp32" if told is None else told.precision
+    precision = _precision_of(path, made_in, precision, choice.backend, device)
+    arguments = {"device": device, "threads": threads, "metadata": metadata}
+    if told is not None:
+        traits = Traits(told.scale, told.num_in_ch, told.min_side)
+        runtime = ENGINES[choice.backend].of_file(path, traits, precision, **arguments)
+    else:
+        runtime = _open_foreign(path, choice.backend, precision, arguments)
+    runtime.chosen_because = choice.reason
+    return runtime
+
+
+def choose_reader(path: Path, backend: str = AUTO) -> Choice:
+    """Return the back end that runs an exported file.
+
+    Raises:
+        RuntimeProblem: If the one that was asked for does not read it, or none that does is installed.
+    """
+    kind = format_of(path)
+    readers = READERS[kind]
+    if backend not in (AUTO, *readers):
+        raise RuntimeProblem(f"{backend} does not read {path.name} ({kind}): choose {worded((*readers, AUTO))}.")
+    if backend != AUTO:
+        return Choice(backend, "because it was asked for")
+    if len(readers) == 1:
+        return Choice(readers[0], f"because {path.name} is its own format")
+    for reader in readers:
+        libraries, extra = LIBRARIES[reader]
+        try:
+            require(*libraries, extra)
+        except RuntimeProblem:
+            continue
+        first = reader == readers[0]
+        reason = "it is the fastest on this CPU" if first else f"{readers[0]} is not installed"
+        return Choice(reader, f"because {reason}")
+    raise RuntimeProblem(f'Running {path.name} needs an engine: pip install "lightsr-basicsr[{readers[0]}]"')
+
+
+def _precision_of(path: Path, made_in: str, wanted: str | None, backend: str, device: str | None) -> str:
+    """Return what an exported file is computed with."""
+    if "int8" in (made_in, wanted):
+        if wanted not in (None, made_in):
+            raise RuntimeProblem(f"{path.name} was exported in {made_in}, and {wanted} was asked for: leave it out.")
+        return "int8"
+    if backend == "openvino":
+        # It alone casts a model as it likes; a file of halves runs in float32 where nothing computes with halves.
+        possible = _possible(backend, device)
+        return wanted or (made_in if made_in in possible else "fp32")
+    if wanted not in (None, made_in):
+        raise RuntimeProblem(
+            f"{path.name} was exported in {made_in}, and {backend} cannot run it in {wanted}: export it anew, or leave "
+            "the precision out."
+        )
+    return made_in
+
+
+def _open_foreign(path: Path, backend: str, precision: str, arguments: Mapping[str, Any]) -> Runtime:
+    """Open another program's file, which tells neither its scale nor, at times, its channels."""
+    runtime = ENGINES[backend].of_file(path, Traits(1), precision, **arguments)
+    runtime.num_in_ch = runtime.channels_of_input() or runtime.num_in_ch
+    runtime.scale = probe_scale(runtime, runtime.num_in_ch, path.name)
+    return runtime

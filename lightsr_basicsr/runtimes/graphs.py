@@ -1,0 +1,260 @@
+"""Networks as graphs that other engines run: ONNX, OpenVINO, TorchScript; any number of images, any size.
+
+All of them are traced, so what a network decides in Python is decided once. The picture it is decided on has odd sides
+below 60: there our networks compute with the size instead of branching on it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lightsr_basicsr.archs.network import SRNetwork
+from lightsr_basicsr.runtimes.base import RuntimeProblem, require
+from lightsr_basicsr.runtimes.network import prepare, smooth_picture
+
+if TYPE_CHECKING:
+    import onnx
+    import openvino
+
+INPUT, OUTPUT = "lr", "sr"
+OPSET = 17
+LOWEST_OPSET = 13  # the first in which axes are inputs, as the graph around one image has them
+TRACED_SIZE = (45, 37)
+MOST_BYTES = 2**31 - 1  # of one file in the format of ONNX
+
+
+def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx.ModelProto:
+    """Return the deployed form of a network as ONNX: input ``lr`` (n, C, h, w), output ``sr`` (n, C, sh, sw), float32.
+
+    Args:
+        net (nn.Module): A network of this package, or one that tells the same about itself; it stays as it is.
+        opset (int): Version of ONNX's operators, see :func:`opsets`. Default: 17.
+        one_image (bool): Whether a network with kernels of its own for every image is left as a graph with n = 1; else
+            such a graph runs image by image. Default: False.
+
+    Raises:
+        RuntimeProblem: If the network has no such graph, or ONNX is not installed.
+    """
+    onnx = require("onnx", "onnx")
+    check_opset(opset)
+    plain = ready(net)
+    single = has_own_kernels(net)
+    content = _exported(plain, opset, single)
+    if len(content) > MOST_BYTES:
+        raise RuntimeProblem(f"One ONNX file holds at most 2 GB, and {_name(net)} has {len(content):,} bytes.")
+    model = onnx.load_from_string(content)
+    return checked(over_images(model) if single and not one_image else model)
+
+
+def to_openvino(net: nn.Module, one_image: bool = False) -> openvino.Model:
+    """Return the deployed form of a network as a model of OpenVINO, with the same input and output.
+
+    Args:
+        net (nn.Module): See :func:`to_onnx`.
+        one_image (bool): See :func:`to_onnx`. Default: False.
+
+    Raises:
+        RuntimeProblem: If the network has no such graph, or OpenVINO or ONNX is not installed.
+    """
+    openvino = require("openvino", "openvino")
+    return openvino.Core().read_model(to_onnx(net, one_image=one_image).SerializeToString())
+
+
+def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptModule:
+    """Return the deployed form of a network as a TorchScript program from (N, C, H, W) to (N, C, sH, sW), float32.
+
+    Args:
+        net (nn.Module): See :func:`to_onnx`.
+        precision (str): ``'fp32'``, or ``'fp16'`` for a program that computes with halves inside. Default: ``'fp32'``.
+
+    Raises:
+        RuntimeProblem: If the network has no such program.
+    """
+    plain, single = ready(net), has_own_kernels(net)
+    halves = precision == "fp16"
+    if halves:
+        plain = _WithHalves(plain).eval()
+    with _quietly(), torch.no_grad():
+        try:
+            program = torch.jit.trace(plain, example_image(plain, single), check_trace=False)
+            return torch.jit.freeze(torch.jit.script(_ImageByImage(program).eval()) if single else program)
+        except Exception as error:
+            raise _no_graph(net, "TorchScript", error) from error
+
+
+class _WithHalves(nn.Module):
+    """A network that computes with halves between float32 images."""
+
+    def __init__(self, net: SRNetwork) -> None:
+        super().__init__()
+        self.net, self.num_in_ch = net.half(), net.num_in_ch
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C, sH, sW)."""
+        return self.net(lr.half()).float()
+
+
+class _ImageByImage(nn.Module):
+    """A program for one image, run on each of several."""
+
+    def __init__(self, one: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.one = one
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C, sH, sW)."""
+        return torch.cat([self.one(image) for image in lr.split(1)])
+
+
+class _KnownKernels(TorchFunctionMode):
+    """Tells the tracer the shape of every kernel, which the exporter must know of those that are computed."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None):
+        if func is torch.conv2d and len(args) > 1:
+            args = (args[0], args[1].reshape([int(side) for side in args[1].shape]), *args[2:])
+        return func(*args, **(kwargs or {}))
+
+
+def ready(net: nn.Module) -> SRNetwork:
+    """Return the deployed form of ``net`` on the CPU, in float32.
+
+    Raises:
+        RuntimeProblem: If it maps no LR image to an SR image, or decides by the image's size what to do.
+    """
+    if getattr(net, "chop", False):
+        raise RuntimeProblem(
+            f"{_name(net)} with `chop` cuts an image by its size, again and again, which a graph cannot: use "
+            "`chop: false`, and cut large images yourself."
+        )
+    return prepare(net).cpu().float()
+
+
+def has_own_kernels(net: nn.Module) -> bool:
+    """Tell whether a network makes kernels for every image, so that its graph can only be one for a single image."""
+    return bool(getattr(net, "kernels_per_image", False))
+
+
+def example_image(net: nn.Module, single: bool = False) -> Tensor:
+    """Return images (2, C, 45, 37) to trace with, one if ``single``."""
+    # One image would be mistaken for a constant number of images.
+    return smooth_picture(net.num_in_ch, *TRACED_SIZE).repeat(1 if single else 2, 1, 1, 1)
+
+
+def opsets() -> range:
+    """Return the versions of ONNX's operators that the installed torch can export."""
+    from torch.onnx import _constants
+
+    names = ("ONNX_TORCHSCRIPT_EXPORTER_MAX_OPSET", "ONNX_MAX_OPSET", "onnx_main_opset")
+    highest = next((getattr(_constants, name) for name in names if hasattr(_constants, name)), OPSET)
+    return range(LOWEST_OPSET, highest + 1)
+
+
+def check_opset(opset: int) -> None:
+    """Raise RuntimeProblem unless the installed torch can export with this opset."""
+    if opset not in opsets():
+        raise RuntimeProblem(
+            f"The exporter of torch {torch.__version__} knows opset {opsets().start} to {opsets().stop - 1}, got "
+            f"{opset}; {OPSET} suits most engines."
+        )
+
+
+def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
+    buffer = io.BytesIO()
+    changing = {2: "h", 3: "w"} if single else {0: "n", 2: "h", 3: "w"}
+    growing = {axis: name if axis == 0 else f"s{name}" for axis, name in changing.items()}
+    # The newer exporter takes minutes on networks of some thousand nodes; before torch 2.5 there was no choice.
+    choice = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
+    with _quietly(), _KnownKernels():
+        try:
+            torch.onnx.export(
+                net, (example_image(net, single),), buffer, input_names=[INPUT], output_names=[OUTPUT],
+                dynamic_axes={INPUT: changing, OUTPUT: growing}, opset_version=opset, **choice,
+            )  # fmt: skip
+        except Exception as error:
+            raise _no_graph(net, "ONNX", error) from error
+    return buffer.getvalue()
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Let no warning of the tracer through: decisions by size, deprecation; what matters is compared afterwards."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        log.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            log.setLevel(level)
+
+
+def _no_graph(net: nn.Module, kind: str, error: Exception) -> RuntimeProblem:
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return RuntimeProblem(
+        f"{_name(net)} has no {kind} graph for images of any size ({first[:300]}). Run it with torch instead."
+    )
+
+
+def _name(net: nn.Module) -> str:
+    return type(net).__name__
+
+
+def over_images(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model for any number of images around one for a single image, which runs for one after the other.
+
+    Args:
+        model (onnx.ModelProto): From ``lr`` (1, C, h, w) to ``sr`` (1, C, sh, sw).
+    """
+    from onnx import TensorProto, helper
+
+    graph, axis = model.graph, "first_axis"
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                names[index] = {INPUT: "one_lr", OUTPUT: "one_sr"}.get(name, name)
+    shapes = [[_size(side) for side in value.type.tensor_type.shape.dim] for value in (graph.input[0], graph.output[0])]
+    inside = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape[1:])
+              for name, shape in zip(("image_lr", "image_sr"), shapes, strict=True)]  # fmt: skip
+    nodes = [
+        helper.make_node("Unsqueeze", ["image_lr", axis], ["one_lr"]),
+        *graph.node,
+        helper.make_node("Squeeze", ["one_sr", axis], ["image_sr"]),
+    ]
+    constants = [helper.make_tensor(axis, TensorProto.INT64, [1], [0]), *graph.initializer]
+    body = helper.make_graph(nodes, "one_image", inside[:1], inside[1:], initializer=constants)
+    outside = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape[1:]])
+               for name, shape in zip((INPUT, OUTPUT), shapes, strict=True)]  # fmt: skip
+    loop = helper.make_node("Scan", [INPUT], [OUTPUT], name="images", body=body, num_scan_inputs=1)
+    whole = helper.make_graph([loop], "images", outside[:1], outside[1:])
+    return helper.make_model(whole, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _size(side: Any) -> str | int:
+    return side.dim_param or side.dim_value
+
+
+def checked(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model with the shapes inside, after a check of its form.
+
+    Raises:
+        RuntimeProblem: If it is not valid.
+    """
+    onnx = require("onnx", "onnx")
+    try:
+        shaped = onnx.shape_inference.infer_shapes(model)
+        onnx.checker.check_model(shaped, full_check=True)
+    except Exception as error:
+        # The checker and the inference raise types of their own.
+        raise RuntimeProblem(f"The ONNX graph is not valid ({error}). Please report it.") from error
+    return shaped

@@ -1,0 +1,159 @@
+"""What an exported file tells about itself: one JSON under one key, in each format's own place."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from lightsr_basicsr.runtimes.base import RuntimeProblem, require
+
+if TYPE_CHECKING:
+    import onnx
+    import openvino
+
+KEY = "lightsr"
+SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".ts": "torchscript", ".torchscript": "torchscript"}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is known of the network in an exported file.
+
+    Attributes:
+        network (str): Its registered name.
+        arguments (dict): Constructor arguments of its deployed form.
+        scale (float): Output side over input side.
+        num_in_ch (int): Channels of the input image.
+        num_out_ch (int): Channels of the output image.
+        min_side (int): Smallest height and width of an input image, in pixels.
+        value_range (tuple[float, float]): Of images, in and out.
+        colour (str): Order of the channels.
+        precision (str): ``'fp32'``, ``'fp16'`` or ``'int8'``.
+        sha256 (str | None): Of the source checkpoint.
+        source (str | None): Name of the source checkpoint, without its folder.
+        pools_globally (bool): Whether statistics of the whole image enter, so that a tile gives other pixels.
+        opset (int | None): Version of ONNX's operators; None for TorchScript.
+        producer (str): Name and version of the program that wrote it.
+        int8 (dict | None): Of a quantized network ``psnr_cost_db``, ``images`` and ``data``.
+    """
+
+    network: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    scale: float = 1
+    num_in_ch: int = 3
+    num_out_ch: int = 3
+    min_side: int = 1
+    value_range: tuple[float, float] = (0.0, 1.0)
+    colour: str = "RGB"
+    precision: str = "fp32"
+    sha256: str | None = None
+    source: str | None = None
+    pools_globally: bool = True
+    opset: int | None = None
+    producer: str = ""
+    int8: dict[str, Any] | None = None
+
+    def to_json(self) -> str:
+        """Return it as one line of JSON, in ASCII."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Metadata:
+        """Return what :meth:`to_json` wrote; entries of a later version are left out.
+
+        Raises:
+            RuntimeProblem: If it is not JSON of this kind.
+        """
+        try:
+            content = json.loads(text)
+            known = {one.name: content[one.name] for one in fields(cls) if one.name in content}
+            known["value_range"] = tuple(known.get("value_range", (0.0, 1.0)))
+            return cls(**known)
+        except (ValueError, TypeError) as error:
+            raise RuntimeProblem(f"Its entry '{KEY}' is not what basicsr export writes ({error}).") from error
+
+
+def put_into_onnx(model: onnx.ModelProto, metadata: Metadata) -> None:
+    """Write metadata into a model of ONNX, in the place of those it has."""
+    others = [entry for entry in model.metadata_props if entry.key != KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(others)
+    model.metadata_props.add(key=KEY, value=metadata.to_json())
+
+
+def put_into_openvino(model: openvino.Model, metadata: Metadata) -> None:
+    """Write metadata into a model of OpenVINO, in the place of those it has."""
+    model.set_rt_info(metadata.to_json(), [KEY])
+
+
+def for_torchscript(metadata: Metadata) -> Mapping[str, str]:
+    """Return the extra files that ``torch.jit.save`` writes metadata with."""
+    return {KEY: metadata.to_json()}
+
+
+def format_of(path: str | PathLike) -> str:
+    """Return the format of an exported file by its suffix: ``'onnx'``, ``'openvino'`` or ``'torchscript'``.
+
+    Raises:
+        RuntimeProblem: For another suffix.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise RuntimeProblem(f"{path} is no exported file: expected a name that ends in {', '.join(SUFFIXES)}.")
+    return SUFFIXES[suffix]
+
+
+def read_metadata(path: str | PathLike) -> Metadata | None:
+    """Return what an exported file tells about itself, None if another program wrote it.
+
+    Raises:
+        RuntimeProblem: If there is no such file, it is damaged, or its suffix is of no format.
+    """
+    kind, path = format_of(path), Path(path)
+    if not path.is_file():
+        raise RuntimeProblem(f"There is no file {path} (looked from {Path.cwd()}).")
+    readers = {"onnx": _from_onnx, "openvino": _from_openvino, "torchscript": _from_torchscript}
+    try:
+        text = readers[kind](path)
+    except RuntimeProblem:
+        raise
+    except Exception as error:
+        # Each format's reader raises its own types for a damaged file.
+        raise RuntimeProblem(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as {kind}: it is another program's file, or "
+            f"damaged ({type(error).__name__}). Export it again."
+        ) from error
+    try:
+        return None if text is None else Metadata.from_json(text)
+    except RuntimeProblem as error:
+        raise RuntimeProblem(f"{path}: {error}") from error
+
+
+def _from_onnx(path: Path) -> str | None:
+    model = require("onnx", "onnx").load(str(path), load_external_data=False)
+    if not model.graph.node:
+        raise ValueError("no graph")
+    return next((entry.value for entry in model.metadata_props if entry.key == KEY), None)
+
+
+def _from_openvino(path: Path) -> str | None:
+    root = ElementTree.parse(path).getroot()
+    if root.tag != "net":
+        raise ValueError("no network")
+    found = root.find(f"rt_info/{KEY}")
+    return None if found is None else found.get("value")
+
+
+def _from_torchscript(path: Path) -> str | None:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if not any(name.endswith("/constants.pkl") for name in names):
+            raise ValueError("no program")
+        found = next((name for name in names if name.endswith(f"/extra/{KEY}")), None)
+        return None if found is None else archive.read(found).decode()

@@ -1,0 +1,147 @@
+"""Running a network with ONNX Runtime, on the CPU or a CUDA device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, Runtime, RuntimeProblem, Traits, last_line, require, worded
+from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
+
+EXTRA = "onnx"
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# Mean difference to torch, in parts of the range, that rounding explains. Quadratic units multiply that of
+# halves beyond bounds on such small pictures, so that only sizes are compared there.
+TOLERANCES = {"fp32": 5e-3, "fp16": inf}
+
+
+class OnnxRuntime(Runtime):
+    """An ONNX model that ONNX Runtime runs.
+
+    Args:
+        model (bytes | str): The model, or the path of its file.
+        traits (Traits): Scale, channels and smallest side of the network.
+        precision (str): What the model computes with, ``'bf16'`` never. Default: ``'fp32'``.
+        device (str | None): ``'cpu'`` or ``'cuda'``; None is CUDA where ONNX Runtime has it. Default: None.
+        threads (int | None): CPU threads; None takes as many as torch does. Default: None.
+        metadata (Mapping | None): What the file tells about itself. Default: None.
+
+    Raises:
+        RuntimeProblem: If ONNX Runtime is not installed, or cannot run the model, or not on this device.
+    """
+
+    backend = "onnxruntime"
+
+    def __init__(
+        self,
+        model: bytes | str,
+        traits: Traits,
+        precision: str = "fp32",
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        kind = find_onnx_device(device)
+        super().__init__(traits, precision, device=device or kind, threads=threads, metadata=metadata)
+        self.session = _session(model, self.device, self.threads)
+        self.input = self.session.get_inputs()[0]
+
+    @classmethod
+    def of_network(cls, net: nn.Module, precision: str = "fp32", **arguments: Any) -> OnnxRuntime:
+        """Return the runtime of a network, exported in memory; ``arguments`` as the class takes them.
+
+        Raises:
+            RuntimeProblem: If it cannot be exported, the model gives other images, or as the class.
+        """
+        kind = find_onnx_device(arguments.get("device"))
+        possible = onnx_precisions(kind)
+        if precision == "int8":
+            raise RuntimeProblem(NEEDS_EXPORT)
+        if precision not in possible:
+            raise RuntimeProblem(f"onnxruntime cannot run {precision} on this {kind}: choose {worded(possible)}.")
+        require("onnx", EXTRA)
+        from lightsr_basicsr.runtimes.graphs import to_onnx
+
+        ready = prepare(net).cpu().float()
+        model = to_onnx(ready)
+        if precision == "fp16":
+            # It alone needs no other package: onnxruntime brings it.
+            float16 = require("onnxruntime.transformers.float16", EXTRA)
+            model = float16.convert_float_to_float16(model, keep_io_types=True)
+        runtime = cls(model.SerializeToString(), traits_of(ready), precision, **arguments)
+        check_agreement(ready, runtime, TOLERANCES[precision])
+        return runtime
+
+    @classmethod
+    def of_file(cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any) -> OnnxRuntime:
+        """Return the runtime of an ONNX file; ``arguments`` as the class takes them.
+
+        Raises:
+            RuntimeProblem: As the class.
+        """
+        return cls(str(Path(path)), traits, precision, **arguments)
+
+    def channels_of_input(self) -> int | None:
+        """Return the channels of the model's input, None if they are open."""
+        shape = self.input.shape
+        return shape[1] if len(shape) == 4 and isinstance(shape[1], int) else None
+
+    def _run(self, images: Tensor) -> Tensor:
+        # Float16 models of other makers may have float16 inputs.
+        given = images.cpu().to(torch.float16 if "float16" in self.input.type else torch.float32).contiguous().numpy()
+        try:
+            return torch.from_numpy(self.session.run(None, {self.input.name: given})[0])
+        except Exception as error:
+            # Its exceptions have no common class but Exception.
+            raise RuntimeProblem(
+                f"onnxruntime cannot run images of shape {tuple(images.shape)}: {last_line(error)}"
+            ) from error
+
+
+def find_onnx_device(device: str | None) -> str:
+    """Return ``'cpu'`` or ``'cuda'`` for a device's name; None is CUDA where this ONNX Runtime has it.
+
+    Raises:
+        RuntimeProblem: If ONNX Runtime is not installed or cannot compute there.
+    """
+    engine = require("onnxruntime", EXTRA)
+    there = tuple(kind for kind, provider in PROVIDERS.items() if provider in engine.get_available_providers())
+    kind = (device or ("cuda" if "cuda" in there and torch.cuda.is_available() else "cpu")).split(":")[0]
+    if kind not in there:
+        hint = " (CUDA needs the package onnxruntime-gpu in place of onnxruntime)" if kind == "cuda" else ""
+        raise RuntimeProblem(f"onnxruntime cannot run on device {device!r} here: choose {worded(there)}{hint}.")
+    return kind
+
+
+def onnx_precisions(kind: str) -> tuple[str, ...]:
+    """Return what ONNX Runtime can compute with on a ``'cpu'`` or ``'cuda'``, for a network."""
+    return ("fp32", "fp16") if kind == "cuda" else ("fp32",)
+
+
+def _session(model: bytes | str, device: str, threads: int) -> Any:
+    engine = require("onnxruntime", EXTRA)
+    settings = engine.SessionOptions()
+    settings.graph_optimization_level = engine.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
+    # Threads that wait in a loop take the processor from whatever prepares the next image.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.log_severity_level = 3
+    kind, _, index = device.partition(":")
+    providers: list[Any] = [PROVIDERS["cpu"]]
+    if kind == "cuda":
+        providers.insert(0, (PROVIDERS["cuda"], {"device_id": int(index or 0)}))
+    try:
+        session = engine.InferenceSession(model, settings, providers=providers)
+    except Exception as error:
+        named = model if isinstance(model, str) else "the exported network"
+        raise RuntimeProblem(f"onnxruntime cannot run {named}: {last_line(error)}") from error
+    if PROVIDERS[kind] not in session.get_providers():
+        raise RuntimeProblem("onnxruntime fell back to the CPU: its CUDA libraries are missing, or of another version.")
+    return session

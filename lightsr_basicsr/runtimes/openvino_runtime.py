@@ -1,0 +1,204 @@
+"""Running a network with OpenVINO, on the CPU or another device that it knows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from math import inf
+from os import PathLike
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, Runtime, RuntimeProblem, Traits, last_line, require, worded
+from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
+
+EXTRA = "openvino"
+# What OpenVINO calls the precisions, and its word for a device that computes so. Always stated, because left alone it
+# may take bfloat16. An int8 model says itself what it quantizes; the rest of it stays float32.
+HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
+# Mean difference to torch, in parts of the range, that rounding explains. Quadratic units multiply that of
+# halves beyond bounds on such small pictures, so that only sizes are compared there.
+TOLERANCES = {"fp32": 5e-3, "bf16": inf, "fp16": inf}
+# What a model for one size of images saves, in parts of the time: 0.05 to 0.4, by network. Its compilation takes 0.2 to
+# 20 s.
+SAVING = 0.2
+# Sizes of images for which a model of that size alone is kept, and those whose times are.
+KEPT_SIZES, REMEMBERED_SIZES = 4, 64
+
+
+class OpenVinoRuntime(Runtime):
+    """A model that OpenVINO runs.
+
+    Images run on a model for all sizes, until so many of one size came that a model for this size alone would have paid
+    for its compilation; it is compiled then, and the last four of these are kept. :meth:`prepare_for` does so at once.
+
+    Args:
+        model (Any): An ``openvino.Model`` whose number and size of images are open.
+        traits (Traits): Scale, channels and smallest side of the network.
+        precision (str): What it computes with; ``'int8'`` if the model is quantized. Default: ``'fp32'``.
+        device (str | None): ``'cpu'``, or what OpenVINO calls its device. Default: None, the CPU.
+        threads (int | None): CPU threads; None takes as many as torch does. Default: None.
+        metadata (Mapping | None): What the file tells about itself. Default: None.
+
+    Raises:
+        RuntimeProblem: If OpenVINO is not installed, or cannot run the model, or not so on this device.
+    """
+
+    backend = "openvino"
+
+    def __init__(
+        self,
+        model: Any,
+        traits: Traits,
+        precision: str = "fp32",
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        place = find_openvino_device(device)
+        _check_precision(place, precision)
+        super().__init__(traits, precision, device=place.lower(), threads=threads, metadata=metadata)
+        self.model = model
+        self.any_size: Any = None
+        self.compile_seconds = 0.0
+        self.sizes: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self.spent: OrderedDict[tuple[int, ...], float] = OrderedDict()
+
+    @classmethod
+    def of_network(cls, net: nn.Module, precision: str = "fp32", **arguments: Any) -> OpenVinoRuntime:
+        """Return the runtime of a network, converted in memory; ``arguments`` as the class takes them.
+
+        Raises:
+            RuntimeProblem: If it cannot be converted, the model gives other images, or as the class.
+        """
+        if precision == "int8":
+            raise RuntimeProblem(NEEDS_EXPORT)
+        # Before the conversion, which may take half a minute.
+        _check_precision(find_openvino_device(arguments.get("device")), precision)
+        from lightsr_basicsr.runtimes.graphs import to_openvino
+
+        ready = prepare(net).cpu().float()
+        runtime = cls(to_openvino(ready), traits_of(ready), precision, **arguments)
+        check_agreement(ready, runtime, TOLERANCES[precision])
+        return runtime
+
+    @classmethod
+    def of_file(
+        cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any
+    ) -> OpenVinoRuntime:
+        """Return the runtime of an OpenVINO (.xml, .bin beside it) or ONNX file; ``arguments`` as the class takes them.
+
+        Raises:
+            RuntimeProblem: If it cannot be read, or as the class.
+        """
+        return cls(read_model(path), traits, precision, **arguments)
+
+    def channels_of_input(self) -> int | None:
+        """Return the channels of the model's input, None if they are open."""
+        shape = self.model.input(0).partial_shape
+        told = shape.rank.is_static and len(shape) == 4 and shape[1].is_static
+        return shape[1].get_length() if told else None
+
+    def prepare_for(self, shape: tuple[int, int, int, int]) -> None:
+        """Compile a model for images of this shape (N, C, H, W) alone, which all of this shape then run on."""
+        if shape not in self.sizes:
+            self.sizes[shape] = self._compile(shape)
+            if len(self.sizes) > KEPT_SIZES:
+                self.sizes.popitem(last=False)
+        self.sizes.move_to_end(shape)
+
+    def _run(self, images: Tensor) -> Tensor:
+        shape, given = tuple(images.shape), images.cpu().contiguous().numpy()
+        if shape in self.sizes or self.spent.get(shape, 0) * SAVING > self.compile_seconds:
+            self.prepare_for(shape)
+            request = self.sizes[shape]
+        else:
+            request = self._request_for_any_size()
+        start = perf_counter()
+        try:
+            # Copied out of the engine's memory: what it shares, the next image would overwrite.
+            made = torch.from_numpy(request.infer({0: given}, share_inputs=True, share_outputs=False)[0])
+        except RuntimeError as error:
+            raise RuntimeProblem(f"openvino cannot run images of shape {shape}: {last_line(error)}") from error
+        self._note(shape, perf_counter() - start)
+        return made
+
+    def _request_for_any_size(self) -> Any:
+        if self.any_size is None:
+            start = perf_counter()
+            self.any_size = self._compile()
+            self.compile_seconds = perf_counter() - start
+        return self.any_size
+
+    def _note(self, shape: tuple[int, ...], seconds: float) -> None:
+        """Add up what images of a shape took."""
+        self.spent[shape] = self.spent.pop(shape, 0.0) + seconds
+        if len(self.spent) > REMEMBERED_SIZES:
+            self.spent.popitem(last=False)
+
+    def _compile(self, shape: tuple[int, ...] | None = None) -> Any:
+        """Return a request that runs images of ``shape``; of any if it is None."""
+        engine = require("openvino", EXTRA)
+        settings = {
+            "INFERENCE_PRECISION_HINT": HINTS[self.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            **({"INFERENCE_NUM_THREADS": self.threads} if self.device == "cpu" else {}),
+        }
+        try:
+            model = self.model if shape is None else self.model.clone()
+            if shape is not None:
+                model.reshape(list(shape))
+            return engine.Core().compile_model(model, self.device.upper(), settings).create_infer_request()
+        except RuntimeError as error:
+            raise RuntimeProblem(f"openvino cannot run this model on {self.device}: {last_line(error)}") from error
+
+
+def read_model(path: str | PathLike) -> Any:
+    """Return the ``openvino.Model`` in an OpenVINO (.xml) or ONNX file.
+
+    Raises:
+        RuntimeProblem: If OpenVINO is not installed, or the file cannot be read.
+    """
+    engine = require("openvino", EXTRA)
+    try:
+        return engine.Core().read_model(str(Path(path)))
+    except RuntimeError as error:
+        weights = Path(path).with_suffix(".bin")
+        hint = (
+            f" Its weights, {weights}, are not there." if str(path).endswith(".xml") and not weights.is_file() else ""
+        )
+        raise RuntimeProblem(f"openvino cannot read {path}: {last_line(error)}.{hint}") from error
+
+
+def find_openvino_device(device: str | None) -> str:
+    """Return OpenVINO's name of a device; None is the CPU.
+
+    Raises:
+        RuntimeProblem: If OpenVINO is not installed or has no such device here.
+    """
+    there = tuple(require("openvino", EXTRA).Core().available_devices)
+    name = (device or "cpu").upper()
+    if name not in there:
+        raise RuntimeProblem(
+            f"openvino cannot run on device {device!r} here: choose {worded(tuple(map(str.lower, there)))}."
+        )
+    return name
+
+
+def _check_precision(device: str, precision: str) -> None:
+    possible = openvino_precisions(device)
+    if precision not in possible:
+        others = tuple(name for name in possible if name != "int8")
+        raise RuntimeProblem(f"openvino cannot run {precision} on this {device}: choose {worded(others)}.")
+
+
+def openvino_precisions(device: str) -> tuple[str, ...]:
+    """Return what OpenVINO can compute with on a device of its own naming."""
+    capabilities = require("openvino", EXTRA).Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return tuple(name for name, capability in CAPABILITIES.items() if capability in capabilities)

@@ -1,0 +1,197 @@
+"""Running a network with torch itself, on the CPU or a CUDA device."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, Runtime, RuntimeProblem, Traits, last_line, worded
+from lightsr_basicsr.runtimes.network import first_channels, prepare, smooth_picture, traits_of
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# In float32 on two CPU threads it makes every network here faster, by a tenth (DRN) to a half (DDistill-SR, KDSR).
+CHANNELS_LAST = {"cpu": True, "cuda": True}
+
+
+class TorchRuntime(Runtime):
+    """A module that torch runs. Half precision is autocast's.
+
+    Args:
+        module (nn.Module): In evaluation mode, deployed; a TorchScript module too. It becomes this runtime's own.
+        traits (Traits): Scale, channels and smallest side of the network.
+        precision (str): ``'fp32'``, ``'bf16'``, or on CUDA ``'fp16'``. Default: ``'fp32'``.
+        device (str | None): ``'cpu'`` or a CUDA device; None is CUDA where there is one. Default: None.
+        threads (int | None): CPU threads; None takes as many as torch does. Default: None.
+        metadata (Mapping | None): What an exported file tells about itself. Default: None.
+        compile (bool): Whether ``torch.compile`` makes kernels of its own, for each size of images anew, which takes
+            a minute; on CUDA it records graphs, too. Default: False.
+        channels_last (bool | None): The memory layout; None for what is usually faster. Default: None.
+
+    Raises:
+        RuntimeProblem: If the device or the precision is not there.
+    """
+
+    backend = "torch"
+
+    def __init__(
+        self,
+        module: nn.Module,
+        traits: Traits,
+        precision: str = "fp32",
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        compile: bool = False,
+        channels_last: bool | None = None,
+    ) -> None:
+        place, program = find_device(device), isinstance(module, torch.jit.ScriptModule)
+        if not program:
+            _check_precision(precision, place.type)
+        super().__init__(traits, precision, device=str(place), threads=threads, metadata=metadata)
+        wanted = CHANNELS_LAST[place.type] if channels_last is None else channels_last
+        self.layout = torch.channels_last if wanted else torch.contiguous_format
+        self.module = module.to(place, memory_format=self.layout)
+        # A program casts where it was exported to.
+        self.casts = precision != "fp32" and not program
+        if self.casts:
+            self._keep_ends_exact()
+        self.compiled = compile
+        if compile:
+            self.module = _compiled(self.module, place.type)
+
+    @classmethod
+    def of_network(cls, net: nn.Module, precision: str = "fp32", **arguments: Any) -> TorchRuntime:
+        """Return the runtime of a network, which is copied and deployed; ``arguments`` as the class takes them.
+
+        Raises:
+            RuntimeProblem: If it is no network from images to images, or as the class.
+        """
+        ready = prepare(net).float()
+        return cls(ready, traits_of(ready), precision, **arguments)
+
+    @classmethod
+    def of_file(cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any) -> TorchRuntime:
+        """Return the runtime of an exported TorchScript file; ``arguments`` as the class takes them.
+
+        Raises:
+            RuntimeProblem: If it cannot be read, or as the class.
+        """
+        return cls(read_torchscript(path), traits, precision, **arguments)
+
+    def channels_of_input(self) -> int | None:
+        """Return the channels that the first convolution takes, 3 if they are unlikely ones."""
+        return first_channels(self.module)
+
+    def _run(self, images: Tensor) -> Tensor:
+        images = images.to(self.device, memory_format=self.layout)
+        casting = torch.autocast(images.device.type, DTYPES[self.precision]) if self.casts else nullcontext()
+        with _threads(self.threads), casting:
+            made = self.module(images)
+        # A recorded graph writes every result into the same memory.
+        return made.clone() if self.compiled else made
+
+    def _keep_ends_exact(self) -> None:
+        """Have the first and the last convolution compute in float32, which costs next to nothing.
+
+        Rounding the images themselves to eight bits of mantissa is most of what half precision costs.
+        """
+        order: list[nn.Module] = []
+        convolutions = [module for module in self.module.modules() if isinstance(module, nn.Conv2d)]
+        hooks = [module.register_forward_pre_hook(lambda module, _: order.append(module)) for module in convolutions]
+        side = max(self.min_side, 48)
+        try:
+            with torch.no_grad():
+                self.module(smooth_picture(self.num_in_ch, side, side).to(self.device, memory_format=self.layout))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        for module in {order[0], order[-1]} if order else ():
+            _compute_in_float32(module)
+
+
+def read_torchscript(path: str | PathLike) -> torch.jit.ScriptModule:
+    """Return the program of an exported file, on the CPU, in evaluation mode.
+
+    Raises:
+        RuntimeProblem: If it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Later versions of torch announce the end of this format, of which the user of a file need not hear.
+            warnings.simplefilter("ignore")
+            return torch.jit.load(str(Path(path)), map_location="cpu").eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise RuntimeProblem(f"{path} cannot be read as TorchScript ({last_line(error)}): export it anew.") from error
+
+
+def find_device(device: str | None) -> torch.device:
+    """Return torch's device of this name; None is CUDA where there is one, else the CPU.
+
+    Raises:
+        RuntimeProblem: If it is neither the CPU nor a CUDA device of this machine.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    try:
+        place = torch.device(device or ("cuda" if there else "cpu"))
+    except RuntimeError:
+        place = None
+    if place is None or place.type not in CHANNELS_LAST or (place.type == "cuda" and (place.index or 0) >= there):
+        named = ("cpu", *(("cuda",) if there else ()), *(f"cuda:{index}" for index in range(1, there)))
+        raise RuntimeProblem(f"torch cannot run on device {device!r} here: choose {worded(named)}.")
+    return place
+
+
+def torch_precisions(kind: str) -> tuple[str, ...]:
+    """Return what torch can compute with on a ``'cpu'`` or ``'cuda'`` of this machine, at a gain."""
+    if kind == "cuda":
+        return ("fp32", "bf16", "fp16") if torch.cuda.is_bf16_supported() else ("fp32", "fp16")
+    try:
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):
+        fast = False  # a torch without oneDNN
+    return ("fp32", "bf16") if fast else ("fp32",)
+
+
+def _check_precision(precision: str, kind: str) -> None:
+    if precision == "int8":
+        raise RuntimeProblem(NEEDS_EXPORT)
+    possible = torch_precisions(kind)
+    if precision not in possible:
+        raise RuntimeProblem(f"torch cannot run {precision} on this {kind}: choose {worded(possible)}.")
+
+
+def _compiled(module: nn.Module, kind: str) -> nn.Module:
+    if not hasattr(torch, "compile"):
+        raise RuntimeProblem(f"compile=True needs torch 2.0 or later, this is {torch.__version__}: leave it out.")
+    return torch.compile(module, mode="reduce-overhead" if kind == "cuda" else "default")
+
+
+def _compute_in_float32(module: nn.Module) -> None:
+    exact = module.forward
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return exact(x.float())
+
+    module.forward = forward
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch use this many CPU threads for a while; its number is one for the whole process."""
+    before = torch.get_num_threads()
+    if count != before:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count != before:
+            torch.set_num_threads(before)

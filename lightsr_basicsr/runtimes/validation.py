@@ -1,0 +1,94 @@
+"""Validation through an engine: a model's networks are replaced by modules that call a runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from lightsr_basicsr.runtimes.base import Runtime, RuntimeProblem
+from lightsr_basicsr.runtimes.choice import AUTO, open_runtime
+
+# Keys of an option file's section `val`.
+KEYS = ("backend", "precision", "threads", "exported")
+REPLACED = ("net_g", "net_g_ema")
+
+
+class Settings(NamedTuple):
+    """What an option file's section ``val`` says about running the network.
+
+    Attributes:
+        backend (str): One of ``BACKENDS``, or ``'auto'``.
+        precision (str | None): One of ``PRECISIONS``; None is float32, or what the file was exported in.
+        threads (int | None): CPU threads; None takes as many as torch does.
+        exported (str | None): An exported file that is run in the network's place.
+    """
+
+    backend: str = AUTO
+    precision: str | None = None
+    threads: int | None = None
+    exported: str | None = None
+
+
+class RuntimeNetwork(nn.Module):
+    """A network whose images a runtime makes; parameters and everything else are those of the network.
+
+    Args:
+        network (nn.Module): The network.
+        runtime (Runtime): What makes the images.
+    """
+
+    def __init__(self, network: nn.Module, runtime: Runtime) -> None:
+        super().__init__()
+        self.network, self.runtime = network, runtime
+        self.train(network.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, C, H, W) in [0, 1] to (N, C, sH, sW)."""
+        return self.runtime(x.float())
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            # Models ask their networks for window sizes and the like.
+            return getattr(super().__getattr__("network"), name)
+
+    def __deepcopy__(self, memo: dict) -> RuntimeNetwork:
+        """Copy the network; engines cannot be copied."""
+        return RuntimeNetwork(deepcopy(self.network, memo), self.runtime)
+
+
+def settings_of(options: Mapping[str, Any]) -> Settings | None:
+    """Return what an option file says about running the network in validation, None for nothing: as BasicSR runs it."""
+    section = options.get("val")
+    told = {key: section[key] for key in KEYS if section.get(key) is not None} if isinstance(section, Mapping) else {}
+    return Settings(**told) if told else None
+
+
+def run_by_engine(model: Any, settings: Settings) -> RuntimeNetwork:
+    """Have a model of BasicSR's run its network by an engine, and return what stands in the network's place.
+
+    Args:
+        model (Any): A model of BasicSR's; its ``net_g``, and its ``net_g_ema`` if it has one, are replaced.
+        settings (Settings): Which engine, and how.
+
+    Raises:
+        RuntimeProblem: If it has no such network, or the engine cannot run it.
+    """
+    networks = {name: model.get_bare_model(getattr(model, name)) for name in REPLACED if hasattr(model, name)}
+    if not networks:
+        raise RuntimeProblem(f"{type(model).__name__} has no net_g to run: leave {', '.join(KEYS)} out of `val`.")
+    # A test on the CPU stays there; one on CUDA takes what the engine has.
+    device = "cpu" if model.device.type == "cpu" else None
+    for name, network in networks.items():
+        source = network if settings.exported is None else Path(settings.exported).expanduser()
+        runtime = open_runtime(source, settings.backend, settings.precision, device, settings.threads)
+        setattr(model, name, RuntimeNetwork(network, runtime))
+    if hasattr(model, "deploys"):
+        # Engines run the deployed form, which needs no comparison with itself.
+        model.deploys = lambda options: False
+    return getattr(model, [*networks][-1])
