@@ -1,0 +1,177 @@
+"""The command ``basicsr export``: arguments and the table; the work is done in ``tools/export.py``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
+from lightsr_basicsr.commands.prepare_common import FORM
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.export import Exported
+
+DESCRIPTION = """Write a trained network for other engines: ONNX, OpenVINO or TorchScript. A file in its training form
+is deployed on the way. What was made is loaded again and compared with the network on photographs of three sizes;
+where the images differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
+number and size."""
+EXAMPLES = """examples:
+  basicsr export net_g_latest.pth                                writes net_g_latest.onnx beside it
+  basicsr export net_g_latest.pth -o net.xml                     for OpenVINO: net.xml and net.bin
+  basicsr export net_g_latest.pth -o net.ts --weights raw        TorchScript, without EMA
+  basicsr export net.safetensors --precision fp16 -i photo.png   halves inside, compared on your LR image too
+  basicsr export net_g_latest.pth --precision int8 --photographs datasets/DIV2K/HR
+  basicsr export net_g_latest.pth --opt train_ecbsr.yml          a network of BasicSR or another package
+ONNX needs pip install "lightsr-basicsr[onnx]", OpenVINO "lightsr-basicsr[openvino]", int8 "lightsr-basicsr[int8]";
+TorchScript nothing."""
+# Five lines that run the new file, by format.
+USES = {
+    "onnx": """import cv2, onnxruntime
+session = onnxruntime.InferenceSession({path!r})
+lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
+sr = session.run(None, {{"lr": lr}})[0][0].clip(0, 1).transpose(1, 2, 0)
+cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round())""",
+    "openvino": """import cv2, openvino
+model = openvino.Core().compile_model({path!r}, "CPU", {{"INFERENCE_PRECISION_HINT": "{hint}"}})
+lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
+sr = model(lr)[0][0].clip(0, 1).transpose(1, 2, 0)
+cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round())""",
+    "torchscript": """import cv2, torch
+program = torch.jit.load({path!r})
+lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
+sr = program(torch.from_numpy(lr))[0].detach().numpy().clip(0, 1).transpose(1, 2, 0)
+cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round())""",
+}
+
+
+def add_export(commands: Any) -> None:
+    """Add ``export`` to the parser's ``commands``."""
+    text = "write a trained network for ONNX Runtime, OpenVINO or TorchScript"
+    parser = commands.add_parser("export", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
+    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="new file or its folder; the suffix decides the format: .onnx, .xml, .ts (default: the name of FILE)",
+    )
+    parser.add_argument(
+        "--format", choices=("onnx", "openvino", "torchscript"), help="default: that of OUT, or onnx, for int8 openvino"
+    )
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of what is inside (default: fp32)"
+    )
+    parser.add_argument("--opset", type=int, metavar="N", help="version of ONNX's operators (default: 17)")
+    parser.add_argument(
+        "--opt", metavar="FILE", help="option file it was trained with; only for networks that a file does not tell"
+    )
+    parser.add_argument("--network", metavar="KEY", help="section of that option file (default: network_g)")
+    parser.add_argument(
+        "--weights", choices=("ema", "raw"), help="params_ema or params of the file (default: ema if there are any)"
+    )
+    parser.add_argument("-i", "--input", metavar="IMAGE", help="LR image to compare on, beside the photographs")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="D", help="largest difference of the images allowed, in [0, 1] (default: "
+        "1e-4 for fp32, 1e-2 for fp16)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--photographs", metavar="FOLDER", help="HR photographs to calibrate int8 on, a hundred or more (default: "
+        "those of scikit-image, which are few)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--held-out", metavar="FOLDER", help="HR photographs that its loss is measured on (default: a fourth of those)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the new file if it is there")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_export)
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Export one file, print what was done, and return the exit status."""
+    need_basicsr()
+    from lightsr_basicsr.checkpoints import CheckpointError
+    from lightsr_basicsr.runtimes import RuntimeProblem
+    from lightsr_basicsr.tools.convert_source import ConvertError
+    from lightsr_basicsr.tools.images import ImageError
+    from lightsr_basicsr.tools.options import OptionError
+
+    if args.network and not args.opt:
+        raise UsageError("--network names a section of an option file, and none was given: --opt FILE.")
+    try:
+        done = _export(args)
+    except (CheckpointError, ConvertError, ImageError, OptionError, RuntimeProblem) as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise UsageError(f"{where}{error.strerror or error}.") from error
+    print(json.dumps(asdict(done), indent=2) if args.json else _text(done))
+    return 0
+
+
+def _export(args: argparse.Namespace) -> Exported:
+    from lightsr_basicsr.tools.convert_source import read_network
+    from lightsr_basicsr.tools.export import Quantization, export
+
+    network, quantization = None, None
+    if args.photographs or args.held_out:
+        quantization = Quantization(args.photographs, args.held_out)
+    if args.opt:
+        load_all_plugins()
+        network = read_network(args.opt, args.network or "network_g")
+    return export(
+        args.file,
+        args.output,
+        format=args.format,
+        precision=args.precision,
+        opset=args.opset,
+        network=network,
+        weights=args.weights,
+        picture=args.input,
+        tolerance=args.tolerance,
+        overwrite=args.overwrite,
+        quantization=quantization,
+        tell=say,
+    )
+
+
+def _text(done: Exported) -> str:
+    kind = done.format + (f", opset {done.opset}" if done.opset else "")
+    table = [
+        ("network", f"{done.network} x{done.scale:g}, {_form_text(done)}"),
+        ("weights", "bare" if done.weights in ("bare", "list") else f"under '{done.weights}'"),
+        ("format", f"{kind}, {done.precision}"),
+        ("file size", f"{done.size:,} bytes" + (f" in {' and '.join(done.files[::-1])}" if done.files[1:] else "")),
+        ("source", f"sha256 {done.sha256}"),
+    ]
+    lines = [f"{done.source} -> {done.path}", *(f"  {name + ':':<12}{value}" for name, value in table)]
+    lines += [f"  {'note:':<12}{note}" for note in done.notes]
+    return "\n".join([*lines, "", *_rows_text(done), "", "To use it:", *_use_text(done)])
+
+
+def _form_text(done: Exported) -> str:
+    if done.merged:
+        return "training form, deployed on the way"
+    return "deployed already" if done.form == "deploy" else "has no branches to merge"
+
+
+def _rows_text(done: Exported) -> list[str]:
+    title = ("compared with the network on", "images", "LR size", "largest difference", "PSNR")
+    lines = ["  {:<32}{:>6}{:>10}{:>20}{:>10}".format(*title)]
+    for row in done.rows:
+        size = f"{row.height}x{row.width}"
+        psnr = "equal" if row.psnr is None else f"{row.psnr:.1f} dB"
+        lines.append(f"  {row.picture[-31:]:<32}{row.images:>6}{size:>10}{row.difference:>20.2g}{psnr:>10}")
+    return lines
+
+
+def _use_text(done: Exported) -> list[str]:
+    if done.num_in_ch not in (1, 3):
+        return [f"  input 'lr', (N, {done.num_in_ch}, H, W), float32 in [0, 1]"]
+    gray = done.num_in_ch == 1
+    # What is not int8 was meant to run in bfloat16 where the CPU has it.
+    hint = "bf16" if done.precision == "int8" else "f32"
+    read = ", cv2.IMREAD_GRAYSCALE" if gray else ""
+    program = USES[done.format].format(path=done.path, hint=hint, gray=read, swap=not gray)
+    return [f"  {line}" for line in program.splitlines()]

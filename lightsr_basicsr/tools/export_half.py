@@ -1,0 +1,97 @@
+"""ONNX graphs that compute with halves, but for the steps whose values a half cannot hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from lightsr_basicsr.runtimes.base import RuntimeProblem, require
+from lightsr_basicsr.runtimes.graphs import INPUT
+
+if TYPE_CHECKING:
+    import onnx
+
+# Largest magnitude on a photograph; a half holds 65,504, and other photographs may have larger ones.
+MOST = 8192.0
+FLOAT, HALF = 1, 10  # numbers of these types in ONNX
+
+
+def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, int]:
+    """Return a model that computes with halves between float32 images, and how many of its steps stay in float32.
+
+    Args:
+        model (onnx.ModelProto): In float32, with shapes inside.
+        images (Tensor): Photographs (N, C, H, W) that the model takes, to see how large its values become.
+
+    Raises:
+        RuntimeProblem: If the converter cannot do it.
+    """
+    require("onnxruntime", "onnx")
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    _name_nodes(model)
+    kept = wide_steps(model, images)
+    try:
+        half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
+        _join_casts(half.model)
+        half.topological_sort()  # the converter adds its first step at the end
+    except Exception as error:
+        # The converter raises anything.
+        raise RuntimeProblem(f"The graph cannot be turned into halves ({error}). Use fp32.") from error
+    return half.model, len(kept)
+
+
+def _join_casts(model: onnx.ModelProto) -> None:
+    """Let steps that stay wide hand on wide values: the converter makes each a half in between, once per taker."""
+    nodes, results = list(model.graph.node), {value.name for value in model.graph.output}
+    halved = {node.output[0]: node.input[0] for node in nodes if _casts_to(node, HALF)}
+    back = {
+        node.output[0]: halved[node.input[0]]
+        for node in nodes
+        if _casts_to(node, FLOAT) and node.input[0] in halved and node.output[0] not in results
+    }
+    kept: dict[str, onnx.NodeProto] = {}
+    for node in nodes:
+        node.input[:] = [back.get(name, name) for name in node.input]
+        if node.output[0] not in back:
+            kept.setdefault(node.output[0], node)
+    taken = results.union(*(node.input for node in kept.values()))
+    left = [node for node in kept.values() if not _casts_to(node, HALF) or node.output[0] in taken]
+    del model.graph.node[:]
+    model.graph.node.extend(left)
+
+
+def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
+    return node.op_type == "Cast" and node.attribute[0].i == kind
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+
+
+def wide_steps(model: onnx.ModelProto, images: Tensor) -> list[str]:
+    """Return names of nodes that make, or take, values of more than ``MOST`` on a photograph."""
+    onnxruntime = require("onnxruntime", "onnx")
+    watched = type(model)()
+    watched.CopyFrom(model)
+    watched.graph.output.extend(value for value in model.graph.value_info if _is_float(value))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    made = session.run(names, {INPUT: images.numpy()})
+    large = {name for name, value in zip(names, made, strict=True) if _exceeds(value)}
+    return [node.name for node in model.graph.node if large & {*node.input, *node.output}]
+
+
+def _is_float(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.elem_type == FLOAT
+
+
+def _exceeds(value: np.ndarray) -> bool:
+    return value.size > 0 and not np.abs(value).max() <= MOST  # what is no number exceeds, too

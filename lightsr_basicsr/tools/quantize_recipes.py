@@ -1,0 +1,139 @@
+"""Which operations of a graph are quantized: recipes, with the reason for every exception."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lightsr_basicsr.runtimes.base import RuntimeProblem
+
+if TYPE_CHECKING:
+    import openvino
+
+CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData")
+# Left out of ``convolutions``. A residual sum carries the image itself through the network: 8 bits of it cost IMDN x4
+# 1.2 dB. Statistics of a map (variance, its root) span more orders of magnitude than 8 bits do: 0.1 to 0.2 dB each.
+ARITHMETIC = (
+    "Abs", "Add", "AvgPool", "Clamp", "Divide", "Exp", "Interpolate", "MVN", "MatMul", "MaxPool", "Maximum", "Minimum",
+    "Multiply", "Power", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "Sigmoid", "Sqrt", "Subtract",
+    "SquaredDifference", "Tanh",
+)  # fmt: skip
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What stays as it is, and how ranges are laid.
+
+    Attributes:
+        arithmetic (bool): Whether inputs of sums, products, poolings and statistics are quantized too.
+        ends (bool): Whether the convolutions that see the image or make it are quantized too; together they are less
+            than a tenth of the work.
+        pooled (bool): Whether convolutions of pooled vectors are quantized too; they are no work at all.
+        asymmetric (bool): Whether the range of an activation may be off-centre, which costs no time with VNNI.
+        except_for (str | None): Pattern of names of further convolutions that stay as they are.
+    """
+
+    arithmetic: bool = False
+    ends: bool = False
+    pooled: bool = False
+    asymmetric: bool = True
+    except_for: str | None = None
+
+
+RECIPES = {
+    "convolutions": Recipe(),
+    "convolutions-symmetric": Recipe(asymmetric=False),
+    "convolutions-and-ends": Recipe(ends=True),
+    "everything": Recipe(arithmetic=True, ends=True, pooled=True, asymmetric=False),
+}
+DEFAULT = "convolutions"
+# By registered name of a network. The dynamic branches of DDistill-SR are quadratic in their input and chained, and
+# cost it 15 dB in int8.
+EXCEPTIONS = {"DDistill_SR": r".*/dy_branch/"}
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return a recipe by name; ``'auto'`` is the one that every network of the package did best with.
+
+    Raises:
+        RuntimeProblem: If there is none of this name.
+    """
+    name = DEFAULT if name == AUTO else name
+    if name not in RECIPES:
+        raise RuntimeProblem(f"Recipes are {AUTO}, {', '.join(RECIPES)}; got {name!r}.")
+    return RECIPES[name]
+
+
+def with_network(recipe: Recipe, network: str) -> Recipe:
+    """Return the recipe with the exceptions of the network of this registered name."""
+    return recipe if recipe.arithmetic else replace(recipe, except_for=EXCEPTIONS.get(network))
+
+
+def ignored_types(model: openvino.Model, recipe: Recipe) -> list[str]:
+    """Return the types of operations in ``model`` that the recipe leaves alone."""
+    return [] if recipe.arithmetic else sorted({op.get_type_name() for op in model.get_ops()} & {*ARITHMETIC})
+
+
+def ignored_names(model: openvino.Model, recipe: Recipe) -> list[str]:
+    """Return the names of the convolutions in ``model`` that the recipe leaves alone, without duplicates."""
+    ops = model.get_ordered_ops()
+    found = set()
+    if not recipe.ends:
+        found |= _without_convolution_before(ops) | _without_convolution_after(ops)
+    if not recipe.pooled:
+        found |= {_name(op) for op in ops if _is_convolution(op) and _has_one_pixel(op)}
+    if recipe.except_for:
+        found |= {name for name in map(_name, filter(_is_convolution, ops)) if re.match(recipe.except_for, name)}
+    return sorted(found)
+
+
+def count_quantized(model: openvino.Model) -> int:
+    """Return how many convolutions of ``model`` have int8 weights, and with them a quantized input."""
+    return sum(_is_convolution(op) and _holds_integers(op.input_value(1).get_node()) for op in model.get_ops())
+
+
+def _holds_integers(op: openvino.Node) -> bool:
+    """Tell whether ``op``, a convolution's weights, is a constant in int8, which comes with a scale."""
+    while op.get_type_name() in ("Multiply", "Subtract", "Convert", "Reshape"):
+        op = op.input_value(0).get_node()
+    return op.get_type_name() == "Constant" and op.get_element_type().to_string() in ("i8", "u8")
+
+
+def _name(op: openvino.Node) -> str:
+    return op.get_friendly_name()
+
+
+def _is_convolution(op: openvino.Node) -> bool:
+    return op.get_type_name() in CONVOLUTIONS
+
+
+def _has_one_pixel(op: openvino.Node) -> bool:
+    return all(side.is_static and side.get_length() == 1 for side in list(op.get_output_partial_shape(0))[2:])
+
+
+def _without_convolution_before(ops: Iterable[openvino.Node]) -> set[str]:
+    """Return names of convolutions that see the image without another convolution between."""
+    first, seen = set(), set()
+    for op in ops:
+        behind = any(_name(value.get_node()) in seen for value in op.input_values())
+        if _is_convolution(op) and not behind:
+            first.add(_name(op))
+        if _is_convolution(op) or behind:
+            seen.add(_name(op))
+    return first
+
+
+def _without_convolution_after(ops: Iterable[openvino.Node]) -> set[str]:
+    """Return names of convolutions that make the image without another convolution between."""
+    last, seen = set(), set()
+    for op in reversed(list(ops)):
+        users = [entry.get_node() for output in op.outputs() for entry in output.get_target_inputs()]
+        before = any(_name(user) in seen for user in users)
+        if _is_convolution(op) and not before:
+            last.add(_name(op))
+        if _is_convolution(op) or before:
+            seen.add(_name(op))
+    return last
