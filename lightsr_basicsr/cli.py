@@ -15,9 +15,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lightsr_basicsr import __version__
+from lightsr_basicsr.commands.benchmark import add_benchmark
 from lightsr_basicsr.commands.convert import add_convert
 from lightsr_basicsr.commands.embed import add_embed
 from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
+from lightsr_basicsr.commands.export import add_export
 from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
 
@@ -35,6 +37,8 @@ EXAMPLES = """examples:
   basicsr list networks                                 what an option file can name
   basicsr info model.pth                                which network a file holds
   basicsr convert net_g_latest.pth                      its deployed form: branches merged, output compared
+  basicsr export net_g_latest.pth                       for ONNX Runtime; -o net.xml for OpenVINO, output compared
+  basicsr benchmark IMDN:upscale=4 net.pth              speed and memory on torch, ONNX Runtime and OpenVINO
   torchrun --standalone --nproc_per_node=2 -m lightsr_basicsr.cli train -opt my.yml --launcher pytorch
 Option files are looked for from the working directory, then among the ones that came with the package."""
 
@@ -92,6 +96,8 @@ def _build_parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=run_info)
     add_convert(commands)
+    add_export(commands)
+    add_benchmark(commands)
     add_prepare(commands)
     add_embed(commands)
     env = commands.add_parser("env", help="versions, devices, which BasicSR is in use: for bug reports")
