@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 from lightsr_basicsr.archs.reparam import Kernel, plain_kernel
 
 # LR pixels of an image from which on the work saved outweighs the kernel's making.
-FEWEST_PIXELS = 2048
+FEWEST_PIXELS = 1536
 # What decides the outermost LR row: itself and two more.
 STRIP = 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ Every network runs on each back end in turns with its reference, the eager float
 it; what is told is the ratio of neighbours, which holds also on a machine whose clock moves. Close other programs."""
 EXAMPLES = """examples:
   basicsr benchmark                                                   the five networks at x4, all back ends
-  basicsr benchmark net.pth net_int8.onnx --data Set5/LR --gt Set5/HR your files, with PSNR and SSIM
+  basicsr benchmark net.pth net_int8.xml --data Set5/LR --gt Set5/HR  your files, with PSNR and SSIM
   basicsr benchmark IMDN:upscale=2 DRN-S --backend torch openvino --precision fp32 bf16 --size 120x160 180x320
   basicsr benchmark net.pth --network train_ecbsr.yml                 a network of BasicSR or another package
   basicsr benchmark IMDN --ntire                                      columns of the NTIRE challenge
@@ -125,8 +126,10 @@ def run_benchmark(args: argparse.Namespace) -> int:
         raise UsageError(f"{where}{error.strerror or error}.") from error
     except KeyboardInterrupt:
         keeper.tell()
-        say("interrupted; what was measured until then is kept.")
+        say("interrupted; what was measured until then is kept." if keeper.written else "interrupted.")
         return 130
+    finally:
+        keeper.leave()
     keeper.tell()
     if any(row.timing is not None for row in keeper.results.rows):
         return 0
@@ -148,6 +151,7 @@ class _Keeper:
         self.args, self.folder = args, Path(args.output).expanduser()
         self.results: Results
         self.written: list[Path] = []
+        self.made = False  # whether the folder was not there before
         self.plan = _plan(args)
 
     def open(self) -> None:
@@ -156,15 +160,22 @@ class _Keeper:
         from lightsr_basicsr.tools.benchmark_tables import Results
 
         self.plan.check()
+        self.made = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
+        _try_to_write(self.folder)
         warning = busy()
         if warning:
             say(warning)
         machine = describe_machine(self.plan.num_threads, self.plan.device)
         self.results = Results(machine, [], self.args.pressure, (f"note: {warning}",) if warning else ())
 
+    def leave(self) -> None:
+        """Take the folder away again if it was made here and nothing came into it."""
+        if self.made and self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
     def measure(self) -> None:
-        """Measure all, then draw."""
+        """Measure all, and write tables on the way."""
         given: dict[str, Any] = {
             "network": self.args.network,
             "plan": self.plan,
@@ -215,8 +226,17 @@ class _Keeper:
         try:
             return draw_all(self.results, self.folder)
         except ImportError:
-            say('no plots: they need matplotlib: pip install "lightsr-basicsr[docs]"')
+            say('no plots: they need matplotlib: pip install "lightsr-basicsr[benchmark]"')
             return []
+
+
+def _try_to_write(folder: Path) -> None:
+    """Raise UsageError if no file can be written, before minutes are spent on what should be in it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written ({error.strerror}): choose another with -o.") from error
 
 
 def _plan(args: argparse.Namespace) -> Plan:

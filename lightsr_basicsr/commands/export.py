@@ -32,17 +32,17 @@ USES = {
 session = onnxruntime.InferenceSession({path!r})
 lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
 sr = session.run(None, {{"lr": lr}})[0][0].clip(0, 1).transpose(1, 2, 0)
-cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round())""",
+cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))""",
     "openvino": """import cv2, openvino
 model = openvino.Core().compile_model({path!r}, "CPU", {{"INFERENCE_PRECISION_HINT": "{hint}"}})
 lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
 sr = model(lr)[0][0].clip(0, 1).transpose(1, 2, 0)
-cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round())""",
+cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))""",
     "torchscript": """import cv2, torch
 program = torch.jit.load({path!r})
 lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
 sr = program(torch.from_numpy(lr))[0].detach().numpy().clip(0, 1).transpose(1, 2, 0)
-cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round())""",
+cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))""",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
+from threading import RLock
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from torch import Tensor
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+# Engines start as many threads as they are told, and end the whole program where the system refuses them.
+MOST_THREADS = 1024
 NEEDS_EXPORT = (
     "int8 needs a network that was quantized on pictures: make a file of it (basicsr export --precision int8) and run "
     "that file."
@@ -51,12 +54,19 @@ def require(module: str, extra: str) -> ModuleType:
 def last_line(error: Exception) -> str:
     """Return the last line of an engine's message, without its full stop; engines put their own source files first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else type(error).__name__
+    return lines[-1].rstrip(".!") if lines else type(error).__name__
 
 
 def worded(names: tuple[str, ...]) -> str:
     """Return ``names`` as a text: 'a, b or c'; 'nothing' for none."""
     return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:]))) or "nothing"
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise RuntimeProblem unless this is a number of CPU threads, or None."""
+    whole = isinstance(threads, int) and not isinstance(threads, bool)
+    if threads is not None and not (whole and 1 <= threads <= MOST_THREADS):
+        raise RuntimeProblem(f"`threads` must be a whole number from 1 to {MOST_THREADS}, got {threads!r}.")
 
 
 class Traits(NamedTuple):
@@ -74,7 +84,9 @@ class Traits(NamedTuple):
 
 
 class Runtime(ABC):
-    """A network, ready to run on one engine; calling it maps images to images. Not for several threads at a time.
+    """A network, ready to run on one engine; calling it maps images to images.
+
+    Several threads may call it; they wait for one another.
 
     Attributes:
         backend (str): One of ``BACKENDS``.
@@ -109,14 +121,15 @@ class Runtime(ABC):
         threads: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-            raise RuntimeProblem(f"`threads` must be a whole number of at least 1, got {threads!r}.")
+        check_threads(threads)
         self.scale, self.num_in_ch, self.min_side = traits
         self.precision, self.device = precision, device
         # Engines count processors in their own ways, some past the limits of a container; torch's count is one for all.
         self.threads = torch.get_num_threads() if threads is None else threads
         self.metadata = None if metadata is None else dict(metadata)
         self.chosen_because = "because it was asked for"
+        # Engines with memory of their own for the result would mix up the images of two threads.
+        self.lock = RLock()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map float32 images (N, C, H, W) in [0, 1] to (N, C, scale * H, scale * W), float32, on their device.
@@ -128,16 +141,17 @@ class Runtime(ABC):
         """
         self.check_images(images)
         # Not inference mode: what it returns could never enter a loss.
-        with torch.no_grad():
+        with self.lock, torch.no_grad():
             return self._run(images.detach()).to(images.device, torch.float32)
 
     def check_images(self, images: Tensor) -> None:
         """Raise RuntimeProblem unless ``images`` are what this network takes."""
         wanted = f"(N, {self.num_in_ch}, H, W)"
         if not isinstance(images, Tensor):
-            raise RuntimeProblem(f"Expected a tensor of images {wanted}, got {type(images).__name__}.")
+            hint = " Arrays become tensors by torch.from_numpy(x)." if type(images).__module__ == "numpy" else ""
+            raise RuntimeProblem(f"Expected a tensor of images {wanted}, got {type(images).__name__}.{hint}")
         if images.ndim != 4 or images.shape[1] != self.num_in_ch or not len(images):
-            hint = " One image needs a batch dimension: x[None]." if images.ndim == 3 else ""
+            hint = _shape_hint(images, self.num_in_ch)
             raise RuntimeProblem(f"Expected images {wanted}, got {tuple(images.shape)}.{hint}")
         if images.dtype != torch.float32:
             hint = "x.float()" if images.is_floating_point() else "x.float() / 255"
@@ -161,3 +175,12 @@ class Runtime(ABC):
 
     def __str__(self) -> str:
         return f"{self.backend}, {self.precision}, on {self.device}, {self.threads} CPU thread{'s'[: self.threads > 1]}"
+
+
+def _shape_hint(images: Tensor, num_in_ch: int) -> str:
+    """Return what makes images (N, num_in_ch, H, W) of what is nearly that, '' if it is something else."""
+    channels_last = images.ndim in (3, 4) and images.shape[-1] == num_in_ch != images.shape[-3]
+    if images.ndim == 3:
+        whole = "x.permute(2, 0, 1)[None]" if channels_last else "x[None]"
+        return f" One image needs a batch dimension: {whole}."
+    return " Channels come before rows and columns: x.permute(0, 3, 1, 2)." if channels_last else ""

@@ -21,6 +21,7 @@ from lightsr_basicsr.runtimes.base import (
     Runtime,
     RuntimeProblem,
     Traits,
+    check_threads,
     require,
     worded,
 )
@@ -49,7 +50,7 @@ def open_runtime(
     source: nn.Module | str | PathLike,
     backend: str = AUTO,
     precision: str | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     threads: int | None = None,
 ) -> Runtime:
     """Return what runs a network, ready to be called with images.
@@ -59,13 +60,18 @@ def open_runtime(
             package's networks (.pth, .pt, .safetensors); or an exported file (.onnx, .xml, .ts, .torchscript).
         backend (str): One of ``BACKENDS``, or ``'auto'`` for the one that is fastest here. Default: ``'auto'``.
         precision (str | None): One of ``PRECISIONS``; None is ``'fp32'``, or what a file was exported in.
-        device (str | None): ``'cpu'``, ``'cuda'``, or what the engine calls its device; None lets it choose.
+        device (str | torch.device | None): ``'cpu'``, ``'cuda'``, or what the engine calls its device; None lets it
+            choose.
         threads (int | None): CPU threads; None takes as many as torch does.
 
     Raises:
         RuntimeProblem: If the source cannot be opened, or not in the way that was asked for.
     """
     check_names(backend, precision)
+    check_threads(threads)
+    if not isinstance(source, (nn.Module, str, PathLike)):
+        raise RuntimeProblem(f"Expected a network, or the path of a file, got {type(source).__name__}.")
+    device = None if device is None else str(device)
     if not isinstance(source, nn.Module) and Path(source).suffix.lower() in EXPORTED:
         return _open_exported(Path(source), backend, precision, device, threads)
     net = source if isinstance(source, nn.Module) else _load(Path(source))
@@ -118,7 +124,8 @@ def choose(precision: str = "fp32", device: str | None = None) -> Choice:
         missing.append(reason)
     possible = tuple(name for name in PRECISIONS if any(name in _possible(backend, device) for backend in BACKENDS))
     there = tuple(name for name in possible if name != "int8")
-    raise RuntimeProblem(f"Nothing here runs {precision} on {device or 'the CPU'}: choose {worded(there)}.")
+    advice = f"choose {worded(there)}" if there else "name another device, or leave it out"
+    raise RuntimeProblem(f"Nothing here runs {precision} on {device or 'the CPU'}: {advice}.")
 
 
 def check_precision(backend: str, precision: str, device: str | None = None) -> None:

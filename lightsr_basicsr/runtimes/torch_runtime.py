@@ -94,7 +94,7 @@ class TorchRuntime(Runtime):
         images = images.to(self.device, memory_format=self.layout)
         casting = torch.autocast(images.device.type, DTYPES[self.precision]) if self.casts else nullcontext()
         with _threads(self.threads), casting:
-            made = self.module(images)
+            made = self.module(images).contiguous()
         # A recorded graph writes every result into the same memory.
         return made.clone() if self.compiled else made
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -47,7 +47,7 @@ def benchmark(
             from it. Default: None.
         plan (Plan | None): How to measure; None is ``Plan()``. Default: None.
         report (Callable): Called with a line of text before each thing that takes time.
-        save (Callable): Called with all rows so far, after each network and size.
+        save (Callable): Called with all rows so far, after each network and size, and again with NTIRE's columns.
 
     Raises:
         BenchmarkError: If something that was asked for cannot be; then nothing was measured. What an engine cannot do
@@ -111,15 +111,26 @@ def _measure(candidate: Candidate, pairs: list[Pair], rows: list[Row], report: R
         candidate.open(variant)
     quality = _score_all(candidate, pairs, report)
     for index, size in enumerate(candidate.plan.sizes):
-        found = _measure_size(candidate, *size, report)
-        for variant, row in found.items():
-            if variant in quality:
-                row = replace(row, psnr=quality[variant].psnr, ssim=quality[variant].ssim)
-            if candidate.plan.ntire and index == 0 and row.timing is not None:
-                report(f"{title}: {_words(variant)}, columns of NTIRE")
-                row = replace(row, ntire=_ntire(candidate, variant, row, quality.get(variant)))
-            rows.append(row)
-        save(rows)
+        start = len(rows)
+        for variant, row in _measure_size(candidate, *size, report).items():
+            known = quality.get(variant)
+            rows.append(row if known is None else replace(row, psnr=known.psnr, ssim=known.ssim))
+        save(rows)  # what follows may be interrupted
+        if candidate.plan.ntire and index == 0:
+            rows[start:] = _with_ntire(candidate, rows[start:], quality, report)
+            save(rows)
+
+
+def _with_ntire(
+    candidate: Candidate, rows: list[Row], quality: dict[Variant, Quality], report: Report
+) -> Iterator[Row]:
+    for row in rows:
+        if row.timing is None:
+            yield row
+            continue
+        variant = Variant(row.form, row.backend, row.precision)
+        report(f"{candidate.subject.title}: {_words(variant)}, columns of NTIRE")
+        yield replace(row, ntire=_ntire(candidate, variant, row, quality.get(variant)))
 
 
 def _words(variant: Variant) -> str:

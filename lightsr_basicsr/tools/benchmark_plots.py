@@ -90,11 +90,30 @@ def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
     """
     quality = any(row.psnr is not None for row in rows)
     value: Value = (lambda row: row.psnr) if quality else (lambda row: row.timing.speedup)
-    rows = [row for row in rows if value(row) is not None] or list(rows)
-    if value(rows[0]) is None:
+    shown = [row for row in rows if value(row) is not None] or list(rows)
+    if value(shown[0]) is None:
         value = lambda row: 1.0  # noqa: E731  nothing to compare with: latency alone
     figure, (axes,) = _figure(8.4, 5.2, machine)
+    # Of all rows, so that a network looks the same in every figure.
     colours, markers = _styles((row.network for row in rows), COLOURS), _styles((row.label for row in rows), MARKERS)
+    _draw_points(axes, shown, value, colours, markers)
+    axes.set_xscale("log")
+    _plain_numbers(axes.xaxis)
+    if not quality:
+        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+    axes.margins(0.09, 0.12)
+    axes.set_xlabel("latency of one image (ms), median, log scale")
+    axes.set_ylabel("PSNR, luma (dB)" if quality else "speed-up over the reference")
+    axes.set_title(f"{'PSNR' if quality else 'Speed-up'} and latency, LR {rows[0].height}x{rows[0].width}")
+    seen = {row.network for row in shown}
+    told = {name if name in seen else f"{name} (not known)": colour for name, colour in colours.items()}
+    _legends(figure, told, markers, _memory_steps(shown))
+    return figure
+
+
+def _draw_points(
+    axes: Axes, rows: Sequence[Row], value: Value, colours: dict[str, str], markers: dict[str, str]
+) -> None:
     areas = _areas(rows)
     for name, colour in colours.items():
         own = [row for row in rows if row.network == name]
@@ -104,16 +123,6 @@ def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
                 1000 * row.timing.seconds, value(row), s=areas[row], marker=markers[row.label], color=colour,
                 alpha=0.75, edgecolors="white", linewidths=0.8, zorder=2,
             )  # fmt: skip
-    axes.set_xscale("log")
-    _plain_numbers(axes.xaxis)
-    if not quality:
-        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
-    axes.margins(0.09, 0.12)
-    axes.set_xlabel("latency of one image (ms), median, log scale")
-    axes.set_ylabel("PSNR, luma (dB)" if quality else "speed-up over the reference")
-    axes.set_title(f"{'PSNR' if quality else 'Speed-up'} and latency, LR {rows[0].height}x{rows[0].width}")
-    _legends(figure, colours, markers, _memory_steps(rows))
-    return figure
 
 
 def _along(rows: Sequence[Row], value: Value) -> tuple[list[float], list[float]]:

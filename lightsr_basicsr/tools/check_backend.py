@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import RuntimeProblem, check_threads
 from lightsr_basicsr.runtimes.choice import AUTO, check_names, check_precision, choose, choose_reader, open_runtime
 from lightsr_basicsr.runtimes.validation import KEYS, Settings, settings_of
 from lightsr_basicsr.tools.check_keys import Finding, section_of
@@ -53,9 +53,10 @@ def _check_kinds(section: Mapping) -> Iterator[Finding]:
                 check_names(**{"backend": AUTO, "precision": None, key: value})
             except RuntimeProblem as error:
                 yield Finding(f"val.{key}", str(error))
-    threads = section.get("threads")
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        yield Finding("val.threads", f"must be a whole number of at least 1, got {threads!r}")
+    try:
+        check_threads(section.get("threads"))
+    except RuntimeProblem as error:
+        yield Finding("val.threads", str(error))
 
 
 def _device(options: Mapping) -> str | None:

@@ -31,7 +31,15 @@ from lightsr_basicsr.runtimes.graphs import (
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript, put_into_onnx, put_into_openvino
 from lightsr_basicsr.runtimes.network import OtherNetwork
 from lightsr_basicsr.tools.convert_source import Opened, form_with, innermost, open_network, read_weights
-from lightsr_basicsr.tools.export_files import check_places, choose_target, files_of, plain_path, sha256_of, workshop
+from lightsr_basicsr.tools.export_files import (
+    check_places,
+    check_source,
+    choose_target,
+    files_of,
+    plain_path,
+    sha256_of,
+    workshop,
+)
 from lightsr_basicsr.tools.export_half import to_half
 from lightsr_basicsr.tools.export_verify import Row, Sample, make_samples, open_engine, verify
 from lightsr_basicsr.tools.quantize import quantize
@@ -157,6 +165,7 @@ def export(
             missing, or the outputs differ. Nothing is written then, and files that are there stay as they are.
     """
     source = plain_path(source)
+    check_source(source)
     place, kind = choose_target(source, target, format, precision)
     _check_arguments(kind, precision, opset, tolerance, quantization)
     places = files_of(place, kind)

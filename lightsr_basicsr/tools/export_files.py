@@ -32,6 +32,12 @@ def plain_path(path: str | PathLike) -> Path:
     return Path(path).expanduser()
 
 
+def check_source(source: Path) -> None:
+    """Raise RuntimeProblem if the source was exported already."""
+    if source.suffix.lower() in SUFFIXES and source.is_file():
+        raise RuntimeProblem(f"{source} is an exported file already: name the checkpoint that it was made of.")
+
+
 def choose_target(
     source: Path, target: str | PathLike | None, file_format: str | None, precision: str
 ) -> tuple[Path, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from types import MethodType
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from lightsr_basicsr.archs import linear_tail
-from lightsr_basicsr.archs.published_kdsr_drn import STEPS
+from lightsr_basicsr.archs.published import published_form as published
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.identification import identify, load
 
@@ -42,14 +41,6 @@ def shaken(net: nn.Module) -> nn.Module:
         if parameter.ndim == 1 or "mean" in name:
             parameter.data += 0.2 * torch.randn_like(parameter)
     return net
-
-
-def published(net: nn.Module) -> nn.Module:
-    new = deepcopy(net)
-    for module in new.modules():
-        if type(module) in STEPS:
-            module.forward = MethodType(STEPS[type(module)], module)
-    return new
 
 
 def assert_same(fast: nn.Module, slow: nn.Module, *images: torch.Tensor) -> None:

@@ -76,6 +76,7 @@ def test_gradients_equal_those_of_the_published_formulation(title):
 
 
 def test_dynamic_branches_cost_fewer_multi_adds():
+    pytest.importorskip("torch.utils.flop_counter", reason="multiply-adds are counted from torch 2.1 on")
     net = build("DDistill-SR").float()
     assert count_multi_adds(net, 20, 20) < 0.95 * count_multi_adds(published_form(net), 20, 20)
 

@@ -110,6 +110,27 @@ def test_unknown_names_are_refused(small, arguments, message):
         open_runtime(small, **arguments)
 
 
+@pytest.mark.parametrize("source", [123, None, ["a"], b"net.pth"])
+def test_what_is_neither_a_network_nor_a_path_is_told(source):
+    with pytest.raises(RuntimeProblem, match=f"Expected a network, or the path of a file, got {type(source).__name__}"):
+        open_runtime(source)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime", "openvino"])
+def test_devices_of_torch_are_taken_and_others_refused(small, backend):
+    if backend != "torch":
+        pytest.importorskip(backend, reason=f"{backend} is not installed")
+        pytest.importorskip("onnx", reason="onnx is not installed")
+    assert open_runtime(small, backend, device=torch.device("cpu")).device == "cpu"
+    with pytest.raises(RuntimeProblem, match=f"{backend} cannot run on device '3' here"):
+        open_runtime(small, backend, device=3)
+
+
+def test_a_device_that_nothing_knows_is_told(small):
+    with pytest.raises(RuntimeProblem, match="Nothing here runs fp32 on tpu: name another device, or leave it out"):
+        open_runtime(small, device="tpu")
+
+
 def test_without_any_engine_torch_runs_it(small, monkeypatch):
     for library in ("openvino", "onnxruntime", "onnx"):
         monkeypatch.setitem(sys.modules, library, None)

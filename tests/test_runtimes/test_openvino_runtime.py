@@ -1,6 +1,7 @@
 """Networks run by OpenVINO."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -53,6 +54,14 @@ def test_results_are_the_callers_own(runtime):
         runtime(1 - smooth_picture(3, 16, 16))
         assert torch.equal(first, kept)
         runtime.prepare_for((1, 3, 16, 16))
+
+
+def test_two_threads_get_their_own_images(runtime):
+    pictures = [smooth_picture(3, 64, 64), 1 - smooth_picture(3, 64, 64)]
+    expected = [runtime(picture) for picture in pictures]
+    with ThreadPoolExecutor(2) as pool:
+        made = [*pool.map(lambda turn: runtime(pictures[turn % 2]), range(60))]
+    assert all(torch.equal(image, expected[turn % 2]) for turn, image in enumerate(made))
 
 
 def test_precision_and_threads_are_stated(small, monkeypatch):

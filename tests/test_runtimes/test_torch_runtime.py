@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 from basicsr.archs.srresnet_arch import MSRResNet
@@ -58,6 +59,9 @@ def test_it_runs_the_deployed_form_and_leaves_the_network_as_it_was():
         (torch.zeros(3, 8, 8), r"Expected images \(N, 3, H, W\), got \(3, 8, 8\). One image .* x\[None\]"),
         (torch.zeros(1, 1, 8, 8), r"Expected images \(N, 3, H, W\), got \(1, 1, 8, 8\)"),
         (torch.zeros(0, 3, 8, 8), r"got \(0, 3, 8, 8\)"),
+        (torch.zeros(8, 9, 3), r"got \(8, 9, 3\). One image .* x.permute\(2, 0, 1\)\[None\]"),
+        (torch.zeros(2, 8, 9, 3), r"got \(2, 8, 9, 3\). Channels come .* x.permute\(0, 3, 1, 2\)"),
+        (np.zeros((1, 3, 8, 8)), r"got ndarray. Arrays become tensors by torch.from_numpy\(x\)"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"got torch.uint8: pass x.float\(\) / 255"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.float16), r"got torch.float16: pass x.float\(\)\."),
         (torch.zeros(1, 3, 4, 8), "at least 5x5 pixels, got 4x8"),
@@ -129,7 +133,7 @@ def test_threads_are_those_of_the_call_alone(small, monkeypatch):
     net.register_forward_hook(lambda *_: inside.append(torch.get_num_threads()))
     TorchRuntime(net, Traits(2), device="cpu", threads=2)(smooth_picture(3, 8, 8))
     assert (inside, torch.get_num_threads()) == ([2], 1)
-    for wrong in (0, -1, 1.5, True):
+    for wrong in (0, -1, 1.5, True, 10**6):
         with pytest.raises(RuntimeProblem, match="`threads` must be a whole number"):
             TorchRuntime(net, Traits(2), device="cpu", threads=wrong)
 
@@ -182,6 +186,11 @@ def test_a_broken_library_is_told_apart(monkeypatch):
         require("onnxruntime", "onnx")
 
 
+@pytest.mark.parametrize("message", ["engine.cpp:3:\nbad file!.\n", "bad file."])
+def test_an_engines_last_line_is_quoted_without_its_end(message):
+    assert base.last_line(RuntimeError(message)) == "bad file"
+
+
 @pytest.mark.parametrize(("names", "text"), [((), "nothing"), (("a",), "a"), (("a", "b", "c"), "a, b or c")])
 def test_choices_are_worded(names, text):
     assert base.worded(names) == text
@@ -199,3 +208,8 @@ def test_on_cuda(small, precision, compiled):
         with torch.no_grad():
             assert (image - small(picture)).abs().max() < (1e-3 if precision == "fp32" else 0.02)
         assert image.device.type == "cpu"
+
+
+def test_the_result_is_laid_out_as_images_are():
+    runtime = TorchRuntime.of_network(IMDN_RTC(), device="cpu", channels_last=True)
+    assert runtime(torch.rand(1, 3, 9, 11)).is_contiguous()

@@ -1,5 +1,8 @@
 """Benchmarks: what is measured, in which order, and what the numbers mean. Networks are tiny, clocks are false."""
 
+import json
+import os
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -132,7 +135,10 @@ def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
         return Probed(memory=3 * 2**20) if task.variant == REFERENCE else Probed(problem="out of memory")
 
     monkeypatch.setattr(module, "probe", measure)
-    reference, deployed = benchmark([TINY], plan=replace(TORCH, memory=True, ntire=True))
+    saved = []
+    plan = replace(TORCH, memory=True, ntire=True)
+    reference, deployed = benchmark([TINY], plan=plan, save=lambda rows: saved.append((len(rows), len(asked))))
+    assert saved == [(2, 2), (2, 4)]
     variant = Variant("deployed", "torch", "fp32")
     # All memory of a size first, for a Ctrl-C keeps what was measured; then the columns of NTIRE.
     assert asked == [(REFERENCE, 16, 20), (variant, 16, 20), (REFERENCE, 256, 256), (variant, 256, 256)]
@@ -146,13 +152,32 @@ def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
     assert deployed.ntire.params == pytest.approx(sum(value.numel() for value in net.parameters()) / 1e6)
 
 
-def test_peak_memory_in_a_fresh_process():
-    subject = find_subjects([TINY])[0]
-    found = probe(Probe(subject, REFERENCE, 64, 64, "cpu", 1, runs=2))
+def test_peak_memory_is_what_a_run_adds():
+    task = Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 1, runs=2)
+    kept = torch.ones(2**24)  # 64 MiB, as the result of a run; what was there before does not count
+    found = benchmark_child.measure(lambda: kept.clone, task)
+    assert len(found["seconds"]) == 2
+    assert 0.98 * 2**26 <= found["memory"] < 1.1 * 2**26
+
+
+def test_what_a_process_runs(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_child, "_go_first", lambda: None)  # this process stays as the others are
+    task = Probe(find_subjects([TINY])[0], REFERENCE, 64, 64, "cpu", torch.get_num_threads(), runs=2)
+    assert benchmark_child.main(encode(task)) == 0
+    found = benchmark_probe._judge(0, capsys.readouterr().out, b"", None)
     assert found.problem == ""
     assert len(found.seconds) == 2
-    # At least the output of 128x128 in float32; torch keeps buffers of its own.
-    assert 3 * 128 * 128 * 4 <= found.memory < 2**28
+    assert found.memory is not None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for Python")
+def test_a_fresh_process_has_the_threads_that_were_asked_for(workdir, monkeypatch):
+    told = json.dumps({"memory": 5, "seconds": [], "problem": "$OMP_NUM_THREADS $1 $2"})
+    Path("python").write_text(f"#!/bin/sh\ncat <<END\n{told}\nEND\n")
+    Path("python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(workdir / "python"))
+    found = probe(Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 3))
+    assert found == Probed(5, (), "3 -m lightsr_basicsr.tools.benchmark_child")
 
 
 def test_what_a_process_is_asked_survives_the_command_line():

@@ -113,13 +113,14 @@ def test_a_table_is_whole_or_as_it_was(workdir, monkeypatch):
 
 
 @drawn
-def test_plots_show_every_network_and_back_end(workdir):
+def test_plots_show_every_network_and_back_end(workdir, monkeypatch):
+    monkeypatch.setattr(benchmark_plots, "DPI", 30)
     other = [replace(row, network="DRN-S $x$", height=90, width=160) for row in ROWS]
     written = benchmark_plots.draw_all(Results(MACHINE, [*ROWS, *other]), workdir)
     assert [path.name for path in written] == [
         "latency_180x320.png", "speedup_180x320.png", "latency_90x160.png", "speedup_90x160.png", "sizes.png"
     ]  # fmt: skip
-    assert all(min(cv2.imread(str(path)).shape[:2]) > 400 for path in written)
+    assert all(min(cv2.imread(str(path)).shape[:2]) > 120 for path in written)
     figure = benchmark_plots.draw_tradeoff([REFERENCE, FAST], MACHINE)
     assert figure.axes[0].get_ylabel() == "PSNR, luma (dB)"
     assert figure.axes[0].get_xscale() == "log"
@@ -132,7 +133,21 @@ def test_plots_show_every_network_and_back_end(workdir):
 
 
 @drawn
-def test_plots_without_psnr_show_the_speed_up(workdir):
+def test_networks_look_the_same_where_one_of_them_has_no_psnr():
+    from matplotlib.colors import to_rgb
+
+    unknown = replace(REFERENCE, network="KDSR-M", psnr=None)
+    figure = benchmark_plots.draw_tradeoff([unknown, REFERENCE], MACHINE)
+    points, *none = figure.axes[0].collections
+    assert tuple(points.get_facecolor()[0][:3]) == pytest.approx(to_rgb(benchmark_plots.COLOURS[1]))
+    assert none == []
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[:2] == ["KDSR-M (not known)", "IMDN"]
+
+
+@drawn
+def test_plots_without_psnr_show_the_speed_up(workdir, monkeypatch):
+    monkeypatch.setattr(benchmark_plots, "DPI", 30)
     rows = [replace(row, psnr=None) for row in (REFERENCE, FAST)]
     axes = benchmark_plots.draw_tradeoff(rows, MACHINE).axes[0]
     assert axes.get_ylabel() == "speed-up over the reference"
@@ -172,7 +187,7 @@ def test_without_matplotlib_the_tables_are_written(capsys, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["benchmark", TINY, *QUICK, "--quiet"]) == 0
-    assert 'pip install "lightsr-basicsr[docs]"' in capsys.readouterr().err
+    assert 'pip install "lightsr-basicsr[benchmark]"' in capsys.readouterr().err
     assert sorted(file.name for file in Path("benchmark").iterdir()) == sorted(FORMATS.values())
 
 
@@ -209,6 +224,49 @@ def test_an_interruption_keeps_what_was_measured(capsys, monkeypatch):
     assert "interrupted; what was measured until then is kept" in told.err
     assert "16x20" in told.out
     assert len(json.loads(Path("benchmark/results.json").read_text())["rows"]) == 2
+
+
+def test_an_interruption_of_the_columns_of_ntire_keeps_what_is_before(capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_ntire", stop)
+    assert cli.main(["benchmark", TINY, *QUICK, "--ntire", "--quiet", "--no-plots"]) == 130
+    rows = json.loads(Path("benchmark/results.json").read_text())["rows"]
+    assert [row["timing"] is None for row in rows] == [False, False]
+
+
+def test_what_cannot_be_measured_leaves_no_folder(capsys, monkeypatch):
+    assert cli.main(["benchmark", "IMDM", *QUICK, "-o", "made"]) == 2
+    assert not Path("made").exists()
+    Path("there").mkdir()
+    assert cli.main(["benchmark", "IMDM", *QUICK, "-o", "there"]) == 2
+    assert Path("there").is_dir()
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "benchmark", stop)
+    capsys.readouterr()
+    assert cli.main(["benchmark", TINY, *QUICK, "-o", "made"]) == 130
+    assert capsys.readouterr().err == "basicsr: interrupted.\n"
+    assert not Path("made").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(capsys, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(command.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(module, "benchmark", None)
+    assert cli.main(["benchmark", TINY, *QUICK, "-o", "made"]) == 2
+    assert "made cannot be written (Permission denied): choose another with -o" in capsys.readouterr().err
+
+
+def test_examples_are_of_files_that_can_be(capsys):
+    # int8 is written for OpenVINO only.
+    assert "int8.onnx" not in command.EXAMPLES
+    assert "int8.xml" in command.EXAMPLES
 
 
 @pytest.mark.parametrize(
