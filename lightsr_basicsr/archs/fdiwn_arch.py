@@ -14,21 +14,26 @@ from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import MeanShift, conv3x3, deviation_and_mean, four_quarters
+from lightsr_basicsr.archs.fdiwn_units import (
+    HALF,
+    TRUNK,
+    CoefficientUnit,
+    ConvolutionalResidualWeighting,
+    IdenticalResidualWeighting,
+    Scale,
+    SelfCalibrationFusion,
+    ShuffleAttention,
+    shuffle_channels,
+)
+from lightsr_basicsr.archs.layers import MeanShift, conv3x3, four_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
-from lightsr_basicsr.archs.reparam import build_deployed, conv_from, fold_after, plain_kernel, with_children
+from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
 from lightsr_basicsr.registry import register
 
 NEGATIVE_SLOPE = 0.05
-TRUNK = 24
-HALF = TRUNK // 2
-ATTENTION_GROUPS = 6
-# Where each channel of a shuffle attention's output comes from: two halves, interleaved.
-MIXED = [half * HALF + channel for channel in range(HALF) for half in range(2)]
 CHOP_SHAVE = 10
 CHOP_MIN_SIDE = 19
 CHOP_MOST_PIXELS = 160_000
@@ -47,195 +52,6 @@ class Widths:
 
 NARROW = Widths(tail=64, identical=48, convolutional=48, fusion=96, shifted_skip=False)
 WIDE = Widths(tail=32, identical=60, convolutional=54, fusion=108, shifted_skip=True)
-
-
-class WeightNormConv2d(nn.Module):
-    """Convolution with weight normalisation, ``weight_g * weight_v / ||weight_v||`` for each output channel.
-
-    Own parameters instead of torch's hook or parametrization: the hook breaks ``copy.deepcopy``, and with it EMA
-    copies; the parametrization saves other keys than the official files have.
-    """
-
-    def __init__(self, num_in: int, num_out: int, kernel_size: int) -> None:
-        super().__init__()
-        plain = nn.Conv2d(num_in, num_out, kernel_size)
-        self.padding = kernel_size // 2
-        self.bias = plain.bias
-        self.weight_g = nn.Parameter(_filter_norms(plain.weight.detach()))
-        self.weight_v = nn.Parameter(plain.weight.detach().clone())
-
-    @property
-    def weight(self) -> Tensor:
-        """The kernel, (num_out, num_in, K, K)."""
-        return self.weight_v * (self.weight_g / _filter_norms(self.weight_v))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, num_in, H, W) to (N, num_out, H, W)."""
-        return F.conv2d(x, self.weight, self.bias, padding=self.padding)
-
-    def to_deploy(self) -> nn.Conv2d:
-        """Return the ordinary convolution that this is."""
-        direction, length = self.weight_v.double(), self.weight_g.double()
-        return conv_from(plain_kernel(direction * (length / _filter_norms(direction)), self.bias), self.weight_v)
-
-
-def _filter_norms(weight: Tensor) -> Tensor:
-    return torch.sqrt(weight.square().sum(dim=(1, 2, 3), keepdim=True))
-
-
-class Scale(nn.Module):
-    """A learned factor."""
-
-    def __init__(self, value: float = 1.0) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor([value]))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Multiply (N, C, H, W) by the factor."""
-        return x * self.scale
-
-
-class ShuffleAttention(nn.Module):
-    """Weigh half of each group's channels by their means, half by their normalised maps, then mix the channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        shape = (1, TRUNK // ATTENTION_GROUPS // 2, 1, 1)
-        self.cweight = nn.Parameter(torch.zeros(shape))
-        self.cbias = nn.Parameter(torch.ones(shape))
-        self.sweight = nn.Parameter(torch.zeros(shape))
-        self.sbias = nn.Parameter(torch.ones(shape))
-        self.gn = nn.GroupNorm(shape[1], shape[1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Weigh and mix the channels of (N, 24, H, W)."""
-        return self.weigh(x[:, MIXED])
-
-    def weigh(self, mixed: Tensor) -> Tensor:
-        """Weigh the channels of (N, 24, H, W), which are mixed already.
-
-        Both kinds of channels are multiplied by ``sigmoid(slope * x + shift)``; for those that are weighed by their
-        means the slope is zero. Group normalisation of one channel each is the slope and the shift of the others.
-        """
-        deviation, mean = deviation_and_mean(mixed, self.gn.eps)
-        by_mean, by_map, mean_shift, map_shift = self._gates()
-        slope = by_map / deviation
-        shift = by_mean * mean + mean_shift + map_shift - slope * mean
-        return mixed * torch.sigmoid(torch.addcmul(shift, slope, mixed))
-
-    def _gates(self) -> list[Tensor]:
-        """Return the parameters of the two kinds of gates, (1, 24, 1, 1) each: factors, then summands."""
-        norm_weight, norm_bias = (part.view_as(self.sweight) for part in (self.gn.weight, self.gn.bias))
-        none = torch.zeros_like(self.cweight)
-        pairs = (
-            (self.cweight, none),
-            (none, self.sweight * norm_weight),
-            (self.cbias, none),
-            (none, self.sweight * norm_bias + self.sbias),
-        )
-        return [torch.cat(pair * ATTENTION_GROUPS, dim=1)[:, MIXED] for pair in pairs]
-
-
-def shuffle_channels(x: Tensor, groups: int) -> Tensor:
-    """Interleave ``groups`` runs of channels of (N, C, H, W)."""
-    return rearrange(x, "n (g c) h w -> n (c g) h w", g=groups)
-
-
-def wide_body(num_in: int, expand: int, squeeze: int) -> nn.Sequential:
-    """Return the wide part of a unit: 1x1 to ``expand`` channels, ReLU, 1x1 to ``squeeze``, 3x3 to 24."""
-    return nn.Sequential(
-        WeightNormConv2d(num_in, expand, 1),
-        nn.ReLU(inplace=True),
-        WeightNormConv2d(expand, squeeze, 1),
-        WeightNormConv2d(squeeze, TRUNK, 3),
-    )
-
-
-class ResidualWeighting(nn.Module):
-    """What the wide units share: body, shuffle attention and a skip, both scaled.
-
-    Attributes:
-        body (nn.Sequential): As :func:`wide_body` returns it.
-    """
-
-    body: nn.Sequential
-
-    def weigh_residual(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Return the unit's output, (N, 24, H, W), from its input and what its skip gives of it."""
-        *first, last = self.body
-        for layer in first:
-            x = layer(x)
-        # The last convolution gives its channels in the order in which the attention hands them on.
-        mixed = F.conv2d(x, last.weight[MIXED], last.bias[MIXED], padding=1)
-        return torch.addcmul(self.x_scale(skip), self.SAlayer.weigh(mixed), self.res_scale.scale)
-
-
-class IdenticalResidualWeighting(ResidualWeighting):
-    """WIRW, wide identical residual weighting unit: 24 to 24 channels with an identity skip (paper, figure 4)."""
-
-    def __init__(self, expand: int) -> None:
-        super().__init__()
-        self.res_scale = Scale()
-        self.x_scale = Scale()
-        self.body = wide_body(TRUNK, expand, HALF)
-        self.SAlayer = ShuffleAttention()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine (N, 24, H, W)."""
-        return self.weigh_residual(x, x)
-
-
-class ConvolutionalResidualWeighting(ResidualWeighting):
-    """WCRW, wide convolutional residual weighting unit: 12 to 24 channels, convolution as skip (paper, figure 4)."""
-
-    def __init__(self, expand: int) -> None:
-        super().__init__()
-        self.res_scale = Scale()
-        self.x_scale = Scale()
-        self.conv = conv3x3(HALF, TRUNK)
-        self.body = wide_body(HALF, expand, HALF)
-        self.SAlayer = ShuffleAttention()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 12, H, W) to (N, 24, H, W)."""
-        return self.weigh_residual(x, self.conv(x))
-
-
-class SelfCalibrationFusion(ResidualWeighting):
-    """SCF, the wide half of the fusion: 48 to 24 channels with a convolution as skip."""
-
-    def __init__(self, expand: int) -> None:
-        super().__init__()
-        self.res_scale = Scale()
-        self.x_scale = Scale()
-        self.body = wide_body(2 * TRUNK, expand, TRUNK)
-        self.SAlayer = ShuffleAttention()
-        self.conv = conv3x3(2 * TRUNK, TRUNK)  # last, as in the official files; the order matters to optimizer states
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 48, H, W) to (N, 24, H, W)."""
-        return self.weigh_residual(x, self.conv(x))
-
-
-class CoefficientUnit(nn.Module):
-    """A coefficient in [0.5, 1) for each channel, from the mean and the standard deviation of its map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.upper_branch = nn.Sequential(nn.AdaptiveAvgPool2d(1), *self._squeeze())
-        self.lower_branch = nn.Sequential(*self._squeeze())
-
-    @staticmethod
-    def _squeeze() -> tuple[nn.Module, ...]:
-        # The second ReLU is why no coefficient is below 0.5.
-        hidden = TRUNK // 8
-        return nn.Conv2d(TRUNK, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, TRUNK, 1), nn.ReLU(), nn.Sigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 24, H, W) to (N, 24, 1, 1)."""
-        deviation, mean = deviation_and_mean(x)
-        # The pooling in the upper branch leaves a mean as it is.
-        return (self.upper_branch(mean) + self.lower_branch(deviation)) / 2
 
 
 class DistillationInteractionBlock(nn.Module):
