@@ -20,6 +20,7 @@ from lightsr_basicsr.tools.quantize_recipes import (
     find_recipe,
     ignored_names,
     ignored_types,
+    operations,
     with_network,
 )
 
@@ -193,3 +194,17 @@ def test_a_network_with_kernels_for_every_image_is_quantized_inside_its_loop():
     exact = run(model, images)
     difference = (run(quantized, images) - exact).abs().mean() / exact.std()
     assert 0 < difference < 0.1
+
+
+def test_kernels_that_are_made_of_an_image_stay_as_they_are():
+    torch.manual_seed(0)
+    dynamic = DDistill_SR(num_feat=16, deploy=True).eval()
+    model, recipe = to_openvino(dynamic), find_recipe("auto")
+    left_alone = ignored_names(model, recipe)
+    assert {"/LR_conv/unit/Conv", "/B1/c1_r/unit/Conv", "/B1/Conv"} <= {
+        name.removesuffix("/WithoutBiases") for name in left_alone
+    }
+    assert "Multiply" in ignored_types(model, recipe)  # it is in the graph of one image, inside that of many
+    quantized = quantize_model(nncf, model, [torch.rand(1, 3, 40, 40)] * 2, recipe, progress=False)
+    convolutions = [op for op in operations(model) if op.get_type_name() == "Convolution"]
+    assert 0 < count_quantized(quantized) <= len(convolutions) - len(left_alone)
