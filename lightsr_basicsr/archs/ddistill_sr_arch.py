@@ -134,15 +134,17 @@ class DynamicDistillationBlock(nn.Module):
 def _fuse_linear(conv: nn.Conv2d, residuals: list[DynamicResidual]) -> Tensor:
     """Return the 1x1 convolution of the block's input and the residuals as one convolution of what the residuals see.
 
-    For they are 1x1 convolutions themselves. The first sees the block's input, and shares its kernel.
+    For they are 1x1 convolutions themselves. The first sees the block's input, and shares its kernel. The list is
+    emptied.
     """
     own, *mixes = conv.weight.flatten(1).split(conv.out_channels, dim=1)
     kernels = [mix @ residual.weight for mix, residual in zip(mixes, residuals, strict=True)]
     kernels[0] = kernels[0] + own
     biases = [residual.bias @ mix.t() for mix, residual in zip(mixes, residuals, strict=True)]
-    seen = torch.cat([residual.x for residual in residuals], dim=1)
-    weight = torch.cat(kernels, dim=2).reshape(-1, conv.out_channels, len(residuals) * conv.out_channels, 1, 1)
-    return conv_per_image(seen, weight, sum(biases) + conv.bias)
+    seen = [residual.x for residual in residuals]
+    residuals.clear()
+    weight = torch.cat(kernels, dim=2).reshape(-1, conv.out_channels, len(seen) * conv.out_channels, 1, 1)
+    return conv_per_image(concat_and_release(seen), weight, sum(biases) + conv.bias)
 
 
 @register(ARCH_REGISTRY)

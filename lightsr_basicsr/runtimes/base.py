@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from threading import RLock
 from types import ModuleType
@@ -49,6 +50,20 @@ def require(module: str, extra: str) -> ModuleType:
             f"{library} is installed, but cannot be imported ({error}): "
             f'pip install --force-reinstall "lightsr-basicsr[{extra}]"'
         ) from error
+
+
+def openvino_core() -> Any:
+    """Return OpenVINO's core, one for the process: plugins that are unloaded beside running threads corrupt memory.
+
+    Raises:
+        RuntimeProblem: If OpenVINO is not installed.
+    """
+    return _one_core(require("openvino", "openvino"))
+
+
+@cache
+def _one_core(engine: ModuleType) -> Any:
+    return engine.Core()
 
 
 def last_line(error: Exception) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightsr_basicsr.archs.network import SRNetwork
-from lightsr_basicsr.runtimes.base import RuntimeProblem, require
+from lightsr_basicsr.runtimes.base import RuntimeProblem, openvino_core, require
 from lightsr_basicsr.runtimes.network import prepare, smooth_picture
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def to_openvino(net: nn.Module, one_image: bool = False) -> openvino.Model:
     Raises:
         RuntimeProblem: If the network has no such graph, or OpenVINO or ONNX is not installed.
     """
-    openvino = require("openvino", "openvino")
-    return openvino.Core().read_model(to_onnx(net, one_image=one_image).SerializeToString())
+    core = openvino_core()
+    return core.read_model(to_onnx(net, one_image=one_image).SerializeToString())
 
 
 def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptModule:

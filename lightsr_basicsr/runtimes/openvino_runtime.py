@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, Runtime, RuntimeProblem, Traits, last_line, require, worded
+from lightsr_basicsr.runtimes.base import (
+    NEEDS_EXPORT,
+    Runtime,
+    RuntimeProblem,
+    Traits,
+    last_line,
+    openvino_core,
+    worded,
+)
 from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
 
 EXTRA = "openvino"
@@ -124,7 +132,7 @@ class OpenVinoRuntime(Runtime):
         start = perf_counter()
         try:
             # Copied out of the engine's memory: what it shares, the next image would overwrite.
-            made = torch.from_numpy(request.infer({0: given}, share_inputs=True, share_outputs=False)[0])
+            made = torch.from_numpy(request.infer({0: given}, share_inputs=False, share_outputs=False)[0])
         except RuntimeError as error:
             raise RuntimeProblem(f"openvino cannot run images of shape {shape}: {last_line(error)}") from error
         self._note(shape, perf_counter() - start)
@@ -150,7 +158,6 @@ class OpenVinoRuntime(Runtime):
 
     def _compile(self, shape: tuple[int, ...] | None = None) -> Any:
         """Return a request that runs images of ``shape``; of any if it is None."""
-        engine = require("openvino", EXTRA)
         settings = {
             "INFERENCE_PRECISION_HINT": self._hint(),
             "PERFORMANCE_HINT": "LATENCY",
@@ -160,7 +167,7 @@ class OpenVinoRuntime(Runtime):
             model = self.model if shape is None else self.model.clone()
             if shape is not None:
                 model.reshape(list(shape))
-            return engine.Core().compile_model(model, self.device.upper(), settings).create_infer_request()
+            return openvino_core().compile_model(model, self.device.upper(), settings).create_infer_request()
         except RuntimeError as error:
             raise RuntimeProblem(f"openvino cannot run this model on {self.device}: {last_line(error)}") from error
 
@@ -171,9 +178,9 @@ def read_model(path: str | PathLike) -> Any:
     Raises:
         RuntimeProblem: If OpenVINO is not installed, or the file cannot be read.
     """
-    engine = require("openvino", EXTRA)
+    core = openvino_core()
     try:
-        return engine.Core().read_model(str(Path(path)))
+        return core.read_model(str(Path(path)))
     except RuntimeError as error:
         weights = Path(path).with_suffix(".bin")
         hint = (
@@ -188,7 +195,7 @@ def find_openvino_device(device: str | None) -> str:
     Raises:
         RuntimeProblem: If OpenVINO is not installed or has no such device here.
     """
-    there = tuple(require("openvino", EXTRA).Core().available_devices)
+    there = tuple(openvino_core().available_devices)
     name = (device or "cpu").upper()
     if name not in there:
         raise RuntimeProblem(
@@ -206,5 +213,5 @@ def _check_precision(device: str, precision: str) -> None:
 
 def openvino_precisions(device: str) -> tuple[str, ...]:
     """Return what OpenVINO can compute with on a device of its own naming."""
-    capabilities = require("openvino", EXTRA).Core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    capabilities = openvino_core().get_property(device, "OPTIMIZATION_CAPABILITIES")
     return tuple(name for name, capability in CAPABILITIES.items() if capability in capabilities)

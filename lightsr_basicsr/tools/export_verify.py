@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lightsr_basicsr.data.demo_dataset import photographs
-from lightsr_basicsr.runtimes.base import RuntimeProblem, require
+from lightsr_basicsr.runtimes.base import RuntimeProblem, openvino_core, require
 from lightsr_basicsr.tools.convert_picture import take_picture
 
 PHOTOGRAPH = "coffee.png"
@@ -155,7 +155,7 @@ def _open_onnx(path: Path) -> Engine:
 
 
 def _open_openvino(path: Path) -> Engine:
-    core = require("openvino", "openvino").Core()
+    core = openvino_core()
     # A file that is mapped cannot be moved on every system. Without the hint the CPU may take bfloat16.
     core.set_property({"ENABLE_MMAP": False})
     compiled = core.compile_model(core.read_model(str(path)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -9,7 +9,7 @@ from basicsr.archs.srresnet_arch import MSRResNet
 
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
-from lightsr_basicsr.runtimes import openvino_runtime
+from lightsr_basicsr.runtimes import base, openvino_runtime
 from lightsr_basicsr.runtimes.base import RuntimeProblem, Traits
 from lightsr_basicsr.runtimes.network import smooth_picture
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime, openvino_precisions
@@ -157,3 +157,8 @@ def test_a_damaged_file_and_missing_weights_are_told(small, tmp_path):
     (tmp_path / "net.bin").unlink()
     with pytest.raises(RuntimeProblem, match=r"Its weights, .*net\.bin, are not there"):
         OpenVinoRuntime.of_file(tmp_path / "net.xml", Traits(2))
+
+
+def test_one_core_serves_the_process():
+    """Several, each with its plugins, corrupted memory when they were let go: later tests crashed."""
+    assert base.openvino_core() is base.openvino_core()
