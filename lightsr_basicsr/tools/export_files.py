@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -18,7 +17,6 @@ from lightsr_basicsr.runtimes.metadata import SUFFIXES
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".ts"}
 WEIGHTS_BESIDE = ".bin"  # of a model of OpenVINO
-CHUNK = 1 << 20
 
 
 def plain_path(path: str | PathLike) -> Path:
@@ -142,12 +140,3 @@ def _publish(moves: Mapping[Path, Path], overwrite: bool) -> None:
 def _flush(part: Path) -> None:
     with part.open("rb+") as file:
         os.fsync(file.fileno())
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
