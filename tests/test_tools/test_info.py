@@ -3,12 +3,16 @@
 import hashlib
 import json
 from importlib.util import find_spec
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.runtimes.metadata import Metadata
+from lightsr_basicsr.tools.export import export
 from lightsr_basicsr.tools.info import describe_file
 from lightsr_basicsr.tools.official import entries, entry_of
 
@@ -54,6 +58,42 @@ def test_gray_networks_are_not_called_rgb(workdir, capsys):
 def test_teachers_have_no_cost_of_super_resolution(workdir):
     torch.save(ARCH_REGISTRY.get("BlindSR_TA")(16, 1, 4, 1).state_dict(), "net.pth")
     assert describe_file("net.pth").multi_adds is None
+
+
+def test_an_exported_file_tells_what_it_was_made_of(saved, capsys):
+    export(saved, format="torchscript")
+    assert cli.main(["info", "net.ts"]) == 0
+    out = capsys.readouterr().out
+    for line in ("IMDN x2, deployed form", "torchscript", "made of:          net.pth", "RGB in [0, 1]"):
+        assert line in out
+    assert cli.main(["info", "--json", saved, "net.ts"]) == 0
+    checkpoint, exported = json.loads(capsys.readouterr().out)
+    assert exported["metadata"]["sha256"] == checkpoint["sha256"]
+
+
+def test_the_cost_of_int8_and_the_weights_beside_are_told(workdir, capsys):
+    int8 = {"psnr_cost_db": 0.0251, "images": 20, "data": "photographs"}
+    told = Metadata("IMDN", {"upscale": 4}, 4, precision="int8", int8=int8)
+    entry = ElementTree.Element("lightsr", value=told.to_json())
+    net, info = ElementTree.Element("net"), ElementTree.Element("rt_info")
+    info.append(entry)
+    net.append(info)
+    ElementTree.ElementTree(net).write("net.xml")
+    Path("net.bin").write_bytes(bytes(1000))
+    assert cli.main(["info", "net.xml"]) == 0
+    out = capsys.readouterr().out
+    assert "0.025 dB of PSNR, measured on photographs (images: 20)" in out
+    assert f"{Path('net.xml').stat().st_size + 1000:,} bytes" in out
+
+
+def test_another_programs_export_and_a_broken_one_are_told(saved, capsys):
+    torch.jit.save(torch.jit.trace(torch.nn.Identity(), torch.zeros(1)), "other.ts")
+    Path("broken.ts").write_bytes(b"PK")
+    assert cli.main(["info", "broken.ts", "none.onnx", "other.ts"]) == 2
+    told = capsys.readouterr()
+    assert "not written by basicsr export" in told.out
+    assert "broken.ts (2 bytes) cannot be read as torchscript" in told.err
+    assert "There is no file none.onnx" in told.err
 
 
 @counts

@@ -1,0 +1,133 @@
+"""The command ``basicsr info``: what a checkpoint or an exported file is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from lightsr_basicsr.commands.errors import need_basicsr, say
+from lightsr_basicsr.commands.prepare_common import FORM
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.info import FileInfo
+    from lightsr_basicsr.tools.info_exported import ExportedInfo
+    from lightsr_basicsr.tools.official import Entry
+
+EXAMPLES = """examples:
+  basicsr info experiments/pretrained_models/*.pt*
+  basicsr info --json model.safetensors
+  basicsr info IMDN_x4_int8.xml               what an exported file was made of, and what int8 costs
+Names and shapes of the tensors are all that is looked at; nothing in a file is executed."""
+
+
+def add_info(commands: Any) -> None:
+    """Add ``info`` to the parser's ``commands``."""
+    text = "which network a checkpoint or an exported file holds, its size and cost, and whether it is an official file"
+    parser = commands.add_parser("info", help=text, epilog=EXAMPLES, formatter_class=FORM)
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help=".pth, .pt or .safetensors; exported: .onnx, .xml or .ts"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run_info)
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Print what each file is; the exit status is 2 if one of them is not a network of this package."""
+    need_basicsr()
+    from lightsr_basicsr.checkpoints import CheckpointError
+    from lightsr_basicsr.runtimes.base import RuntimeProblem
+    from lightsr_basicsr.tools.info import describe_file
+    from lightsr_basicsr.tools.info_exported import describe_exported, is_exported
+
+    infos: list[FileInfo | ExportedInfo] = []
+    for path in args.files:
+        try:
+            infos.append((describe_exported if is_exported(path) else describe_file)(path))
+        except (CheckpointError, RuntimeProblem) as error:
+            say(str(error))
+    if args.json:
+        print(json.dumps([asdict(info) for info in infos], indent=2))
+    else:
+        print("\n\n".join(map(_text, infos)), end="\n" if infos else "")
+    return 0 if len(infos) == len(args.files) else 2
+
+
+def _text(info: FileInfo | ExportedInfo) -> str:
+    facts = _facts_of_checkpoint(info) if hasattr(info, "identity") else _facts_of_exported(info)
+    lines = (f"  {name + ':':<18}{value}" for name, value in facts.items() if value)
+    return f"{info.path} ({info.size:,} bytes)\n" + "\n".join(lines)
+
+
+def _facts_of_checkpoint(info: FileInfo) -> dict[str, str]:
+    identity, official = info.identity, info.official
+    inside = "" if info.img_range == 1 else f" (0 to {info.img_range:g} inside)"
+    cost = "not counted"
+    if info.multi_adds is not None:
+        cost = f"{info.multi_adds / 1e9:.2f} G for LR {info.lr_size[0]}x{info.lr_size[1]} (height x width)"
+    known = "not an official file that is known"
+    if official is not None:
+        known = f"{official.released_as or official.file} of {official.title}, {official.source}"
+    elif info.same_network:
+        known += "; the same network as " + ", ".join(entry.file for entry in info.same_network)
+    facts = {
+        "network": f"{identity.network} x{identity.scale:g}, {identity.form} form",
+        "arguments": _listed(identity.arguments),
+        "tensors": f"{info.tensors}, {'bare' if info.wrapper == 'bare' else f'under {info.wrapper!r}'}",
+        "parameters": f"{info.parameters:,}",
+        "multi-adds": cost,
+        "input": f"{_channels(info.num_in_ch)} in [0, 1]{inside}, sides of at least {info.min_side}",
+        "sha256": info.sha256,
+        "official file": known,
+    }
+    if official is not None:
+        facts["published cost"] = _published_cost(official)
+        facts["Set5, published"] = official.published or "none"
+        facts["Set5, measured"] = official.measured or "not checked"
+        facts["note"] = official.note
+    return facts
+
+
+def _published_cost(official: Entry) -> str:
+    parts = [f"{official.published_parameters} parameters"] if official.published_parameters else []
+    if official.published_multi_adds:
+        size = f"LR {official.lr_side}x{official.lr_side}" if official.lr_side else "1280x720 output"
+        parts.append(f"{official.published_multi_adds:g} G multi-adds for {size}")
+    return ", ".join(parts)
+
+
+def _facts_of_exported(info: ExportedInfo) -> dict[str, str]:
+    told = info.metadata
+    facts = {"format": info.format + (f", opset {told.opset}" if told and told.opset else "")}
+    if told is None:
+        return {**facts, "network": "not told: the file was not written by basicsr export"}
+    low, high = told.value_range
+    return {
+        "network": f"{told.network} x{told.scale:g}, deployed form",
+        "arguments": _listed(told.arguments),
+        **facts,
+        "precision": told.precision,
+        "cost of int8": _cost_of_int8(told.int8),
+        "input": f"'lr', (N, {told.num_in_ch}, H, W), {_channels(told.num_in_ch, told.colour)} in [{low:g}, {high:g}], "
+        f"sides of at least {told.min_side}",
+        "tiles": "give other pixels than the whole image" if told.pools_globally else "",
+        "made of": told.source or "a network in memory",
+        "its sha256": told.sha256 or "",
+        "written by": told.producer,
+    }
+
+
+def _cost_of_int8(told: Mapping[str, Any] | None) -> str:
+    if not told:
+        return ""
+    return f"{told['psnr_cost_db']:.3f} dB of PSNR, measured on {told['data']} (images: {told['images']})"
+
+
+def _channels(count: int, colour: str = "RGB") -> str:
+    return colour if count == 3 else f"{count} channels"
+
+
+def _listed(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in arguments.items())
