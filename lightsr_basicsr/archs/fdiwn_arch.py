@@ -83,18 +83,18 @@ class DistillationInteractionBlock(nn.Module):
         a, b = self.srb3(a), self.srb4(b)
         both = torch.cat([self.scale_x1(a), self.scale_x2(b)], dim=1)
         del a  # the next layer is the widest
-        return self.SAlayer(self.fuse1(both) + torch.sigmoid(self.fuse2(both)) * b + x)
+        return self.SAlayer(self.fuse1(both).addcmul_(self.fuse2(both).sigmoid_(), b).add_(x))
 
     def interact(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (N, 24, H, W) to the two gated paths, (N, 24, H, W) each."""
-        kept_a, rest = F.leaky_relu(self.srb1(x), NEGATIVE_SLOPE).chunk(2, dim=1)
+        kept_a, rest = F.leaky_relu(self.srb1(x), NEGATIVE_SLOPE, inplace=True).chunk(2, dim=1)
         a = self.rb1(rest)
-        b = self.A1_coffconv(a) * a + x
-        a = self.B1_coffconv(x) * x + a
-        kept_b, rest = F.leaky_relu(self.srb2(b), NEGATIVE_SLOPE).chunk(2, dim=1)
+        b = torch.addcmul(x, self.A1_coffconv(a), a)
+        a = torch.addcmul(a, self.B1_coffconv(x), x)
+        kept_b, rest = F.leaky_relu(self.srb2(b), NEGATIVE_SLOPE, inplace=True).chunk(2, dim=1)
         b = self.rb2(rest)
-        gated_b = (self.A2_coffconv(a) * a + b) * torch.sigmoid(self.conv_distilled1(kept_b))
-        gated_a = (self.B2_coffconv(b) * b + a) * torch.sigmoid(self.conv_distilled2(kept_a))
+        gated_b = torch.addcmul(b, self.A2_coffconv(a), a) * self.conv_distilled1(kept_b).sigmoid_()
+        gated_a = torch.addcmul(a, self.B2_coffconv(b), b) * self.conv_distilled2(kept_a).sigmoid_()
         return gated_a, gated_b
 
 
@@ -120,7 +120,7 @@ class ShuffleWeightedGroup(nn.Module):
         third = self.MY3(second + self.conv(first))
         fused = self.conv1(shuffle_channels(torch.cat([first, second], dim=1), 4))
         fused = self.conv2(shuffle_channels(torch.cat([fused, third], dim=1), 4))
-        return self.scale_x(fused + third) + self.scale_res(self.rb1(x))
+        return self.scale_x(fused + third).addcmul_(self.rb1(x), self.scale_res.scale)
 
 
 class WeightingNetwork(SRNetwork):

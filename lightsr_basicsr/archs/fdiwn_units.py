@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import conv3x3, deviation_and_mean
+from lightsr_basicsr.archs.layers import conv3x3, deviation_and_mean, may_overwrite
 from lightsr_basicsr.archs.reparam import conv_from, plain_kernel
 
 TRUNK = 24
@@ -89,14 +89,16 @@ class ShuffleAttention(nn.Module):
         Both kinds of channels are multiplied by ``sigmoid(slope * x + shift)``; for those that are weighed by their
         means the slope is zero. Group normalisation of one channel each is the slope and the shift of the others.
         """
-        deviation, mean = deviation_and_mean(mixed, self.gn.eps)
+        # As vectors until they meet the map: OpenVINO would compute what has the map's four axes anew in every pixel.
+        deviation, mean = (part.flatten(1) for part in deviation_and_mean(mixed, self.gn.eps))
         by_mean, by_map, mean_shift, map_shift = self._gates()
         slope = by_map / deviation
         shift = by_mean * mean + mean_shift + map_shift - slope * mean
-        return mixed * torch.sigmoid(torch.addcmul(shift, slope, mixed))
+        gate = torch.addcmul(_on_map(shift), _on_map(slope), mixed).sigmoid_()
+        return gate.mul_(mixed) if may_overwrite() else mixed * gate
 
     def _gates(self) -> list[Tensor]:
-        """Return the parameters of the two kinds of gates, (1, 24, 1, 1) each: factors, then summands."""
+        """Return the parameters of the two kinds of gates, (1, 24) each: factors, then summands."""
         norm_weight, norm_bias = (part.view_as(self.sweight) for part in (self.gn.weight, self.gn.bias))
         none = torch.zeros_like(self.cweight)
         pairs = (
@@ -105,7 +107,12 @@ class ShuffleAttention(nn.Module):
             (self.cbias, none),
             (none, self.sweight * norm_bias + self.sbias),
         )
-        return [torch.cat(pair * ATTENTION_GROUPS, dim=1)[:, MIXED] for pair in pairs]
+        return [torch.cat(pair * ATTENTION_GROUPS, dim=1)[:, MIXED].flatten(1) for pair in pairs]
+
+
+def _on_map(vector: Tensor) -> Tensor:
+    """Turn (N, C) into (N, C, 1, 1)."""
+    return vector[:, :, None, None]
 
 
 def shuffle_channels(x: Tensor, groups: int) -> Tensor:
@@ -139,7 +146,7 @@ class ResidualWeighting(nn.Module):
             x = layer(x)
         # The last convolution gives its channels in the order in which the attention hands them on.
         mixed = F.conv2d(x, last.weight[MIXED], last.bias[MIXED], padding=1)
-        return torch.addcmul(self.x_scale(skip), self.SAlayer.weigh(mixed), self.res_scale.scale)
+        return self.x_scale(skip).addcmul_(self.SAlayer.weigh(mixed), self.res_scale.scale)
 
 
 class IdenticalResidualWeighting(ResidualWeighting):

@@ -33,6 +33,14 @@ def concat_and_release(parts: list[Tensor]) -> Tensor:
     return whole
 
 
+def may_overwrite() -> bool:
+    """Tell whether a map that no other layer reads may be computed in place, because no gradient will need it.
+
+    A new map of some megabytes costs more than most operations on it: the system has to provide its pages.
+    """
+    return not torch.is_grad_enabled()
+
+
 def deviation_and_mean(x: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
     """Return standard deviation and mean of each channel of (N, C, H, W) over its map, (N, C, 1, 1).
 
@@ -42,7 +50,8 @@ def deviation_and_mean(x: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
     """
     mean = x.mean(dim=(2, 3), keepdim=True)
     # Two passes, which torch vectorises; its `var_mean` takes ten times as long on maps of this size.
-    variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
+    apart = x - mean
+    variance = (apart.square_() if may_overwrite() else apart.square()).mean(dim=(2, 3), keepdim=True)
     # The official roots have no guard, so a constant channel has NaN gradients; the clamp moves its value by 1e-6.
     return torch.sqrt(variance.clamp_min(MIN_VARIANCE) + eps), mean
 

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.runtimes.base import RuntimeProblem, openvino_core, require
 from lightsr_basicsr.runtimes.network import prepare, smooth_picture
+from lightsr_basicsr.runtimes.openvino_tuning import fold_constants
 
 if TYPE_CHECKING:
     import onnx
@@ -67,7 +68,7 @@ def to_openvino(net: nn.Module, one_image: bool = False) -> openvino.Model:
         RuntimeProblem: If the network has no such graph, or OpenVINO or ONNX is not installed.
     """
     core = openvino_core()
-    return core.read_model(to_onnx(net, one_image=one_image).SerializeToString())
+    return fold_constants(core.read_model(to_onnx(net, one_image=one_image).SerializeToString()))
 
 
 def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptModule:

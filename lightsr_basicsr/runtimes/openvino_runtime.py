@@ -23,6 +23,7 @@ from lightsr_basicsr.runtimes.base import (
     worded,
 )
 from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
+from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants
 
 EXTRA = "openvino"
 # What OpenVINO calls the precisions, and its word for a device that computes so. Always stated, because left alone it
@@ -167,6 +168,7 @@ class OpenVinoRuntime(Runtime):
             model = self.model if shape is None else self.model.clone()
             if shape is not None:
                 model.reshape(list(shape))
+                average_rows_first(model)
             return openvino_core().compile_model(model, self.device.upper(), settings).create_infer_request()
         except RuntimeError as error:
             raise RuntimeProblem(f"openvino cannot run this model on {self.device}: {last_line(error)}") from error
@@ -180,7 +182,7 @@ def read_model(path: str | PathLike) -> Any:
     """
     core = openvino_core()
     try:
-        return core.read_model(str(Path(path)))
+        return fold_constants(core.read_model(str(Path(path))))
     except RuntimeError as error:
         weights = Path(path).with_suffix(".bin")
         hint = (

@@ -1,0 +1,56 @@
+"""Rewriting models of OpenVINO so that it runs them faster; they compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from lightsr_basicsr.runtimes.base import require
+
+if TYPE_CHECKING:
+    import openvino
+
+LOOPS = ("TensorIterator", "Loop")
+
+
+def fold_constants(model: openvino.Model) -> openvino.Model:
+    """Compute in a model, in place, what depends on no image, and return it.
+
+    In models that were read from ONNX biases are behind operations on shapes. OpenVINO computes those only after it has
+    decided which bias becomes part of its convolution, and FDIWN's do not: 1.15 times the time.
+    """
+    passes = require("openvino.passes", "openvino")
+    manager = passes.Manager()
+    manager.register_pass(passes.ConstantFolding())
+    manager.run_passes(model)
+    return model
+
+
+def average_rows_first(model: openvino.Model) -> None:
+    """Have each mean over a map, in a model for one size of images, start with the means of its rows.
+
+    OpenVINO pools rows three times as fast as it averages over two axes at once, and adds fewer rounding errors up.
+    """
+    pool = require("openvino.opset13", "openvino").avg_pool
+    for operation in list(_operations(model)):
+        if not _is_mean_over_map(operation):
+            continue
+        map_, row = operation.input_value(0), [1, operation.input_value(0).get_shape()[3]]
+        rows = pool(map_, row, [0, 0], [0, 0], row, exclude_pad=False, rounding_type="floor", auto_pad="explicit")
+        operation.input(0).replace_source_output(rows.output(0))
+
+
+def _operations(model: Any) -> Iterator[Any]:
+    """Yield the operations of a model and of the loops in it."""
+    for operation in model.get_ordered_ops():
+        yield operation
+        if operation.get_type_name() in LOOPS:
+            yield from _operations(operation.get_function())
+
+
+def _is_mean_over_map(operation: Any) -> bool:
+    if operation.get_type_name() != "ReduceMean" or operation.input_value(0).get_partial_shape().is_dynamic:
+        return False
+    axes = operation.input_value(1).get_node()
+    two = axes.get_type_name() == "Constant" and sorted(axes.get_data().tolist()) == [2, 3]
+    return two and operation.input_value(0).get_shape()[3] > 1
