@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightsr_basicsr.archs.layers import Downscaler, MeanShift, four_quarters, read_channels
+from lightsr_basicsr.archs.layers import Downscaler, MeanShift, deviation_and_mean, four_quarters, read_channels
 
 
 @pytest.mark.parametrize("size", [(60, 61), (61, 63), (65, 90), (101, 64)])
@@ -50,3 +50,15 @@ def test_channels_come_from_a_list_or_from_any_text_of_numbers(tmp_path):
 def test_impossible_channels_are_explained(channels, message, workdir):
     with pytest.raises(ValueError, match=message):
         read_channels(channels, [16, 16, 16], "DRN")
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_statistics_leave_the_map_as_it_is_and_have_gradients(training):
+    maps = torch.rand(2, 3, 5, 4, dtype=torch.double, requires_grad=training)
+    before = maps.detach().clone()
+    with torch.set_grad_enabled(training):
+        deviation, mean = deviation_and_mean(maps)
+    assert torch.equal(maps, before)
+    torch.testing.assert_close(deviation[..., 0, 0], before.flatten(2).std(dim=2, correction=0))
+    torch.testing.assert_close(mean[..., 0, 0], before.flatten(2).mean(dim=2))
+    assert not training or torch.autograd.gradcheck(deviation_and_mean, (maps,))

@@ -9,7 +9,7 @@ from basicsr.archs.swinir_arch import SwinIR, WindowAttention
 from lightsr_basicsr.archs.drn_arch import DRN, DRNDual, DualNetwork
 from lightsr_basicsr.archs.dual_regression_arch import DAT_DR, PrunedWindowAttention, SwinIR_DR
 from lightsr_basicsr.archs.fdiwn_arch import FDIWN, FDIWN_M
-from lightsr_basicsr.archs.fdiwn_units import WeightNormConv2d
+from lightsr_basicsr.archs.fdiwn_units import IdenticalResidualWeighting, WeightNormConv2d
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, BlindSR_TA
 
 KDSR_SMALL = {"n_feats": 16, "n_encoder_res": 1, "n_sr_blocks": 2}
@@ -123,6 +123,18 @@ def test_drn_gives_all_levels_in_training_and_the_last_in_evaluation():
 def test_mean_shifts_of_drn_and_fdiwn_train_unless_frozen(frozen):
     assert DRN(num_feat=8, num_block=1, freeze_mean_shift=frozen).sub_mean.weight.requires_grad is not frozen
     assert FDIWN(freeze_mean_shift=frozen).Add_mean.bias.requires_grad is not frozen
+
+
+def test_fdiwn_units_compute_in_place_only_what_no_gradient_needs():
+    unit = IdenticalResidualWeighting(expand=8).double()
+    for parameter in unit.parameters():
+        torch.nn.init.normal_(parameter)
+    maps = torch.rand(1, 24, 3, 4, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(unit, (maps,))
+    kept, made = maps.detach().clone(), unit(maps)
+    with torch.no_grad():
+        torch.testing.assert_close(unit(maps), made)
+    assert torch.equal(maps, kept)
 
 
 def test_dual_networks_refuse_another_number_of_levels():
