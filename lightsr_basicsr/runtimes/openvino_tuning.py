@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     import openvino
 
 LOOPS = ("TensorIterator", "Loop")
+INTEGERS = ("i4", "u4", "i8", "u8")
 
 
 def fold_constants(model: openvino.Model) -> openvino.Model:
     """Compute in a model, in place, what depends on no image, and return it.
 
     In models that were read from ONNX biases are behind operations on shapes. OpenVINO computes those only after it has
-    decided which bias becomes part of its convolution, and FDIWN's do not: 1.15 times the time.
+    decided which bias becomes part of its convolution, and FDIWN's do not: 1.15 times the time. A quantized model stays
+    as it is, for its weights must be integers until the engine has seen them: IMDN would take 1.7 times as long.
     """
+    if any(map(_is_quantized, _operations(model))):
+        return model
     passes = require("openvino.passes", "openvino")
     manager = passes.Manager()
     manager.register_pass(passes.ConstantFolding())
@@ -46,6 +50,11 @@ def _operations(model: Any) -> Iterator[Any]:
         yield operation
         if operation.get_type_name() in LOOPS:
             yield from _operations(operation.get_function())
+
+
+def _is_quantized(operation: Any) -> bool:
+    kind = operation.get_type_name()
+    return kind == "FakeQuantize" or (kind == "Constant" and operation.get_element_type().to_string() in INTEGERS)
 
 
 def _is_mean_over_map(operation: Any) -> bool:

@@ -57,3 +57,18 @@ def test_a_size_has_rows_to_start_with(width, pools):
     average_rows_first(model)
     # Mean and variance of each block.
     assert (count(model, "ReduceMean"), count(model, "AvgPool")) == (4, pools)
+
+
+@pytest.mark.parametrize("quantized", ["FakeQuantize", "i8"])
+def test_quantized_models_keep_their_integers(quantized):
+    from openvino import Model
+    from openvino import opset13 as op
+
+    image = op.parameter([1, 3, 4, 4], np.float32)
+    if quantized == "i8":
+        weights = op.convert(op.constant(np.ones((2, 3, 1, 1), np.int8)), np.float32)
+    else:
+        weights = op.fake_quantize(op.constant(np.ones((2, 3, 1, 1), np.float32)), *([0.0, 1.0] * 2), 256)
+    model = Model([op.convolution(image, weights, [1, 1], [0, 0], [0, 0], [1, 1])], [image])
+    before = model.get_ordered_ops()
+    assert fold_constants(model).get_ordered_ops() == before

@@ -239,6 +239,11 @@ def test_pressure_ends_with_memory_or_time():
         pressure([TINY], plan=TORCH, limit=0, measure=measure)
 
 
+def test_pressure_runs_a_reference_that_two_sources_have_once():
+    rows = pressure([TINY, TINY], plan=TORCH, limit=2, measure=lambda task: Probed(1, (3.0,), "over 2 s"))
+    assert [row.form for row in rows] == ["reference", "deployed", "deployed"]
+
+
 @pytest.fixture
 def pairs(workdir):
     """Folders LR and HR with a photograph, and net.pth."""
