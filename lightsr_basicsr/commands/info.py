@@ -122,7 +122,8 @@ def _facts_of_exported(info: ExportedInfo) -> dict[str, str]:
 def _cost_of_int8(told: Mapping[str, Any] | None) -> str:
     if not told:
         return ""
-    return f"{told['psnr_cost_db']:.3f} dB of PSNR, measured on {told['data']} (images: {told['images']})"
+    cost, data, images = (told.get(name, "not told") for name in ("psnr_cost_db", "data", "images"))
+    return f"{cost} dB of PSNR, measured on {data} (images: {images})"
 
 
 def _channels(count: int, colour: str = "RGB") -> str:

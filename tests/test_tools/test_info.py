@@ -82,7 +82,7 @@ def test_the_cost_of_int8_and_the_weights_beside_are_told(workdir, capsys):
     Path("net.bin").write_bytes(bytes(1000))
     assert cli.main(["info", "net.xml"]) == 0
     out = capsys.readouterr().out
-    assert "0.025 dB of PSNR, measured on photographs (images: 20)" in out
+    assert "0.0251 dB of PSNR, measured on photographs (images: 20)" in out
     assert f"{Path('net.xml').stat().st_size + 1000:,} bytes" in out
 
 
