@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.runtimes.base import require
@@ -10,7 +9,6 @@ from lightsr_basicsr.runtimes.base import require
 if TYPE_CHECKING:
     import openvino
 
-LOOPS = ("TensorIterator", "Loop")
 INTEGERS = ("i4", "u4", "i8", "u8")
 
 
@@ -21,7 +19,7 @@ def fold_constants(model: openvino.Model) -> openvino.Model:
     decided which bias becomes part of its convolution, and FDIWN's do not: 1.15 times the time. A quantized model stays
     as it is, for its weights must be integers until the engine has seen them: IMDN would take 1.7 times as long.
     """
-    if any(map(_is_quantized, _operations(model))):
+    if any(map(_is_quantized, operations(model))):
         return model
     passes = require("openvino.passes", "openvino")
     manager = passes.Manager()
@@ -36,7 +34,7 @@ def average_rows_first(model: openvino.Model) -> None:
     OpenVINO pools rows three times as fast as it averages over two axes at once, and adds fewer rounding errors up.
     """
     pool = require("openvino.opset13", "openvino").avg_pool
-    for operation in list(_operations(model)):
+    for operation in operations(model):
         if not _is_mean_over_map(operation):
             continue
         map_, row = operation.input_value(0), [1, operation.input_value(0).get_shape()[3]]
@@ -44,12 +42,12 @@ def average_rows_first(model: openvino.Model) -> None:
         operation.input(0).replace_source_output(rows.output(0))
 
 
-def _operations(model: Any) -> Iterator[Any]:
-    """Yield the operations of a model and of the loops in it."""
-    for operation in model.get_ordered_ops():
-        yield operation
-        if operation.get_type_name() in LOOPS:
-            yield from _operations(operation.get_function())
+def operations(model: openvino.Model) -> list[openvino.Node]:
+    """Return the operations of ``model`` in the order of their work, with those that it runs for each image alone."""
+    found = []
+    for op in model.get_ordered_ops():
+        found += [op, *(operations(op.get_body()) if hasattr(op, "get_body") else ())]
+    return found
 
 
 def _is_quantized(operation: Any) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.openvino_tuning import operations
 
 if TYPE_CHECKING:
     import openvino
@@ -70,14 +71,6 @@ def find_recipe(name: str) -> Recipe:
 def with_network(recipe: Recipe, network: str) -> Recipe:
     """Return the recipe with the exceptions of the network of this registered name."""
     return recipe if recipe.arithmetic else replace(recipe, except_for=EXCEPTIONS.get(network))
-
-
-def operations(model: openvino.Model) -> list[openvino.Node]:
-    """Return the operations of ``model`` in the order of their work, with those that it runs for each image alone."""
-    found = []
-    for op in model.get_ordered_ops():
-        found += [op, *(operations(op.get_body()) if hasattr(op, "get_body") else ())]
-    return found
 
 
 def ignored_types(model: openvino.Model, recipe: Recipe) -> list[str]:

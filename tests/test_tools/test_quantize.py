@@ -12,6 +12,7 @@ from lightsr_basicsr.archs.imdn_arch import IMDN, IMDN_RTC
 from lightsr_basicsr.data.demo_dataset import photographs
 from lightsr_basicsr.runtimes.base import RuntimeProblem
 from lightsr_basicsr.runtimes.graphs import to_openvino
+from lightsr_basicsr.runtimes.openvino_tuning import operations
 from lightsr_basicsr.tools.quantize import PsnrCost, psnr_of, quantize, quantize_model
 from lightsr_basicsr.tools.quantize_data import Pair
 from lightsr_basicsr.tools.quantize_recipes import (
@@ -20,7 +21,6 @@ from lightsr_basicsr.tools.quantize_recipes import (
     find_recipe,
     ignored_names,
     ignored_types,
-    operations,
     with_network,
 )
 
