@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.errors import UserError
+
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 WRAPPING_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")  # of data-parallel and of compiled modules
 SUFFIXES = (".pth", ".pt", ".safetensors")
@@ -28,7 +30,7 @@ STARTS = {
 }
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A file that cannot be read as weights, or does not fit the network. The message says what to do."""
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
+from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.benchmark_plan import Plan
@@ -110,20 +111,12 @@ def size(text: str) -> tuple[int, int]:
 
 def run_benchmark(args: argparse.Namespace) -> int:
     """Measure, write files, print the table, and return the exit status."""
-    need_basicsr()
     load_all_plugins()
-    from lightsr_basicsr.tools.benchmark_sources import BenchmarkError
-
     _check_arguments(args)
     keeper = _Keeper(args)
     try:
         keeper.open()
         keeper.measure()
-    except BenchmarkError as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UsageError(f"{where}{error.strerror or error}.") from error
     except KeyboardInterrupt:
         keeper.tell()
         say("interrupted; what was measured until then is kept." if keeper.written else "interrupted.")
@@ -139,9 +132,9 @@ def run_benchmark(args: argparse.Namespace) -> int:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     if args.limit is not None and not args.pressure:
-        raise UsageError("--limit is for --pressure, which was not asked for.")
+        raise UserError("--limit is for --pressure, which was not asked for.")
     if args.pressure and (args.ntire or args.data or args.gt):
-        raise UsageError("--pressure measures latency and memory alone: leave --ntire, --data and --gt away.")
+        raise UserError("--pressure measures latency and memory alone: leave --ntire, --data and --gt away.")
 
 
 class _Keeper:
@@ -231,12 +224,12 @@ class _Keeper:
 
 
 def _try_to_write(folder: Path) -> None:
-    """Raise UsageError if no file can be written, before minutes are spent on what should be in it."""
+    """Raise UserError if no file can be written, before minutes are spent on what should be in it."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}): choose another with -o.") from error
+        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another with -o.") from error
 
 
 def _plan(args: argparse.Namespace) -> Plan:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.errors import UsageError, need_basicsr, say
+from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.prepare_common import FORM, add_blurs
 
 if TYPE_CHECKING:
@@ -90,17 +90,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
 
 def run_embed(args: argparse.Namespace) -> int:
     """Draw the vectors, print the tables, and return the exit status."""
-    need_basicsr()
-    from lightsr_basicsr.tools.embedding import EmbedError
-    from lightsr_basicsr.tools.prepare.jobs import PrepareError
-
-    try:
-        found = _embed(args)
-    except (EmbedError, PrepareError) as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UsageError(f"{where}{error.strerror or error}.") from error
+    found = _embed(args)
     for line in found.skipped:
         say(f"left out: {line}")
     _print_tables(found)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.errors import UsageError, need_basicsr
+from lightsr_basicsr.errors import UserError, message_of
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.prepare.jobs import Prepared
@@ -66,18 +66,12 @@ def kernel(text: str) -> tuple[float, float, float]:
 
 
 def _run(function: Any, args: argparse.Namespace) -> int:
-    need_basicsr()
-    from lightsr_basicsr.tools.prepare.jobs import PrepareError
-
     if args.jobs is not None and args.jobs < 1:
-        raise UsageError(f"--jobs must be at least 1, got {args.jobs}.")
+        raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
     try:
         return function(args)
-    except PrepareError as error:
-        raise UsageError(str(error)) from error
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UsageError(f"{where}{error.strerror or error}: what is there is kept; run it again to go on.") from error
+        raise UserError(f"{message_of(error)} Finished files are kept; run the command again to continue.") from error
     except KeyboardInterrupt:
         again = "again without --overwrite" if getattr(args, "overwrite", False) else "again"
         print(f"\nstopped; whole files are kept. Run the same command {again} to go on.", file=sys.stderr)

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
+from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.errors import UserError
 
 STAGES = ("teacher", "student")
 
@@ -36,20 +37,16 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
-    need_basicsr()
-    from lightsr_basicsr.tools.options import OptionError, find_option_file, read_options
+    from lightsr_basicsr.tools.options import find_option_file, read_options
     from lightsr_basicsr.tools.stages import limit_to_stage
 
-    try:
-        path = find_option_file(args.opt)
-        options = read_options(path, args.force_yml)
-        if args.stage:
-            options = limit_to_stage(options, args.stage, _run_folder(options, args), args.auto_resume)
-    except OptionError as error:
-        raise UsageError(str(error)) from error
+    path = find_option_file(args.opt)
+    options = read_options(path, args.force_yml)
+    if args.stage:
+        options = limit_to_stage(options, args.stage, _run_folder(options, args), args.auto_resume)
     load_all_plugins()
     if not os.access(Path.cwd(), os.W_OK):
-        raise UsageError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
+        raise UserError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
     state = _newest_state(options, args)
     if not _check(path, options, args.command == "train", state):
         return 2
@@ -110,17 +107,13 @@ def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
     from basicsr.train import train_pipeline
 
     from lightsr_basicsr._fixes.files import changed_model, parsed_options
-    from lightsr_basicsr.runtimes import RuntimeProblem
 
     pipeline = train_pipeline if args.command == "train" else test_pipeline
     arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
     replaced: list[Any] = []
-    try:
-        with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
-            pipeline(str(Path.cwd()))
-    except RuntimeProblem as error:
-        raise UsageError(str(error)) from error
+    with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
+        pipeline(str(Path.cwd()))
     return next(iter(replaced), None)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.checkpoints import SUFFIXES
 from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.convert_source import (
     ConvertError,
     OtherNetwork,
@@ -45,7 +46,7 @@ PROBE_SIDE = 48
 PHOTOGRAPH = "coffee.png"
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(UserError):
     """Something about a benchmark that the user can put right; the message says how."""
 
 

@@ -22,6 +22,7 @@ from lightsr_basicsr.checkpoints import (
     load_strictly,
     read_state_dict,
 )
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.identification import UnknownNetworkError, load_identified
 from lightsr_basicsr.tools.options import find_option_file, read_options
 
@@ -33,7 +34,7 @@ IMAGE_CHANNELS = (1, 3, 4)
 NAMED = 3
 
 
-class ConvertError(Exception):
+class ConvertError(UserError):
     """Something about a conversion that the user can put right; the message says how."""
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.data.degradations import KERNEL_SIZE
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.identification import load
 from lightsr_basicsr.tools.embedding_numbers import METHODS, Projection, agreement, project, separability
 from lightsr_basicsr.tools.images import ImageError, read_image, to_8_bit
@@ -34,7 +35,7 @@ BATCH = 16
 PACKAGES = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 
 
-class EmbedError(Exception):
+class EmbedError(UserError):
     """Something that the user can put right; the message says how."""
 
 
