@@ -18,6 +18,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from lightsr_basicsr import checkpoints
+from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check_backend import check_backend, runs_exported
 from lightsr_basicsr.tools.check_data import check_dataset
 from lightsr_basicsr.tools.check_downloads import check_downloads
@@ -31,7 +32,7 @@ from lightsr_basicsr.tools.check_keys import (
     check_texts,
     section_of,
 )
-from lightsr_basicsr.tools.check_names import check_arguments, check_type, look_up, one_line
+from lightsr_basicsr.tools.check_names import check_arguments, check_type, one_line
 from lightsr_basicsr.tools.check_training import check_training
 
 
@@ -54,7 +55,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None
         findings += _check_resume_state(options, state, networks)
     else:
         findings += _check_pretrained(options, networks, is_train)
-    model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    model = look_up(MODEL_REGISTRY, options.get("model_type"))
     if is_train and hasattr(model, "stages"):
         findings += _find_problems(model, options, networks)
         findings += _check_stages(model, options, networks, state)
@@ -70,7 +71,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None
 
 def _check_run(options: Mapping, networks: Mapping[str, torch.nn.Module], is_train: bool) -> Iterator[Finding]:
     """Yield what the model of these options cannot work with."""
-    model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    model = look_up(MODEL_REGISTRY, options.get("model_type"))
     yield from _check_model_of(options, networks.get("network_g"), is_train)
     if is_train:
         yield from _find_problems(model, options, networks)
@@ -111,7 +112,7 @@ def _with_sections(options: Mapping) -> Mapping:
 
 def _check_model_of(options: Mapping, net: torch.nn.Module | None, is_train: bool) -> Iterator[Finding]:
     """SRModel's step gives LR and compares one image; some of our networks take or give more."""
-    model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    model = look_up(MODEL_REGISTRY, options.get("model_type"))
     if net is None or not _steps_like_srmodel(model):
         return
     model = model.__name__
@@ -155,7 +156,7 @@ def _check_resume_state(options: Mapping, state: Path, networks: Mapping[str, to
     if not state.is_file():
         yield Finding("path.resume_state", f"there is no training state {state} (looked from {Path.cwd()})")
         return
-    model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    model = look_up(MODEL_REGISTRY, options.get("model_type"))
     if not hasattr(model, "resume_files") or not section_of(options, "train") or not state.stem.isdigit():
         return
     problems = list(model.find_resume_problems(_with_sections(options), state))
@@ -166,7 +167,7 @@ def _check_resume_state(options: Mapping, state: Path, networks: Mapping[str, to
 
 
 def _check_pretrained(options: Mapping, networks: Mapping[str, torch.nn.Module], is_train: bool) -> Iterator[Finding]:
-    paths, model = section_of(options, "path"), look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    paths, model = section_of(options, "path"), look_up(MODEL_REGISTRY, options.get("model_type"))
     if is_train:
         missing = [key for key in getattr(model, "required_paths", ()) if not paths.get(key)]
         yield from (Finding(f"path.{key}", f"is missing: {model.__name__} starts from that file") for key in missing)
@@ -200,7 +201,7 @@ def _check_file(
 
 def _check_wrapper(options: Mapping, key: str, suffix: str, wrapper: str) -> Iterator[Finding]:
     """BasicSR's own models do not look for the weights; ours do."""
-    model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    model = look_up(MODEL_REGISTRY, options.get("model_type"))
     wanted = section_of(options, "path").get(f"param_key_{suffix}", "params")
     found = {"bare"} if wanted is None else {wanted, "params"}
     if model and not hasattr(model, "describe_misfit") and wrapper not in found:
@@ -266,7 +267,7 @@ def _fed_by(
     options: Mapping, phase: str, networks: Mapping[str, torch.nn.Module]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the keys of a batch of which the model needs one, and those that it needs all, as far as that is known."""
-    model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    model = look_up(MODEL_REGISTRY, options.get("model_type"))
     if getattr(model, "feed_data", None) is SRModel.feed_data:
         return ("lq",), ()
     wanted = getattr(model, "fed_by", ())
@@ -296,6 +297,6 @@ def _check_compared(name: Any, datasets: Mapping) -> Iterator[Finding]:
         yield Finding("comparison.dataset", f"is {name!r}, which is not in datasets: {', '.join(map(str, datasets))}")
         return
     section = section_of(datasets, str(name))
-    dataset = look_up(DATASET_REGISTRY, str(section.get("type")))
+    dataset = look_up(DATASET_REGISTRY, section.get("type"))
     if dataset and "dataroot_gt" not in section and not getattr(dataset, "prepares_data", False):
         yield Finding("comparison.dataset", f"{name} has no ground truth to compare with")

@@ -10,8 +10,9 @@ from typing import Any
 
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 
+from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check_keys import Finding, section_of
-from lightsr_basicsr.tools.check_names import look_up, one_line
+from lightsr_basicsr.tools.check_names import one_line
 
 # Where BasicSR's PerceptualLoss looks first; otherwise torchvision downloads into torch's folder.
 VGG_FOLDER = "experiments/pretrained_models"

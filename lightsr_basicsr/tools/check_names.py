@@ -7,22 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from lightsr_basicsr.registry import look_up, similar_names
 from lightsr_basicsr.tools.check_keys import Finding
-
-
-def look_up(registry: Any, name: str) -> Any:
-    """Return the registered object as ``registry.get`` does, without the line that it prints."""
-    table = dict(iter(registry))
-    return table.get(name) or table.get(f"{name}_basicsr")
 
 
 def check_type(where: str, name: Any, registry: Any, kind: str) -> Iterator[Finding]:
     """Yield a finding if nothing called ``name`` is registered, with what is called similarly."""
     if name is None:
         yield Finding(where, f"is missing: name a registered {kind} (see `basicsr list`)")
-    elif not look_up(registry, str(name)):
-        close = get_close_matches(str(name), list(registry.keys()), n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(close)}?" if close else "see `basicsr list`, and is its plugin installed?"
+    elif not look_up(registry, name):
+        hint = similar_names(registry, name) or "see `basicsr list`, and is its plugin installed?"
         yield Finding(where, f"no {kind} named '{name}' is registered: {hint}")
 
 

@@ -12,8 +12,9 @@ from basicsr.models.sr_model import SRModel
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 
+from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check_keys import Finding, check_required, check_texts, section_of
-from lightsr_basicsr.tools.check_names import check_arguments, check_type, look_up, one_line
+from lightsr_basicsr.tools.check_names import check_arguments, check_type, one_line
 
 COUNTS = ("epoch_iter", "schedule_every")
 DIVISORS = (*COUNTS, "lr_decay_sr", "net_d_iters")
@@ -81,7 +82,7 @@ def _check_numbers(train: Mapping) -> Iterator[Finding]:
 
 def _check_training_of_srmodel(options: Mapping) -> Iterator[Finding]:
     """Models with a set-up of their own may need other sections."""
-    model, train = look_up(MODEL_REGISTRY, str(options.get("model_type"))), section_of(options, "train")
+    model, train = look_up(MODEL_REGISTRY, options.get("model_type")), section_of(options, "train")
     setups, ours = (SRModel.setup_optimizers, SRGANModel.setup_optimizers), hasattr(model, "compute_losses")
     uses = {
         "optim_g": ours or getattr(model, "setup_optimizers", None) in setups,
@@ -95,7 +96,7 @@ def _check_training_of_srmodel(options: Mapping) -> Iterator[Finding]:
 
 def _check_optimization(options: Mapping) -> Iterator[Finding]:
     """Build an optimizer and a scheduler for one parameter, the way the model will."""
-    model = look_up(MODEL_REGISTRY, str(options.get("model_type")))
+    model = look_up(MODEL_REGISTRY, options.get("model_type"))
     train = section_of(options, "train")
     optim, scheduler = (deepcopy(dict(section_of(train, key))) for key in ("optim_g", "scheduler"))
     if model is None or not optim or not scheduler or list(check_texts(train)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from lightsr_basicsr.checkpoints import (
 )
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.identification import UnknownNetworkError, load_identified
+from lightsr_basicsr.registry import look_up, similar_names
 from lightsr_basicsr.tools.options import find_option_file, read_options
 
 WEIGHTS = {"ema": "params_ema", "raw": "params"}
@@ -267,11 +267,10 @@ def form_with(section: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[
 
 
 def _constructor(section: Mapping[str, Any]) -> Any:
-    known, kind = dict(iter(ARCH_REGISTRY)), str(section.get("type"))
-    found = known.get(kind, known.get(f"{kind}_basicsr"))
+    kind = section.get("type")
+    found = look_up(ARCH_REGISTRY, kind)
     if found is None:
-        close = get_close_matches(kind, known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "basicsr list networks shows them."
+        hint = similar_names(ARCH_REGISTRY, kind) or "`basicsr list networks` shows them."
         raise ConvertError(f"No network named '{kind}' is registered: {hint}")
     return found
 
