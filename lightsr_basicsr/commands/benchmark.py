@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.console import load_all_plugins, say
-from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.commands.prepare.common import FORM
 from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.benchmark_plan import Plan
-    from lightsr_basicsr.tools.benchmark_rows import Row
-    from lightsr_basicsr.tools.benchmark_tables import Results
+    from lightsr_basicsr.tools.benchmark.plan import Plan
+    from lightsr_basicsr.tools.benchmark.rows import Row
+    from lightsr_basicsr.tools.benchmark.tables import Results
 
 DESCRIPTION = """Measure networks: parameters, multi-adds, activations, latency, peak memory, PSNR if images are given.
 Every network runs on each back end in turns with its reference, the eager float32 form as its authors' code computes
@@ -149,8 +149,8 @@ class _Keeper:
 
     def open(self) -> None:
         """Make the folder and look at the machine."""
-        from lightsr_basicsr.tools.benchmark_machine import busy, describe_machine
-        from lightsr_basicsr.tools.benchmark_tables import Results
+        from lightsr_basicsr.tools.benchmark.machine import busy, describe_machine
+        from lightsr_basicsr.tools.benchmark.tables import Results
 
         self.plan.check()
         self.made = not self.folder.exists()
@@ -176,11 +176,11 @@ class _Keeper:
             "save": self.keep,
         }
         if self.args.pressure:
-            from lightsr_basicsr.tools.benchmark_pressure import LIMIT, pressure
+            from lightsr_basicsr.tools.benchmark.pressure import LIMIT, pressure
 
             pressure(self.args.sources, limit=LIMIT if self.args.limit is None else self.args.limit, **given)
         else:
-            from lightsr_basicsr.tools.benchmark import benchmark
+            from lightsr_basicsr.tools.benchmark.run import benchmark
 
             benchmark(self.args.sources, **given)
 
@@ -189,14 +189,14 @@ class _Keeper:
 
     def keep(self, rows: list[Row]) -> None:
         """Write the tables of all rows so far."""
-        from lightsr_basicsr.tools.benchmark_tables import write_results
+        from lightsr_basicsr.tools.benchmark.tables import write_results
 
         self.results.rows[:] = rows
         self.written = write_results(self.results, self.folder, self.args.format)
 
     def tell(self) -> None:
         """Draw, and print what is in the tables and where they are."""
-        from lightsr_basicsr.tools import benchmark_tables as tables
+        from lightsr_basicsr.tools.benchmark import tables
 
         rows = getattr(self, "results", None) and self.results.rows
         if not rows:
@@ -214,7 +214,7 @@ class _Keeper:
         print(f"\nWritten: {', '.join(map(str, [*self.written, *plots]))}")
 
     def _draw(self) -> list[Path]:
-        from lightsr_basicsr.tools.benchmark_plots import draw_all
+        from lightsr_basicsr.tools.benchmark.plots import draw_all
 
         try:
             return draw_all(self.results, self.folder)
@@ -233,7 +233,7 @@ def _try_to_write(folder: Path) -> None:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    from lightsr_basicsr.tools.benchmark_plan import Plan
+    from lightsr_basicsr.tools.benchmark.plan import Plan
 
     return Plan(
         backends=BACKENDS if "all" in args.backend else tuple(dict.fromkeys(args.backend)),

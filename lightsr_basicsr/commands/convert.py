@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.console import load_all_plugins
-from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.commands.prepare.common import FORM
 from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.convert import Conversion, Side
+    from lightsr_basicsr.tools.convert.run import Conversion, Side
 
 DESCRIPTION = """Write a network's deployed form: branches that were trained beside each other become one convolution.
 Before anything is written its content is read back, built as a new network and compared with the old one on a picture;
@@ -83,8 +83,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _convert(args: argparse.Namespace) -> Conversion:
-    from lightsr_basicsr.tools.convert import TOLERANCE, convert
-    from lightsr_basicsr.tools.convert_source import read_network
+    from lightsr_basicsr.tools.convert.run import TOLERANCE, convert
+    from lightsr_basicsr.tools.networks import read_network
 
     network = None
     if args.opt:

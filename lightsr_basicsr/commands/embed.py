@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.console import say
-from lightsr_basicsr.commands.prepare_common import FORM, add_blurs
+from lightsr_basicsr.commands.prepare.common import FORM, add_blurs
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.embedding import Embedding
+    from lightsr_basicsr.tools.embed.vectors import Embedding
 
 DESCRIPTION = """Show what the degradation estimators of KDSR learned.
 HR images are degraded in known ways, the encoders of teacher and student turn each LR image into a vector (the teacher
@@ -100,8 +100,8 @@ def run_embed(args: argparse.Namespace) -> int:
 
 def _embed(args: argparse.Namespace) -> Embedding:
     from lightsr_basicsr.data.low_resolution import Blur
-    from lightsr_basicsr.tools.embedding import SIGMAS_X4, embed
-    from lightsr_basicsr.tools.embedding_picture import check_picture, check_table, draw, write_csv
+    from lightsr_basicsr.tools.embed.picture import check_picture, check_table, draw, write_csv
+    from lightsr_basicsr.tools.embed.vectors import SIGMAS_X4, embed
 
     blurs = [*map(Blur, args.sigma), *(Blur(*each) for each in args.kernel)]
     picture, table = Path(args.output).expanduser(), Path(args.csv).expanduser() if args.csv else None
@@ -130,7 +130,7 @@ def _embed(args: argparse.Namespace) -> Embedding:
 
 
 def _print_tables(found: Embedding) -> None:
-    from lightsr_basicsr.tools.embedding import describe
+    from lightsr_basicsr.tools.embed.vectors import describe
 
     side = found.crops[0].image.shape[0]
     print(f"{len(found.crops)} images of {side}x{side} pixels, {len(found.sets)} degradations\n")

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.console import load_all_plugins, say
-from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.commands.prepare.common import FORM
 from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.export import Exported
+    from lightsr_basicsr.tools.export.run import Exported
 
 DESCRIPTION = """Write a trained network for other engines: ONNX, OpenVINO or TorchScript. A file in its training form
 is deployed on the way. What was made is loaded again and compared with the network on photographs of three sizes;
@@ -99,8 +99,8 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> Exported:
-    from lightsr_basicsr.tools.convert_source import read_network
-    from lightsr_basicsr.tools.export import Quantization, export
+    from lightsr_basicsr.tools.export.run import Quantization, export
+    from lightsr_basicsr.tools.networks import read_network
 
     network, quantization = None, None
     if args.photographs or args.held_out:

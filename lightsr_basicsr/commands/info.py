@@ -9,13 +9,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.console import say
-from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.commands.prepare.common import FORM
 from lightsr_basicsr.errors import UserError, message_of
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.info import FileInfo
-    from lightsr_basicsr.tools.info_exported import ExportedInfo
-    from lightsr_basicsr.tools.official import Entry
+    from lightsr_basicsr.tools.info.checkpoint import FileInfo
+    from lightsr_basicsr.tools.info.exported import ExportedInfo
+    from lightsr_basicsr.tools.info.official import Entry
 
 EXAMPLES = """examples:
   basicsr info experiments/pretrained_models/*.pt*
@@ -37,8 +37,8 @@ def add_info(commands: Any) -> None:
 
 def run_info(args: argparse.Namespace) -> int:
     """Print what each file is; the exit status is 2 if one of them is not a network of this package."""
-    from lightsr_basicsr.tools.info import describe_file
-    from lightsr_basicsr.tools.info_exported import describe_exported, is_exported
+    from lightsr_basicsr.tools.info.checkpoint import describe_file
+    from lightsr_basicsr.tools.info.exported import describe_exported, is_exported
 
     infos: list[FileInfo | ExportedInfo] = []
     for path in args.files:

@@ -38,7 +38,7 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
 def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
     from lightsr_basicsr.tools.options import find_option_file, read_options
-    from lightsr_basicsr.tools.stages import limit_to_stage
+    from lightsr_basicsr.tools.run.stages import limit_to_stage
 
     path = find_option_file(args.opt)
     options = read_options(path, args.force_yml)
@@ -88,7 +88,7 @@ def _farewell(options: dict, args: argparse.Namespace) -> str:
 
 
 def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> bool:
-    from lightsr_basicsr.tools.check import check_options
+    from lightsr_basicsr.tools.check.options import check_options
 
     findings = check_options(options, is_train, state)
     fatal = [finding for finding in findings if finding.fatal]
@@ -133,8 +133,8 @@ def _replace_network(model: Any, replaced: list[Any]) -> None:
 def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
     import cv2
 
-    from lightsr_basicsr.tools.compare import compare_run, draw_comparisons, mean_scores
-    from lightsr_basicsr.tools.forms import forms_of
+    from lightsr_basicsr.tools.run.compare import compare_run, draw_comparisons, mean_scores
+    from lightsr_basicsr.tools.run.forms import forms_of
 
     folder = _run_folder(options, args)
     forms = forms_of(options, folder / "models") if args.command == "train" else {}
@@ -155,7 +155,7 @@ def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
 
 
 def _print_costs(options: dict, forms: dict) -> None:
-    from lightsr_basicsr.tools.forms import measure_costs
+    from lightsr_basicsr.tools.run.forms import measure_costs
 
     costs = measure_costs(options, forms)
     whole = next(iter(costs.values())).seconds
@@ -167,7 +167,7 @@ def _print_costs(options: dict, forms: dict) -> None:
 
 def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:
     """Return sections and files of the networks to compare: those that a run in ``folder`` trained, or the tested."""
-    from lightsr_basicsr.tools.stages import has_stages
+    from lightsr_basicsr.tools.run.stages import has_stages
 
     net_g, paths = options["network_g"], options["path"]
     if folder is None:

@@ -13,7 +13,7 @@ from lightsr_basicsr.archs.branches import surround
 from lightsr_basicsr.archs.rep_layers import BLOCKS
 from lightsr_basicsr.archs.reparam import deploy, fold_after, fuse_bn, has_branches
 from lightsr_basicsr.archs.reparameterized_arch import Deployed, Reparameterized, widen
-from lightsr_basicsr.identification import identify, load
+from lightsr_basicsr.checkpoints.identify import identify, load
 
 TINY = {
     "FDIWN": {"upscale": 4},
