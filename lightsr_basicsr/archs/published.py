@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lightsr_basicsr.archs.dynamic_unit import DynamicUnit, UnitOutput
+from lightsr_basicsr.archs.ddistill_sr_units import DynamicUnit, UnitOutput
 from lightsr_basicsr.archs.fdiwn_units import ATTENTION_GROUPS, CoefficientUnit, ResidualWeighting, ShuffleAttention
 from lightsr_basicsr.archs.imdn_arch import ContrastAwareChannelAttention
 from lightsr_basicsr.archs.published_kdsr_drn import STEPS as KDSR_AND_DRN

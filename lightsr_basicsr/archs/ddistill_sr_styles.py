@@ -11,7 +11,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.branches import VGGBranches
-from lightsr_basicsr.archs.dynamic_unit import (
+from lightsr_basicsr.archs.ddistill_sr_units import (
     Activation,
     DiverseBranchUnit,
     DynamicUnit,
