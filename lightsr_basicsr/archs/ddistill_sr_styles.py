@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from lightsr_basicsr.archs.branches import VGGBranches
 from lightsr_basicsr.archs.ddistill_sr_units import (
     Activation,
     DiverseBranchUnit,
@@ -21,6 +20,7 @@ from lightsr_basicsr.archs.ddistill_sr_units import (
     identity,
     residual_map,
 )
+from lightsr_basicsr.archs.reparam.branches import VGGBranches
 
 LITE_KERNELS = (7, 5)
 STYLES = ("DBB", "VGG", "ResDBB", "SRD", "StaticDCD")

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.branches import Branches, DiverseBranches
 from lightsr_basicsr.archs.reparam import conv_from, with_children
+from lightsr_basicsr.archs.reparam.branches import Branches, DiverseBranches
 
 BLOCK_SLOPE = 0.05
 
