@@ -120,8 +120,8 @@ def _check_model_of(options: Mapping, net: torch.nn.Module | None, is_train: boo
     name = type(net).__name__
     if not getattr(net, "super_resolves", True):
         yield Finding("model_type", f"{model} runs networks that map LR to SR, and {name} does not")
-    elif is_train and not getattr(net, "single_output", True):
-        dual = getattr(net, "gives_levels", False) or getattr(net, "gives_back", False)
+    elif is_train and (output := getattr(net, "training_output", "image")) != "image":
+        dual = output in ("levels", "image_and_dual")
         own = "a model of its own" + (", DualRegressionModel" if dual else "")
         yield Finding("model_type", f"{model} trains on one image, and {name} gives more in training: it needs {own}")
 

@@ -2,7 +2,7 @@
 
 Papers: Zhang et al., "Edge-oriented Convolution Block for Real-time Super Resolution on Mobile Devices", ACM MM 2021
 (ECB); Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021; Ding et al., "Diverse Branch Block:
-Building a Convolution as an Inception-like Unit", CVPR 2021 (DBB). Convolutions (``rep_layers``) and the dynamic units
+Building a Convolution as an Inception-like Unit", CVPR 2021 (DBB). Convolutions (``convs``) and the dynamic units
 of DDistill-SR are made of them; key names are those of DDistill-SR's files.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.reparam import (
+from lightsr_basicsr.archs.reparam.kernels import (
     Kernel,
     channel_selection,
     fuse_bn,

@@ -1,7 +1,7 @@
 """Reparameterized dynamic units (RDU) of DDistill-SR: several static branches beside an input-dependent one.
 
 Paper: Wang et al., "DDistill-SR: Reparameterized Dynamic Distillation Network for Lightweight Image Super-Resolution",
-IEEE TMM 2022, arXiv 2312.14551. This is the published style, DBB; the others are in ``dynamic_unit_styles``.
+IEEE TMM 2022, arXiv 2312.14551. This is the published style, DBB; the others are in ``ddistill_sr_styles``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.branches import Branches, DiverseBranches
 from lightsr_basicsr.archs.reparam import conv_from, with_children
+from lightsr_basicsr.archs.reparam.branches import Branches, DiverseBranches
 
 BLOCK_SLOPE = 0.05
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.branches import Branches, DiverseBranches, EdgeBranches, VGGBranches
-from lightsr_basicsr.archs.reparam import conv_from, same_padding
+from lightsr_basicsr.archs.reparam.branches import Branches, DiverseBranches, EdgeBranches, VGGBranches
+from lightsr_basicsr.archs.reparam.kernels import conv_from, same_padding
 
 
 class RepConv(Branches):

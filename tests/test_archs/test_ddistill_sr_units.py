@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from lightsr_basicsr.archs.branches import BNAndPad
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
-from lightsr_basicsr.archs.dynamic_unit import HardSigmoid
-from lightsr_basicsr.archs.dynamic_unit_styles import STYLES
+from lightsr_basicsr.archs.ddistill_sr_styles import STYLES
+from lightsr_basicsr.archs.ddistill_sr_units import HardSigmoid
 from lightsr_basicsr.archs.reparam import deploy
+from lightsr_basicsr.archs.reparam.branches import BNAndPad
 
 FORMS = [{"style": style} for style in STYLES]
 FORMS += [{"style": style, "lite": True} for style in ("DBB", "ResDBB", "StaticDCD")]

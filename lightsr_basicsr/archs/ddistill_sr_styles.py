@@ -10,8 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from lightsr_basicsr.archs.branches import VGGBranches
-from lightsr_basicsr.archs.dynamic_unit import (
+from lightsr_basicsr.archs.ddistill_sr_units import (
     Activation,
     DiverseBranchUnit,
     DynamicUnit,
@@ -21,6 +20,7 @@ from lightsr_basicsr.archs.dynamic_unit import (
     identity,
     residual_map,
 )
+from lightsr_basicsr.archs.reparam.branches import VGGBranches
 
 LITE_KERNELS = (7, 5)
 STYLES = ("DBB", "VGG", "ResDBB", "SRD", "StaticDCD")
