@@ -19,7 +19,7 @@ PRETRAINED = "experiments/pretrained_models/"
 @pytest.fixture(scope="module")
 def script():
     pytest.importorskip("spandrel", reason="the extra spandrel, which DAT-DR needs, is not installed")
-    spec = importlib.util.spec_from_file_location("networks", ROOT / "docs" / "networks.py")
+    spec = importlib.util.spec_from_file_location("networks", ROOT / "docs" / "studies" / "networks.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -27,7 +27,7 @@ def script():
 
 def assert_is_up_to_date(script, path: Path, name: str, table: str):
     text = path.read_text(encoding="utf-8")
-    assert script.with_part(text, name, table) == text, f"{path.name} is stale: python docs/networks.py"
+    assert script.with_part(text, name, table) == text, f"{path.name} is stale: python docs/studies/networks.py"
 
 
 def test_table_of_networks_is_up_to_date(script):

@@ -1,6 +1,7 @@
-"""Makes the table of networks in README, the list of official files, and the plot, from ``official.yml``.
+"""Write the tables of networks, the list of official files, and the plot, from ``official.yml``.
 
-``python docs/networks.py``; the plot needs matplotlib (the extra ``docs``), DAT-DR needs spandrel (the extra ``dat``).
+``python docs/studies/networks.py``; the plot needs matplotlib (the extra ``docs``), DAT-DR needs spandrel (the extra
+``dat``).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 FILES_README = ROOT / "experiments" / "pretrained_models" / "README.md"
 PLOT = ROOT / "docs" / "networks.png"
@@ -249,7 +250,7 @@ def with_part(text: str, name: str, content: str) -> str:
     Raises:
         ValueError: If the markers are not there exactly once.
     """
-    start, end = f"<!-- {name}: made by docs/networks.py -->", f"<!-- /{name} -->"
+    start, end = f"<!-- {name}: made by docs/studies/networks.py -->", f"<!-- /{name} -->"
     if text.count(start) != 1 or text.count(end) != 1:
         raise ValueError(
             f"Expected one line {start} and one line {end}, got {text.count(start)} and {text.count(end)}."
