@@ -13,7 +13,7 @@ from lightsr_basicsr import _compat
 __version__ = "0.1.0"
 
 # Public names that need torch, by the module that has them.
-_LAZY = dict.fromkeys(("Identity", "UnknownNetworkError", "identify", "load"), "identification")
+_LAZY = dict.fromkeys(("Identity", "UnknownNetworkError", "identify", "load"), "checkpoints.identify")
 _LAZY |= dict.fromkeys(("CheckpointError",), "checkpoints")
 
 

@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+from lightsr_basicsr.errors import UserError
+
 # Python imports this at the start of the build process, and of that one only. Since 3.13 every `locals()` of a function
 # is a fresh copy, in which names made by a plain `exec(code)` are missing; BasicSR's setup.py reads its version there.
 SITECUSTOMIZE = """\
@@ -57,7 +59,7 @@ both before running this.
 """
 
 
-class StepError(Exception):
+class StepError(UserError):
     """A step that did not succeed; the text says what to do."""
 
 

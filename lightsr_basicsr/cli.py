@@ -12,15 +12,16 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lightsr_basicsr import __version__
+from lightsr_basicsr import __version__, _compat
 from lightsr_basicsr.commands.benchmark import add_benchmark
+from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.convert import add_convert
 from lightsr_basicsr.commands.embed import add_embed
-from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
 from lightsr_basicsr.commands.export import add_export
 from lightsr_basicsr.commands.info import add_info
-from lightsr_basicsr.commands.prepare import add_prepare
+from lightsr_basicsr.commands.prepare.lr import add_prepare
 from lightsr_basicsr.commands.run import add_run
+from lightsr_basicsr.errors import UserError, message_of
 
 EXAMPLES = """examples:
   basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on photographs that are there
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 1
     try:
+        _need_basicsr()
         return args.run(args)
     except KeyboardInterrupt:
         say("interrupted.")
@@ -55,9 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `basicsr list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         return 141  # as shells report it
-    except UsageError as error:
-        say(str(error))
+    except (UserError, OSError) as error:
+        say(message_of(error))
         return 2
+
+
+def _need_basicsr() -> None:
+    """Raise UserError with the command that installs it, if BasicSR or torch is missing."""
+    try:
+        _compat.require_basicsr()
+    except ModuleNotFoundError as error:
+        raise UserError(str(error)) from error
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -89,7 +99,6 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print the registered names with the module they come from."""
-    need_basicsr()
     load_all_plugins()
     from lightsr_basicsr.tools.plugins import list_registered
 
@@ -108,7 +117,6 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_env(args: argparse.Namespace) -> int:
     """Print versions, devices and the BasicSR in use."""
-    need_basicsr()
     from lightsr_basicsr.tools.environment import describe_environment
 
     for name, value in describe_environment().items():

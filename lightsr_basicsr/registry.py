@@ -1,9 +1,10 @@
-"""Registration into BasicSR's registries that neither crashes on a second import nor takes another plugin's name."""
+"""BasicSR's registries: register without taking another plugin's name, and look a name up."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -25,6 +26,21 @@ def register(registry: Any) -> Callable[[T], T]:
         return obj
 
     return decorate
+
+
+def look_up(registry: Any, name: Any) -> Any:
+    """Return what a BasicSR ``registry`` holds under ``name`` or ``<name>_basicsr``, None if neither is registered.
+
+    As ``registry.get`` finds it, without the line that it prints and without its exception.
+    """
+    table = dict(iter(registry))
+    return table.get(str(name), table.get(f"{name}_basicsr"))
+
+
+def similar_names(registry: Any, name: Any) -> str:
+    """Return ``'did you mean A or B?'`` with the registered names most like ``name``, ``''`` if none is."""
+    close = get_close_matches(str(name), list(registry.keys()), n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else ""
 
 
 def _origin(obj: Any) -> tuple[str, str]:

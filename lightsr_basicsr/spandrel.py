@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.checkpoints import CheckpointError, unwrap
-from lightsr_basicsr.identification import load_identified, try_network
-from lightsr_basicsr.lookalikes import OUR_PREFIX
+from lightsr_basicsr.checkpoints.identify import load_identified, try_network
+from lightsr_basicsr.checkpoints.lookalikes import OUR_PREFIX
 
 try:
     from spandrel import (

@@ -10,7 +10,7 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from PIL import Image
 
 from lightsr_basicsr.data.degradations import imresize
-from lightsr_basicsr.tools.prepare.check import CheckReport, check_images
+from lightsr_basicsr.tools.prepare.check.report import CheckReport, check_images
 from tests import tiny
 
 

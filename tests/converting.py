@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
-from lightsr_basicsr.tools import convert, convert_picture
+from lightsr_basicsr.tools import agreement as convert_picture
+from lightsr_basicsr.tools.convert import run as convert
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from lightsr_basicsr.tools.official import entries
+from lightsr_basicsr.tools.info.official import entries
 from lightsr_basicsr.tools.options import read_options
 
 ROOT = Path(__file__).resolve().parents[1]

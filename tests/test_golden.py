@@ -5,7 +5,8 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.checkpoints import load_strictly, read_state_dict
+from lightsr_basicsr.checkpoints import read_state_dict
+from lightsr_basicsr.checkpoints.misfit import load_strictly
 from tests import golden
 from tests.cases import CASES
 from tests.conftest import SHARED

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from basicsr.utils.options import ordered_yaml
 
-from lightsr_basicsr.tools.check import check_options
+from lightsr_basicsr.tools.check.options import check_options
 from lightsr_basicsr.tools.options import read_options
 
 FOLDER = Path(__file__).resolve().parents[1] / "options"

@@ -99,7 +99,7 @@ assert "IMDN_RTC" in ARCH_REGISTRY
         "from lightsr_basicsr import identify",
         "import lightsr_basicsr; lightsr_basicsr.spandrel",
         "import lightsr_basicsr.spandrel",
-        "import lightsr_basicsr.identification",
+        "import lightsr_basicsr.checkpoints.identify",
     ],
 )
 def test_every_door_says_how_to_install_basicsr(code):

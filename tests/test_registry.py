@@ -7,7 +7,7 @@ import pytest
 from basicsr.utils.registry import ARCH_REGISTRY, Registry
 
 from lightsr_basicsr.archs import imdn_arch
-from lightsr_basicsr.registry import register
+from lightsr_basicsr.registry import look_up, register, similar_names
 
 
 def make(name: str, module: str):
@@ -40,3 +40,15 @@ def test_a_held_name_stays_and_ours_gets_a_suffix():
 def test_loading_a_module_again_does_not_crash():
     importlib.reload(imdn_arch)
     assert "IMDN" in ARCH_REGISTRY
+
+
+def test_a_name_is_found_with_and_without_the_suffix_of_basicsr():
+    registry = Registry("network")
+    registry.register(type("Plain", (), {}))
+    registry.register(type("Theirs", (), {}), suffix="basicsr")
+    assert look_up(registry, "Plain").__name__ == "Plain"
+    assert look_up(registry, "Theirs").__name__ == "Theirs"
+    assert look_up(registry, "Missing") is None
+    assert look_up(registry, None) is None
+    assert similar_names(registry, "Plian") == "did you mean Plain?"
+    assert similar_names(registry, "zzz") == ""

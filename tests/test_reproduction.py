@@ -2,8 +2,8 @@
 
 import pytest
 
-from lightsr_basicsr.tools.compare import compare_run, mean_scores
 from lightsr_basicsr.tools.options import find_option_file, read_options
+from lightsr_basicsr.tools.run.compare import compare_run, mean_scores
 
 # PSNR in dB / SSIM per image, measured with the official code on LR files with a replicated border.
 DDISTILL_X4 = {"baby": 33.8037, "bird": 35.1178, "butterfly": 28.7454, "head": 32.9151, "woman": 30.8450}

@@ -8,7 +8,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 import lightsr_basicsr
-from lightsr_basicsr.tools.compare import tensor2img
+from lightsr_basicsr.tools.run.compare import tensor2img
 from tests.test_zoo import SMALL, build
 
 spandrel = pytest.importorskip("spandrel", reason="the extra spandrel is not installed")

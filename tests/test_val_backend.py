@@ -17,7 +17,7 @@ from lightsr_basicsr.runtimes.base import Runtime, Traits
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript
 from lightsr_basicsr.runtimes.network import smooth_picture
 from lightsr_basicsr.runtimes.validation import RuntimeNetwork, Settings, run_by_engine, settings_of
-from lightsr_basicsr.tools.check import check_options
+from lightsr_basicsr.tools.check.options import check_options
 from tests import tiny
 
 

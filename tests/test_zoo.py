@@ -90,6 +90,23 @@ def test_every_parameter_gets_a_finite_gradient(case):
             assert parameter.grad.abs().max() > 0 or re.search(case.dead, name), name
 
 
+def form_of(out) -> str:
+    """Return the name of ``training_output`` for what a network returned in training mode."""
+    if isinstance(out, list):
+        return "levels"
+    if isinstance(out, torch.Tensor):
+        return "image"
+    return "image_and_vector" if isinstance(out[1], list) else "image_and_dual"
+
+
+def test_training_gives_what_the_network_declares(case):
+    net = build(case).train()
+    out = net(*inputs(net, 16, 16, batch=2))
+    assert form_of(out) == net.training_output
+    if net.training_output == "levels":
+        assert [2 * image.shape[2] for image in out[:-1]] == [image.shape[2] for image in out[1:]]
+
+
 def test_constant_images_give_finite_gradients(case):
     net = build(case).train()
     side = max(net.min_side, 4)

@@ -23,10 +23,10 @@ from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.runtimes.graphs import to_openvino
 from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
+from lightsr_basicsr.tools.export.int8 import load_nncf, psnr_of, quantize_model
+from lightsr_basicsr.tools.export.int8_data import Pair, gather, to_tensor
+from lightsr_basicsr.tools.export.int8_recipes import RECIPES, with_network
 from lightsr_basicsr.tools.images import list_images, read_image
-from lightsr_basicsr.tools.quantize import load_nncf, psnr_of, quantize_model
-from lightsr_basicsr.tools.quantize_data import Pair, gather, to_tensor
-from lightsr_basicsr.tools.quantize_recipes import RECIPES, with_network
 
 FILES = ("IMDN_x4.pth", "FDIWN_x4.pt", "DDistill-SRx4_inference.pth", "model_RTC.pth")
 SIZE = (180, 320)

@@ -17,7 +17,7 @@ from torch import nn
 
 import lightsr_basicsr  # noqa: F401  makes BasicSR importable, and registers the networks
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
-from lightsr_basicsr.tools.official import Entry, entries
+from lightsr_basicsr.tools.info.official import Entry, entries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

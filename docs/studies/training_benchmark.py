@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightsr_basicsr.archs.dynamic_unit import DynamicBranch
+from lightsr_basicsr.archs.ddistill_sr_units import DynamicBranch
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.tools.plugins import registries
 

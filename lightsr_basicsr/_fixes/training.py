@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lightsr_basicsr._fixes.detect import uses
+from lightsr_basicsr.registry import look_up
 
 # Where the run of this process began.
 STARTED_FROM = SimpleNamespace(iter=0, state=None)
@@ -88,7 +89,7 @@ def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
     """
     from basicsr.utils.registry import MODEL_REGISTRY
 
-    model, paths = dict(iter(MODEL_REGISTRY)).get(opt["model_type"]), opt["path"]
+    model, paths = look_up(MODEL_REGISTRY, opt["model_type"]), opt["path"]
     if not hasattr(model, "unsaved_networks"):
         return {}
     unsaved = model.unsaved_networks(opt, iteration)

@@ -14,7 +14,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.dynamic_unit import (
+from lightsr_basicsr.archs.ddistill_sr_styles import LITE_STYLES, STYLES, UnitHolder, refiner
+from lightsr_basicsr.archs.ddistill_sr_units import (
     DynamicResidual,
     Residual,
     UnitForm,
@@ -23,7 +24,6 @@ from lightsr_basicsr.archs.dynamic_unit import (
     identity,
     residual_map,
 )
-from lightsr_basicsr.archs.dynamic_unit_styles import LITE_STYLES, STYLES, UnitHolder, refiner
 from lightsr_basicsr.archs.layers import concat_and_release, conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.registry import register

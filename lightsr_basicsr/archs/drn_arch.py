@@ -102,8 +102,7 @@ class DRN(SRNetwork):
         ValueError: If an argument is outside these values.
     """
 
-    single_output = False
-    gives_levels = True
+    training_output = "levels"
 
     def __init__(
         self,
@@ -282,7 +281,7 @@ class DRNDual(SRNetwork):
     """
 
     pools_globally = False
-    single_output = False
+    training_output = "levels"
     super_resolves = False
 
     def __init__(self, num_feat: int = 16, upscale: int = 4) -> None:

@@ -83,8 +83,8 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         ValueError: If an argument is outside these values.
     """
 
-    pools_globally = single_output = False
-    gives_back = True
+    pools_globally = False
+    training_output = "image_and_dual"
 
     def __init__(
         self,
@@ -207,7 +207,8 @@ class DAT_DR(SRNetwork):  # noqa: N801
         ModuleNotFoundError: If spandrel is not installed.
     """
 
-    min_side, single_output, gives_back = 16, False, True
+    min_side = 16
+    training_output = "image_and_dual"
 
     def __init__(
         self,

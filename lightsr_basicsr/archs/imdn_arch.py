@@ -9,89 +9,23 @@ from __future__ import annotations
 from math import isqrt
 from typing import Any
 
-import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import concat_and_release, conv3x3, deviation_and_mean, four_quarters
+from lightsr_basicsr.archs.imdn_units import (
+    NEGATIVE_SLOPE,
+    LargeDistillationBlock,
+    LightDistillationBlock,
+    MultiDistillationBlock,
+    ResidualSequence,
+)
+from lightsr_basicsr.archs.layers import concat_and_release, conv3x3, four_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.registry import register
 
-NEGATIVE_SLOPE = 0.05
 ACS_SHAVE = 32
 ACS_MIN_SIDE = 60
-
-
-class ContrastAwareChannelAttention(nn.Module):
-    """CCA: weigh channels by the sum of their mean and standard deviation over the whole map (paper, section 3.3).
-
-    Args:
-        num_feat (int): Channels. At least ``reduction``.
-        reduction (int): Channels per hidden unit. Default: 16.
-    """
-
-    def __init__(self, num_feat: int, reduction: int = 16) -> None:
-        super().__init__()
-        hidden = num_feat // reduction
-        self.conv_du = nn.Sequential(
-            nn.Conv2d(num_feat, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, num_feat, 1), nn.Sigmoid()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Weigh the channels of (N, C, H, W)."""
-        deviation, mean = deviation_and_mean(x)
-        return x * self.conv_du(deviation + mean)
-
-
-class LightDistillationBlock(nn.Module):
-    """IMDB without attention, the block of IMDN_RTC: three times keep a quarter of the channels and refine the rest.
-
-    Args:
-        num_feat (int): Channels, a multiple of 4.
-    """
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        if num_feat < 4 or num_feat % 4:
-            raise ValueError(f"A distillation block needs `num_feat` to be a positive multiple of 4, got {num_feat}.")
-        kept = num_feat // 4
-        self.split = (kept, num_feat - kept)
-        self.c1 = conv3x3(num_feat, num_feat)
-        self.c2 = conv3x3(num_feat - kept, num_feat)
-        self.c3 = conv3x3(num_feat - kept, num_feat)
-        self.c4 = conv3x3(num_feat - kept, kept)
-        self.c5 = nn.Conv2d(num_feat, num_feat, 1)
-
-    def distill(self, x: Tensor) -> Tensor:
-        """Return the four distilled parts of (N, C, H, W), concatenated to (N, C, H, W)."""
-        kept = []
-        for conv in (self.c1, self.c2, self.c3):
-            part, x = F.leaky_relu(conv(x), NEGATIVE_SLOPE).split(self.split, dim=1)
-            kept.append(part)
-        return torch.cat([*kept, self.c4(x)], dim=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine (N, C, H, W)."""
-        return self.c5(self.distill(x)) + x
-
-
-class MultiDistillationBlock(LightDistillationBlock):
-    """IMDB, the information multi-distillation block with contrast-aware attention (paper, figure 3).
-
-    Args:
-        num_feat (int): Channels, a multiple of 4 and at least 16.
-    """
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__(num_feat)
-        if num_feat < 16:
-            raise ValueError(f"IMDN needs `num_feat` to be at least 16 (attention reduces by 16), got {num_feat}.")
-        self.cca = ContrastAwareChannelAttention(num_feat)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine (N, C, H, W)."""
-        return self.c5(self.cca(self.distill(x))) + x
 
 
 class MultiDistillationTrunk(SRNetwork):
@@ -232,18 +166,6 @@ def _arguments(shapes: Shapes, first: str, last: str, block: str = "", shuffle: 
     }
 
 
-class ResidualSequence(nn.Module):
-    """``x + sub(x)``: the long skip of IMDN_RTC. Keys start with ``sub.``."""
-
-    def __init__(self, *modules: nn.Module) -> None:
-        super().__init__()
-        self.sub = nn.Sequential(*modules)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine (N, C, H, W)."""
-        return x + self.sub(x)
-
-
 @register(ARCH_REGISTRY)
 class IMDN_RTC(SRNetwork):  # noqa: N801
     """IMDN for real-time communication: 20,190 parameters at x2, bicubic degradation.
@@ -287,40 +209,6 @@ class IMDN_RTC(SRNetwork):  # noqa: N801
         """Map RGB (N, num_in_ch, H, W) in [0, 1] to (N, num_out_ch, upscale * H, upscale * W), not clamped."""
         self.check_input(x)
         return self.model(x)
-
-
-class LargeDistillationBlock(nn.Module):
-    """Block of IMDN_RTE: five times keep a quarter of the width and refine a shrinking rest; no bias, ReLU.
-
-    Args:
-        num_feat (int): Channels, a multiple of 4. The rest shrinks to ``num_feat // 4``.
-    """
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        if num_feat < 4 or num_feat % 4:
-            raise ValueError(f"IMDN_RTE needs `num_feat` to be a positive multiple of 4, got {num_feat}.")
-        self.kept = kept = num_feat // 4
-        self.c1 = conv3x3(num_feat, num_feat, bias=False)
-        self.c2 = conv3x3(3 * kept, num_feat, bias=False)
-        self.c3 = conv3x3(3 * kept, num_feat, bias=False)
-        self.c4 = conv3x3(3 * kept, 3 * kept, bias=False)
-        self.c5 = conv3x3(2 * kept, 2 * kept, bias=False)
-        self.c6 = conv3x3(kept, kept, bias=False)
-        self.c7 = nn.Conv2d(6 * kept, num_feat, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine (N, C, H, W)."""
-        return self.c7(self.distill(x)) + x
-
-    def distill(self, x: Tensor) -> Tensor:
-        """Return the six distilled parts of (N, C, H, W), concatenated to (N, 3 * C / 2, H, W)."""
-        kept = []
-        for conv in (self.c1, self.c2, self.c3, self.c4, self.c5):
-            x = F.relu(conv(x))
-            kept.append(x[:, : self.kept])
-            x = x[:, self.kept :]
-        return torch.cat([*kept, F.relu(self.c6(x))], dim=1)
 
 
 @register(ARCH_REGISTRY)

@@ -188,7 +188,7 @@ class BlindSR(SRNetwork):
 
     encoder_name: str
     encoder_sees_gt: bool
-    single_output = False
+    training_output = "image_and_vector"
     kernels_per_image: bool = True
 
     def __init__(

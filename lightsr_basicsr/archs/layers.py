@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# For new networks: these are blocks like the others here, in a file of their own for their length.
-from lightsr_basicsr.archs.rep_layers import DBBConv as DBBConv
-from lightsr_basicsr.archs.rep_layers import ECBConv as ECBConv
-from lightsr_basicsr.archs.rep_layers import RepVGGConv as RepVGGConv
-from lightsr_basicsr.archs.rep_layers import rep_conv as rep_conv
+# An older address of these, which user code may hold.
+from lightsr_basicsr.archs.reparam import DBBConv as DBBConv
+from lightsr_basicsr.archs.reparam import ECBConv as ECBConv
+from lightsr_basicsr.archs.reparam import RepVGGConv as RepVGGConv
+from lightsr_basicsr.archs.reparam import rep_conv as rep_conv
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in [0, 1]
 DUAL_SLOPE = 0.2

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 Shapes = Mapping[str, tuple[int, ...]]
+TrainingOutput = Literal["image", "levels", "image_and_dual", "image_and_vector"]
 
 
 class SRNetwork(nn.Module):
@@ -22,11 +23,14 @@ class SRNetwork(nn.Module):
         min_side (int): Smallest height and width of an input image, in pixels.
         pools_globally (bool): Whether statistics of the whole image enter, so that a tile gives other pixels.
         super_resolves (bool): Whether it maps one LR image to one SR image in evaluation mode.
-        single_output (bool): Whether training mode gives that image alone, as BasicSR's SRModel expects.
-        gives_levels (bool): Whether training mode gives a list of images, from LR size by factors of 2 to the full one.
+        training_output (str): What ``forward`` returns in training mode. A network without this attribute, of another
+            package, returns an image.
+            ``'image'``: the SR image alone, as BasicSR's SRModel expects.
+            ``'levels'``: a list of images, each twice the size of the one before; the SR image is the last.
+            ``'image_and_dual'``: the SR image and what a built-in dual network makes of it, of LR size.
+            ``'image_and_vector'``: the SR image and a list of vectors to distil.
         kernels_per_image (bool): Whether evaluation mode makes convolution kernels from each image, so that a graph
             of it holds one image.
-        gives_back (bool): Whether training mode gives the image and what a dual network inside made of it, of LR size.
     """
 
     upscale: float
@@ -35,9 +39,7 @@ class SRNetwork(nn.Module):
     min_side: int = 1
     pools_globally: bool = True
     super_resolves: bool = True
-    single_output: bool = True
-    gives_levels: bool = False
-    gives_back: bool = False
+    training_output: TrainingOutput = "image"
     kernels_per_image: bool = False
 
     @classmethod

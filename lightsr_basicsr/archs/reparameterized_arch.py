@@ -14,11 +14,11 @@ from basicsr.archs.ecbsr_arch import ECB
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from lightsr_basicsr.archs.branches import Branches
 from lightsr_basicsr.archs.network import Shapes
-from lightsr_basicsr.archs.rep_layers import BLOCKS, RepConv
+from lightsr_basicsr.archs.reparam import BLOCKS, RepConv
 from lightsr_basicsr.archs.reparam import deploy as deploy_network
-from lightsr_basicsr.archs.reparam import same_padding
+from lightsr_basicsr.archs.reparam.branches import Branches
+from lightsr_basicsr.archs.reparam.kernels import same_padding
 from lightsr_basicsr.registry import register
 
 SMALLEST_KERNEL = 3

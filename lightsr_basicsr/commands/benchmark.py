@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
-from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.commands.prepare.common import FORM
+from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.benchmark_plan import Plan
-    from lightsr_basicsr.tools.benchmark_rows import Row
-    from lightsr_basicsr.tools.benchmark_tables import Results
+    from lightsr_basicsr.tools.benchmark.plan import Plan
+    from lightsr_basicsr.tools.benchmark.rows import Row
+    from lightsr_basicsr.tools.benchmark.tables import Results
 
 DESCRIPTION = """Measure networks: parameters, multi-adds, activations, latency, peak memory, PSNR if images are given.
 Every network runs on each back end in turns with its reference, the eager float32 form as its authors' code computes
@@ -110,20 +111,12 @@ def size(text: str) -> tuple[int, int]:
 
 def run_benchmark(args: argparse.Namespace) -> int:
     """Measure, write files, print the table, and return the exit status."""
-    need_basicsr()
     load_all_plugins()
-    from lightsr_basicsr.tools.benchmark_sources import BenchmarkError
-
     _check_arguments(args)
     keeper = _Keeper(args)
     try:
         keeper.open()
         keeper.measure()
-    except BenchmarkError as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UsageError(f"{where}{error.strerror or error}.") from error
     except KeyboardInterrupt:
         keeper.tell()
         say("interrupted; what was measured until then is kept." if keeper.written else "interrupted.")
@@ -139,9 +132,9 @@ def run_benchmark(args: argparse.Namespace) -> int:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     if args.limit is not None and not args.pressure:
-        raise UsageError("--limit is for --pressure, which was not asked for.")
+        raise UserError("--limit is for --pressure, which was not asked for.")
     if args.pressure and (args.ntire or args.data or args.gt):
-        raise UsageError("--pressure measures latency and memory alone: leave --ntire, --data and --gt away.")
+        raise UserError("--pressure measures latency and memory alone: leave --ntire, --data and --gt away.")
 
 
 class _Keeper:
@@ -156,8 +149,8 @@ class _Keeper:
 
     def open(self) -> None:
         """Make the folder and look at the machine."""
-        from lightsr_basicsr.tools.benchmark_machine import busy, describe_machine
-        from lightsr_basicsr.tools.benchmark_tables import Results
+        from lightsr_basicsr.tools.benchmark.machine import busy, describe_machine
+        from lightsr_basicsr.tools.benchmark.tables import Results
 
         self.plan.check()
         self.made = not self.folder.exists()
@@ -183,11 +176,11 @@ class _Keeper:
             "save": self.keep,
         }
         if self.args.pressure:
-            from lightsr_basicsr.tools.benchmark_pressure import LIMIT, pressure
+            from lightsr_basicsr.tools.benchmark.pressure import LIMIT, pressure
 
             pressure(self.args.sources, limit=LIMIT if self.args.limit is None else self.args.limit, **given)
         else:
-            from lightsr_basicsr.tools.benchmark import benchmark
+            from lightsr_basicsr.tools.benchmark.run import benchmark
 
             benchmark(self.args.sources, **given)
 
@@ -196,14 +189,14 @@ class _Keeper:
 
     def keep(self, rows: list[Row]) -> None:
         """Write the tables of all rows so far."""
-        from lightsr_basicsr.tools.benchmark_tables import write_results
+        from lightsr_basicsr.tools.benchmark.tables import write_results
 
         self.results.rows[:] = rows
         self.written = write_results(self.results, self.folder, self.args.format)
 
     def tell(self) -> None:
         """Draw, and print what is in the tables and where they are."""
-        from lightsr_basicsr.tools import benchmark_tables as tables
+        from lightsr_basicsr.tools.benchmark import tables
 
         rows = getattr(self, "results", None) and self.results.rows
         if not rows:
@@ -221,7 +214,7 @@ class _Keeper:
         print(f"\nWritten: {', '.join(map(str, [*self.written, *plots]))}")
 
     def _draw(self) -> list[Path]:
-        from lightsr_basicsr.tools.benchmark_plots import draw_all
+        from lightsr_basicsr.tools.benchmark.plots import draw_all
 
         try:
             return draw_all(self.results, self.folder)
@@ -231,16 +224,16 @@ class _Keeper:
 
 
 def _try_to_write(folder: Path) -> None:
-    """Raise UsageError if no file can be written, before minutes are spent on what should be in it."""
+    """Raise UserError if no file can be written, before minutes are spent on what should be in it."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}): choose another with -o.") from error
+        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another with -o.") from error
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    from lightsr_basicsr.tools.benchmark_plan import Plan
+    from lightsr_basicsr.tools.benchmark.plan import Plan
 
     return Plan(
         backends=BACKENDS if "all" in args.backend else tuple(dict.fromkeys(args.backend)),

@@ -7,11 +7,12 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr
-from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.commands.console import load_all_plugins
+from lightsr_basicsr.commands.prepare.common import FORM
+from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.convert import Conversion, Side
+    from lightsr_basicsr.tools.convert.run import Conversion, Side
 
 DESCRIPTION = """Write a network's deployed form: branches that were trained beside each other become one convolution.
 Before anything is written its content is read back, built as a new network and compared with the old one on a picture;
@@ -68,34 +69,22 @@ def _add_contents(parser: argparse.ArgumentParser) -> None:
 
 def run_convert(args: argparse.Namespace) -> int:
     """Convert one file, print what was done, and return the exit status."""
-    need_basicsr()
-    from lightsr_basicsr.checkpoints import CheckpointError
-    from lightsr_basicsr.tools.convert_source import ConvertError
-    from lightsr_basicsr.tools.images import ImageError
-    from lightsr_basicsr.tools.options import OptionError
-
     _check_arguments(args)
-    try:
-        done = _convert(args)
-    except (CheckpointError, ConvertError, ImageError, OptionError) as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UsageError(f"{where}{error.strerror or error}.") from error
+    done = _convert(args)
     print(json.dumps(asdict(done), indent=2) if args.json else _text(done, args.network or "network_g"))
     return 0
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
     if args.network and not args.opt:
-        raise UsageError("--network names a section of an option file, and none was given: --opt FILE.")
+        raise UserError("--network names a section of an option file, and none was given: --opt FILE.")
     if args.keep_form and (args.input is not None or args.tolerance is not None):
-        raise UsageError("--keep-form changes no image, so there is nothing to compare: leave -i and --tolerance away.")
+        raise UserError("--keep-form changes no image, so there is nothing to compare: leave -i and --tolerance away.")
 
 
 def _convert(args: argparse.Namespace) -> Conversion:
-    from lightsr_basicsr.tools.convert import TOLERANCE, convert
-    from lightsr_basicsr.tools.convert_source import read_network
+    from lightsr_basicsr.tools.convert.run import TOLERANCE, convert
+    from lightsr_basicsr.tools.networks import read_network
 
     network = None
     if args.opt:

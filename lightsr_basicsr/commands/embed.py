@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.errors import UsageError, need_basicsr, say
-from lightsr_basicsr.commands.prepare_common import FORM, add_blurs
+from lightsr_basicsr.commands.console import say
+from lightsr_basicsr.commands.prepare.common import FORM, add_blurs
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.embedding import Embedding
+    from lightsr_basicsr.tools.embed.vectors import Embedding
 
 DESCRIPTION = """Show what the degradation estimators of KDSR learned.
 HR images are degraded in known ways, the encoders of teacher and student turn each LR image into a vector (the teacher
@@ -90,17 +90,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
 
 def run_embed(args: argparse.Namespace) -> int:
     """Draw the vectors, print the tables, and return the exit status."""
-    need_basicsr()
-    from lightsr_basicsr.tools.embedding import EmbedError
-    from lightsr_basicsr.tools.prepare.jobs import PrepareError
-
-    try:
-        found = _embed(args)
-    except (EmbedError, PrepareError) as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UsageError(f"{where}{error.strerror or error}.") from error
+    found = _embed(args)
     for line in found.skipped:
         say(f"left out: {line}")
     _print_tables(found)
@@ -110,8 +100,8 @@ def run_embed(args: argparse.Namespace) -> int:
 
 def _embed(args: argparse.Namespace) -> Embedding:
     from lightsr_basicsr.data.low_resolution import Blur
-    from lightsr_basicsr.tools.embedding import SIGMAS_X4, embed
-    from lightsr_basicsr.tools.embedding_picture import check_picture, check_table, draw, write_csv
+    from lightsr_basicsr.tools.embed.picture import check_picture, check_table, draw, write_csv
+    from lightsr_basicsr.tools.embed.vectors import SIGMAS_X4, embed
 
     blurs = [*map(Blur, args.sigma), *(Blur(*each) for each in args.kernel)]
     picture, table = Path(args.output).expanduser(), Path(args.csv).expanduser() if args.csv else None
@@ -140,7 +130,7 @@ def _embed(args: argparse.Namespace) -> Embedding:
 
 
 def _print_tables(found: Embedding) -> None:
-    from lightsr_basicsr.tools.embedding import describe
+    from lightsr_basicsr.tools.embed.vectors import describe
 
     side = found.crops[0].image.shape[0]
     print(f"{len(found.crops)} images of {side}x{side} pixels, {len(found.sets)} degradations\n")

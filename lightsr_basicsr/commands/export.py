@@ -7,11 +7,12 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
-from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.commands.prepare.common import FORM
+from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.export import Exported
+    from lightsr_basicsr.tools.export.run import Exported
 
 DESCRIPTION = """Write a trained network for other engines: ONNX, OpenVINO or TorchScript. A file in its training form
 is deployed on the way. What was made is loaded again and compared with the network on photographs of three sizes;
@@ -90,29 +91,16 @@ def add_export(commands: Any) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Export one file, print what was done, and return the exit status."""
-    need_basicsr()
-    from lightsr_basicsr.checkpoints import CheckpointError
-    from lightsr_basicsr.runtimes import RuntimeProblem
-    from lightsr_basicsr.tools.convert_source import ConvertError
-    from lightsr_basicsr.tools.images import ImageError
-    from lightsr_basicsr.tools.options import OptionError
-
     if args.network and not args.opt:
-        raise UsageError("--network names a section of an option file, and none was given: --opt FILE.")
-    try:
-        done = _export(args)
-    except (CheckpointError, ConvertError, ImageError, OptionError, RuntimeProblem) as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise UsageError(f"{where}{error.strerror or error}.") from error
+        raise UserError("--network names a section of an option file, and none was given: --opt FILE.")
+    done = _export(args)
     print(json.dumps(asdict(done), indent=2) if args.json else _text(done))
     return 0
 
 
 def _export(args: argparse.Namespace) -> Exported:
-    from lightsr_basicsr.tools.convert_source import read_network
-    from lightsr_basicsr.tools.export import Quantization, export
+    from lightsr_basicsr.tools.export.run import Quantization, export
+    from lightsr_basicsr.tools.networks import read_network
 
     network, quantization = None, None
     if args.photographs or args.held_out:

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.errors import need_basicsr, say
-from lightsr_basicsr.commands.prepare_common import FORM
+from lightsr_basicsr.commands.console import say
+from lightsr_basicsr.commands.prepare.common import FORM
+from lightsr_basicsr.errors import UserError, message_of
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.info import FileInfo
-    from lightsr_basicsr.tools.info_exported import ExportedInfo
-    from lightsr_basicsr.tools.official import Entry
+    from lightsr_basicsr.tools.info.checkpoint import FileInfo
+    from lightsr_basicsr.tools.info.exported import ExportedInfo
+    from lightsr_basicsr.tools.info.official import Entry
 
 EXAMPLES = """examples:
   basicsr info experiments/pretrained_models/*.pt*
@@ -36,18 +37,15 @@ def add_info(commands: Any) -> None:
 
 def run_info(args: argparse.Namespace) -> int:
     """Print what each file is; the exit status is 2 if one of them is not a network of this package."""
-    need_basicsr()
-    from lightsr_basicsr.checkpoints import CheckpointError
-    from lightsr_basicsr.runtimes.base import RuntimeProblem
-    from lightsr_basicsr.tools.info import describe_file
-    from lightsr_basicsr.tools.info_exported import describe_exported, is_exported
+    from lightsr_basicsr.tools.info.checkpoint import describe_file
+    from lightsr_basicsr.tools.info.exported import describe_exported, is_exported
 
     infos: list[FileInfo | ExportedInfo] = []
     for path in args.files:
         try:
             infos.append((describe_exported if is_exported(path) else describe_file)(path))
-        except (CheckpointError, RuntimeProblem) as error:
-            say(str(error))
+        except (UserError, OSError) as error:
+            say(message_of(error))
     if args.json:
         print(json.dumps([asdict(info) for info in infos], indent=2))
     else:

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightsr_basicsr.commands.errors import UsageError, load_all_plugins, need_basicsr, say
+from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.errors import UserError
 
 STAGES = ("teacher", "student")
 
@@ -36,20 +37,16 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
-    need_basicsr()
-    from lightsr_basicsr.tools.options import OptionError, find_option_file, read_options
-    from lightsr_basicsr.tools.stages import limit_to_stage
+    from lightsr_basicsr.tools.options import find_option_file, read_options
+    from lightsr_basicsr.tools.run.stages import limit_to_stage
 
-    try:
-        path = find_option_file(args.opt)
-        options = read_options(path, args.force_yml)
-        if args.stage:
-            options = limit_to_stage(options, args.stage, _run_folder(options, args), args.auto_resume)
-    except OptionError as error:
-        raise UsageError(str(error)) from error
+    path = find_option_file(args.opt)
+    options = read_options(path, args.force_yml)
+    if args.stage:
+        options = limit_to_stage(options, args.stage, _run_folder(options, args), args.auto_resume)
     load_all_plugins()
     if not os.access(Path.cwd(), os.W_OK):
-        raise UsageError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
+        raise UserError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
     state = _newest_state(options, args)
     if not _check(path, options, args.command == "train", state):
         return 2
@@ -91,7 +88,7 @@ def _farewell(options: dict, args: argparse.Namespace) -> str:
 
 
 def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> bool:
-    from lightsr_basicsr.tools.check import check_options
+    from lightsr_basicsr.tools.check.options import check_options
 
     findings = check_options(options, is_train, state)
     fatal = [finding for finding in findings if finding.fatal]
@@ -110,17 +107,13 @@ def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
     from basicsr.train import train_pipeline
 
     from lightsr_basicsr._fixes.files import changed_model, parsed_options
-    from lightsr_basicsr.runtimes import RuntimeProblem
 
     pipeline = train_pipeline if args.command == "train" else test_pipeline
     arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
     replaced: list[Any] = []
-    try:
-        with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
-            pipeline(str(Path.cwd()))
-    except RuntimeProblem as error:
-        raise UsageError(str(error)) from error
+    with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
+        pipeline(str(Path.cwd()))
     return next(iter(replaced), None)
 
 
@@ -140,8 +133,8 @@ def _replace_network(model: Any, replaced: list[Any]) -> None:
 def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
     import cv2
 
-    from lightsr_basicsr.tools.compare import compare_run, draw_comparisons, mean_scores
-    from lightsr_basicsr.tools.forms import forms_of
+    from lightsr_basicsr.tools.run.compare import compare_run, draw_comparisons, mean_scores
+    from lightsr_basicsr.tools.run.forms import forms_of
 
     folder = _run_folder(options, args)
     forms = forms_of(options, folder / "models") if args.command == "train" else {}
@@ -162,7 +155,7 @@ def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
 
 
 def _print_costs(options: dict, forms: dict) -> None:
-    from lightsr_basicsr.tools.forms import measure_costs
+    from lightsr_basicsr.tools.run.forms import measure_costs
 
     costs = measure_costs(options, forms)
     whole = next(iter(costs.values())).seconds
@@ -174,7 +167,7 @@ def _print_costs(options: dict, forms: dict) -> None:
 
 def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:
     """Return sections and files of the networks to compare: those that a run in ``folder`` trained, or the tested."""
-    from lightsr_basicsr.tools.stages import has_stages
+    from lightsr_basicsr.tools.run.stages import has_stages
 
     net_g, paths = options["network_g"], options["path"]
     if folder is None:

@@ -15,10 +15,11 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.registry import register
 
 
-class MetricUnavailableError(RuntimeError):
+class MetricUnavailableError(UserError):
     """A metric whose library or weights are not on this machine. The message says how to get them."""
 
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lightsr_basicsr.checkpoints import describe_misfit, load_fitting, load_strictly, read_state_dict
+from lightsr_basicsr.checkpoints import load_fitting, read_state_dict
+from lightsr_basicsr.checkpoints.misfit import describe_misfit, load_strictly
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.registry import register
 

@@ -14,6 +14,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
 from lightsr_basicsr.models.base import LossDictModel
+from lightsr_basicsr.registry import look_up
 
 POOL_SIZE = 180
 # Side of the crops that RealESRGANDataset gives.
@@ -64,8 +65,7 @@ class BlindModel(LossDictModel):
         if None not in (scale, upscale) and scale != upscale:
             yield "scale", f"is {scale}, but network_g enlarges by {upscale}: they must be equal"
         section = options.get("datasets", {}).get("train") or {}
-        table = dict(iter(DATASET_REGISTRY))
-        dataset = table.get(str(section.get("type"))) or table.get(f"{section.get('type')}_basicsr")
+        dataset = look_up(DATASET_REGISTRY, section.get("type"))
         if dataset is not None and issubclass(dataset, RealESRGANDataset):
             yield from _find_synthesis_problems(options)
             yield from _find_pool_problem(

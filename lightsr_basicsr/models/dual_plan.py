@@ -19,7 +19,7 @@ Problems = Iterator[tuple[str, str]]
 
 def level_keys(net: nn.Module | None) -> tuple[str, ...]:
     """Return the keys of a batch under which the LR images of larger levels are, () for a network without levels."""
-    if not getattr(net, "gives_levels", False):
+    if getattr(net, "training_output", "image") != "levels":
         return ()
     return tuple(f"lq_down{2**power}" for power in range(net.upscale.bit_length() - 2, 0, -1))
 
@@ -53,8 +53,7 @@ def find_loss_problems(name: str, train: Mapping[str, Any]) -> Problems:
 
 def find_network_problems(net: nn.Module, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Problems:
     """Yield networks that do not belong together; ``net`` is the one that is trained for SR."""
-    kinds = ("single_output", "gives_levels", "gives_back")
-    known = any(getattr(net, kind, kind == "single_output") for kind in kinds)
+    known = getattr(net, "training_output", "image") in ("image", "levels", "image_and_dual")
     if not getattr(net, "super_resolves", True) or not known:
         told = "must give one image, images of all levels, or an image and its dual image in training"
         yield "network_g.type", f"{told}; {type(net).__name__} does not: another model_type?"
@@ -69,11 +68,12 @@ def _find_dual_problems(
     net: nn.Module, scale: int | None, options: Mapping[str, Any], networks: Mapping[str, nn.Module]
 ) -> Problems:
     name = type(net).__name__
-    if getattr(net, "gives_back", False):
+    output = getattr(net, "training_output", "image")
+    if output == "image_and_dual":
         if options.get("network_dual"):
             yield "network_dual", f"is of no use: {name} holds its dual network itself, leave the section out"
         return
-    wanted, levels = _dual_section(net, scale), getattr(net, "gives_levels", False)
+    wanted, levels = _dual_section(net, scale), output == "levels"
     if not options.get("network_dual"):
         yield "network_dual", f"is missing: {name} needs {wanted}"
         return
@@ -84,7 +84,7 @@ def _find_dual_problems(
         yield from _find_misfit(net, dual, scale, options)
     if not hasattr(dual, "arguments_from"):  # another package's, which tells nothing more
         return
-    lists = not dual.single_output
+    lists = dual.training_output == "levels"
     if not is_dual(dual) or lists is not levels:
         yield "network_dual.type", f"is {type(dual).__name__}, but {name} needs {wanted}"
         return
@@ -130,7 +130,7 @@ def _run(net: nn.Module, image: torch.Tensor) -> torch.Tensor:
 
 def _dual_section(net: nn.Module, scale: int | None) -> str:
     """Return the section ``network_dual`` that belongs to ``net``."""
-    if getattr(net, "gives_levels", False):
+    if getattr(net, "training_output", "image") == "levels":
         # Of the head, one convolution or, reparameterized, several side by side.
         weights = (value for key, value in net.state_dict().items() if key.startswith("head.") and value.ndim == 4)
         num_feat = len(next(weights, torch.empty(16)))

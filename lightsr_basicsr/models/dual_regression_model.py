@@ -80,15 +80,15 @@ class DualRegressionModel(ReparamModel):
         """Set up the dual network and its loss, and what SRModel sets up; the skip rule joins the schedulers."""
         train, self.net_dual = self.opt["train"], None
         net_g = self.get_bare_model(self.net_g)
-        self.gives_levels, self.gives_back = (getattr(net_g, f"gives_{what}", False) for what in ("levels", "back"))
+        self.training_output = getattr(net_g, "training_output", "image")
         self._build_dual_network(net_g)
         self.schedule_every = int(train.get("schedule_every", 1))
         super().init_training_settings()
-        factor = float(train.get("loss_range", RANGE_OF_LEVELS if self.gives_levels else 1.0))
+        factor = float(train.get("loss_range", RANGE_OF_LEVELS if self.training_output == "levels" else 1.0))
         dual = build_loss(train["dual_opt"]).to(self.device)
         self.dual_weight = getattr(dual, "loss_weight", 1.0) or 1.0
         self.cri_pix, self.cri_dual = on_range(self.cri_pix, factor), on_range(dual, factor)
-        threshold = train.get("skip_threshold", SKIP_THRESHOLD if self.gives_levels else None)
+        threshold = train.get("skip_threshold", SKIP_THRESHOLD if self.training_output == "levels" else None)
         self.skip_rule = SkipRule(threshold, int(train.get("epoch_iter", EPOCH_ITER)))
         self.schedulers.append(self.skip_rule)
 
@@ -99,7 +99,7 @@ class DualRegressionModel(ReparamModel):
         problems = [f"{key}: {text}" for key, text in self.find_problems(self.opt, networks)]
         if problems:
             raise ValueError("; ".join(problems))
-        if self.gives_back:
+        if self.training_output == "image_and_dual":
             return
         self.net_dual = self.model_to_device(networks["network_dual"])
         self.print_network(self.net_dual)
@@ -114,7 +114,7 @@ class DualRegressionModel(ReparamModel):
         super().setup_optimizers()
         if self.net_dual is not None:
             dual, kind = self.get_bare_model(self.net_dual), options.pop("type")
-            for net in dual.children() if self.gives_levels else [dual]:
+            for net in dual.children() if self.training_output == "levels" else [dual]:
                 self.optimizers.append(self.get_optimizer(kind, list(net.parameters()), **options))
 
     @property
@@ -158,10 +158,10 @@ class DualRegressionModel(ReparamModel):
         """Return SR images (N, C, H, W); keep those of lower levels and the dual images for the losses."""
         given = self.net_g(self.lq)
         self.lower: list[Tensor] = []
-        if self.gives_back:
+        if self.training_output == "image_and_dual":
             given, back = given
             self.backs = [back]
-        elif self.gives_levels:
+        elif self.training_output == "levels":
             *self.lower, given = given
             self.backs = self.net_dual([*self.lower[1:], given])
         else:

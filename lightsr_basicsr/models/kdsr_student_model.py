@@ -12,12 +12,8 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from lightsr_basicsr.checkpoints import (
-    CheckpointError,
-    describe_difference,
-    load_strictly,
-    read_state_dict,
-)
+from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, read_state_dict
+from lightsr_basicsr.checkpoints.misfit import load_strictly
 from lightsr_basicsr.models.blind import BlindModel
 from lightsr_basicsr.registry import register
 

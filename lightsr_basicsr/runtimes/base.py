@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lightsr_basicsr.errors import UserError
+
 BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 # Engines start as many threads as they are told, and end the whole program where the system refuses them.
@@ -23,7 +25,7 @@ NEEDS_EXPORT = (
 )
 
 
-class RuntimeProblem(ValueError):  # noqa: N818  not every one is an error of the program
+class RuntimeProblem(UserError):  # noqa: N818  not every one is an error of the program
     """A network, file, machine or image with which an engine cannot do what was asked. The message says what to do."""
 
 

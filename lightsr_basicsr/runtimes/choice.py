@@ -180,7 +180,7 @@ def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
 
 def _load(path: Path) -> nn.Module:
     """Return the network of a checkpoint."""
-    from lightsr_basicsr.identification import load
+    from lightsr_basicsr.checkpoints.identify import load
 
     if path.suffix.lower() not in CHECKPOINTS and not path.is_file():
         known = (*CHECKPOINTS, *EXPORTED)

@@ -16,13 +16,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lightsr_basicsr.data.hr_images import is_image
+from lightsr_basicsr.errors import UserError
 
 # The last bytes of a plain file; a copy that was cut short has others.
 ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 PART = ".part"
 
 
-class ImageError(Exception):
+class ImageError(UserError):
     """An image that cannot be used; the message names the file and the reason."""
 
 

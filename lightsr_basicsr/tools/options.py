@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
+from lightsr_basicsr.errors import UserError
+
 PACKAGE = Path(__file__).resolve().parents[1]
 # `1e-4` is text in YAML 1.1, which PyYAML implements; nobody who types it means text.
 EXPONENT_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
-class OptionError(ValueError):
+class OptionError(UserError):
     """An option file that cannot be found or read, or an override that does not fit. The message says what to do."""
 
 

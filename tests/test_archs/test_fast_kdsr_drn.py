@@ -12,7 +12,7 @@ from torch import nn
 from lightsr_basicsr.archs import linear_tail
 from lightsr_basicsr.archs.published import published_form as published
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.identification import identify, load
+from lightsr_basicsr.checkpoints.identify import identify, load
 
 SIZES = [(1, 1, 1), (2, 1, 9), (1, 7, 1), (2, 2, 3), (1, 3, 2), (1, 4, 5), (2, 13, 11)]
 PRUNED = [3, 9, 5, 20, 11, 8, 17, 6]  # levels after which the 1x1 convolution is folded, and one where it is not

@@ -9,11 +9,10 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from lightsr_basicsr.archs import layers
-from lightsr_basicsr.archs.branches import surround
-from lightsr_basicsr.archs.rep_layers import BLOCKS
-from lightsr_basicsr.archs.reparam import deploy, fold_after, fuse_bn, has_branches
+from lightsr_basicsr.archs.reparam import BLOCKS, deploy, fold_after, fuse_bn, has_branches
+from lightsr_basicsr.archs.reparam.branches import surround
 from lightsr_basicsr.archs.reparameterized_arch import Deployed, Reparameterized, widen
-from lightsr_basicsr.identification import identify, load
+from lightsr_basicsr.checkpoints.identify import identify, load
 
 TINY = {
     "FDIWN": {"upscale": 4},

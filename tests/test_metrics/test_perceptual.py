@@ -15,7 +15,7 @@ from lightsr_basicsr import cli
 from lightsr_basicsr.metrics import perceptual
 from lightsr_basicsr.metrics.perceptual import MetricUnavailableError, calculate_dists, calculate_lpips
 from lightsr_basicsr.models.base import needs_reference
-from lightsr_basicsr.tools.check import check_options
+from lightsr_basicsr.tools.check.options import check_options
 from tests import tiny
 
 METRICS = [calculate_lpips, calculate_dists]

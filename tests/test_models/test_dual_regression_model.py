@@ -83,7 +83,7 @@ def assert_equal(ours: dict, theirs: dict) -> None:
 class Recorded(torch.nn.Module):
     """Stands for a network whose levels are given, in [0, 255]."""
 
-    gives_levels, upscale = True, 4
+    training_output, upscale = "levels", 4
 
     def __init__(self, levels: list[torch.Tensor]) -> None:
         super().__init__()

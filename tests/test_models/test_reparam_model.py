@@ -13,7 +13,7 @@ from torch import nn
 from lightsr_basicsr import cli
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.checkpoints import read_state_dict
-from lightsr_basicsr.identification import load
+from lightsr_basicsr.checkpoints.identify import load
 from lightsr_basicsr.models import reparam_model
 from tests import tiny
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from lightsr_basicsr.data.demo_dataset import photographs
-from lightsr_basicsr.tools.compare import CROP, PANEL, panel
 from lightsr_basicsr.tools.images import read_image, write_png
+from lightsr_basicsr.tools.run.compare import CROP, PANEL, panel
 
 NAMES = ("chelsea.png", "coffee.png", "astronaut.png")
 # Centre of the part that is shown, as a fraction of height and width: an eye, the rim of a cup, a face.

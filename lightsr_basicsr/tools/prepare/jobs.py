@@ -18,10 +18,11 @@ import cv2
 import torch
 from tqdm import tqdm
 
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.images import ImageError, remove_parts
 
 
-class PrepareError(Exception):
+class PrepareError(UserError):
     """Something about the whole task that the user can put right; the message says how."""
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import lmdb
 from tqdm import tqdm
 
-from lightsr_basicsr.tools.check_data import spread
+from lightsr_basicsr.tools.check.data import spread
 from lightsr_basicsr.tools.images import ImageError, some
 from lightsr_basicsr.tools.prepare.jobs import Prepared, PrepareError
 from lightsr_basicsr.tools.prepare.lmdb_file import Entry, LmdbFile, listed, read_record, refuse_other_files

@@ -1,0 +1,150 @@
+"""The other styles of reparameterized dynamic units (RDU) of DDistill-SR, and the choice among all of them.
+
+Styles DBB (the published one), VGG, ResDBB, SRD and StaticDCD of the official code. The key names of the last three are
+ours, for there are no official files to go by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from lightsr_basicsr.archs.ddistill_sr_units import (
+    Activation,
+    DiverseBranchUnit,
+    DynamicUnit,
+    UnitForm,
+    UnitOutput,
+    block_lrelu,
+    identity,
+    residual_map,
+)
+from lightsr_basicsr.archs.reparam.branches import VGGBranches
+
+LITE_KERNELS = (7, 5)
+STYLES = ("DBB", "VGG", "ResDBB", "SRD", "StaticDCD")
+LITE_STYLES = ("DBB", "ResDBB", "StaticDCD")
+
+
+class RepVGGUnit(VGGBranches, DynamicUnit):
+    """RDU, style VGG: 3x3, 1x1 and identity branch, each with batch normalisation."""
+
+    deployed_name = "rbr_reparam"
+
+    def build_branches(self, num_in: int, num_out: int) -> None:
+        """Create the static branches of the training form."""
+        if self.kernel_size != 3 or num_in != num_out:
+            raise ValueError(
+                "A VGG unit has kernel size 3 and as many output as input channels, got "
+                f"{self.kernel_size} and {num_in} to {num_out}."
+            )
+        super().build_branches(num_in, num_out)
+
+
+class StaticDynamicUnit(DynamicUnit):
+    """RDU, style StaticDCD: a plain convolution beside the dynamic branch, the same in both forms."""
+
+    deployed_name = "conv"
+
+    def __init__(
+        self, num_in: int, num_out: int, kernel_size: int, groups: int, act: Activation, form: UnitForm
+    ) -> None:
+        super().__init__(num_in, num_out, kernel_size, groups, act, replace(form, deploy=True))
+
+
+class ResidualDiverseUnit(nn.Module):
+    """RDU, style ResDBB: two diverse branch units and a skip; the second, 3x3, hands out the residual.
+
+    The first has the activation, the second none; in the lite network the first is depthwise to twice the channels.
+    """
+
+    def __init__(self, num_ch: int, kernel_size: int, groups: int, act: Activation, form: UnitForm) -> None:
+        super().__init__()
+        inner = num_ch if groups == 1 else 2 * num_ch
+        self.unit1 = DiverseBranchUnit(num_ch, inner, kernel_size, groups, act, form)
+        self.unit2 = DiverseBranchUnit(inner, num_ch, 3, 1, identity, form)
+
+    def forward(self, x: Tensor) -> UnitOutput:
+        """Map (N, C, H, W) to output and dynamic residual, both (N, C, H, W)."""
+        out, residual = self.unit2(self.unit1(x)[0])
+        return out + x, residual
+
+
+class SkippedDiverseUnit(nn.Module):
+    """RDU, style SRD: a diverse branch unit without activation, a skip, then the activation."""
+
+    def __init__(self, num_ch: int, act: Activation, form: UnitForm) -> None:
+        super().__init__()
+        self.act = act
+        self.unit = DiverseBranchUnit(num_ch, num_ch, 3, 1, identity, form)
+
+    def forward(self, x: Tensor) -> UnitOutput:
+        """Map (N, C, H, W) to output and dynamic residual, both (N, C, H, W)."""
+        out, residual = self.unit(x)
+        return self.act(out + x), residual
+
+
+class UnitHolder(nn.Module):
+    """Holds the unit of the chosen style as ``unit``.
+
+    Args:
+        style (str): One of ``STYLES``.
+        num_ch (int): Channels.
+        act (Activation): Activation of the output.
+        form (UnitForm): What all units of a network have in common.
+    """
+
+    def __init__(self, style: str, num_ch: int, act: Activation, form: UnitForm) -> None:
+        super().__init__()
+        if style == "ResDBB":
+            self.unit = ResidualDiverseUnit(num_ch, 3, 1, act, form)
+        elif style == "SRD":
+            self.unit = SkippedDiverseUnit(num_ch, act, form)
+        else:
+            kinds = {"DBB": DiverseBranchUnit, "VGG": RepVGGUnit, "StaticDCD": StaticDynamicUnit}
+            self.unit = kinds[style](num_ch, num_ch, 3, 1, act, form)
+
+    def forward(self, x: Tensor) -> UnitOutput:
+        """Map (N, C, H, W) to output and dynamic residual, both (N, C, H, W)."""
+        return self.unit(x)
+
+
+class SeparableUnit(nn.Module):
+    """Lite: a depthwise unit to twice the channels, back by a 1x1 convolution, skip; its residual is activated."""
+
+    def __init__(self, style: str, num_ch: int, kernel_size: int, form: UnitForm) -> None:
+        super().__init__()
+        kind = {"DBB": DiverseBranchUnit, "StaticDCD": StaticDynamicUnit}[style]
+        self.conv2 = nn.Conv2d(2 * num_ch, num_ch, 1)
+        self.unit = nn.Module()
+        self.unit.unit = kind(num_ch, 2 * num_ch, kernel_size, num_ch, identity, form)
+        self.conv1 = nn.Conv2d(2 * num_ch, num_ch, 1)
+
+    def forward(self, x: Tensor) -> UnitOutput:
+        """Map (N, C, H, W) to output and residual, both (N, C, H, W)."""
+        out, residual = self.unit.unit(x)
+        out = block_lrelu(out)
+        out = block_lrelu(self.conv1(out) + x)
+        return out, block_lrelu(self.conv2(residual_map(residual)))
+
+
+class LiteResidualUnit(nn.Module):
+    """Lite with style ResDBB: the depthwise residual unit as it is."""
+
+    def __init__(self, num_ch: int, kernel_size: int, form: UnitForm) -> None:
+        super().__init__()
+        self.unit = ResidualDiverseUnit(num_ch, kernel_size, num_ch, block_lrelu, form)
+
+    def forward(self, x: Tensor) -> UnitOutput:
+        """Map (N, C, H, W) to output and residual, both (N, C, H, W)."""
+        return self.unit(x)
+
+
+def refiner(index: int, num_feat: int, lite: bool, style: str, form: UnitForm) -> nn.Module:
+    """Return the unit that refines in step ``index`` (0, 1, 2) of a block; the first two of lite are depthwise."""
+    if not lite or index >= len(LITE_KERNELS):
+        return UnitHolder(style, num_feat, block_lrelu, form)
+    if style == "ResDBB":
+        return LiteResidualUnit(num_feat, LITE_KERNELS[index], form)
+    return SeparableUnit(style, num_feat, LITE_KERNELS[index], form)

@@ -1,0 +1,121 @@
+"""Kernels of convolutions and how to merge them: arithmetic that knows no module of a network.
+
+Everything is computed in float64 unless a dtype is given, and rounded once where a convolution is made of it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+
+class Kernel(NamedTuple):
+    """Weight (O, I / groups, K, K) and bias (O,) of a convolution."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+def plain_kernel(weight: Tensor, bias: Tensor | None = None, dtype: torch.dtype = torch.float64) -> Kernel:
+    """Return the kernel of a convolution (O, I / groups, K, K) with or without bias (O,)."""
+    weight = weight.to(dtype)
+    return Kernel(weight, weight.new_zeros(len(weight)) if bias is None else bias.to(dtype))
+
+
+def fuse_bn(weight: Tensor, bn: nn.BatchNorm2d, bias: Tensor | None = None) -> Kernel:
+    """Fold evaluation-mode ``bn`` into the convolution (O, I / groups, K, K) before it.
+
+    Raises:
+        ValueError: If ``bn`` keeps no statistics, or such that nothing can be divided by.
+    """
+    if bn.running_var is None:
+        raise ValueError("Batch normalisation without running statistics cannot be folded: it has no evaluation mode.")
+    mean, variance = bn.running_mean.double(), bn.running_var.double()
+    if not (torch.isfinite(mean).all() and torch.isfinite(variance).all() and (variance > 0).all()):
+        raise ValueError(
+            "Batch normalisation has a running variance that is zero, negative or no number, or a mean that is no "
+            "number: it saw no sound data. Train the network further, or take an earlier file."
+        )
+    gain = torch.rsqrt(variance + bn.eps)
+    gain = gain if bn.weight is None else gain * bn.weight.double()
+    kernel = plain_kernel(weight, bias)
+    shift = 0 if bn.bias is None else bn.bias.double()
+    return Kernel(kernel.weight * gain.view(-1, 1, 1, 1), shift + (kernel.bias - mean) * gain)
+
+
+def merge_pointwise(first: Kernel, second: Kernel, groups: int) -> Kernel:
+    """Merge a 1x1 convolution with the KxK one after it, both in ``groups``.
+
+    Exact where the map between them is padded with the bias of the first, not with zeros.
+    """
+    merged = [
+        torch.einsum("omuv,mi->oiuv", wide, narrow[:, :, 0, 0])
+        for wide, narrow in zip(second.weight.chunk(groups), first.weight.chunk(groups), strict=True)
+    ]
+    biases = [
+        torch.einsum("omuv,m->o", wide, bias)
+        for wide, bias in zip(second.weight.chunk(groups), first.bias.chunk(groups), strict=True)
+    ]
+    return Kernel(torch.cat(merged), second.bias + torch.cat(biases))
+
+
+def pad_kernel(kernel: Kernel, size: int) -> Kernel:
+    """Surround a smaller kernel with zeros to ``size`` x ``size``, its centre on the new one's.
+
+    The centre of an even kernel is the one of its two middle taps that comes first, as in torch's padding ``'same'``.
+    """
+    side = kernel.weight.shape[-1]
+    before = (size - 1) // 2 - (side - 1) // 2
+    return Kernel(F.pad(kernel.weight, [before, size - side - before] * 2), kernel.bias)
+
+
+def channel_selection(num_ch: int, groups: int, value: Tensor) -> Tensor:
+    """Return the weight (num_ch, num_ch / groups, K, K) that applies ``value`` (K, K) to each channel alone."""
+    per_group = num_ch // groups
+    columns = torch.arange(num_ch, device=value.device) % per_group
+    return F.one_hot(columns, per_group).to(value)[:, :, None, None] * value
+
+
+def sum_kernels(*kernels: Kernel) -> Kernel:
+    """Return the kernel of convolutions of one size that see the same input and are added up."""
+    return Kernel(sum(kernel.weight for kernel in kernels), sum(kernel.bias for kernel in kernels))
+
+
+def same_padding(kernel_size: int) -> int | str:
+    """Return the padding with which a convolution of stride 1 keeps the size."""
+    return kernel_size // 2 if kernel_size % 2 else "same"
+
+
+def conv_from(kernel: Kernel, like: Tensor, groups: int = 1, bias: bool = True) -> nn.Conv2d:
+    """Return a same-size convolution with this kernel, dtype and device of ``like``, detached, with gradients on."""
+    num_out, per_group, size, _ = kernel.weight.shape
+    conv = nn.Conv2d(per_group * groups, num_out, size, padding=same_padding(size), groups=groups, bias=bias).to(like)
+    with torch.no_grad():
+        conv.weight.copy_(kernel.weight)
+        if bias:
+            conv.bias.copy_(kernel.bias)
+    return conv
+
+
+def fold_after(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, shuffle: int = 1) -> nn.Conv2d:
+    """Return ``conv`` (no groups) with a 1x1 convolution after it, a pixel shuffle by ``shuffle`` allowed between them.
+
+    Exact at the borders too, for a 1x1 convolution needs no padding. A 1x1 convolution *before* a padded one cannot be
+    folded: its bias is missing in the zeros around the image.
+
+    Args:
+        conv (nn.Conv2d): With ``C * shuffle ** 2`` output channels.
+        weight (Tensor): Of the 1x1 convolution, (O, C, 1, 1).
+        bias (Tensor | None): Of the same, (O,).
+        shuffle (int): Factor of the pixel shuffle. Default: 1, none.
+    """
+    mix, kernel, parts = weight[:, :, 0, 0].double(), plain_kernel(conv.weight, conv.bias), shuffle**2
+    # The channels that a shuffle spreads over a square come one after the other.
+    folded = torch.einsum("oc,cpiuv->opiuv", mix, kernel.weight.unflatten(0, (-1, parts))).flatten(0, 1)
+    shift = torch.einsum("oc,cp->op", mix, kernel.bias.unflatten(0, (-1, parts))).flatten()
+    if bias is not None:
+        shift = shift + bias.double().repeat_interleave(parts)
+    return conv_from(Kernel(folded, shift), conv.weight)

@@ -1,0 +1,93 @@
+"""Reparameterization: several linear branches become one convolution.
+
+A block that trains wide has a method ``to_deploy`` that returns its narrow module and leaves the block as it is;
+:func:`deploy` applies it to a copy of a whole network. Batch normalisation is folded as it is in evaluation mode.
+Everything of ours is computed in float64 and rounded once, so the deployed network differs by rounding alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy, deepcopy
+
+import torch
+from basicsr.archs.ecbsr_arch import ECB
+from torch import Tensor, nn
+
+from lightsr_basicsr.archs.reparam.kernels import conv_from, plain_kernel
+
+
+def with_children(module: nn.Module, children: Mapping[str, nn.Module], keep: Sequence[str] | None = None) -> nn.Module:
+    """Return a module like ``module`` with other children of these names; it shares the rest, and its source stays.
+
+    Args:
+        module (nn.Module): The source.
+        children (Mapping[str, nn.Module]): New children by name.
+        keep (Sequence[str] | None): Names of those that it shares; None shares all others. Default: None.
+    """
+    new = copy(module)
+    kept = {name: child for name, child in module._modules.items() if keep is None or name in keep}
+    new._parameters, new._buffers = dict(module._parameters), dict(module._buffers)
+    new._modules = {**kept, **children}
+    return new
+
+
+def deploy(net: nn.Module) -> nn.Module:
+    """Return a copy of ``net``, in evaluation mode, in which every block that can has become its deployed module.
+
+    The network itself is left as it is. A network without such blocks, or one already deployed, comes back as a copy.
+    Blocks are modules with a method ``to_deploy``, those of other packages too, and BasicSR's ``ECB``.
+
+    Raises:
+        ValueError: If a block cannot be merged, with its name: batch normalisation without sound statistics.
+    """
+    with torch.no_grad():
+        return _replace(deepcopy(net, _detached(net)), "", {}).eval()
+
+
+def _detached(net: nn.Module) -> dict[int, Tensor]:
+    """Return, for ``deepcopy``, what stands for tensors that modules keep beside their parameters, by identity.
+
+    A feature kept from the last step, or a weight that a hook makes of others, is part of a graph and cannot be copied.
+    """
+    kept = (value for module in net.modules() for value in vars(module).values())
+    return {id(value): value.detach().clone() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
+
+
+def _replace(module: nn.Module, name: str, done: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Replace the children, then the module; one that the network holds twice stays one."""
+    if module in done:
+        return done[module]
+    for key, child in module._modules.items():
+        if child is not None:
+            module._modules[key] = _replace(child, f"{name}.{key}".lstrip("."), done)
+    try:
+        done[module] = _deploy_one(module)
+    except ValueError as error:
+        raise ValueError(f"{name or type(module).__name__}: {error}") from error
+    return done[module]
+
+
+def _deploy_one(module: nn.Module) -> nn.Module:
+    if isinstance(module, ECB):
+        return _deploy_ecb(module)
+    return module.to_deploy() if hasattr(module, "to_deploy") else module
+
+
+def _deploy_ecb(block: ECB) -> nn.Module:
+    """Return the convolution of a block of BasicSR's ECBSR, its activation after it."""
+    like = block.conv3x3.weight
+    weight, bias = block.float().rep_params()  # computes with float32 constants
+    conv = conv_from(plain_kernel(weight, bias), like)
+    return conv if block.act_type == "linear" else nn.Sequential(conv, block.act.to(like.dtype))
+
+
+def build_deployed(net: nn.Module) -> None:
+    """Give a network that is being built the modules of its deployed form."""
+    net._modules = deploy(net)._modules
+    net.train()
+
+
+def has_branches(net: nn.Module) -> bool:
+    """Tell whether :func:`deploy` would change anything."""
+    return list(deploy(net).state_dict()) != list(net.state_dict())

@@ -1,0 +1,22 @@
+"""The one door for checkpoints: read, compare, identify, load and write the weights of a network.
+
+Here is what needs no network; ``identify`` and ``misfit`` know the networks of this package.
+"""
+
+from lightsr_basicsr.checkpoints.files import SUFFIXES, WRAPPERS, CheckpointError, read_state_dict, unwrap
+from lightsr_basicsr.checkpoints.keys import count_fitting, describe_difference, load_fitting
+from lightsr_basicsr.checkpoints.write import EXISTS, split_list, write_state_dict
+
+__all__ = [
+    "EXISTS",
+    "SUFFIXES",
+    "WRAPPERS",
+    "CheckpointError",
+    "count_fitting",
+    "describe_difference",
+    "load_fitting",
+    "read_state_dict",
+    "split_list",
+    "unwrap",
+    "write_state_dict",
+]

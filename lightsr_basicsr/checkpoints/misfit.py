@@ -1,0 +1,65 @@
+"""Load weights strictly, with an error that says what a file holds instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+
+from torch import Tensor, nn
+
+from lightsr_basicsr.archs.reparam import deploy
+from lightsr_basicsr.checkpoints.files import CheckpointError
+from lightsr_basicsr.checkpoints.identify import UnknownNetworkError, load_identified
+from lightsr_basicsr.checkpoints.keys import count_fitting, describe_difference
+
+
+def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike, strict: bool = True) -> str:
+    """Return why ``state`` does not fit ``net`` and what it holds instead; '' if it fits.
+
+    With ``strict`` False it fits if one of its tensors does.
+    """
+    if not strict:
+        fits = count_fitting(net, state)
+        return "" if fits else f"no tensor of {source} fits {type(net).__name__}: another network's file?"
+    difference = describe_difference(net, state)
+    if not difference:
+        return ""
+    misfit = f"{source} does not fit {type(net).__name__}"
+    if _is_deployed_form_of(net, state):
+        return (
+            f"{misfit}: it holds this network in its deployed form, and the training form is wanted, which cannot be "
+            "had back from it. Take the training form's file; for tests set `deploy: true`, or `type: Deployed`."
+        )
+    if not hasattr(net, "arguments_from"):  # another package's network, of whose files we know nothing
+        return f"{misfit}:{difference}"
+    try:
+        identity, held = load_identified(state, str(source))
+    except UnknownNetworkError as error:
+        return f"{misfit}: {str(error).partition(': ')[2]}{difference}"
+    except CheckpointError:
+        return f"{misfit}:{difference}"
+    # Lists of keys only tell what differs within one network.
+    listed = difference if identity.network == type(net).__name__ else ""
+    if _is_deployed_form_of(held, net.state_dict()):
+        return f"{misfit}: it holds {identity}, and its deployed form is wanted: basicsr convert {source}"
+    return f"{misfit}: it holds {identity}.{listed}"
+
+
+def _is_deployed_form_of(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    try:
+        return not describe_difference(deploy(net), state)
+    except Exception:
+        # Of other packages' networks anything can be raised, and then this is not the reason.
+        return False
+
+
+def load_strictly(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:
+    """Load ``state`` into ``net``; every key and shape must fit.
+
+    Raises:
+        CheckpointError: With the missing, unexpected and mis-shaped keys, and what the file holds instead.
+    """
+    misfit = describe_misfit(net, state, source)
+    if misfit:
+        raise CheckpointError(misfit)
+    net.load_state_dict(state)

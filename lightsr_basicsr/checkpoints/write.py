@@ -1,0 +1,124 @@
+"""Write the weights of one network, whole and compared, or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightsr_basicsr.checkpoints.files import CheckpointError, unwrap
+
+EXISTS = "{} already exists: replace it with --overwrite, or choose another name with -o."
+
+
+def write_state_dict(
+    path: str | PathLike,
+    state: Mapping[str, Tensor],
+    wrapper: str = "params",
+    check: Callable[[dict[str, Tensor]], None] | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Write the weights of one network, so that the file is whole and holds them, or is what it was before.
+
+    Its content is read back and compared tensor by tensor in memory, written beside its place, and then moved.
+
+    Args:
+        path (str | PathLike): The file. ``.safetensors`` decides for that format, any other suffix for a pickle.
+        state (Mapping): Tensors by key.
+        wrapper (str): Key under which a pickle holds them; ``'bare'`` for none, ``'list'`` for a list of state dicts,
+            by the number that each key begins with. A ``.safetensors`` file is always bare. Default: ``'params'``.
+        check (Callable | None): Called with the tensors that were read back, before anything is on the disk; what it
+            raises leaves everything as it was. Default: None.
+        overwrite (bool): Whether a file that is there is replaced, behind a symbolic link too. Default: True.
+
+    Raises:
+        CheckpointError: If it cannot be written, another content is read back, or there is a file by now.
+    """
+    path = Path(path)
+    tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    content = _encode(path, tensors, wrapper)
+    if not _same_tensors(tensors, read_back := _decode(path, content, wrapper)):
+        raise CheckpointError(f"{path} was not written: what was read back is not what was written. Please report it.")
+    if check is not None:
+        check(read_back)
+    place = Path(os.path.realpath(path)) if overwrite else path
+    part = place.with_name(f".{place.name[:40]}.{os.getpid()}.part")  # a name may be 255 bytes long
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(part, place, overwrite)
+    except OSError as error:
+        raise CheckpointError(f"{path} was not written: {error.strerror or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _publish(part: Path, place: Path, overwrite: bool) -> None:
+    """Give a file that is whole its name."""
+    try:
+        (os.replace if overwrite else os.link)(part, place)
+    except (OSError, NotImplementedError) as error:
+        if overwrite:
+            raise
+        if os.path.lexists(place):
+            raise CheckpointError(EXISTS.format(place)) from error
+        os.replace(part, place)  # FAT and some network folders know no links
+
+
+def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:
+    if path.suffix.lower() == ".safetensors":
+        try:
+            from safetensors.torch import save
+        except ImportError as error:
+            raise CheckpointError(f"Writing {path} needs the package safetensors: pip install safetensors") from error
+        return save(state, {"format": "pt"})
+    wrapped = {"bare": lambda: state, "list": lambda: split_list(state)}.get(wrapper, lambda: {wrapper: state})
+    buffer = io.BytesIO()  # torch's own file writer may end the process on a full disk
+    torch.save(wrapped(), buffer)
+    return buffer.getvalue()
+
+
+def _decode(path: Path, content: bytes, wrapper: str) -> dict[str, Tensor]:
+    """Return what :func:`read_state_dict` would of a file with this content."""
+    if path.suffix.lower() == ".safetensors":
+        from safetensors.torch import load
+
+        return load(content)
+    held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if isinstance(held, list):
+        held = {f"{index}.{key}": value for index, entry in enumerate(held) for key, value in entry.items()}
+    return unwrap(held, str(path), wrapper)[0]
+
+
+def split_list(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the list of state dicts whose positions :func:`read_state_dict` put in front of the keys.
+
+    Raises:
+        CheckpointError: If the keys do not begin with ``0.``, ``1.`` and so on.
+    """
+    entries: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        position, _, rest = key.partition(".")
+        entries.setdefault(position, {})[rest] = value
+    positions = [str(index) for index in range(len(entries))]
+    if set(entries) != set(positions) or any("" in entry for entry in entries.values()):
+        raise CheckpointError(
+            f"Only keys that begin with a position, as in '0.weight', can be held as a list; got '{next(iter(state))}'."
+        )
+    return [entries[position] for position in positions]
+
+
+def _same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        value.dtype == other[key].dtype
+        and value.shape == other[key].shape
+        and bool(((value == other[key]) | ((value != value) & (other[key] != other[key]))).all())
+        for key, value in one.items()
+    )

@@ -1,0 +1,1 @@
+"""The command ``basicsr prepare``: one file per sub-command, or per group of them."""

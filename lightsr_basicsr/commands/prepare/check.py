@@ -1,0 +1,117 @@
+"""``basicsr prepare check``: arguments, and the report as text or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lightsr_basicsr.commands.prepare.common import add_kind
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.prepare.check.files import Finding
+    from lightsr_basicsr.tools.prepare.check.report import CheckReport, Summary
+
+
+def add_check(kinds: Any) -> None:
+    """Add ``prepare check``."""
+    parser = add_kind(
+        kinds,
+        "check",
+        "find what would stop or spoil training and testing: decodes every file of a folder, or of pairs",
+        _run_check,
+        "  basicsr prepare check datasets/Set5/HR_x4\n"
+        "  basicsr prepare check datasets/Set5/HR_x4 datasets/Set5/LRBI_x4 --scale 4\n"
+        "  basicsr prepare check DIV2K_train_HR DIV2K_train_LR_bicubic/X4 --scale 4 --patch 192\n"
+        "  basicsr prepare check HR.lmdb LR.lmdb --scale 4\n"
+        "It names each file with damage, gray, alpha, palette or CMYK, 16 bits or floating point, an orientation tag,\n"
+        "sizes that do not fit, no partner, a troublesome name, a twin, or an LR image of something else.\n"
+        "Errors would stop training or testing or make it wrong; warnings work. Nothing is changed.\n"
+        "The exit status is 0 without errors, 1 with errors, 2 if the command itself is wrong.",
+        rule=False,
+    )
+    parser.add_argument("hr", metavar="HR", help="folder of images, or an LMDB (its name ends in .lmdb)")
+    parser.add_argument("lr", metavar="LR", nargs="?", help="the same with the LR images of HR")
+    parser.add_argument("--scale", type=int, metavar="S", help="HR side over LR side; needed with LR")
+    parser.add_argument(
+        "--template",
+        metavar="NAME",
+        help="name of an LR image, {} being that of the HR image: '{}x4' (default: guessed from the names)",
+    )
+    parser.add_argument("--patch", type=int, metavar="N", help="side of HR crops in training (gt_size)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run_check(args: argparse.Namespace) -> int:
+    from lightsr_basicsr.tools.prepare.check.report import check_images
+
+    try:
+        report = check_images(
+            args.hr, args.lr, args.scale, args.template, args.patch, args.jobs, progress=not args.quiet
+        )
+    except KeyboardInterrupt:
+        print("\nstopped; nothing was changed.", file=sys.stderr)
+        return 130
+    if args.json:
+        _print_json(report)
+    else:
+        _print_report(report)
+    return 1 if report.errors else 0
+
+
+def _print_json(report: CheckReport) -> None:
+    from dataclasses import asdict
+
+    counts = {"errors": len(report.errors), "warnings": len(report.warnings)}
+    print(json.dumps({**counts, **asdict(report)}, indent=2))
+
+
+def _print_report(report: CheckReport) -> None:
+    for title, findings in (("warnings", report.warnings), ("errors", report.errors)):
+        if findings:
+            print(f"{title}:")
+            _print_findings(findings)
+            print()
+    _print_table(report)
+    for note in report.notes:
+        print(f"note: {note}")
+    if report.section:
+        import yaml
+
+        print("\nFor an option file:\n")
+        print(yaml.safe_dump({"datasets": report.section}, sort_keys=False), end="")
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    for kind in dict.fromkeys(finding.kind for finding in findings):
+        of_kind = [finding for finding in findings if finding.kind == kind]
+        print(f"  {kind} ({len(of_kind)})")
+        for finding in of_kind:
+            print(f"    {finding.file}: {finding.message}")
+
+
+def _print_table(report: CheckReport) -> None:
+    columns = [_column(summary) for summary in report.folders]
+    for title in columns[0]:
+        first, *others = (column[title] for column in columns)
+        width = max(len(value) for value in columns[0].values()) + 2
+        print(f"{title:<18}" + (f"{first:<{width}}{others[0]}" if others else first))
+    if report.pairs is not None:
+        print(f"{'pairs':<18}{report.pairs}, LR named {report.template}")
+    if report.psnr:
+        least, middle, most = (f"{value:.1f}" for value in report.psnr)
+        print(f"{'PSNR of LR':<18}{least} / {middle} / {most} dB against MATLAB's bicubic of HR; 60 is equal")
+    print(f"{'errors, warnings':<18}{len(report.errors)}, {len(report.warnings)}")
+
+
+def _column(summary: Summary) -> dict[str, str]:
+    sizes = [f"{size[0]}x{size[1]}" for size in (summary.smallest, summary.median, summary.largest) if size]
+    return {
+        "": summary.root,
+        "files": f"{summary.files}, {summary.readable} readable images",
+        "sizes": " / ".join(sizes) or "none",
+        "channels": ", ".join(f"{name} {count}" for name, count in summary.channels.items()) or "none",
+        "bits": ", ".join(f"{bits}: {count}" for bits, count in summary.bits.items()) or "none",
+    }

@@ -1,0 +1,1 @@
+"""Measure networks on every backend in paired rounds."""

@@ -1,0 +1,233 @@
+"""A network to measure, opened: its variants on the back ends, what it costs, and the rows that come of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightsr_basicsr.archs.network import SRNetwork
+from lightsr_basicsr.archs.published import published_form
+from lightsr_basicsr.archs.reparam import deploy
+from lightsr_basicsr.runtimes.base import Runtime, RuntimeProblem
+from lightsr_basicsr.runtimes.choice import check_precision
+from lightsr_basicsr.runtimes.graphs import to_onnx
+from lightsr_basicsr.runtimes.metadata import Metadata, put_into_onnx
+from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant, open_variant, runner
+from lightsr_basicsr.tools.benchmark.plan import Plan
+from lightsr_basicsr.tools.benchmark.rows import Row, one_line
+from lightsr_basicsr.tools.benchmark.sources import EXPORTED, BenchmarkError, Subject, photograph
+from lightsr_basicsr.tools.complexity import count_activations, count_convolutions, count_multi_adds, count_parameters
+
+
+class Costs(NamedTuple):
+    """What one pass costs; None for what cannot be told."""
+
+    parameters: int | None = None
+    multi_adds: int | None = None
+    activations: int | None = None
+
+
+class Candidate:
+    """A network with its variants.
+
+    Attributes:
+        subject (Subject): What is measured.
+        base (Subject | None): What the reference and the counts are made of: the subject itself, or for an exported
+            file the network that it tells of; None where it tells of none.
+        same_weights (bool): Whether the outputs of the two can be compared.
+        net (SRNetwork | None): The network of ``base``.
+        runtimes (dict): What could be opened, by variant.
+        problems (dict): Why the others could not.
+
+    Args:
+        subject (Subject): See attributes.
+        plan (Plan): How to measure.
+        metadata (Metadata | None): What an exported file tells. Default: None.
+        origin (Subject | None): The checkpoint that an exported file was made of, if it is there. Default: None.
+
+    Raises:
+        BenchmarkError: If the network cannot be opened, or cannot take images of these sizes.
+    """
+
+    def __init__(
+        self, subject: Subject, plan: Plan, metadata: Metadata | None = None, origin: Subject | None = None
+    ) -> None:
+        self.subject, self.plan, self.metadata = subject, plan, metadata
+        self.base = origin or (_told(subject, metadata) if subject.exported else subject)
+        self.same_weights = not subject.exported or origin is not None
+        self.net = None if self.base is None else self.base.network()
+        self.runtimes: dict[Variant, Runtime] = {}
+        self.problems: dict[Variant, str] = {}
+        self.folder: tempfile.TemporaryDirectory | None = None
+        self._exported: Path | RuntimeProblem | None = None
+        self._costs: dict[tuple[str, int, int], Costs] = {}
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        least = 1 if self.net is None else self.net.min_side
+        for height, width in self.plan.sizes:
+            if min(height, width) < least:
+                raise BenchmarkError(
+                    f"{self.subject.title} needs LR images of at least {least}x{least} pixels, got {height}x{width}: "
+                    "name a larger --size."
+                )
+
+    @property
+    def scale(self) -> float:
+        """Output side over input side; 0 where nothing tells."""
+        if self.net is not None:
+            return self.net.upscale
+        return next((runtime.scale for runtime in self.runtimes.values()), 0)
+
+    @cached_property
+    def variants(self) -> list[Variant]:
+        """What is measured, the reference first."""
+        reference = [] if self.net is None else [REFERENCE]
+        backends, form = self.plan.backends, "deployed"
+        precisions = self.plan.precisions
+        if self.subject.exported:
+            able, form = EXPORTED[Path(self.subject.path).suffix.lower()], "exported"
+            backends = [name for name in backends if name in able] or able
+            made_in = "fp32" if self.metadata is None else self.metadata.precision
+            # Of the engines OpenVINO alone changes what a file of float32 is computed with, to bf16.
+            precisions = [name for name in precisions if name in ("fp32", "bf16") and made_in == "fp32"] or [made_in]
+        return [*reference, *(Variant(form, one, other) for one in backends for other in precisions)]
+
+    def weights_of(self, variant: Variant) -> Subject:
+        """Return the subject whose weights a variant has."""
+        return self.base if variant == REFERENCE else self.subject
+
+    def file_for(self, variant: Variant) -> Subject:
+        """Return what a process of its own opens for a variant: where the engine needs a graph, the file of it.
+
+        Raises:
+            RuntimeProblem: If there is no such graph, or the engine cannot run it in this precision.
+        """
+        subject, backend, precision = self.weights_of(variant), variant.backend, variant.precision
+        if subject.exported or backend == "torch":
+            return subject
+        check_precision(backend, precision, self.plan.device)
+        if precision not in ("fp32", "bf16"):
+            return subject  # the engine changes the graph itself
+        return Subject(subject.title, path=str(self._graph()))
+
+    def _graph(self) -> Path:
+        """Return the file of the network's graph; made once, because exporters take long."""
+        if self._exported is None:
+            self.folder = tempfile.TemporaryDirectory(prefix="basicsr_benchmark_")
+            path = Path(self.folder.name) / "graph.onnx"
+            try:
+                model = to_onnx(self.net)
+                put_into_onnx(model, _metadata_of(self.net, self.base))
+                path.write_bytes(model.SerializeToString())
+                self._exported = path
+            except Exception as error:
+                # Exporters raise anything.
+                self._exported = RuntimeProblem(one_line(error))
+        if isinstance(self._exported, RuntimeProblem):
+            raise self._exported
+        return self._exported
+
+    def open(self, variant: Variant) -> None:
+        """Open a variant, or note why that is not possible."""
+        try:
+            self.runtimes[variant] = open_variant(
+                self.file_for(variant), self.net, variant, self.plan.device, self.plan.num_threads
+            )
+        except Exception as error:
+            # Engines raise anything, and the other variants go on.
+            self.problems[variant] = one_line(error)
+
+    def close(self) -> None:
+        """Let go of the engines and of the files made for them."""
+        self.runtimes.clear()
+        if self.folder is not None:
+            self.folder.cleanup()
+        self.folder = self._exported = None
+
+    def convolutions(self, variant: Variant, height: int, width: int) -> int:
+        """Return how many convolutions a variant's form runs for one image."""
+        return count_convolutions(self._forms["reference" if variant == REFERENCE else "deployed"], height, width)
+
+    @cached_property
+    def _forms(self) -> dict[str, nn.Module]:
+        deployed = deploy(self.net)
+        return {"reference": published_form(self.net), "deployed": deployed}
+
+    def costs(self, variant: Variant, height: int, width: int) -> Costs:
+        """Return what a variant's form costs for one image."""
+        key = ("deployed" if variant.form == "exported" else variant.form, height, width)
+        if self.net is None:
+            return Costs()
+        if key not in self._costs:
+            self._costs[key] = _count(self._forms[key[0]], height, width)
+        return self._costs[key]
+
+    def blank_row(self, variant: Variant, height: int, width: int) -> Row:
+        """Return the row of one variant and size, with what is known before anything runs."""
+        known = self.costs(variant, height, width)
+        weights, problem = self.weights_of(variant).weights, self.problems.get(variant, "")
+        row = Row(self.subject.title, weights, self.scale, *variant, height, width, problem=problem)
+        return replace(
+            row, parameters=known.parameters, multi_adds=known.multi_adds, activations=known.activations
+        )  # fmt: skip
+
+    def first_outputs(self, image: Tensor, rows: dict[Variant, Row]) -> Iterator[Variant]:
+        """Run each variant once and yield those that can be timed; note differences, or why it did not run.
+
+        Args:
+            image (Tensor): LR image (1, C, H, W).
+            rows (dict): By variant; changed.
+        """
+        expected: Tensor | None = None
+        for variant, runtime in self.runtimes.items():
+            try:
+                output = runner(runtime, image)()
+            except Exception as error:
+                # Engines raise anything.
+                rows[variant] = replace(rows[variant], problem=one_line(error))
+                continue
+            if variant == REFERENCE:
+                expected = output
+            if not torch.isfinite(output).all():
+                rows[variant] = replace(rows[variant], problem="its output is not finite, so times mean little")
+            elif expected is not None and self.same_weights:
+                rows[variant] = replace(rows[variant], difference=_difference(output, expected))
+            yield variant
+
+    def image(self, height: int, width: int) -> Tensor:
+        """Return the LR image (1, C, height, width) on the device."""
+        channels = next((runtime.num_in_ch for runtime in self.runtimes.values()), 3)
+        return photograph(height, width, channels).to(self.plan.device)
+
+
+def _count(net: nn.Module, height: int, width: int) -> Costs:
+    try:
+        multi_adds = count_multi_adds(net, height, width)
+    except RuntimeError:
+        multi_adds = None  # torch < 2.1 has no counter
+    return Costs(count_parameters(net), multi_adds, count_activations(net, height, width))
+
+
+def _difference(output: Tensor, expected: Tensor) -> float | None:
+    return (output - expected).abs().max().item() if output.shape == expected.shape else None
+
+
+def _metadata_of(net: SRNetwork, subject: Subject) -> Metadata:
+    return Metadata(
+        subject.title, scale=net.upscale, num_in_ch=net.num_in_ch, num_out_ch=net.num_out_ch, min_side=net.min_side
+    )
+
+
+def _told(subject: Subject, metadata: Metadata | None) -> Subject | None:
+    """Return the network that an exported file tells of, with random weights."""
+    if metadata is None:
+        return None
+    return Subject(subject.title, {"type": metadata.network, **metadata.arguments})

@@ -1,0 +1,63 @@
+"""How to measure: what a benchmark is asked for, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+
+import torch
+
+from lightsr_basicsr.runtimes.base import BACKENDS, PRECISIONS
+from lightsr_basicsr.tools.benchmark.sources import BenchmarkError
+
+LARGEST_SIDE = 16384
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure.
+
+    Attributes:
+        backends (Sequence[str]): Of ``BACKENDS``. Default: all.
+        precisions (Sequence[str]): Of ``PRECISIONS``; exported files have one of their own. Default: ``'fp32'``.
+        sizes (Sequence): Heights and widths of LR images, in pixels. Default: 180x320, of a 1280x720 output at x4.
+        rounds (int): That count, at least 1. Default: 9.
+        threads (int | None): CPU threads of every engine; None is torch's number. Default: None.
+        device (str): ``'cpu'`` or ``'cuda'``. Default: ``'cpu'``.
+        data (str | PathLike | None): Folder of LR images for PSNR and SSIM. Default: None.
+        gt (str | PathLike | None): Folder of their HR images. Default: None.
+        memory (bool): Whether to measure peak memory, each time in a new process. Default: True.
+        ntire (bool): Whether to measure what the report tables of NTIRE hold. Default: False.
+    """
+
+    backends: Sequence[str] = BACKENDS
+    precisions: Sequence[str] = ("fp32",)
+    sizes: Sequence[tuple[int, int]] = ((180, 320),)
+    rounds: int = 9
+    threads: int | None = None
+    device: str = "cpu"
+    data: str | PathLike | None = None
+    gt: str | PathLike | None = None
+    memory: bool = True
+    ntire: bool = False
+
+    @property
+    def num_threads(self) -> int:
+        """CPU threads."""
+        return self.threads or torch.get_num_threads()
+
+    def check(self) -> None:
+        """Raise BenchmarkError unless this can be measured."""
+        for name, given, known in (("back end", self.backends, BACKENDS), ("precision", self.precisions, PRECISIONS)):
+            wrong = [value for value in given if value not in known]
+            if wrong or not given:
+                raise BenchmarkError(f"A {name} is one of {', '.join(known)}; got {', '.join(wrong) or 'none'}.")
+        if not self.sizes or not all(1 <= side <= LARGEST_SIDE for size in self.sizes for side in size):
+            raise BenchmarkError(f"LR sizes are heights and widths from 1 to {LARGEST_SIDE}, got {list(self.sizes)}.")
+        if self.rounds < 1 or (self.threads is not None and self.threads < 1):
+            raise BenchmarkError(f"Rounds and threads must be at least 1, got {self.rounds} and {self.threads}.")
+        if self.device != "cpu" and not (self.device.startswith("cuda") and torch.cuda.is_available()):
+            raise BenchmarkError(f"The device {self.device} is not there for torch: take cpu, or install torch for it.")
+        if (self.data is None) != (self.gt is None):
+            raise BenchmarkError("PSNR and SSIM need LR images and their HR images: give both --data and --gt.")

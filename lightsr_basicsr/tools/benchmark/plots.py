@@ -1,0 +1,273 @@
+"""Draws what a benchmark found: quality or speed-up against latency, latency and memory against size, speed-ups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightsr_basicsr.tools.benchmark.rows import MIB, Row
+from lightsr_basicsr.tools.benchmark.tables import Results
+from lightsr_basicsr.tools.images import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARK = "made by basicsr benchmark"
+# Of Okabe and Ito, told apart by the colour-blind too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6F47")
+MARKERS = "osD^vPX*<>"
+GREY = "#555555"
+SMALLEST_AREA, LARGEST_AREA = 40.0, 450.0  # in square points
+MEMORY_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)  # in MiB
+DPI = 150
+
+Value = Callable[[Row], float]
+
+
+def draw_all(results: Results, folder: Path) -> list[Path]:
+    """Write the plots that the rows are enough for as PNG, and return their paths.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    rows = [row for row in results.rows if row.timing is not None]
+    figures: dict[str, Figure] = {}
+    sizes = list(dict.fromkeys((row.height, row.width) for row in rows))
+    if results.pressure:
+        figures["pressure"] = draw_growth(rows, results.machine, "Pressure test")
+    else:
+        for size in sizes:
+            these = [row for row in rows if (row.height, row.width) == size]
+            name = f"{size[0]}x{size[1]}"
+            figures[f"latency_{name}"] = draw_tradeoff(these, results.machine)
+            figures |= {f"speedup_{name}": draw_speedups(these, results.machine)} if _compared(these) else {}
+        if len(sizes) > 1:
+            figures["sizes"] = draw_growth(rows, results.machine, "Image size")
+    return [_write(figure, folder / f"{name}.png") for name, figure in figures.items()] if rows else []
+
+
+def _compared(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that tell how much faster than the reference something is."""
+    return [row for row in rows if row.form != "reference" and row.timing.speedup is not None]
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=DPI, metadata={"Title": MARK})
+    return path
+
+
+def _figure(width: float, height: float, machine: Any, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = list(figure.subplots(1, columns, squeeze=False)[0])
+    engines = ", ".join(f"{name} {machine[name]}" for name in ("torch", "onnxruntime", "openvino") if name in machine)
+    place = machine.get("GPU", machine.get("CPU", ""))
+    threads = machine.get("threads", "?")
+    caption = f"{place}, {threads} CPU thread{'' if threads == '1' else 's'}, {machine.get('date', '')}\n{engines}"
+    figure.supxlabel(caption, fontsize=8, color=GREY, parse_math=False)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, panels
+
+
+def _styles(names: Iterable[str], looks: Sequence[str]) -> dict[str, str]:
+    return dict(zip(dict.fromkeys(names), cycle(looks), strict=False))
+
+
+def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
+    """Return a figure of PSNR, or of the speed-up where no PSNR is known, against latency; areas show peak memory.
+
+    Args:
+        rows (Sequence[Row]): Of one image size, all timed.
+        machine (Mapping): As ``describe_machine`` tells it.
+    """
+    quality = any(row.psnr is not None for row in rows)
+    value: Value = (lambda row: row.psnr) if quality else (lambda row: row.timing.speedup)
+    shown = [row for row in rows if value(row) is not None] or list(rows)
+    if value(shown[0]) is None:
+        value = lambda row: 1.0  # noqa: E731  nothing to compare with: latency alone
+    figure, (axes,) = _figure(8.4, 5.2, machine)
+    # Of all rows, so that a network looks the same in every figure.
+    colours, markers = _styles((row.network for row in rows), COLOURS), _styles((row.label for row in rows), MARKERS)
+    _draw_points(axes, shown, value, colours, markers)
+    axes.set_xscale("log")
+    _plain_numbers(axes.xaxis)
+    if not quality:
+        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+    axes.margins(0.09, 0.12)
+    axes.set_xlabel("latency of one image (ms), median, log scale")
+    axes.set_ylabel("PSNR, luma (dB)" if quality else "speed-up over the reference")
+    axes.set_title(f"{'PSNR' if quality else 'Speed-up'} and latency, LR {rows[0].height}x{rows[0].width}")
+    seen = {row.network for row in shown}
+    told = {name if name in seen else f"{name} (not known)": colour for name, colour in colours.items()}
+    _legends(figure, told, markers, _memory_steps(shown))
+    return figure
+
+
+def _draw_points(
+    axes: Axes, rows: Sequence[Row], value: Value, colours: dict[str, str], markers: dict[str, str]
+) -> None:
+    areas = _areas(rows)
+    for name, colour in colours.items():
+        own = [row for row in rows if row.network == name]
+        axes.plot(*_along(own, value), color=colour, linewidth=0.8, alpha=0.5, zorder=1)
+        for row in own:
+            axes.scatter(
+                1000 * row.timing.seconds, value(row), s=areas[row], marker=markers[row.label], color=colour,
+                alpha=0.75, edgecolors="white", linewidths=0.8, zorder=2,
+            )  # fmt: skip
+
+
+def _along(rows: Sequence[Row], value: Value) -> tuple[list[float], list[float]]:
+    ordered = sorted(rows, key=lambda row: row.timing.seconds)
+    return [1000 * row.timing.seconds for row in ordered], [value(row) for row in ordered]
+
+
+def _areas(rows: Sequence[Row]) -> dict[Row, float]:
+    largest = max((row.memory or 0 for row in rows), default=0)
+    return {row: _area(row.memory or 0, largest) for row in rows}
+
+
+def _area(memory: float, largest: float) -> float:
+    return SMALLEST_AREA if not largest else max(SMALLEST_AREA, LARGEST_AREA * memory / largest)
+
+
+def _memory_steps(rows: Sequence[Row]) -> dict[str, float]:
+    """Return areas of a few round amounts of memory, for the legend."""
+    largest = max((row.memory or 0 for row in rows), default=0)
+    fitting = [step for step in MEMORY_STEPS if 0.12 * largest <= step * MIB <= largest]
+    return {f"{step} MiB": _area(step * MIB, largest) for step in fitting[-3:]}
+
+
+def _legends(
+    figure: Figure, colours: dict[str, str], markers: dict[str, str], memory: dict[str, float] | None = None
+) -> None:
+    from matplotlib.lines import Line2D
+
+    entries = [Line2D([], [], color=colour, linewidth=5, label=name) for name, colour in colours.items()]
+    entries.append(Line2D([], [], linestyle="", label=""))
+    entries += [_mark(label, marker, GREY, 7) for label, marker in markers.items()]
+    if memory:
+        entries += [Line2D([], [], linestyle="", label=text) for text in ("", "peak memory (area)")]
+        entries += [_mark(label, "o", "#bbbbbb", area**0.5) for label, area in memory.items()]
+    legend = figure.legend(
+        handles=entries, loc="outside right upper", frameon=False, fontsize=9, labelspacing=0.8 if memory else 0.5
+    )  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _mark(label: str, marker: str, colour: str, size: float) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="", marker=marker, color=colour, markersize=size, label=label)
+
+
+def _plain_numbers(axis: Any) -> None:
+    """Write 200 and not 2 x 10^2, at 1, 2 and 5 of each power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda number, _: _short_number(number)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _short_number(number: float) -> str:
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if number >= 10 * unit or number >= unit == 1e6:
+            return f"{number / unit:g} {letter}"
+    return f"{number:g}"
+
+
+def draw_speedups(rows: Sequence[Row], machine: Any) -> Figure:
+    """Return a figure of bars, a group per network: speed-up over the reference, with the range over the rounds.
+
+    Args:
+        rows (Sequence[Row]): Of one image size, some of them compared with a reference.
+        machine (Mapping): As ``describe_machine`` tells it.
+    """
+    rows = _compared(rows)
+    networks, labels = (list(dict.fromkeys(names)) for names in zip(*((r.network, r.label) for r in rows), strict=True))
+    figure, (axes,) = _figure(max(6.0, 2.4 + 0.27 * len(networks) * (len(labels) + 1)), 4.6, machine)
+    share = 0.84 / len(labels)
+    for index, label in enumerate(labels):
+        own = [row for row in rows if row.label == label]
+        places = [networks.index(row.network) + (index - (len(labels) - 1) / 2) * share for row in own]
+        _draw_bars(axes, places, own, 0.92 * share, COLOURS[index % len(COLOURS)], label)
+    axes.axhline(1, color=GREY, linewidth=0.9, linestyle=":")
+    axes.set_xticks(range(len(networks)), [_short(name) for name in networks], parse_math=False)
+    axes.grid(False, axis="x")
+    axes.tick_params(axis="x", length=0)
+    axes.margins(0.02, 0.1)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("speed-up over the reference\n(median; lines: range over rounds)")
+    axes.set_title(f"Speed-up over eager float32 torch as published, LR {rows[0].height}x{rows[0].width}")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_bars(axes: Axes, places: list[float], rows: Sequence[Row], width: float, colour: str, label: str) -> None:
+    heights = [row.timing.speedup for row in rows]
+    below = [row.timing.speedup - row.timing.speedup_low for row in rows]
+    above = [row.timing.speedup_high - row.timing.speedup for row in rows]
+    axes.bar(places, heights, width, color=colour, label=label, alpha=0.9)
+    axes.errorbar(places, heights, (below, above), fmt="none", ecolor="#333333", elinewidth=0.9, capsize=2)
+    for place, row in zip(places, rows, strict=True):
+        axes.annotate(
+            f"{row.timing.speedup:.2f}", (place, row.timing.speedup_high), (0, 3), textcoords="offset points",
+            ha="center", va="bottom", fontsize=7, color="#333333",
+        )  # fmt: skip
+
+
+def _short(name: str, most: int = 22) -> str:
+    return name if len(name) <= most else f"{name[: most - 3]}..."
+
+
+def draw_growth(rows: Sequence[Row], machine: Any, title: str) -> Figure:
+    """Return a figure of latency, and of peak memory where it was measured, against pixels of the LR image.
+
+    Args:
+        rows (Sequence[Row]): Of several image sizes, all timed.
+        machine (Mapping): As ``describe_machine`` tells it.
+        title (str): What is shown.
+    """
+    remembered = any(row.memory for row in rows)
+    figure, panels = _figure(11.5 if remembered else 7.5, 4.8, machine, 2 if remembered else 1)
+    colours, markers = _styles((row.network for row in rows), COLOURS), _styles((row.label for row in rows), MARKERS)
+    _draw_lines(panels[0], rows, lambda row: row.timing.seconds, colours, markers)
+    panels[0].set_ylabel("latency of one image (s)")
+    if remembered:
+        _draw_lines(panels[1], [row for row in rows if row.memory], lambda row: row.memory / MIB, colours, markers)
+        panels[1].set_ylabel("peak memory (MiB)")
+    for axes in panels:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            _plain_numbers(axis)
+        axes.set_xlabel("pixels of the LR image")
+        axes.tick_params(axis="x", labelsize=8)
+    figure.suptitle(f"{title}: latency{' and memory' if remembered else ''} against pixels")
+    _legends(figure, colours, markers)
+    return figure
+
+
+def _draw_lines(
+    axes: Axes, rows: Sequence[Row], value: Value, colours: dict[str, str], markers: dict[str, str]
+) -> None:
+    for name, label in dict.fromkeys((row.network, row.label) for row in rows):
+        own = sorted((row for row in rows if (row.network, row.label) == (name, label)), key=_pixels)
+        axes.plot(
+            [_pixels(row) for row in own], [value(row) for row in own], color=colours[name], marker=markers[label],
+            markersize=5, linewidth=1.2, alpha=0.85, linestyle="--" if label == "reference" else "-",
+        )  # fmt: skip
+
+
+def _pixels(row: Row) -> int:
+    return row.height * row.width

@@ -1,0 +1,93 @@
+"""Ever larger images until memory or time is exceeded, as in the pressure test of the IMDN paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from os import PathLike
+
+from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.tools.benchmark.candidate import Candidate
+from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant
+from lightsr_basicsr.tools.benchmark.plan import LARGEST_SIDE, Plan
+from lightsr_basicsr.tools.benchmark.probe import Probe, Probed, probe
+from lightsr_basicsr.tools.benchmark.rows import Row, one_line, summarise
+from lightsr_basicsr.tools.benchmark.run import Report, Save, open_candidates
+from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject
+
+STEP = 60  # in LR pixels, as in the paper
+LIMIT = 20.0  # in seconds
+RUNS = 3
+
+
+def pressure(
+    sources: Sequence[str | PathLike] = (),
+    *,
+    network: str | None = None,
+    plan: Plan | None = None,
+    limit: float = LIMIT,
+    report: Report = lambda line: None,
+    save: Save = lambda rows: None,
+    measure: Callable[[Probe], Probed] = probe,
+) -> list[Row]:
+    """Measure latency and memory of square LR images of side 60, 120, 180 and so on.
+
+    Every size runs in a process of its own, so that one which runs out of memory takes nothing else along.
+
+    Args:
+        sources (Sequence): As :func:`lightsr_basicsr.tools.benchmark.run.benchmark` takes them.
+        network (str | None): Likewise. Default: None.
+        plan (Plan | None): How to measure; its sizes and rounds are not used. Default: None.
+        limit (float): Seconds for one image, after which a series ends. Default: 20.
+        report (Callable): Called with a line of text before each size.
+        save (Callable): Called with all rows so far, after each size.
+        measure (Callable): Runs one size. Default: in a fresh process.
+
+    Raises:
+        BenchmarkError: If something that was asked for cannot be; then nothing was measured.
+    """
+    plan = replace(plan or Plan(), sizes=((STEP, STEP),))
+    if not limit > 0:
+        raise BenchmarkError(f"The limit must be a positive number of seconds, got {limit}.")
+    rows: list[Row] = []
+    references: list[Subject | None] = []
+    for candidate in open_candidates(sources, network, plan):
+        try:
+            # A checkpoint and the file that was exported from it have one reference.
+            known = candidate.base in references
+            references.append(candidate.base)
+            for variant in candidate.variants:
+                if known and variant == REFERENCE:
+                    continue
+                for row in _series(candidate, variant, limit, report, measure):
+                    rows.append(row)
+                    save(rows)
+        finally:
+            candidate.close()
+    return rows
+
+
+def _series(
+    candidate: Candidate, variant: Variant, limit: float, report: Report, measure: Callable[[Probe], Probed]
+) -> Iterator[Row]:
+    """Yield the rows of one variant; the last says why there are no more."""
+    plan = candidate.plan
+    title = f"{candidate.subject.title} {variant.form} {variant.backend} {variant.precision}"
+    report(f"{title}: opening")
+    try:
+        opened = candidate.file_for(variant)
+    except RuntimeProblem as error:
+        yield _row(candidate, variant, STEP, Probed(problem=one_line(error)))
+        return
+    for side in range(STEP, LARGEST_SIDE + 1, STEP):
+        report(f"{title}: {side}x{side}")
+        found = measure(Probe(opened, variant, side, side, plan.device, plan.num_threads, RUNS, limit))
+        yield _row(candidate, variant, side, found)
+        if found.problem or max(found.seconds) > limit:
+            return
+
+
+def _row(candidate: Candidate, variant: Variant, side: int, found: Probed) -> Row:
+    row = candidate.blank_row(variant, side, side)
+    timing = summarise(found.seconds, None) if found.seconds else None
+    return replace(row, timing=timing, memory=found.memory, problem=found.problem)

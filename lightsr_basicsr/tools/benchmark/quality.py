@@ -1,0 +1,111 @@
+"""PSNR and SSIM of a network on a folder of LR images and one of HR images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_psnr, calculate_ssim
+from basicsr.utils import tensor2img
+from torch import Tensor
+
+from lightsr_basicsr.runtimes.base import Runtime
+from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, image_tensor
+from lightsr_basicsr.tools.images import ImageError, list_images, read_image, some, to_8_bit
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An LR image file and its HR image file."""
+
+    low: Path
+    high: Path
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Means over the images: PSNR in dB, SSIM, and seconds of one image."""
+
+    psnr: float
+    ssim: float
+    seconds: float
+
+
+def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
+    """Return the LR images of ``data`` with the HR images of ``gt``, by name: ``0801.png`` or ``0801x4.png``.
+
+    Raises:
+        BenchmarkError: If a folder is not there, holds no image, or an LR image has no HR image.
+    """
+    lows, highs = (_images(folder, option) for folder, option in ((data, "--data"), (gt, "--gt")))
+    by_name = {file.stem: file for file in highs}
+    partner = {low: by_name.get(low.stem, by_name.get(_plain(low.stem))) for low in lows}
+    alone = [low.name for low, high in partner.items() if high is None]
+    if alone:
+        raise BenchmarkError(
+            f"{gt} has no HR image for {some(alone)} of {data}: names must be the same, or end in x2, x3 and "
+            "so on for LR."
+        )
+    return [Pair(low, high) for low, high in partner.items()]
+
+
+def _images(folder: str | Path, option: str) -> list[Path]:
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise BenchmarkError(f"There is no folder {folder} (looked from {Path.cwd()}): name another with {option}.")
+    found = list_images(folder)
+    if not found:
+        raise BenchmarkError(f"{folder} holds no images: name another folder with {option}.")
+    return found
+
+
+def _plain(stem: str) -> str:
+    name, mark, scale = stem.rpartition("x")
+    return name if mark and scale.isdigit() else stem
+
+
+def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
+    """Return LR (1, 3, H, W), float32 RGB in [0, 1], and HR (sH, sW, 3), BGR uint8, cut to that size.
+
+    Raises:
+        BenchmarkError: If an image cannot be read, or HR is not ``scale`` times as large, up to a last row and column
+            that LR has no share in.
+    """
+    try:
+        low, high = read_image(pair.low), to_8_bit(read_image(pair.high))
+    except ImageError as error:
+        raise BenchmarkError(str(error)) from error
+    wanted = [round(side * scale) for side in low.shape[:2]]
+    if not all(want <= have < want + scale for want, have in zip(wanted, high.shape[:2], strict=True)):
+        raise BenchmarkError(
+            f"{pair.high} has {high.shape[0]}x{high.shape[1]} pixels (height x width); for x{scale:g} and the "
+            f"{low.shape[0]}x{low.shape[1]} of {pair.low} it must have {wanted[0]}x{wanted[1]}: name the LR images of "
+            "this scale with --data, or measure networks of another scale on their own."
+        )
+    return image_tensor(low), high[: wanted[0], : wanted[1]]
+
+
+def score(runtime: Runtime, pairs: Sequence[Pair], device: str = "cpu") -> Quality:
+    """Return PSNR and SSIM of what a network makes of LR images, luma, a border of the scale's width left out.
+
+    Raises:
+        BenchmarkError: As :func:`read_pair`.
+    """
+    found = []
+    for pair in pairs:
+        low, high = read_pair(pair, runtime.scale)
+        image = low.to(device)
+        start = time.perf_counter()
+        output = runtime(image)
+        if image.is_cuda:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        how = {"crop_border": round(runtime.scale), "test_y_channel": True}
+        made = tensor2img([output.cpu()])
+        found.append((calculate_psnr(made, high, **how), calculate_ssim(made, high, **how), seconds))
+    return Quality(*(float(mean(numbers)) for numbers in zip(*found, strict=True)))

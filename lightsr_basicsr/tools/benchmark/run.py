@@ -1,0 +1,194 @@
+"""Speed, memory and quality of networks on several back ends, against the networks' published form.
+
+``for row in benchmark(["IMDN:upscale=4"], plan=Plan(sizes=[(60, 80)])): ...`` measures from Python what the command
+``basicsr benchmark`` does; tables and plots are in ``benchmark_tables.py`` and ``benchmark_plots.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.metadata import Metadata, read_metadata
+from lightsr_basicsr.tools.benchmark.candidate import Candidate
+from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
+from lightsr_basicsr.tools.benchmark.plan import Plan
+from lightsr_basicsr.tools.benchmark.probe import Probe, Probed, probe
+from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, read_pair, score
+from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, one_line, summarise
+from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject, find_subjects
+from lightsr_basicsr.tools.info.checkpoint import checksum
+
+NTIRE_SIZE = (256, 256)
+
+Report = Callable[[str], Any]
+Save = Callable[[list[Row]], Any]
+
+
+def benchmark(
+    sources: Sequence[str | PathLike] = (),
+    *,
+    network: str | None = None,
+    plan: Plan | None = None,
+    report: Report = lambda line: None,
+    save: Save = lambda rows: None,
+) -> list[Row]:
+    """Measure networks in turns with their published form.
+
+    Args:
+        sources (Sequence): Checkpoints, exported files, option files, names of networks such as ``'IMDN:upscale=4'``.
+            None at all are ``network``, or the networks of ``benchmark_sources.STANDARD``. What is named and no file
+            has random weights: its speed alone can be judged.
+        network (str | None): Name with arguments, or option file, of what a checkpoint holds where that cannot be told
+            from it. Default: None.
+        plan (Plan | None): How to measure; None is ``Plan()``. Default: None.
+        report (Callable): Called with a line of text before each thing that takes time.
+        save (Callable): Called with all rows so far, after each network and size, and again with NTIRE's columns.
+
+    Raises:
+        BenchmarkError: If something that was asked for cannot be; then nothing was measured. What an engine cannot do
+            is told in ``problem`` of a row.
+    """
+    plan = plan or Plan()
+    candidates = open_candidates(sources, network, plan)
+    pairs = _find_pairs(plan, candidates)
+    rows: list[Row] = []
+    with torch_threads(plan.num_threads):
+        for candidate in candidates:
+            try:
+                _measure(candidate, pairs, rows, report, save)
+            finally:
+                candidate.close()  # the next one needs the memory
+    return rows
+
+
+def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan: Plan) -> list[Candidate]:
+    """Return the networks that sources name; none of their engines is started yet.
+
+    Raises:
+        BenchmarkError: As :func:`benchmark`.
+    """
+    plan.check()
+    subjects = find_subjects(sources, network)
+    told = {subject.title: _metadata(subject) for subject in subjects if subject.exported}
+    wanted = {metadata.sha256 for metadata in told.values() if metadata is not None} - {None}
+    checkpoints = [subject for subject in subjects if subject.path is not None and not subject.exported]
+    by_sum = {checksum(Path(subject.path)): subject for subject in checkpoints if wanted}
+    return [
+        Candidate(subject, plan, metadata, by_sum.get(metadata.sha256) if metadata is not None else None)
+        for subject in subjects
+        for metadata in [told.get(subject.title)]
+    ]
+
+
+def _metadata(subject: Subject) -> Metadata | None:
+    try:
+        return read_metadata(subject.path)
+    except RuntimeProblem as error:
+        raise BenchmarkError(str(error)) from error
+
+
+def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[Pair]:
+    """Return pairs of images, after a look at whether they fit all networks that they are for."""
+    if plan.data is None:
+        return []
+    pairs = find_pairs(plan.data, plan.gt)
+    for scale in {candidate.net.upscale for candidate in candidates if candidate.net is not None}:
+        for pair in pairs:
+            read_pair(pair, scale)
+    return pairs
+
+
+def _measure(candidate: Candidate, pairs: list[Pair], rows: list[Row], report: Report, save: Save) -> None:
+    """Append the rows of a network to ``rows``."""
+    title = candidate.subject.title
+    for variant in candidate.variants:
+        report(f"{title}: opening {_words(variant)}")
+        candidate.open(variant)
+    quality = _score_all(candidate, pairs, report)
+    for index, size in enumerate(candidate.plan.sizes):
+        start = len(rows)
+        for variant, row in _measure_size(candidate, *size, report).items():
+            known = quality.get(variant)
+            rows.append(row if known is None else replace(row, psnr=known.psnr, ssim=known.ssim))
+        save(rows)  # what follows may be interrupted
+        if candidate.plan.ntire and index == 0:
+            rows[start:] = _with_ntire(candidate, rows[start:], quality, report)
+            save(rows)
+
+
+def _with_ntire(
+    candidate: Candidate, rows: list[Row], quality: dict[Variant, Quality], report: Report
+) -> Iterator[Row]:
+    for row in rows:
+        if row.timing is None:
+            yield row
+            continue
+        variant = Variant(row.form, row.backend, row.precision)
+        report(f"{candidate.subject.title}: {_words(variant)}, columns of NTIRE")
+        yield replace(row, ntire=_ntire(candidate, variant, row, quality.get(variant)))
+
+
+def _words(variant: Variant) -> str:
+    return "the reference" if variant == REFERENCE else f"{variant.backend} {variant.precision}"
+
+
+def _score_all(candidate: Candidate, pairs: list[Pair], report: Report) -> dict[Variant, Quality]:
+    """Return PSNR and SSIM by variant; none where weights are random."""
+    found: dict[Variant, Quality] = {}
+    for variant, runtime in candidate.runtimes.items():
+        if not pairs or candidate.weights_of(variant).path is None:
+            continue
+        report(f"{candidate.subject.title}: {_words(variant)}, PSNR of {len(pairs)} images")
+        try:
+            found[variant] = score(runtime, pairs, candidate.plan.device)
+        except BenchmarkError:
+            raise
+        except Exception as error:
+            # Engines raise anything.
+            candidate.problems[variant] = f"no PSNR: {one_line(error)}"
+    return found
+
+
+def _measure_size(candidate: Candidate, height: int, width: int, report: Report) -> dict[Variant, Row]:
+    plan, title = candidate.plan, f"{candidate.subject.title} at {height}x{width}"
+    rows = {variant: candidate.blank_row(variant, height, width) for variant in candidate.variants}
+    image = candidate.image(height, width)
+    report(f"{title}: first images")
+    runs = {one: runner(candidate.runtimes[one], image) for one in candidate.first_outputs(image, rows)}
+    report(f"{title}: {plan.rounds} rounds of {len(runs)} variants")
+    pause = PAUSE if plan.num_threads > 1 else 0.0
+    seconds = in_rounds(runs, plan.rounds, pause=pause)
+    for variant, taken in seconds.items():
+        rows[variant] = replace(rows[variant], timing=summarise(taken, seconds.get(REFERENCE)))
+        if plan.memory:
+            report(f"{title}: {_words(variant)}, memory")
+            told = _probe(candidate, variant, height, width)
+            problem = rows[variant].problem or (f"memory: {told.problem}" if told.problem else "")
+            rows[variant] = replace(rows[variant], memory=told.memory, problem=problem)
+    return rows
+
+
+def _probe(candidate: Candidate, variant: Variant, height: int, width: int) -> Probed:
+    plan = candidate.plan
+    return probe(Probe(candidate.file_for(variant), variant, height, width, plan.device, plan.num_threads))
+
+
+def _ntire(candidate: Candidate, variant: Variant, row: Row, quality: Quality | None) -> Ntire | None:
+    if candidate.net is None:
+        return None
+    parameters, multi_adds, activations = candidate.costs(variant, *NTIRE_SIZE)
+    memory = _probe(candidate, variant, *NTIRE_SIZE).memory if candidate.plan.memory else None
+    return Ntire(
+        psnr=None if quality is None else quality.psnr,
+        time_ms=1000 * (row.timing.seconds if quality is None else quality.seconds),
+        params=parameters / MILLION,
+        flops=None if multi_adds is None else multi_adds / BILLION,
+        acts=activations / MILLION,
+        memory=None if memory is None else memory / MIB,
+        convs=candidate.convolutions(variant, *NTIRE_SIZE),
+    )

@@ -1,0 +1,208 @@
+"""Writes what a benchmark found as JSON, CSV and Markdown, each with the machine and the conventions in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightsr_basicsr.tools.benchmark.machine import CONVENTIONS, NTIRE_CONVENTIONS, PRESSURE_CONVENTIONS
+from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Row
+from lightsr_basicsr.tools.images import whole_file
+
+FORMATS = {"csv": "results.csv", "markdown": "results.md", "json": "results.json"}
+MISSING = "-"
+
+Column = tuple[str, Callable[[Row], Any]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Rows, and what they depend on.
+
+    Attributes:
+        machine (dict[str, str]): As ``describe_machine`` tells it.
+        rows (list[Row]): In the order in which they were measured.
+        pressure (bool): Whether sizes grew until something was exceeded.
+        notes (tuple[str, ...]): What else a reader must know.
+    """
+
+    machine: Mapping[str, str]
+    rows: list[Row] = field(default_factory=list)
+    pressure: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def conventions(self) -> tuple[str, ...]:
+        """How the numbers were measured, one sentence each."""
+        ntire = NTIRE_CONVENTIONS if any(row.ntire for row in self.rows) else ()
+        return (PRESSURE_CONVENTIONS if self.pressure else CONVENTIONS) + ntire
+
+    @property
+    def heading(self) -> list[str]:
+        """Lines about machine, conventions and notes."""
+        return [*(f"{name}: {text}" for name, text in self.machine.items()), *self.notes, *self.conventions]
+
+
+def write_results(results: Results, folder: Path, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
+    """Write files of some ``FORMATS`` into a folder that is there, and return them; each is whole or as it was."""
+    makers = {"csv": csv_text, "markdown": markdown_text, "json": json_text}
+    written = []
+    for name in formats:
+        path = folder / FORMATS[name]
+        with whole_file(path) as part:
+            part.write_text(makers[name](results), encoding="utf-8", newline="")
+        written.append(path)
+    return written
+
+
+def json_text(results: Results) -> str:
+    """Return everything: ``machine``, ``conventions``, ``notes`` and ``rows``, in SI units and bytes."""
+    content = {
+        "machine": dict(results.machine),
+        "conventions": list(results.conventions),
+        "notes": list(results.notes),
+        "rows": [asdict(row) for row in results.rows],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def csv_text(results: Results) -> str:
+    """Return one line per row under a line of names; lines about the machine before them begin with ``#``."""
+    stream = io.StringIO(newline="")
+    stream.writelines(f"# {line}\n" for line in results.heading)
+    writer = csv.writer(stream, lineterminator="\n")
+    flat = [_flat(row) for row in results.rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    writer.writerow(names)
+    writer.writerows([["" if row.get(name) is None else row[name] for name in names] for row in flat])
+    return stream.getvalue()
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    content = asdict(row)
+    timing, ntire = content.pop("timing") or {}, content.pop("ntire") or {}
+    last = {"problem": content.pop("problem")}
+    return {**content, **timing, **{f"ntire_{name}": value for name, value in ntire.items()}, **last}
+
+
+def markdown_text(results: Results) -> str:
+    """Return the tables with a list of machine and conventions under them."""
+    title = "Pressure test" if results.pressure else "Benchmark"
+    parts = [f"# {title} of super-resolution networks", markdown_table(results.rows)]
+    if any(row.ntire for row in results.rows):
+        parts += ["## Columns of the NTIRE challenge on efficient super-resolution", ntire_table(results.rows)]
+    problems = problem_lines(results.rows)
+    parts += ["\n".join(f"- {line}" for line in problems)] if problems else []
+    parts.append("\n".join(f"- {line}" for line in results.heading))
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return the rows as a table, without columns in which nothing stands."""
+    return _markdown(shown_columns(rows), rows)
+
+
+def ntire_table(rows: Sequence[Row]) -> str:
+    """Return the columns of NTIRE's report tables, of the rows that have them."""
+    return _markdown(_ntire_columns(), [row for row in rows if row.ntire is not None])
+
+
+def text_table(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> str:
+    """Return the rows in columns of equal width, for a terminal."""
+    columns = shown_columns(rows) if columns is None else columns
+    cells = [[name for name, _ in columns], *([_cell(value(row)) for _, value in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+                     for row in cells)  # fmt: skip
+
+
+def ntire_text(rows: Sequence[Row]) -> str:
+    """Return :func:`ntire_table` for a terminal."""
+    return text_table([row for row in rows if row.ntire is not None], _ntire_columns())
+
+
+def problem_lines(rows: Sequence[Row]) -> list[str]:
+    """Return one line for every row with a problem."""
+    return list(
+        dict.fromkeys(
+            f"{row.network} {row.label} {row.height}x{row.width}: {row.problem}" for row in rows if row.problem
+        )
+    )
+
+
+def shown_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return title and content of the columns that have something in them."""
+    return [
+        (name, value)
+        for name, value in _columns()
+        if name in ("network", "form") or any(value(row) is not None for row in rows)
+    ]
+
+
+def _columns() -> list[Column]:
+    return [
+        ("network", lambda row: f"{row.network} x{row.scale:g}" if row.scale else row.network),
+        ("form", lambda row: row.form),
+        ("back end", lambda row: row.backend),
+        ("precision", lambda row: row.precision),
+        ("LR", lambda row: f"{row.height}x{row.width}"),
+        ("params [M]", lambda row: _scaled(row.parameters, MILLION, ".3f")),
+        ("multi-adds [G]", lambda row: _scaled(row.multi_adds, BILLION, ".2f")),
+        ("acts [M]", lambda row: _scaled(row.activations, MILLION, ".1f")),
+        ("latency [ms]", _latency),
+        ("speed-up", _speedup),
+        ("memory [MiB]", lambda row: _scaled(row.memory, MIB, ".0f")),
+        ("PSNR [dB]", lambda row: _scaled(row.psnr, 1, ".2f")),
+        ("SSIM", lambda row: _scaled(row.ssim, 1, ".4f")),
+        ("difference", lambda row: _scaled(row.difference, 1, ".1e")),
+        ("weights", lambda row: row.weights),
+    ]
+
+
+def _ntire_columns() -> list[Column]:
+    return [
+        ("network", lambda row: f"{row.network} x{row.scale:g}, {row.label}"),
+        ("PSNR [dB]", lambda row: _scaled(row.ntire.psnr, 1, ".2f")),
+        ("Time [ms]", lambda row: f"{row.ntire.time_ms:.2f}"),
+        ("Params [M]", lambda row: f"{row.ntire.params:.3f}"),
+        ("FLOPs [G]", lambda row: _scaled(row.ntire.flops, 1, ".2f")),
+        ("Acts [M]", lambda row: f"{row.ntire.acts:.2f}"),
+        ("Mem [M]", lambda row: _scaled(row.ntire.memory, 1, ".2f")),
+        ("Conv", lambda row: str(row.ntire.convs)),
+    ]
+
+
+def _latency(row: Row) -> str | None:
+    if row.timing is None:
+        # The reason belongs where the number would be.
+        return row.problem if row.problem.startswith(("out of memory", "over ")) else None
+    middle, low, high = (
+        1000 * value for value in (row.timing.seconds, row.timing.seconds_low, row.timing.seconds_high)
+    )
+    digits = 2 if middle < 10 else 1 if middle < 1000 else 0
+    return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _speedup(row: Row) -> str | None:
+    if row.timing is None or row.timing.speedup is None:
+        return None
+    return f"{row.timing.speedup:.2f} ({row.timing.speedup_low:.2f} to {row.timing.speedup_high:.2f})"
+
+
+def _scaled(value: float | None, unit: float, form: str) -> str | None:
+    return None if value is None else f"{value / unit:{form}}"
+
+
+def _cell(value: str | None) -> str:
+    return MISSING if value is None else value
+
+
+def _markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    lines = [[name for name, _ in columns], ["---"] * len(columns)]
+    lines += [[_cell(value(row)).replace("|", "\\|") for _, value in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,1 @@
+"""Check an option file before a run."""

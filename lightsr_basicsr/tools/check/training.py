@@ -1,0 +1,137 @@
+"""The section ``train`` of an option file: losses, optimizer, scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.models.srgan_model import SRGANModel
+from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+
+from lightsr_basicsr.registry import look_up
+from lightsr_basicsr.tools.check.keys import Finding, check_required, check_texts, section_of
+from lightsr_basicsr.tools.check.names import check_arguments, check_type, one_line
+
+COUNTS = ("epoch_iter", "schedule_every")
+DIVISORS = (*COUNTS, "lr_decay_sr", "net_d_iters")
+FACTORS = ("loss_range", "skip_threshold")
+NUMBERS = (
+    *DIVISORS, *FACTORS, "ema_decay", "warmup_iter", "net_d_init_iters", "encoder_only_iter", "lr_sr", "gamma_sr",
+)  # fmt: skip
+# Where ~ stands for something.
+MAY_BE_NONE = ("skip_threshold",)
+
+
+def check_training(options: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield what would stop the set-up of losses, optimizer and scheduler."""
+    yield from _check_training_of_srmodel(options)
+    yield from _check_losses(options)
+    yield from _check_numbers(section_of(options, "train"))
+    yield from _check_optimization(options)
+
+
+def _check_losses(options: Mapping) -> Iterator[Finding]:
+    for key, content in section_of(options, "train").items():
+        if not (str(key).endswith("_opt") and isinstance(content, Mapping)):
+            continue
+        # A section of another plugin may end in _opt and be no loss.
+        if "type" not in content and key not in ("pixel_opt", "perceptual_opt", "gan_opt", "dual_opt"):
+            continue
+        where = f"train.{key}"
+        findings = list(check_type(f"{where}.type", content.get("type"), LOSS_REGISTRY, "loss"))
+        if not findings:
+            kwargs = {name: value for name, value in content.items() if name != "type"}
+            loss = look_up(LOSS_REGISTRY, content["type"])
+            findings = list(check_arguments(where, loss, kwargs)) or list(_try_to_build(where, loss, kwargs))
+        yield from findings
+
+
+def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
+    if loss.__name__ == "PerceptualLoss":  # which may download half a gigabyte: see check_downloads
+        return
+    try:
+        criterion = loss(**deepcopy(dict(kwargs)))
+        if where.endswith((".pixel_opt", ".dual_opt")):
+            value = criterion(*torch.zeros(2, 1, 3, 8, 8))
+            if not isinstance(value, torch.Tensor) or value.ndim:
+                yield Finding(where, f"{loss.__name__} must give one number for two images: reduction: mean or sum")
+    except Exception as error:
+        # Losses of other plugins raise anything.
+        yield Finding(where, f"{loss.__name__} cannot be built: {one_line(error)}")
+
+
+def _check_numbers(train: Mapping) -> Iterator[Finding]:
+    """Yield values that BasicSR or a model computes with and that are no numbers, or zero where they divide."""
+    for key in NUMBERS:
+        value = train.get(key, 1)
+        if value is None and key in MAY_BE_NONE:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            yield Finding(f"train.{key}", f"must be a number, got {value!r}: leave the line out for the default")
+        elif key in DIVISORS and value <= 0:
+            yield Finding(f"train.{key}", f"must be at least 1, got {value!r}")
+        elif key in COUNTS and value % 1:
+            yield Finding(f"train.{key}", f"must be a whole number of iterations, got {value!r}")
+        elif key in FACTORS and not value > 0:
+            yield Finding(f"train.{key}", f"must be more than 0, got {value!r}")
+
+
+def _check_training_of_srmodel(options: Mapping) -> Iterator[Finding]:
+    """Models with a set-up of their own may need other sections."""
+    model, train = look_up(MODEL_REGISTRY, options.get("model_type")), section_of(options, "train")
+    setups, ours = (SRModel.setup_optimizers, SRGANModel.setup_optimizers), hasattr(model, "compute_losses")
+    uses = {
+        "optim_g": ours or getattr(model, "setup_optimizers", None) in setups,
+        "scheduler": getattr(model, "setup_schedulers", None) is SRModel.setup_schedulers,
+    }
+    yield from check_required("train", train, {key: dict for key, used in uses.items() if used})
+    sets_up_losses = getattr(model, "init_training_settings", None) is SRModel.init_training_settings
+    if sets_up_losses and not (train.get("pixel_opt") or train.get("perceptual_opt")):
+        yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
+
+
+def _check_optimization(options: Mapping) -> Iterator[Finding]:
+    """Build an optimizer and a scheduler for one parameter, the way the model will."""
+    model = look_up(MODEL_REGISTRY, options.get("model_type"))
+    train = section_of(options, "train")
+    optim, scheduler = (deepcopy(dict(section_of(train, key))) for key in ("optim_g", "scheduler"))
+    if model is None or not optim or not scheduler or list(check_texts(train)):
+        return
+    stub = SimpleNamespace(opt={"train": {"scheduler": scheduler}}, optimizers=[], schedulers=[])
+    others = {key: deepcopy(dict(section_of(train, key))) for key in ("optim_d", "optim_dual")}
+    for where, step in (
+        ("train.optim_d", lambda: others["optim_d"] and _optimizer(model, stub, others["optim_d"])),
+        ("train.optim_dual", lambda: others["optim_dual"] and _optimizer(model, stub, others["optim_dual"])),
+        ("train.optim_g", lambda: stub.optimizers.append(_optimizer(model, stub, optim))),
+        ("train.scheduler", lambda: model.setup_schedulers(stub)),
+    ):
+        try:
+            step()
+        except KeyError as error:
+            yield Finding(where, f"{error} is missing")
+        except AttributeError:  # the model's own version needs more of the model than a stub has
+            return
+        except Exception as error:
+            yield Finding(where, one_line(error))
+            return
+    yield from _check_periods(train, train.get("schedule_every", 1) if hasattr(model, "schedule_every") else 1)
+
+
+def _optimizer(model: type, stub: Any, optim: dict) -> torch.optim.Optimizer:
+    return model.get_optimizer(stub, optim.pop("type"), [torch.nn.Parameter(torch.zeros(1))], **optim)
+
+
+def _check_periods(train: Mapping, every: Any) -> Iterator[Finding]:
+    """Yield periods that end before the run, counted in steps of the scheduler, one ``every`` so many iterations."""
+    periods, total = train["scheduler"].get("periods"), train.get("total_iter")
+    if not isinstance(periods, list) or not all(isinstance(number, (int, float)) for number in (total, every)):
+        return
+    if sum(periods) * every < total:
+        yield Finding(
+            "train.total_iter",
+            f"{total:,} cannot be met: the periods of the scheduler end at iteration {sum(periods) * every:,}",
+        )

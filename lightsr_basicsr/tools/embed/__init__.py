@@ -1,0 +1,1 @@
+"""Degradation vectors of KDSR's encoders."""

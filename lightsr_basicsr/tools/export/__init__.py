@@ -1,0 +1,1 @@
+"""Export networks to ONNX, OpenVINO and TorchScript; int8."""

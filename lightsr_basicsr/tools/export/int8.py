@@ -1,0 +1,226 @@
+"""Turn a network into one whose convolutions compute with 8-bit integers, and measure what that costs."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from basicsr.metrics.psnr_ssim import calculate_psnr
+from torch import Tensor
+from tqdm import tqdm
+
+from lightsr_basicsr.archs.network import SRNetwork
+from lightsr_basicsr.runtimes.base import Runtime, RuntimeProblem, require
+from lightsr_basicsr.runtimes.graphs import to_openvino
+from lightsr_basicsr.runtimes.network import traits_of
+from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
+from lightsr_basicsr.tools.export.int8_data import Pair, QuantizationData, gather
+from lightsr_basicsr.tools.export.int8_recipes import (
+    AUTO,
+    Recipe,
+    count_quantized,
+    find_recipe,
+    ignored_names,
+    ignored_types,
+    with_network,
+)
+
+if TYPE_CHECKING:
+    import openvino
+
+EXTRA = "int8"
+IMAGES = 100
+NOISY_LOGGERS = ("nncf", "torch.utils.cpp_extension")
+
+
+@dataclass(frozen=True)
+class PsnrCost:
+    """What quantization costs on photographs that laid no range.
+
+    Attributes:
+        decibels (float): PSNR of the fp32 network less that of the int8 network; negative where int8 is better.
+        fp32 (float): PSNR of the fp32 network in dB, on Y, without a border as wide as the scale.
+        int8 (float): That of the int8 network.
+        images (int): Number of photographs it was measured on.
+        data (str): Which they are.
+    """
+
+    decibels: float
+    fp32: float
+    int8: float
+    images: int
+    data: str
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Return what an exported file tells of it."""
+        return {"psnr_cost_db": round(self.decibels, 4), "images": self.images, "data": self.data}
+
+
+def quantize(
+    net: SRNetwork,
+    photographs: str | PathLike | None = None,
+    *,
+    held_out: str | PathLike | None = None,
+    images: int = IMAGES,
+    recipe: str = AUTO,
+    threads: int | None = None,
+    progress: bool = True,
+) -> tuple[openvino.Model, PsnrCost]:
+    """Return the deployed form of a network as a model of OpenVINO with int8 convolutions, and its loss of quality.
+
+    Ranges are laid by what flows through the network on LR crops of photographs; there is no training. What is not
+    quantized is meant to run in bfloat16 where the CPU has it: then a residual costs no more than an int8 one.
+
+    Args:
+        net (SRNetwork): The network, in training or deployed form; it stays as it is.
+        photographs (str | PathLike | None): Folder of HR photographs like those the network will see; None takes those
+            of scikit-image, which are few: a hundred of your own are better. Default: None.
+        held_out (str | PathLike | None): Folder of HR photographs to measure the loss on; None holds out every fourth
+            of ``photographs``. Default: None.
+        images (int): Number of LR crops, at least 8. Default: 100.
+        recipe (str): Which operations are quantized: ``'auto'`` or one of ``quantize_recipes.RECIPES``.
+        threads (int | None): CPU threads for the measurement; None takes as many as torch does. Default: None.
+        progress (bool): Whether to show bars. Default: True.
+
+    Returns:
+        tuple: The model, for any number and size of images, and the loss.
+
+    Raises:
+        RuntimeProblem: If OpenVINO or NNCF is not installed, the network has no graph or none to quantize, or the
+            photographs will not do.
+    """
+    chosen = with_network(find_recipe(recipe), type(net).__name__)
+    nncf = load_nncf()
+    traits = traits_of(net)
+    data = gather(
+        photographs, held_out, images=images, scale=traits.scale, num_in_ch=traits.num_in_ch,
+        min_side=traits.min_side, progress=progress,
+    )  # fmt: skip
+    plain = to_openvino(net)
+    quantized = quantize_model(nncf, plain, data.crops, chosen, progress)
+    exact = OpenVinoRuntime(plain, traits, "fp32", threads=threads)
+    rounded = OpenVinoRuntime(quantized, traits, "int8", threads=threads)
+    return quantized, _measure(exact, rounded, data, progress)
+
+
+def quantize_model(
+    nncf: Any, model: openvino.Model, crops: Sequence[Tensor], recipe: Recipe, progress: bool = True
+) -> openvino.Model:
+    """Return a copy of ``model`` with int8 convolutions.
+
+    Args:
+        nncf (Any): The library.
+        model (openvino.Model): From ``lr`` to ``sr``, fp32.
+        crops (Sequence[Tensor]): LR crops (1, C, H, W) that lay the ranges.
+        recipe (Recipe): Which operations are quantized.
+        progress (bool): Whether to show a bar. Default: True.
+
+    Raises:
+        RuntimeProblem: If NNCF fails, or finds nothing to quantize.
+    """
+    whole = model.clone()
+    # A network with kernels of its own for every image is a loop around a graph for one.
+    loop = next((op for op in whole.get_ops() if op.get_type_name() == "TensorIterator"), None)
+    quantized = _quantize_graph(nncf, whole if loop is None else loop.get_function(), crops, recipe, progress)
+    if not count_quantized(quantized):
+        raise RuntimeProblem("NNCF found no convolution to quantize in this network: use fp32 or bf16.")
+    if loop is None:
+        return quantized
+    loop.set_function(quantized)
+    whole.validate_nodes_and_infer_types()
+    return whole
+
+
+def _quantize_graph(
+    nncf: Any, model: openvino.Model, crops: Sequence[Tensor], recipe: Recipe, progress: bool
+) -> openvino.Model:
+    left_alone = nncf.IgnoredScope(
+        names=ignored_names(model, recipe), types=ignored_types(model, recipe), validate=False
+    )
+    preset = nncf.QuantizationPreset.MIXED if recipe.asymmetric else nncf.QuantizationPreset.PERFORMANCE
+    advanced = nncf.AdvancedQuantizationParameters(
+        # Halved weights are against overflow on CPUs without VNNI; those with it lose a bit by it. The correction
+        # of biases gains nothing once residuals stay as they are, and fails on some convolutions.
+        overflow_fix=nncf.OverflowFix.DISABLE, disable_bias_correction=True,
+    )  # fmt: skip
+    try:
+        with _quietly():
+            return nncf.quantize(
+                model, nncf.Dataset(_Counted(crops, progress)), preset=preset, subset_size=len(crops),
+                ignored_scope=left_alone, advanced_parameters=advanced,
+            )  # fmt: skip
+    except Exception as error:
+        # NNCF raises whatever a network unlike those it was made for ends in.
+        raise RuntimeProblem(f"NNCF cannot quantize this network: {_first_line(error)}. Use fp32 or bf16.") from error
+
+
+class _Counted:
+    """Crops as NumPy arrays, with a bar while they are used."""
+
+    def __init__(self, crops: Sequence[Tensor], progress: bool) -> None:
+        self.crops, self.progress = crops, progress
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for crop in tqdm(self.crops, "int8 ranges", disable=not self.progress):
+            yield crop.numpy()
+
+
+def load_nncf() -> Any:
+    """Return the library NNCF, imported without what it says.
+
+    Raises:
+        RuntimeProblem: If it or OpenVINO is not installed.
+    """
+    with _quietly():
+        require("openvino", EXTRA)
+        return require("nncf", EXTRA)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep NNCF from writing to standard output and to logs."""
+    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
+    levels = [log.level for log in loggers]
+    with redirect_stdout(io.StringIO()):
+        for log in loggers:
+            log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for log, level in zip(loggers, levels, strict=True):
+                log.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+def _measure(exact: Runtime, rounded: Runtime, data: QuantizationData, progress: bool) -> PsnrCost:
+    pairs = tqdm(data.held_out, "int8 PSNR", disable=not progress)
+    both = [(psnr_of(exact, pair), psnr_of(rounded, pair)) for pair in pairs]
+    fp32, int8 = (float(np.mean(values)) for values in zip(*both, strict=True))
+    return PsnrCost(fp32 - int8, fp32, int8, len(both), data.held_out_from)
+
+
+def psnr_of(runtime: Runtime, pair: Pair) -> float:
+    """Return the PSNR of one image in dB, on Y, without a border as wide as the scale."""
+    made = to_picture(runtime(pair.lr))
+    hr = pair.hr if made.shape[2] == 3 else pair.hr.mean(axis=2, keepdims=True).round().astype(np.uint8)
+    return float(calculate_psnr(
+        made[..., ::-1], hr[..., ::-1], crop_border=int(runtime.scale), test_y_channel=made.shape[2] == 3
+    ))  # fmt: skip
+
+
+def to_picture(image: Tensor) -> np.ndarray:
+    """Return an image (1, C, H, W) in [0, 1] as (H, W, C), uint8, rounded."""
+    return (image[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -1,0 +1,1 @@
+"""Describe checkpoints and exported files."""

@@ -1,0 +1,123 @@
+"""What can be said about a checkpoint file: identity, size, cost, and whether it is an official one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import signature
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from lightsr_basicsr.checkpoints import read_state_dict
+from lightsr_basicsr.checkpoints.identify import Identity, load_identified
+from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
+from lightsr_basicsr.tools.info.official import Entry, entries, entry_of
+
+BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a file is.
+
+    Attributes:
+        path (str): The file.
+        size (int): In bytes.
+        sha256 (str): Of the file.
+        wrapper (str): Key under which the tensors were, ``'bare'`` for none.
+        tensors (int): Number of tensors.
+        identity (Identity): The network.
+        parameters (int): Of the network, frozen ones included.
+        multi_adds (int | None): Of one forward pass; convolutions, linear layers, matrix products. None for networks
+            that do not take an LR image, and with a torch that cannot count.
+        lr_size (tuple[int, int] | None): Height and width of the LR image that ``multi_adds`` is for.
+        num_in_ch (int): Channels of the input image.
+        min_side (int): Smallest height and width of an input image.
+        img_range (float): Largest value inside the network; outside images are always in [0, 1].
+        official (Entry | None): The official file that this is, byte by byte.
+        same_network (tuple[Entry, ...]): Official files of the same network and arguments.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    wrapper: str
+    tensors: int
+    identity: Identity
+    parameters: int
+    multi_adds: int | None
+    lr_size: tuple[int, int] | None
+    num_in_ch: int
+    min_side: int
+    img_range: float
+    official: Entry | None
+    same_network: tuple[Entry, ...]
+
+
+def describe_file(path: str | PathLike) -> FileInfo:
+    """Return what is known about a checkpoint file.
+
+    Raises:
+        CheckpointError, UnknownNetworkError: As :func:`lightsr_basicsr.identify`.
+    """
+    path = Path(path)
+    state, wrapper = read_state_dict(path)
+    identity, net = load_identified(state, str(path))
+    sha256 = checksum(path)
+    multi_adds, lr_size = _cost(net)
+    return FileInfo(
+        path=str(path),
+        size=path.stat().st_size,
+        sha256=sha256,
+        wrapper=wrapper,
+        tensors=len(state),
+        identity=identity,
+        parameters=count_parameters(net),
+        multi_adds=multi_adds,
+        lr_size=lr_size,
+        num_in_ch=net.num_in_ch,
+        min_side=net.min_side,
+        img_range=getattr(net, "img_range", 1.0),
+        official=entry_of(sha256),
+        same_network=tuple(entry for entry in entries() if _agrees(entry, identity)),
+    )
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _cost(net: nn.Module) -> tuple[int | None, tuple[int, int] | None]:
+    if not net.super_resolves:
+        return None, None
+    lr_size = hd_lr_size(net.upscale)
+    try:
+        return count_multi_adds(net, *lr_size), lr_size
+    except RuntimeError:
+        return None, lr_size
+
+
+def _agrees(entry: Entry, identity: Identity) -> bool:
+    if entry.network != identity.network or entry.file is None:
+        return False
+    defaults = _defaults(entry.network)
+    expected, found = {**defaults, **entry.constructor_arguments()}, {**defaults, **identity.arguments}
+    return all(_plain(expected[name]) == _plain(found[name]) for name in expected)
+
+
+def _defaults(network: str) -> Mapping[str, Any]:
+    return {name: parameter.default for name, parameter in signature(ARCH_REGISTRY.get(network)).parameters.items()}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value

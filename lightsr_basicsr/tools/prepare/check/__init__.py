@@ -1,0 +1,1 @@
+"""Check folders, pairs and LMDBs of images."""

@@ -1,0 +1,1 @@
+"""What ``basicsr train`` and ``basicsr test`` use around BasicSR's pipelines."""

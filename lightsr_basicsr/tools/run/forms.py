@@ -1,0 +1,73 @@
+"""Training form and deployed form of a network that was trained wide: what each costs, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from lightsr_basicsr.registry import look_up
+from lightsr_basicsr.tools.complexity import count_parameters
+from lightsr_basicsr.tools.run.compare import Networks, load_networks, open_datasets
+
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs: parameters, bytes of its file, and seconds for one image (median of alternating runs)."""
+
+    parameters: int
+    size: int
+    seconds: float
+
+
+def forms_of(options: Mapping[str, Any], models: Path) -> Networks:
+    """Return sections and files of both forms in a run's folder of weights, by title; {} where there is one form only.
+
+    A run that could not be deployed at its end has the training form alone.
+    """
+    model = look_up(MODEL_REGISTRY, options["model_type"])
+    if not (hasattr(model, "deploys") and model.deploys(options)):
+        return {}
+    network, deployed = options["network_g"], models / "net_g_latest_deploy.pth"
+    if not deployed.is_file():
+        return {}
+    return {
+        "training form": (network, models / "net_g_latest.pth"),
+        "deployed form": ({"type": "Deployed", "network": network}, deployed),
+    }
+
+
+def measure_costs(options: Mapping[str, Any], networks: Networks) -> dict[str, Cost]:
+    """Return what networks cost on the first image that the section ``comparison`` names, by title.
+
+    They run in turns on the same image, so that whatever else the machine does slows them alike.
+    """
+    nets, device = load_networks(options, networks)
+    _, dataset = next(iter(open_datasets(options).items()))
+    image = dataset[0]["lq"][None].to(device)
+    seconds: dict[str, list[float]] = {title: [] for title in nets}
+    for _ in range(ROUNDS + 1):
+        for title, net in nets.items():
+            seconds[title].append(_seconds(net, image))
+    return {
+        # The first round warms up.
+        title: Cost(count_parameters(net), networks[title][1].stat().st_size, median(seconds[title][1:]))
+        for title, net in nets.items()
+    }
+
+
+def _seconds(net: torch.nn.Module, image: torch.Tensor) -> float:
+    start = perf_counter()
+    with torch.no_grad():
+        net(image)
+    if image.is_cuda:
+        torch.cuda.synchronize()
+    return perf_counter() - start
