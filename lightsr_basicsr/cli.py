@@ -19,7 +19,7 @@ from lightsr_basicsr.commands.convert import add_convert
 from lightsr_basicsr.commands.embed import add_embed
 from lightsr_basicsr.commands.export import add_export
 from lightsr_basicsr.commands.info import add_info
-from lightsr_basicsr.commands.prepare.lr import add_prepare
+from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
 from lightsr_basicsr.errors import UserError, message_of
 
