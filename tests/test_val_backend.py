@@ -12,7 +12,7 @@ from basicsr.archs.srresnet_arch import MSRResNet
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
-from lightsr_basicsr.runtimes import RuntimeProblem, choice
+from lightsr_basicsr.runtimes import BackendError, choice
 from lightsr_basicsr.runtimes.base import Runtime, Traits
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript
 from lightsr_basicsr.runtimes.network import smooth_picture
@@ -117,7 +117,7 @@ def test_an_exported_file_needs_no_checkpoint(pairs):
 
 def test_a_problem_during_the_run_is_told_without_a_traceback(pairs, monkeypatch, capsys):
     def fail(*_, **__):
-        raise RuntimeProblem("the engine is on fire")
+        raise BackendError("the engine is on fire")
 
     monkeypatch.setattr(choice.TorchRuntime, "of_network", fail)
     assert cli.main(["test", "-opt", tiny.write(options(backend="torch"))]) == 2
@@ -243,7 +243,7 @@ def test_the_average_is_run_too():
     with torch.no_grad():
         expected = average.eval()(smooth_picture(3, 8, 8))
     assert torch.allclose(stands(smooth_picture(3, 8, 8)), expected, atol=1e-6)
-    with pytest.raises(RuntimeProblem, match="object has no net_g to run"):
+    with pytest.raises(BackendError, match="object has no net_g to run"):
         run_by_engine(object(), Settings("torch"))
 
 
