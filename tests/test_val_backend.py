@@ -16,7 +16,7 @@ from lightsr_basicsr.runtimes import BackendError, choice
 from lightsr_basicsr.runtimes.base import Runtime, Traits
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript
 from lightsr_basicsr.runtimes.network import smooth_picture
-from lightsr_basicsr.runtimes.validation import RuntimeNetwork, Settings, run_by_engine, settings_of
+from lightsr_basicsr.runtimes.validation import RuntimeNetwork, Settings, run_by_backend, settings_of
 from lightsr_basicsr.tools.check.options import check_options
 from tests import tiny
 
@@ -237,14 +237,14 @@ def test_the_average_is_run_too():
 
     average = Model.net_g_ema
     model = Model()
-    stands = run_by_engine(model, Settings("torch"))
+    stands = run_by_backend(model, Settings("torch"))
     assert stands is model.net_g_ema
     assert isinstance(model.net_g, RuntimeNetwork)
     with torch.no_grad():
         expected = average.eval()(smooth_picture(3, 8, 8))
     assert torch.allclose(stands(smooth_picture(3, 8, 8)), expected, atol=1e-6)
     with pytest.raises(BackendError, match="object has no net_g to run"):
-        run_by_engine(object(), Settings("torch"))
+        run_by_backend(object(), Settings("torch"))
 
 
 def test_a_test_of_the_deployed_form_is_not_compared_with_itself(pairs, capsys):

@@ -69,7 +69,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings | None:
     return Settings(**told) if told else None
 
 
-def run_by_engine(model: Any, settings: Settings) -> RuntimeNetwork:
+def run_by_backend(model: Any, settings: Settings) -> RuntimeNetwork:
     """Have a model of BasicSR's run its network by an engine, and return what stands in the network's place.
 
     Args:
