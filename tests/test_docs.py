@@ -19,7 +19,7 @@ PRETRAINED = "experiments/pretrained_models/"
 @pytest.fixture(scope="module")
 def script():
     pytest.importorskip("spandrel", reason="the extra spandrel, which DAT-DR needs, is not installed")
-    spec = importlib.util.spec_from_file_location("networks", ROOT / "docs" / "networks.py")
+    spec = importlib.util.spec_from_file_location("networks", ROOT / "docs" / "studies" / "networks.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -27,12 +27,12 @@ def script():
 
 def assert_is_up_to_date(script, path: Path, name: str, table: str):
     text = path.read_text(encoding="utf-8")
-    assert script.with_part(text, name, table) == text, f"{path.name} is stale: python docs/networks.py"
+    assert script.with_part(text, name, table) == text, f"{path.name} is stale: python docs/studies/networks.py"
 
 
 def test_table_of_networks_is_up_to_date(script):
     pytest.importorskip("torch.utils.flop_counter", reason="this torch cannot count multiply-adds")
-    assert_is_up_to_date(script, script.README, "networks", script.readme_table())
+    assert_is_up_to_date(script, script.NETWORKS_PAGE, "networks", script.networks_table())
 
 
 def test_list_of_official_files_is_up_to_date(script):
@@ -44,8 +44,8 @@ def test_missing_markers_are_told(script):
         script.with_part("a README without markers", "files", "| table |")
 
 
-def test_every_point_of_the_plot_has_a_colour(script):
-    assert set(script.COLOURS) | set(script.BLIND) >= {entry.network for entry in entries() if entry.scale == 4}
+def test_every_point_of_the_plot_has_a_color(script):
+    assert set(script.COLORS) | set(script.BLIND) >= {entry.network for entry in entries() if entry.scale == 4}
 
 
 def test_every_option_file_of_the_table_exists():

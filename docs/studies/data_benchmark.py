@@ -1,8 +1,8 @@
-"""Times the making of data, side by side in one run, and prints ratios as Markdown tables.
+"""Time the commands and datasets that make data, side by side in one run, and print ratios as Markdown tables.
 
-``python docs/data_benchmark.py`` takes some ten minutes on two cores; ``--part lr`` runs one part, ``--images FOLDER``
-takes photographs of yours instead of mosaics of those that come with scikit-image. Nothing else should run meanwhile:
-ratios are medians over rounds in which the candidates take turns, but a busy machine blurs them.
+``python docs/studies/data_benchmark.py`` takes some ten minutes on two cores; ``--part lr`` runs one part, and
+``--images FOLDER`` replaces the mosaics of scikit-image's photographs by your images. Nothing else should run
+meanwhile: ratios are medians over rounds in which the candidates take turns, but a busy machine blurs them.
 """
 
 from __future__ import annotations
