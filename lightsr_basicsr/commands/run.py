@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
 
 STAGES = ("teacher", "student")
@@ -143,10 +144,9 @@ def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
     else:
         comparisons = compare_run(options, {}, {options["network_g"]["type"]: by_engine})
     titles = list(comparisons[0].scores)
-    width = max(16, *(len(each.name) + 2 for each in comparisons))
-    print(f"\n{'PSNR / SSIM':<{width}}" + "".join(f"{title:>20}" for title in titles))
-    for name, scores in [*((c.name, c.scores) for c in comparisons), ("mean", mean_scores(comparisons))]:
-        print(f"{name:<{width}}" + "".join(f"{scores[t][0]:>11.4f} / {scores[t][1]:.4f}" for t in titles))
+    rows = [*((each.name, each.scores) for each in comparisons), ("mean", mean_scores(comparisons))]
+    cells = [[name, *(f"{scores[title][0]:.4f} / {scores[title][1]:.4f}" for title in titles)] for name, scores in rows]
+    print("\n" + table([["PSNR / SSIM", *titles], *cells], "<>", gap="    "))
     if forms:
         _print_costs(options, forms)
     picture = folder / "comparison.png"
@@ -159,10 +159,16 @@ def _print_costs(options: dict, forms: dict) -> None:
 
     costs = measure_costs(options, forms)
     whole = next(iter(costs.values())).seconds
-    print(f"\n{'':<16}{'parameters':>20}{'file':>20}{'time per image':>26}")
-    for title, cost in costs.items():
-        took = f"{1000 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})"
-        print(f"{title:<16}{cost.parameters:>20,}{cost.size / 1e6:>17.2f} MB{took:>26}")
+    rows = [
+        (
+            title,
+            f"{cost.parameters:,}",
+            f"{cost.size / 1e6:.2f} MB",
+            f"{1e3 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})",
+        )
+        for title, cost in costs.items()
+    ]
+    print("\n" + table([("", "parameters", "file", "time per image"), *rows], "<>", gap="    "))
 
 
 def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:
