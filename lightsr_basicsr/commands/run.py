@@ -103,7 +103,7 @@ def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> boo
 
 
 def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
-    """Run BasicSR's pipeline; return the network that an engine ran in it, None if torch ran it as ever."""
+    """Run BasicSR's pipeline; return the network that a backend ran in it, None if torch ran it as ever."""
     from basicsr.test import test_pipeline
     from basicsr.train import train_pipeline
 
@@ -119,14 +119,14 @@ def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
 
 
 def _replace_network(model: Any, replaced: list[Any]) -> None:
-    """Have an engine run the network in a test, as ``val`` says; only the first process validates."""
+    """Have a backend run the network in a test, as ``val`` says; only the first process validates."""
     from basicsr.utils import get_root_logger
 
-    from lightsr_basicsr.runtimes.validation import run_by_engine, settings_of
+    from lightsr_basicsr.runtimes.validation import run_by_backend, settings_of
 
     settings = settings_of(model.opt)
     if settings is not None and model.opt["rank"] == 0:
-        network = run_by_engine(model, settings)
+        network = run_by_backend(model, settings)
         get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
         replaced.append(network)
 

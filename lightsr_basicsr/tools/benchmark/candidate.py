@@ -16,7 +16,7 @@ from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.archs.published import published_form
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.runtimes.base import Runtime, RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import check_precision
 from lightsr_basicsr.runtimes.graphs import to_onnx
 from lightsr_basicsr.runtimes.metadata import Metadata, put_into_onnx
@@ -67,7 +67,7 @@ class Candidate:
         self.runtimes: dict[Variant, Runtime] = {}
         self.problems: dict[Variant, str] = {}
         self.folder: tempfile.TemporaryDirectory | None = None
-        self._exported: Path | RuntimeProblem | None = None
+        self._exported: Path | BackendError | None = None
         self._costs: dict[tuple[str, int, int], Costs] = {}
         self._check_sizes()
 
@@ -109,7 +109,7 @@ class Candidate:
         """Return what a process of its own opens for a variant: where the engine needs a graph, the file of it.
 
         Raises:
-            RuntimeProblem: If there is no such graph, or the engine cannot run it in this precision.
+            BackendError: If there is no such graph, or the engine cannot run it in this precision.
         """
         subject, backend, precision = self.weights_of(variant), variant.backend, variant.precision
         if subject.exported or backend == "torch":
@@ -131,8 +131,8 @@ class Candidate:
                 self._exported = path
             except Exception as error:
                 # Exporters raise anything.
-                self._exported = RuntimeProblem(short_message(error))
-        if isinstance(self._exported, RuntimeProblem):
+                self._exported = BackendError(short_message(error))
+        if isinstance(self._exported, BackendError):
             raise self._exported
         return self._exported
 

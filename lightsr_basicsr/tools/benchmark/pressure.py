@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import PathLike
 
 from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant
 from lightsr_basicsr.tools.benchmark.plan import LARGEST_SIDE, Plan
@@ -77,7 +77,7 @@ def _series(
     report(f"{title}: opening")
     try:
         opened = candidate.file_for(variant)
-    except RuntimeProblem as error:
+    except BackendError as error:
         yield _row(candidate, variant, STEP, Probed(problem=short_message(error)))
         return
     for side in range(STEP, LARGEST_SIDE + 1, STEP):

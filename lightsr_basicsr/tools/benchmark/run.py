@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata, read_metadata
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
@@ -89,7 +89,7 @@ def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan
 def _metadata(subject: Subject) -> Metadata | None:
     try:
         return read_metadata(subject.path)
-    except RuntimeProblem as error:
+    except BackendError as error:
         raise BenchmarkError(str(error)) from error
 
 
