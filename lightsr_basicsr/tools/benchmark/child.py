@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.measure import open_variant, runner
 from lightsr_basicsr.tools.benchmark.probe import OUT_OF_MEMORY, OVER_LIMIT, Probe, decode, lacks_memory
-from lightsr_basicsr.tools.benchmark.rows import one_line
 from lightsr_basicsr.tools.benchmark.sources import photograph
 from lightsr_basicsr.tools.plugins import load_plugins
 
@@ -166,7 +166,7 @@ def main(text: str) -> int:
             return OUT_OF_MEMORY
         if not isinstance(error, BackendError):
             raise
-        found = {"memory": None, "seconds": [], "problem": one_line(error)}
+        found = {"memory": None, "seconds": [], "problem": short_message(error)}
     sys.stdout.write(f"\n{json.dumps(found)}\n")
     return 0
 

@@ -126,7 +126,7 @@ def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
     reference, broken = benchmark([TINY], plan=TORCH)
     assert reference.timing is not None
     assert broken.timing is None
-    assert broken.problem == "'engine'"
+    assert broken.problem == "KeyError: 'engine'"
 
 
 def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
