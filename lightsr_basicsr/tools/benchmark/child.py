@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.measure import open_variant, runner
 from lightsr_basicsr.tools.benchmark.probe import OUT_OF_MEMORY, OVER_LIMIT, Probe, decode, lacks_memory
-from lightsr_basicsr.tools.benchmark.rows import one_line
 from lightsr_basicsr.tools.benchmark.sources import photograph
 from lightsr_basicsr.tools.plugins import load_plugins
 
@@ -161,12 +161,12 @@ def main(text: str) -> int:
         runtime = open_variant(task.subject, net, task.variant, task.device, task.threads)
         image = photograph(task.height, task.width, runtime.num_in_ch).to(task.device)
         found = measure(lambda: runner(runtime, image), task)
-    except (MemoryError, RuntimeError, RuntimeProblem) as error:
+    except (MemoryError, RuntimeError, BackendError) as error:
         if lacks_memory(error):
             return OUT_OF_MEMORY
-        if not isinstance(error, RuntimeProblem):
+        if not isinstance(error, BackendError):
             raise
-        found = {"memory": None, "seconds": [], "problem": one_line(error)}
+        found = {"memory": None, "seconds": [], "problem": short_message(error)}
     sys.stdout.write(f"\n{json.dumps(found)}\n")
     return 0
 

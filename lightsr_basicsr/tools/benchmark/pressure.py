@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant
 from lightsr_basicsr.tools.benchmark.plan import LARGEST_SIDE, Plan
 from lightsr_basicsr.tools.benchmark.probe import Probe, Probed, probe
-from lightsr_basicsr.tools.benchmark.rows import Row, one_line, summarise
+from lightsr_basicsr.tools.benchmark.rows import Row, summarise
 from lightsr_basicsr.tools.benchmark.run import Report, Save, open_candidates
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject
 
@@ -76,8 +77,8 @@ def _series(
     report(f"{title}: opening")
     try:
         opened = candidate.file_for(variant)
-    except RuntimeProblem as error:
-        yield _row(candidate, variant, STEP, Probed(problem=one_line(error)))
+    except BackendError as error:
+        yield _row(candidate, variant, STEP, Probed(problem=short_message(error)))
         return
     for side in range(STEP, LARGEST_SIDE + 1, STEP):
         report(f"{title}: {side}x{side}")

@@ -11,8 +11,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.tools.benchmark.measure import Variant
-from lightsr_basicsr.tools.benchmark.rows import one_line
 from lightsr_basicsr.tools.benchmark.sources import Subject
 
 OPENING = 1200.0  # in seconds; an exporter may take minutes
@@ -93,7 +93,7 @@ def _judge(status: int, output: str, errors: bytes, limit: float | None) -> Prob
     if status in (OUT_OF_MEMORY, -getattr(signal, "SIGKILL", 9)) or lacks_memory(text):
         return Probed(problem="out of memory")
     last = text.splitlines()[-1] if text else "nothing was said"
-    return Probed(problem=one_line(f"its process ended with status {status}: {last}"))
+    return Probed(problem=short_message(f"its process ended with status {status}: {last}"))
 
 
 def lacks_memory(error: BaseException | str) -> bool:

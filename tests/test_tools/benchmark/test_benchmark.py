@@ -16,7 +16,7 @@ from lightsr_basicsr import load
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.data.photographs import photographs
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
 from lightsr_basicsr.tools.benchmark import child as benchmark_child
@@ -101,7 +101,7 @@ def test_what_a_back_end_cannot_do_is_told_and_the_rest_goes_on(monkeypatch):
 
     def refuse(subject, net, variant, *rest):
         if variant.precision == "bf16":
-            raise RuntimeProblem("no bf16\nhere")
+            raise BackendError("no bf16\nhere")
         return real(subject, net, variant, *rest)
 
     monkeypatch.setattr(benchmark_candidate, "open_variant", refuse)
@@ -126,7 +126,7 @@ def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
     reference, broken = benchmark([TINY], plan=TORCH)
     assert reference.timing is not None
     assert broken.timing is None
-    assert broken.problem == "'engine'"
+    assert broken.problem == "KeyError: 'engine'"
 
 
 def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.commands import benchmark as command
-from lightsr_basicsr.runtimes.base import BACKENDS, PRECISIONS, RuntimeProblem
+from lightsr_basicsr.runtimes.base import BACKENDS, PRECISIONS, BackendError
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
 from lightsr_basicsr.tools.benchmark import machine as benchmark_machine
 from lightsr_basicsr.tools.benchmark import plots as benchmark_plots
@@ -202,7 +202,7 @@ def test_a_busy_machine_is_told_and_noted(capsys, monkeypatch):
 
 def test_nothing_that_runs_is_a_failure(capsys, monkeypatch):
     def refuse(*_):
-        raise RuntimeProblem("not here")
+        raise BackendError("not here")
 
     monkeypatch.setattr(benchmark_candidate, "open_variant", refuse)
     assert cli.main(["benchmark", TINY, *QUICK, "--quiet"]) == 2
