@@ -18,7 +18,7 @@ from lightsr_basicsr.runtimes.metadata import Metadata, read_metadata
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
 from lightsr_basicsr.tools.benchmark.plan import Plan
-from lightsr_basicsr.tools.benchmark.probe import Probe, Probed, probe
+from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
 from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, read_pair, score
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject, find_subjects
@@ -174,7 +174,7 @@ def _measure_size(candidate: Candidate, height: int, width: int, report: Report)
     return rows
 
 
-def _probe(candidate: Candidate, variant: Variant, height: int, width: int) -> Probed:
+def _probe(candidate: Candidate, variant: Variant, height: int, width: int) -> ProbeResult:
     plan = candidate.plan
     return probe(Probe(candidate.file_for(variant), variant, height, width, plan.device, plan.num_threads))
 
