@@ -20,7 +20,7 @@ from lightsr_basicsr.archs.ddistill_sr_units import DynamicUnit, UnitOutput
 from lightsr_basicsr.archs.drn_arch import ChannelAttention, ResidualAttentionBlock
 from lightsr_basicsr.archs.fdiwn_units import ATTENTION_GROUPS, CoefficientUnit, ResidualWeighting, ShuffleAttention
 from lightsr_basicsr.archs.imdn_units import ContrastAwareChannelAttention
-from lightsr_basicsr.archs.kdsr_arch import (
+from lightsr_basicsr.archs.kdsr_units import (
     NEGATIVE_SLOPE,
     DegradationEncoder,
     DynamicDepthwiseConv,
