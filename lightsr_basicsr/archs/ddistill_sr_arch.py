@@ -20,11 +20,12 @@ from lightsr_basicsr.archs.ddistill_sr_units import (
     Residual,
     UnitForm,
     block_lrelu,
+    compute_residual,
     conv_per_image,
     identity,
-    residual_map,
 )
-from lightsr_basicsr.archs.layers import concat_and_release, conv3x3
+from lightsr_basicsr.archs.fast import concat_and_release
+from lightsr_basicsr.archs.layers import conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.registry import register
 
@@ -112,13 +113,11 @@ class DynamicDistillationBlock(nn.Module):
 
     def fuse_residuals(self, residuals: list[Residual]) -> Tensor:
         """Fuse the input and the residuals of the units by a 1x1 convolution to (N, C, H, W), and empty the list."""
-        x, *dynamic = residuals
+        if can_fuse_linear(residuals):
+            return fuse_linear(self.conv1x1, residuals)
+        feature_maps = [compute_residual(residual) for residual in residuals]
         residuals.clear()
-        if all(isinstance(residual, DynamicResidual) for residual in dynamic) and dynamic[0].x is x:
-            return _fuse_linear(self.conv1x1, dynamic)
-        maps = [x, *map(residual_map, dynamic)]
-        del x, dynamic  # so that the maps do not live beside their concatenation
-        return self.conv1x1(concat_and_release(maps))
+        return self.conv1x1(concat_and_release(feature_maps))
 
     def distill(self, x: Tensor) -> tuple[Tensor, list[Residual]]:
         """Return the fused parts of (N, C, H, W), of the same shape, and the input with the three units' residuals."""
@@ -131,12 +130,19 @@ class DynamicDistillationBlock(nn.Module):
         return self.c5(concat_and_release(kept)), residuals
 
 
-def _fuse_linear(conv: nn.Conv2d, residuals: list[DynamicResidual]) -> Tensor:
+def can_fuse_linear(residuals: list[Residual]) -> bool:
+    """Return whether :func:`fuse_linear` applies: no residual is computed yet, and the first sees the block's input."""
+    x, *dynamic = residuals
+    return all(isinstance(residual, DynamicResidual) for residual in dynamic) and dynamic[0].x is x
+
+
+def fuse_linear(conv: nn.Conv2d, residuals: list[Residual]) -> Tensor:
     """Return the 1x1 convolution of the block's input and the residuals as one convolution of what the residuals see.
 
-    For they are 1x1 convolutions themselves. The first sees the block's input, and shares its kernel. The list is
+    The residuals are 1x1 convolutions themselves. The first sees the block's input, and shares its kernel. The list is
     emptied.
     """
+    residuals.pop(0)
     own, *mixes = conv.weight.flatten(1).split(conv.out_channels, dim=1)
     kernels = [mix @ residual.weight for mix, residual in zip(mixes, residuals, strict=True)]
     kernels[0] = kernels[0] + own

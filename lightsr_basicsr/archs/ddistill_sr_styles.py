@@ -17,8 +17,8 @@ from lightsr_basicsr.archs.ddistill_sr_units import (
     UnitForm,
     UnitOutput,
     block_lrelu,
+    compute_residual,
     identity,
-    residual_map,
 )
 from lightsr_basicsr.archs.reparam.branches import VGGBranches
 
@@ -126,7 +126,7 @@ class SeparableUnit(nn.Module):
         out, residual = self.unit.unit(x)
         out = block_lrelu(out)
         out = block_lrelu(self.conv1(out) + x)
-        return out, block_lrelu(self.conv2(residual_map(residual)))
+        return out, block_lrelu(self.conv2(compute_residual(residual)))
 
 
 class LiteResidualUnit(nn.Module):

@@ -66,8 +66,8 @@ def conv_per_image(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out.view(images, num_out, height, width)
 
 
-def residual_map(residual: Residual) -> Tensor | None:
-    """Return a residual as a map (N, O, H, W)."""
+def compute_residual(residual: Residual) -> Tensor | None:
+    """Return a residual as a feature map (N, O, H, W)."""
     return residual.compute() if isinstance(residual, DynamicResidual) else residual
 
 
@@ -189,25 +189,37 @@ class DynamicUnit(Branches):
         else:
             self.build_branches(num_in, num_out)
 
-    def forward(self, x: Tensor) -> UnitOutput:
+    def forward_as_published(self, x: Tensor) -> UnitOutput:
         """Map (N, num_in, H, W) to output and dynamic residual, both (N, num_out, H, W)."""
-        if self.deployed and not self.training and self.dy_branch is not None and self.groups == 1:
-            return self.forward_merged(x)
-        static = getattr(self, self.deployed_name)(x) if self.deployed else self.sum_branches(x)
+        static = self.static(x)
         if self.dy_branch is None:
             return self.act(static), None
         scale, residual = self.dy_branch(x)
-        static = scale * static  # bound again, so that the unscaled one is let go
+        return self.act(scale * static + residual), residual
+
+    def static(self, x: Tensor) -> Tensor:
+        """Map (N, num_in, H, W) to (N, num_out, H, W) without the dynamic branch."""
+        return getattr(self, self.deployed_name)(x) if self.deployed else self.sum_branches(x)
+
+    def forward(self, x: Tensor) -> UnitOutput:
+        """Do the same in less memory; deployed and in evaluation mode with one convolution."""
+        if self.dy_branch is None:
+            return self.forward_as_published(x)
+        if self.deployed and not self.training and self.groups == 1:
+            return self.forward_merged(x)
+        static = self.static(x)
+        scale, residual = self.dy_branch(x)
+        static = scale * static  # bound again, so that the unscaled one is released
         return self.act(static + residual), residual
 
     def forward_merged(self, x: Tensor) -> tuple[Tensor, DynamicResidual]:
-        """Do the same with one convolution: the residual is linear in ``x``, so it joins the static kernel's centre."""
+        """Do the same with one convolution: the residual is linear in ``x``, so it joins the static kernel's center."""
         static = getattr(self, self.deployed_name)
         scale, residual = self.dy_branch.linear_form(x)
         around = self.kernel_size // 2
         # The sizes are spelled out for graph exporters, which must know a kernel's shape.
-        centre = F.pad(residual.weight.reshape(-1, static.out_channels, static.in_channels, 1, 1), [around] * 4)
-        weight = scale[:, :, None, None, None] * static.weight + centre
+        center = F.pad(residual.weight.reshape(-1, static.out_channels, static.in_channels, 1, 1), [around] * 4)
+        weight = scale[:, :, None, None, None] * static.weight + center
         return self.act(conv_per_image(x, weight, scale * static.bias + residual.bias)), residual
 
     def to_deploy(self) -> DynamicUnit:

@@ -17,6 +17,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.fast import add_product
 from lightsr_basicsr.archs.layers import DUAL_SLOPE, Downscaler, MeanShift, conv3x3, read_channels
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
@@ -35,8 +36,12 @@ class ChannelAttention(nn.Module):
             nn.Conv2d(num_feat, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, num_feat, 1), nn.Sigmoid()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
+        return x * self.conv_du(F.adaptive_avg_pool2d(x, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Do the same with a faster mean."""
         return x * self.weights(x)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -61,13 +66,17 @@ class ResidualAttentionBlock(nn.Module):
             ChannelAttention(num_feat),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Refine (N, C, H, W)."""
+        return self.body(x) + x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Do the same, weighing and adding in one pass."""
         *convs, attention = self.body
         out = x
         for layer in convs:
             out = layer(out)
-        return torch.addcmul(x, out, attention.weights(out))
+        return add_product(x, out, attention.weights(out))
 
 
 def up_block(num_feat: int, num_out: int, inner: Sequence[int], num_shuffled: int) -> nn.Sequential:

@@ -13,6 +13,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.fast import concat_and_release
 from lightsr_basicsr.archs.imdn_units import (
     NEGATIVE_SLOPE,
     LargeDistillationBlock,
@@ -20,7 +21,7 @@ from lightsr_basicsr.archs.imdn_units import (
     MultiDistillationBlock,
     ResidualSequence,
 )
-from lightsr_basicsr.archs.layers import concat_and_release, conv3x3, four_quarters
+from lightsr_basicsr.archs.layers import conv3x3, run_in_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.registry import register
 
@@ -145,7 +146,7 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
             return super().forward(padded)[..., :height, :width]
         # The official adaptive cropping strategy: four corners, overlapping by 32 pixels before rounding.
         size = tuple(side - side % 4 for side in (height // 2 + ACS_SHAVE, width // 2 + ACS_SHAVE))
-        return four_quarters(super().forward, x, size)
+        return run_in_quarters(super().forward, x, size)
 
 
 def _arguments(shapes: Shapes, first: str, last: str, block: str = "", shuffle: int | None = None) -> dict[str, Any]:

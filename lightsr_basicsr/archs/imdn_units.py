@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import conv3x3, deviation_and_mean
+from lightsr_basicsr.archs.layers import conv3x3, std_as_published, std_mean
 
 NEGATIVE_SLOPE = 0.05
 
@@ -30,10 +30,14 @@ class ContrastAwareChannelAttention(nn.Module):
             nn.Conv2d(num_feat, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, num_feat, 1), nn.Sigmoid()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
-        deviation, mean = deviation_and_mean(x)
-        return x * self.conv_du(deviation + mean)
+        return x * self.conv_du(std_as_published(x) + F.adaptive_avg_pool2d(x, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Do the same with faster statistics."""
+        std, mean = std_mean(x)
+        return x * self.conv_du(std + mean)
 
 
 class LightDistillationBlock(nn.Module):

@@ -11,17 +11,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.fast import add_in_place
 from lightsr_basicsr.archs.layers import MeanShift, conv3x3
-from lightsr_basicsr.archs.linear_tail import pays_as_one, run_as_one, run_steps
+from lightsr_basicsr.archs.linear_tail import run_tail
 from lightsr_basicsr.archs.reparam import fold_after, with_children
 
 NEGATIVE_SLOPE = 0.1
-
-
-def add_into(fresh: Tensor, x: Tensor) -> Tensor:
-    """Return ``x + fresh``, in the memory of ``fresh``, which nobody else may use, where no gradient is asked for."""
-    # Large images' new memory costs as much time as the sum itself.
-    return fresh.add_(x) if fresh.dtype == x.dtype and not fresh.requires_grad else x + fresh
 
 
 class DynamicDepthwiseConv(nn.Module):
@@ -40,16 +35,20 @@ class DynamicDepthwiseConv(nn.Module):
             nn.Linear(n_feats, 9 * n_feats, bias=False),
         )
 
-    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor, idr: Tensor) -> Tensor:
         """Filter each image of (N, C, H, W) with kernels made from its own vector, (N, C)."""
         images, channels, height, width = x.shape
-        kernels = self.kernel(idr).reshape(-1, 1, 3, 3)
-        if images == 1:
-            # In the graph of one image the number of groups is a constant; the memory format of ``x`` is kept.
-            return F.conv2d(x, kernels, padding=1, groups=self.num_feat)
+        kernels = self.kernel(idr).reshape(images * channels, 1, 3, 3)
         # The batch moves into the channels, so that one grouped convolution serves all images.
         out = F.conv2d(x.reshape(1, images * channels, height, width), kernels, padding=1, groups=images * channels)
         return out.reshape(images, channels, height, width)
+
+    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Do the same; for one image as it is, which keeps its memory format."""
+        if x.shape[0] != 1:
+            return self.forward_as_published(x, idr)
+        # In the graph of one image the number of groups is a constant.
+        return F.conv2d(x, self.kernel(idr).reshape(-1, 1, 3, 3), padding=1, groups=self.num_feat)
 
 
 class DynamicResidualBlock(nn.Module):
@@ -60,9 +59,13 @@ class DynamicResidualBlock(nn.Module):
         self.da_conv1 = DynamicDepthwiseConv(n_feats)
         self.conv1 = conv3x3(n_feats, n_feats)
 
-    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor, idr: Tensor) -> Tensor:
         """Refine (N, C, H, W) according to (N, C)."""
-        return add_into(self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE, inplace=True)), x)
+        return x + self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE))
+
+    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Do the same in less memory."""
+        return add_in_place(self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE, inplace=True)), x)
 
 
 class DynamicGroup(nn.Module):
@@ -98,13 +101,26 @@ class DynamicSRNetwork(nn.Module):
         self.body = nn.Sequential(DynamicGroup(n_feats, n_sr_blocks), conv3x3(n_feats, n_feats))
         self.tail = nn.Sequential(upsampler(n_feats, scale), conv3x3(n_feats, 3))
 
-    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor, idr: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] and vectors (N, C) to (N, 3, scale * H, scale * W), not clamped."""
-        x = self.deep_features(x, idr)
+        shallow = self.head(self.sub_mean(x))
+        blocks, last = self.body
+        x = last(blocks(shallow, idr)) + shallow
         upsample, last = self.tail
-        steps = (*upsample, last)
-        x = run_as_one(steps, x) if pays_as_one(steps, x) else run_steps(steps, x)
-        return self.add_mean(x)
+        for layer in (*upsample, last, self.add_mean):
+            x = layer(x)
+        return x
+
+    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Do the same in less memory, and the tail as one convolution where that is faster."""
+        upsample, last = self.tail
+        return self.add_mean(run_tail((*upsample, last), self.deep_features(x, idr)))
+
+    def deep_features(self, x: Tensor, idr: Tensor) -> Tensor:
+        """Map RGB (N, 3, H, W) and vectors (N, C) to features (N, C, H, W)."""
+        shallow = self.head(self.sub_mean(x))
+        blocks, last = self.body
+        return add_in_place(last(blocks(shallow, idr)), shallow)
 
     def to_deploy(self) -> DynamicSRNetwork:
         """Return a network whose last convolution holds the mean shift of the output."""
@@ -112,12 +128,6 @@ class DynamicSRNetwork(nn.Module):
             return self
         last = fold_after(self.tail[1], self.add_mean.weight, self.add_mean.bias)
         return with_children(self, {"tail": nn.Sequential(self.tail[0], last), "add_mean": nn.Identity()})
-
-    def deep_features(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Map RGB (N, 3, H, W) and vectors (N, C) to features (N, C, H, W)."""
-        shallow = self.head(self.sub_mean(x))
-        blocks, last = self.body
-        return add_into(last(blocks(shallow, idr)), shallow)
 
 
 class EncoderResidualBlock(nn.Module):
@@ -129,9 +139,14 @@ class EncoderResidualBlock(nn.Module):
             conv3x3(n_feats, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True), conv3x3(n_feats, n_feats)
         )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Refine (N, C, H, W)."""
-        return add_into(self.body(x), x)
+        first, activation, second = self.body
+        return x + second(F.leaky_relu(first(x), activation.negative_slope))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Do the same in less memory."""
+        return add_in_place(self.body(x), x)
 
 
 class DegradationEncoder(nn.Module):
@@ -157,7 +172,14 @@ class DegradationEncoder(nn.Module):
         )
         self.compress = nn.Sequential(nn.Linear(wide, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward_as_published(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Map (N, num_in_ch, H, W) to the vector (N, C) that steers G, and a list of the one distilled, (N, 4C)."""
+        for layer in self.E:
+            x = F.leaky_relu(x, layer.negative_slope) if isinstance(layer, nn.LeakyReLU) else layer(x)
+        distilled = self.mlp(x.flatten(1))
+        return self.compress(distilled), [distilled]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Do the same in less memory."""
         distilled = self.mlp(self.E(x).flatten(1))
         return self.compress(distilled), [distilled]

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.archs.fast import may_overwrite
+
 # An older address of these, which user code may hold.
 from lightsr_basicsr.archs.reparam import DBBConv as DBBConv
 from lightsr_basicsr.archs.reparam import ECBConv as ECBConv
@@ -26,34 +28,27 @@ def conv3x3(num_in: int, num_out: int, stride: int = 1, bias: bool = True) -> nn
     return nn.Conv2d(num_in, num_out, 3, stride, 1, bias=bias)
 
 
-def concat_and_release(parts: list[Tensor]) -> Tensor:
-    """Concatenate along the channels and empty the list, so that its tensors do not live beside what comes next."""
-    whole = torch.cat(parts, dim=1)
-    parts.clear()
-    return whole
-
-
-def may_overwrite() -> bool:
-    """Tell whether a map that no other layer reads may be computed in place, because no gradient will need it.
-
-    A new map of some megabytes costs more than most operations on it: the system has to provide its pages.
-    """
-    return not torch.is_grad_enabled()
-
-
-def deviation_and_mean(x: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Return standard deviation and mean of each channel of (N, C, H, W) over its map, (N, C, 1, 1).
+def std_mean(x: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return standard deviation and mean of each channel of (N, C, H, W) over its feature map, (N, C, 1, 1).
 
     Args:
         x (Tensor): (N, C, H, W).
         eps (float): Added to the biased variance before the root. Default: 0.
     """
     mean = x.mean(dim=(2, 3), keepdim=True)
-    # Two passes, which torch vectorises; its `var_mean` takes ten times as long on maps of this size.
-    apart = x - mean
-    variance = (apart.square_() if may_overwrite() else apart.square()).mean(dim=(2, 3), keepdim=True)
+    # Two passes, which torch vectorises; its `var_mean` takes ten times as long on feature maps of this size.
+    centered = x - mean
+    squares = centered.square_() if may_overwrite() else centered.square()
+    variance = squares.mean(dim=(2, 3), keepdim=True)
     # The official roots have no guard, so a constant channel has NaN gradients; the clamp moves its value by 1e-6.
     return torch.sqrt(variance.clamp_min(MIN_VARIANCE) + eps), mean
+
+
+def std_as_published(x: Tensor) -> Tensor:
+    """Return the biased standard deviation of each channel of (N, C, H, W), (N, C, 1, 1), by sums over the axes."""
+    count = x.shape[2] * x.shape[3]
+    mean = x.sum(3, keepdim=True).sum(2, keepdim=True) / count
+    return ((x - mean).pow(2).sum(3, keepdim=True).sum(2, keepdim=True) / count).pow(0.5)
 
 
 class MeanShift(nn.Conv2d):
@@ -102,7 +97,7 @@ class Downscaler(nn.Module):
         return self.dual_module(x)
 
 
-def four_quarters(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], scale: int = 1) -> Tensor:
+def run_in_quarters(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], scale: int = 1) -> Tensor:
     """Run a network on the four overlapping corners of an image, one after the other, and stitch the results.
 
     Args:

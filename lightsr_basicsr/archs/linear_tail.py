@@ -23,6 +23,11 @@ FEWEST_PIXELS = 1536
 STRIP = 3
 
 
+def run_tail(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Map (N, C, H, W) to (N, O, scale * H, scale * W): as one convolution where that is faster, else step by step."""
+    return run_as_one(steps, x) if pays_as_one(steps, x) else run_steps(steps, x)
+
+
 def run_steps(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Map (N, C, H, W) to (N, O, scale * H, scale * W), one step after the other."""
     for step in steps:
