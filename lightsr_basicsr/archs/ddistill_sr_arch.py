@@ -50,7 +50,7 @@ def conv1x1(num_in: int, num_out: int) -> nn.Conv2d:
 
 
 class EnhancedSpatialAttention(nn.Module):
-    """ESA: weigh every pixel by what strided convolution and pooling see of its surroundings.
+    """ESA: weigh every pixel by strided convolution and pooling of its surroundings.
 
     Sides must be at least 15, or nothing is left to pool.
     """
@@ -83,7 +83,7 @@ class DynamicDistillationBlock(nn.Module):
         residual (bool): Whether the units' dynamic residuals are fused too.
         lite (bool): Whether the first two units are separable.
         style (str): Style of the units.
-        form (UnitForm): What all units of the network have in common.
+        form (UnitForm): Settings of all units of the network.
     """
 
     def __init__(self, num_feat: int, residual: bool, lite: bool, style: str, form: UnitForm) -> None:
@@ -137,7 +137,7 @@ def can_fuse_linear(residuals: list[Residual]) -> bool:
 
 
 def fuse_linear(conv: nn.Conv2d, residuals: list[Residual]) -> Tensor:
-    """Return the 1x1 convolution of the block's input and the residuals as one convolution of what the residuals see.
+    """Return the 1x1 convolution of the block's input and the residuals as one convolution of the residuals' inputs.
 
     The residuals are 1x1 convolutions themselves. The first sees the block's input, and shares its kernel. The list is
     emptied.
@@ -157,8 +157,8 @@ def fuse_linear(conv: nn.Conv2d, residuals: list[Residual]) -> Tensor:
 class DDistill_SR(SRNetwork):  # noqa: N801
     """DDistill-SR: four distillation blocks; x4 has 675,780 parameters deployed and 1,173,004 in training.
 
-    The dynamic branch is quadratic in its input and thirteen units are chained: on images unlike photographs (noise,
-    checkerboards, strong noise on a photograph) the trained network overflows, officially too. Every unit pools over
+    The dynamic branch is quadratic in its input and thirteen units are chained: on unnatural images (noise,
+    checkerboards, strong noise on a natural image) the trained network overflows, officially too. Every unit pools over
     the whole image, so a tile sees other statistics.
 
     Args:
@@ -169,7 +169,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
         style (str): Kind of the units: ``'DBB'``, ``'VGG'``, ``'ResDBB'``, ``'SRD'`` or ``'StaticDCD'``; official files
             are DBB. Default: ``'DBB'``.
         lite (bool): Whether the first two units of a block are separable, with depthwise kernels of 7 and 5. The size
-            of the paper's small model is not known, so this is not it. Default: False.
+            of the paper's small model is unknown, so this is not it. Default: False.
         deploy (bool): Whether to build the deployed form, in which every unit's branches are one convolution; official
             ``*_inference.pth`` files are of this form. Default: False.
         dynamic (bool): Whether the units have a dynamic branch. Default: True.

@@ -1,7 +1,7 @@
 """The other styles of reparameterized dynamic units (RDU) of DDistill-SR, and the choice among all of them.
 
 Styles DBB (the published one), VGG, ResDBB, SRD and StaticDCD of the official code. The key names of the last three are
-ours, for there are no official files to go by.
+ours, because no official files of them exist.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class StaticDynamicUnit(DynamicUnit):
 
 
 class ResidualDiverseUnit(nn.Module):
-    """RDU, style ResDBB: two diverse branch units and a skip; the second, 3x3, hands out the residual.
+    """RDU, style ResDBB: two diverse branch units and a skip; the second, 3x3, gives the residual.
 
     The first has the activation, the second none; in the lite network the first is depthwise to twice the channels.
     """
@@ -92,7 +92,7 @@ class UnitHolder(nn.Module):
         style (str): One of ``STYLES``.
         num_ch (int): Channels.
         act (Activation): Activation of the output.
-        form (UnitForm): What all units of a network have in common.
+        form (UnitForm): Settings of all units of the network.
     """
 
     def __init__(self, style: str, num_ch: int, act: Activation, form: UnitForm) -> None:

@@ -22,7 +22,7 @@ BLOCK_SLOPE = 0.05
 
 
 class DynamicResidual(NamedTuple):
-    """A residual that is not computed yet: a 1x1 convolution of ``x`` with a kernel of its own for each image.
+    """A residual before it is computed: a 1x1 convolution of ``x`` with a kernel of its own for each image.
 
     Attributes:
         x (Tensor): (N, I, H, W).
@@ -73,11 +73,11 @@ def compute_residual(residual: Residual) -> Tensor | None:
 
 @dataclass(frozen=True)
 class UnitForm:
-    """What all units of a network have in common.
+    """Settings of all units of a network.
 
     Attributes:
         deploy (bool): Whether to build the deployed form, one convolution in place of the branches.
-        dynamic (bool): Whether there is a dynamic branch; without one the residual is None.
+        dynamic (bool): Whether to have a dynamic branch; without one the residual is None.
         num_latent (int | None): Rank L of the dynamic branch; None is the root of its input width, rounded down.
     """
 
@@ -156,13 +156,13 @@ class DynamicBranch(nn.Module):
 
 
 def _linear(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return factor and summand (C,) that batch normalisation is in evaluation mode."""
+    """Return factor and summand (C,) of batch normalisation in evaluation mode."""
     gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return gain, norm.bias - norm.running_mean * gain
 
 
 class DynamicUnit(Branches):
-    """What all reparameterized dynamic units share: ``act(scale * static(x) + residual)``.
+    """Base of the reparameterized dynamic units: ``act(scale * static(x) + residual)``.
 
     Subclasses hold the static branches and sum their kernels.
 
@@ -171,8 +171,8 @@ class DynamicUnit(Branches):
         num_out (int): Output channels.
         kernel_size (int): Odd.
         groups (int): Groups of the static convolution.
-        act (Activation): Activation of the output; the residual is handed out without.
-        form (UnitForm): What all units of a network have in common.
+        act (Activation): Activation of the output; the residual is returned without it.
+        form (UnitForm): Settings of all units of the network.
     """
 
     deployed_name = "dbb_reparam"

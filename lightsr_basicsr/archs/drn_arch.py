@@ -1,4 +1,4 @@
-"""DRN, its channel-pruned forms, and the dual networks that lead its outputs back to LR.
+"""DRN, its channel-pruned forms, and the dual networks that map its outputs back to LR.
 
 Papers: Guo et al., "Closed-loop Matters: Dual Regression Networks for Single Image Super-Resolution", CVPR 2020,
 arXiv 2003.07018; "Towards Lightweight Super-Resolution with Dual Regression Learning", arXiv 2207.07929 (pruned forms).
@@ -27,7 +27,7 @@ REDUCTION = 16
 
 
 class ChannelAttention(nn.Module):
-    """Weigh channels by their means over the whole map; hidden width is a sixteenth, rounded down."""
+    """Weigh channels by their means over the whole feature map; hidden width is a sixteenth, rounded down."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ class DRN(SRNetwork):
             down block, then per up level one for each residual block and one for the upsampler. None is the dense
             network. Default: None.
         img_range (float): Largest value inside; 255 for the official files. Default: 255.
-        freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
-        deploy (bool): Whether to build the deployed form, with the mean shift of the outputs in the last convolutions
-            and the 1x1 convolutions after the upsamplers in these, where that saves work. Default: False.
+        freeze_mean_shift (bool): Whether to keep the mean shifts fixed; officially they are trained. Default: False.
+        deploy (bool): Whether to build the deployed form, with the mean shift of the outputs folded into the last
+            convolutions and the 1x1 convolutions after the upsamplers into these where that saves work. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -161,7 +161,7 @@ class DRN(SRNetwork):
         for level in range(num_level):
             found += [shapes[f"up_blocks.{level}.{block}.body.0.weight"][0] for block in range(num_block)]
             last = shapes.get(f"up_blocks.{level}.{num_block + 1}.weight")
-            # Folded, the upsampler's own width has left no trace; its full one gives the same deployed network.
+            # A folded upsampler leaves no trace of its own width; the full width gives the same deployed network.
             found.append(shapes[f"up_blocks.{level}.{num_block}.0.weight"][1] if last is None else last[1])
         arguments = {"num_feat": num_feat, "num_block": num_block, "upscale": 2**num_level}
         pruned = {} if found == dense_channels(**arguments) else {"channels": found}
@@ -221,7 +221,7 @@ def block_widths(num_feat: int, upscale: int) -> list[int]:
 
 
 def dense_channels(num_feat: int, num_block: int, upscale: int) -> list[int]:
-    """Return what a channel list holds for a network that is not pruned."""
+    """Return the channel list of a network that is not pruned."""
     down = [num_feat * 2**power for power in range(upscale.bit_length() - 1)]
     return down + [width for width in block_widths(num_feat, upscale) for _ in range(num_block + 1)]
 
@@ -230,8 +230,9 @@ def dense_channels(num_feat: int, num_block: int, upscale: int) -> list[int]:
 class DualNetwork(SRNetwork):
     """Dual regression network of single-output networks (SwinIR-DR, DAT-DR): an SR image back to LR size.
 
-    Without bias, so that weights trained on [0, 255] serve [0, 1] unchanged. The form for 3 is ours: upstream's halves
-    only, and what it makes of an x3 image has not LR's size. Its strided kernel is 5 wide, so that every pixel counts.
+    Without bias, so that weights trained on [0, 255] serve [0, 1] unchanged. The form for 3 is ours: the official one
+    only halves, so its output for an x3 image does not have LR size. Its strided kernel is 5 wide, so that every pixel
+    counts.
 
     Args:
         num_feat (int): Channels inside. Default: 16.

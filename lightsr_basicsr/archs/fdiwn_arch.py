@@ -42,7 +42,7 @@ CHOP_MOST_PIXELS = 160_000
 
 @dataclass(frozen=True)
 class Widths:
-    """What differs between the scales: channels of the tail and of the three wide units, and what the skip sees."""
+    """Sizes that depend on the scale: channels of the tail and of the three wide units, and the input of the skip."""
 
     tail: int
     identical: int
@@ -132,16 +132,16 @@ class ShuffleWeightedGroup(nn.Module):
 
 
 class WeightingNetwork(SRNetwork):
-    """What FDIWN and FDIWN_M share; they differ in the number of groups and in how often each runs.
+    """Base of FDIWN and FDIWN_M, which differ in the number of groups and in how often each runs.
 
     Args:
         upscale (int): 2, 3 or 4. Default: 4.
         img_range (float): Largest value inside; 255 for the official files. Default: 255.
-        chop (bool): Whether evaluation cuts the image into four overlapping quarters, as the published numbers were
-            made; the statistics are then those of a quarter, and sides must be at least 19. Default: False.
-        freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
+        chop (bool): Whether to cut images into four overlapping quarters in evaluation, as for the published numbers;
+            the statistics are then those of a quarter, and sides must be at least 19. Default: False.
+        freeze_mean_shift (bool): Whether to keep the mean shifts fixed; officially they are trained. Default: False.
         deploy (bool): Whether to build the deployed form: without weight normalisation, and with the mean shift of the
-            output in the last convolutions. Default: False.
+            output folded into the last convolutions. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -209,7 +209,7 @@ class WeightingNetwork(SRNetwork):
         return self.Add_mean(deep + self.UP2(self.conv2(x)))
 
     def to_deploy(self) -> WeightingNetwork:
-        """Return a network in which both summands of the output have the mean shift in their convolution."""
+        """Return a network with the mean shift folded into the convolutions of both summands of the output."""
         if isinstance(self.Add_mean, nn.Identity):
             return self
         weight, bias = self.Add_mean.weight, self.Add_mean.bias
@@ -252,7 +252,7 @@ class FDIWN(WeightingNetwork):
 
 @register(ARCH_REGISTRY)
 class FDIWN_M(WeightingNetwork):  # noqa: N801
-    """FDIWN-M, inferred: there is no official code and no checkpoint, so there is no claim of parity.
+    """FDIWN-M, inferred: without official code or checkpoint to compare with, parity is not claimed.
 
     Published are 433 K (x2), 446 K (x3), 454 K (x4) parameters and 73.6, 35.9, 19.6 G multi-adds. Two groups, each
     applied twice, give 433,840, 446,814 and 454,648 parameters and those multi-adds (counted, as for FDIWN, without

@@ -18,7 +18,7 @@ from lightsr_basicsr.archs.reparam import conv_from, plain_kernel
 TRUNK = 24
 HALF = TRUNK // 2
 ATTENTION_GROUPS = 6
-# Where each channel of a shuffle attention's output comes from: two halves, interleaved.
+# Source of each output channel of a shuffle attention: two halves, interleaved.
 MIXED = [half * HALF + channel for channel in range(HALF) for half in range(2)]
 
 
@@ -26,7 +26,7 @@ class WeightNormConv2d(nn.Module):
     """Convolution with weight normalisation, ``weight_g * weight_v / ||weight_v||`` for each output channel.
 
     Own parameters instead of torch's hook or parametrization: the hook breaks ``copy.deepcopy``, and with it EMA
-    copies; the parametrization saves other keys than the official files have.
+    copies; the parametrization saves other keys than those of the official files.
     """
 
     def __init__(self, num_in: int, num_out: int, kernel_size: int) -> None:
@@ -47,7 +47,7 @@ class WeightNormConv2d(nn.Module):
         return F.conv2d(x, self.weight, self.bias, padding=self.padding)
 
     def to_deploy(self) -> nn.Conv2d:
-        """Return the ordinary convolution that this is."""
+        """Return the equal ordinary convolution."""
         direction, length = self.weight_v.double(), self.weight_g.double()
         return conv_from(plain_kernel(direction * (length / _filter_norms(direction)), self.bias), self.weight_v)
 
@@ -99,7 +99,7 @@ class ShuffleAttention(nn.Module):
         Both kinds of channels are multiplied by ``sigmoid(slope * x + shift)``; for those that are weighed by their
         means the slope is zero. Group normalisation of one channel each is the slope and the shift of the others.
         """
-        # As vectors until they meet the feature map: OpenVINO would compute what has its four axes in every pixel.
+        # As vectors until they meet the feature map: with four axes, OpenVINO would compute them once per pixel.
         std, mean = (part.flatten(1) for part in std_mean(mixed, self.gn.eps))
         by_mean, by_value, mean_shift, value_shift = self._gate_parameters()
         slope = by_value / std
@@ -141,7 +141,7 @@ def wide_body(num_in: int, expand: int, squeeze: int) -> nn.Sequential:
 
 
 class ResidualWeighting(nn.Module):
-    """What the wide units share: body and shuffle attention beside a skip, both scaled."""
+    """Base of the wide units: body and shuffle attention beside a skip, both scaled."""
 
     def skip(self, x: Tensor) -> Tensor:
         """Map the input of the unit, (N, C, H, W), to (N, 24, H, W)."""
@@ -201,7 +201,7 @@ class SelfCalibrationFusion(ResidualWeighting):
 
 
 class CoefficientUnit(nn.Module):
-    """A coefficient in [0.5, 1) for each channel, from the mean and the standard deviation of its feature map."""
+    """A coefficient in [0.5, 1) per channel, from the mean and the standard deviation of its feature map."""
 
     def __init__(self) -> None:
         super().__init__()

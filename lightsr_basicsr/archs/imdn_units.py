@@ -16,7 +16,7 @@ NEGATIVE_SLOPE = 0.05
 
 
 class ContrastAwareChannelAttention(nn.Module):
-    """CCA: weigh channels by the sum of their mean and standard deviation over the whole map (paper, section 3.3).
+    """CCA: weigh channels by the sum of their mean and standard deviation over the feature map (paper, section 3.3).
 
     Args:
         num_feat (int): Channels. At least ``reduction``.

@@ -23,15 +23,15 @@ from lightsr_basicsr.registry import register
 
 
 class BlindSR(SRNetwork):
-    """What teacher and student share; they differ in what their encoder sees.
+    """Base of teacher and student, which differ in the input of their encoder.
 
     Args:
         n_feats (int): Channels inside and length of the degradation vector. Default: 128.
         n_encoder_res (int): Residual blocks of the encoder. Default: 6.
         scale (int): 2, 3, 4 or 8; the official files have 4. Default: 4.
         n_sr_blocks (int): Dynamic blocks of the SR network. Default: 42.
-        deploy (bool): Whether to build the deployed form, with the mean shift of the output in the last convolution.
-            Default: False.
+        deploy (bool): Whether to build the deployed form, with the mean shift of the output folded into the last
+            convolution. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -97,7 +97,7 @@ class BlindSR_ST(BlindSR):  # noqa: N801
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
 
         In training mode also return a list with the vector to distil, (N, 4 * n_feats). With ``represent_only`` return
-        just this list and leave G alone: the encoder is trained that way at first in the anisotropic recipe.
+        this list alone, without running G: the anisotropic recipe first trains the encoder that way.
         """
         self.check_input(lq)
         idr, distilled = self.represent(lq)

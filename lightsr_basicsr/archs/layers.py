@@ -1,4 +1,4 @@
-"""Blocks used by at least two networks; nothing else may enter."""
+"""Blocks that at least two networks use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.archs.fast import may_overwrite
 
-# An older address of these, which user code may hold.
+# Importable from here for existing code; their home is `archs.reparam`.
 from lightsr_basicsr.archs.reparam import DBBConv as DBBConv
 from lightsr_basicsr.archs.reparam import ECBConv as ECBConv
 from lightsr_basicsr.archs.reparam import RepVGGConv as RepVGGConv
@@ -54,12 +54,12 @@ def std_as_published(x: Tensor) -> Tensor:
 class MeanShift(nn.Conv2d):
     """1x1 convolution that starts as ``x + sign * img_range * RGB_MEAN``.
 
-    Official files hold its weights, and where they were trained they have drifted to full matrices.
+    Official files hold its weights; where these were trained they have become full matrices.
 
     Args:
         sign (int): -1 to subtract the mean, 1 to add it.
         img_range (float): Largest value of the images it sees. Default: 1.
-        trainable (bool): Whether it is trained. Default: True.
+        trainable (bool): Whether to train it. Default: True.
     """
 
     def __init__(self, sign: int, img_range: float = 1.0, trainable: bool = True) -> None:
@@ -73,7 +73,7 @@ class MeanShift(nn.Conv2d):
 class Downscaler(nn.Module):
     """Halve the size ``num_step`` times with strided convolutions, then one more convolution; no bias.
 
-    The down blocks of DRN (paper: Closed-loop Matters, section 3) and all dual regression networks are made of it.
+    Used in the down blocks of DRN (paper: Closed-loop Matters, section 3) and all dual regression networks.
 
     Args:
         num_in (int): Input channels.
@@ -98,12 +98,12 @@ class Downscaler(nn.Module):
 
 
 def run_in_quarters(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], scale: int = 1) -> Tensor:
-    """Run a network on the four overlapping corners of an image, one after the other, and stitch the results.
+    """Run a network on the four overlapping quarters of an image, one after the other, and stitch the results.
 
     Args:
         run (Callable): The network.
         x (Tensor): Images (N, C, H, W).
-        size (tuple[int, int]): Height and width of a corner, at least half of the image's, rounded up.
+        size (tuple[int, int]): Height and width of a quarter, at least half of the image's, rounded up.
         scale (int): Output side over input side. Default: 1.
 
     Returns:
@@ -130,7 +130,7 @@ def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int]
     Args:
         channels (Sequence[int] | str | PathLike): One number per prunable layer, or a text file of them, separated by
             any white space.
-        dense (Sequence[int]): What the unpruned network has, in the same order: length and largest values.
+        dense (Sequence[int]): The numbers of the unpruned network: the length, and the largest value of each.
         name (str): Name of the network, for the error text.
 
     Raises:

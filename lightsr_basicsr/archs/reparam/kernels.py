@@ -1,6 +1,6 @@
-"""Kernels of convolutions and how to merge them: arithmetic that knows no module of a network.
+"""Arithmetic on the kernels of convolutions: how several linear layers become one.
 
-Everything is computed in float64 unless a dtype is given, and rounded once where a convolution is made of it.
+Everything is computed in float64 unless a dtype is given, and rounded once in :func:`conv_from`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def fuse_bn(weight: Tensor, bn: nn.BatchNorm2d, bias: Tensor | None = None) -> K
     """Fold evaluation-mode ``bn`` into the convolution (O, I / groups, K, K) before it.
 
     Raises:
-        ValueError: If ``bn`` keeps no statistics, or such that nothing can be divided by.
+        ValueError: If ``bn`` keeps no statistics, or a variance is not positive, or a number is not finite.
     """
     if bn.running_var is None:
         raise ValueError("Batch normalisation without running statistics cannot be folded: it has no evaluation mode.")
@@ -37,7 +37,7 @@ def fuse_bn(weight: Tensor, bn: nn.BatchNorm2d, bias: Tensor | None = None) -> K
     if not (torch.isfinite(mean).all() and torch.isfinite(variance).all() and (variance > 0).all()):
         raise ValueError(
             "Batch normalisation has a running variance that is zero, negative or no number, or a mean that is no "
-            "number: it saw no sound data. Train the network further, or take an earlier file."
+            "number: it was not trained on sound data. Train the network further, or use an earlier checkpoint."
         )
     gain = torch.rsqrt(variance + bn.eps)
     gain = gain if bn.weight is None else gain * bn.weight.double()
@@ -49,7 +49,7 @@ def fuse_bn(weight: Tensor, bn: nn.BatchNorm2d, bias: Tensor | None = None) -> K
 def merge_pointwise(first: Kernel, second: Kernel, groups: int) -> Kernel:
     """Merge a 1x1 convolution with the KxK one after it, both in ``groups``.
 
-    Exact where the map between them is padded with the bias of the first, not with zeros.
+    Exact where the feature map between them is padded with the bias of the first, not with zeros.
     """
     merged = [
         torch.einsum("omuv,mi->oiuv", wide, narrow[:, :, 0, 0])
@@ -63,9 +63,9 @@ def merge_pointwise(first: Kernel, second: Kernel, groups: int) -> Kernel:
 
 
 def pad_kernel(kernel: Kernel, size: int) -> Kernel:
-    """Surround a smaller kernel with zeros to ``size`` x ``size``, its centre on the new one's.
+    """Surround a smaller kernel with zeros to ``size`` x ``size``, its center on the new one's.
 
-    The centre of an even kernel is the one of its two middle taps that comes first, as in torch's padding ``'same'``.
+    The center of an even kernel is the first of its two middle taps, as in torch's padding ``'same'``.
     """
     side = kernel.weight.shape[-1]
     before = (size - 1) // 2 - (side - 1) // 2
@@ -80,7 +80,7 @@ def channel_selection(num_ch: int, groups: int, value: Tensor) -> Tensor:
 
 
 def sum_kernels(*kernels: Kernel) -> Kernel:
-    """Return the kernel of convolutions of one size that see the same input and are added up."""
+    """Return the kernel of a sum of convolutions of one size and the same input."""
     return Kernel(sum(kernel.weight for kernel in kernels), sum(kernel.bias for kernel in kernels))
 
 
@@ -101,10 +101,10 @@ def conv_from(kernel: Kernel, like: Tensor, groups: int = 1, bias: bool = True) 
 
 
 def fold_after(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, shuffle: int = 1) -> nn.Conv2d:
-    """Return ``conv`` (no groups) with a 1x1 convolution after it, a pixel shuffle by ``shuffle`` allowed between them.
+    """Fold a 1x1 convolution into ``conv`` (no groups) before it, with a pixel shuffle by ``shuffle`` between them.
 
-    Exact at the borders too, for a 1x1 convolution needs no padding. A 1x1 convolution *before* a padded one cannot be
-    folded: its bias is missing in the zeros around the image.
+    Exact at the borders too, because a 1x1 convolution needs no padding. A 1x1 convolution *before* a padded one cannot
+    be folded: its bias is missing in the zeros around the image.
 
     Args:
         conv (nn.Conv2d): With ``C * shuffle ** 2`` output channels.
@@ -113,7 +113,7 @@ def fold_after(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, shuffle: in
         shuffle (int): Factor of the pixel shuffle. Default: 1, none.
     """
     mix, kernel, parts = weight[:, :, 0, 0].double(), plain_kernel(conv.weight, conv.bias), shuffle**2
-    # The channels that a shuffle spreads over a square come one after the other.
+    # A shuffle spreads consecutive channels over a square.
     folded = torch.einsum("oc,cpiuv->opiuv", mix, kernel.weight.unflatten(0, (-1, parts))).flatten(0, 1)
     shift = torch.einsum("oc,cp->op", mix, kernel.bias.unflatten(0, (-1, parts))).flatten()
     if bias is not None:
