@@ -247,7 +247,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
         return out if self.training and not self.clamp_train else out.clamp(0, 1)
 
     def forward_raw(self, x: Tensor) -> Tensor:
-        """Do the same without the final clamp."""
+        """Map as :meth:`forward` does, without the checks and the final clamp."""
         shallow = feat = self.fea_conv(x)
         outputs, residuals = [], []
         for block in range(1, NUM_BLOCK + 1):

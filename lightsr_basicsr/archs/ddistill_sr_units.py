@@ -202,7 +202,7 @@ class DynamicUnit(Branches):
         return getattr(self, self.deployed_name)(x) if self.deployed else self.sum_branches(x)
 
     def forward(self, x: Tensor) -> UnitOutput:
-        """Do the same in less memory; deployed and in evaluation mode with one convolution."""
+        """Fast form of :meth:`forward_as_published`: deployed and in evaluation mode one convolution."""
         if self.dy_branch is None:
             return self.forward_as_published(x)
         if self.deployed and not self.training and self.groups == 1:
@@ -213,7 +213,7 @@ class DynamicUnit(Branches):
         return self.act(static + residual), residual
 
     def forward_merged(self, x: Tensor) -> tuple[Tensor, DynamicResidual]:
-        """Do the same with one convolution: the residual is linear in ``x``, so it joins the static kernel's center."""
+        """Compute the unit as one convolution: the residual is linear in ``x`` and joins the static kernel's center."""
         static = getattr(self, self.deployed_name)
         scale, residual = self.dy_branch.linear_form(x)
         around = self.kernel_size // 2

@@ -220,7 +220,7 @@ class WeightingNetwork(SRNetwork):
         return with_children(self, {**ends, "Add_mean": nn.Identity()})
 
     def forward_chopped(self, x: Tensor) -> Tensor:
-        """Do the same on four overlapping quarters, each of them again on quarters while it is large."""
+        """Map as :meth:`forward_whole` does, on four overlapping quarters, large ones again on quarters."""
         height, width = x.shape[2:]
         if min(height, width) < CHOP_MIN_SIDE:
             raise ValueError(

@@ -90,7 +90,7 @@ class ShuffleAttention(nn.Module):
         return shuffle_channels(rearrange(weighed, "(n g) c h w -> n (g c) h w", g=ATTENTION_GROUPS), 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Do the same with one gate for all channels."""
+        """Fast form of :meth:`forward_as_published`: one gate for both kinds of channels."""
         return self.weigh_mixed(x[:, MIXED])
 
     def weigh_mixed(self, mixed: Tensor) -> Tensor:
@@ -149,10 +149,11 @@ class ResidualWeighting(nn.Module):
 
     def forward_as_published(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, 24, H, W)."""
-        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(self.skip(x))
+        skip = self.skip(x)
+        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(skip)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Do the same with the channels mixed by the last convolution, and the sum in the memory of the skip."""
+        """Fast form of :meth:`forward_as_published`: the last convolution mixes the channels; sum in place."""
         skip = self.skip(x)
         *first, last = self.body
         for layer in first:
@@ -219,6 +220,6 @@ class CoefficientUnit(nn.Module):
         return (self.upper_branch(x) + self.lower_branch(std_as_published(x))) / 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Do the same with faster statistics; the pooling in the upper branch leaves a mean as it is."""
+        """Fast form of :meth:`forward_as_published`; the pooling in the upper branch keeps the mean."""
         std, mean = std_mean(x)
         return (self.upper_branch(mean) + self.lower_branch(std)) / 2

@@ -32,10 +32,11 @@ class ContrastAwareChannelAttention(nn.Module):
 
     def forward_as_published(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
-        return x * self.conv_du(std_as_published(x) + F.adaptive_avg_pool2d(x, 1))
+        mean = F.adaptive_avg_pool2d(x, 1)
+        return x * self.conv_du(std_as_published(x) + mean)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Do the same with faster statistics."""
+        """Fast form of :meth:`forward_as_published`: both statistics at once."""
         std, mean = std_mean(x)
         return x * self.conv_du(std + mean)
 

@@ -44,7 +44,7 @@ class DynamicDepthwiseConv(nn.Module):
         return out.reshape(images, channels, height, width)
 
     def forward(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Do the same; for one image as it is, which keeps its memory format."""
+        """Fast form of :meth:`forward_as_published`: one image keeps its memory format."""
         if x.shape[0] != 1:
             return self.forward_as_published(x, idr)
         # In the graph of one image the number of groups is a constant.
@@ -64,7 +64,7 @@ class DynamicResidualBlock(nn.Module):
         return x + self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE))
 
     def forward(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Do the same in less memory."""
+        """Fast form of :meth:`forward_as_published`, in place."""
         return add_in_place(self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE, inplace=True)), x)
 
 
@@ -112,7 +112,7 @@ class DynamicSRNetwork(nn.Module):
         return x
 
     def forward(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Do the same in less memory, and the tail as one convolution where that is faster."""
+        """Fast form of :meth:`forward_as_published`: sums in place, and the tail as one convolution where faster."""
         upsample, last = self.tail
         return self.add_mean(run_tail((*upsample, last), self.deep_features(x, idr)))
 
@@ -145,7 +145,7 @@ class EncoderResidualBlock(nn.Module):
         return x + second(F.leaky_relu(first(x), activation.negative_slope))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Do the same in less memory."""
+        """Fast form of :meth:`forward_as_published`, in place."""
         return add_in_place(self.body(x), x)
 
 
@@ -180,6 +180,6 @@ class DegradationEncoder(nn.Module):
         return self.compress(distilled), [distilled]
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Do the same in less memory."""
+        """Fast form of :meth:`forward_as_published`, in place."""
         distilled = self.mlp(self.E(x).flatten(1))
         return self.compress(distilled), [distilled]

@@ -34,6 +34,11 @@ def std_mean(x: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
     Args:
         x (Tensor): (N, C, H, W).
         eps (float): Added to the biased variance before the root. Default: 0.
+
+    Example:
+        >>> std, mean = std_mean(torch.tensor([[[[1.0, 5.0]], [[2.0, 8.0]]]]))
+        >>> std[0, :, 0, 0], mean[0, :, 0, 0]
+        (tensor([2., 3.]), tensor([3., 5.]))
     """
     mean = x.mean(dim=(2, 3), keepdim=True)
     # Two passes, which torch vectorises; its `var_mean` takes ten times as long on feature maps of this size.

@@ -79,5 +79,9 @@ def _channel_hint(x: Tensor, num_in_ch: int) -> str:
 
 
 def count_matches(shapes: Shapes, pattern: str) -> int:
-    """Return how many different values the first group of ``pattern`` takes at the start of the keys."""
+    r"""Return how many different values the first group of ``pattern`` takes at the start of the keys.
+
+    >>> count_matches({"IMDB1.c1.weight": (64,), "IMDB1.c2.weight": (64,), "IMDB2.c1.weight": (64,)}, r"IMDB(\d+)\.")
+    2
+    """
     return len({found[1] for key in shapes if (found := re.match(pattern, key))})

@@ -41,6 +41,13 @@ def Reparameterized(network: Mapping[str, Any], block: str = "ECB", deploy: bool
 
     Raises:
         ValueError: If the network or the block is unknown, or the network has no such convolution.
+
+    Example:
+        >>> net = Reparameterized({"type": "IMDN_RTC", "num_block": 1})
+        >>> [type(module).__name__ for module in net.model]
+        ['ECBConv', 'ResidualSequence', 'ECBConv', 'PixelShuffle']
+        >>> [type(module).__name__ for module in deploy_network(net).model]
+        ['Conv2d', 'ResidualSequence', 'Conv2d', 'PixelShuffle']
     """
     if not isinstance(block, str) or block not in BLOCKS or not isinstance(deploy, bool):
         raise ValueError(

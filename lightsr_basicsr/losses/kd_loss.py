@@ -23,6 +23,13 @@ class KDLoss(nn.Module):
 
     Raises:
         ValueError: If ``temperature`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> teacher, student = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+        >>> loss = KDLoss(temperature=1.0)
+        >>> round(loss([teacher], [student]).item(), 4), loss([teacher], [teacher]).item()
+        (0.4621, 0.0)
     """
 
     def __init__(self, loss_weight: float = 1.0, temperature: float = 0.15) -> None:

@@ -95,6 +95,13 @@ def rep_conv(
 
     Raises:
         ValueError: If the block is unknown, or ``groups`` does not divide the channels.
+
+    Example:
+        >>> wide = rep_conv("RepVGG", 4, 8, kernel_size=5, groups=2)
+        >>> sorted(name for name, _ in wide.named_children())
+        ['rbr_1x1', 'rbr_dense']
+        >>> rep_conv("RepVGG", 4, 8, kernel_size=5, groups=2, deploy=True)
+        Conv2d(4, 8, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2), groups=2)
     """
     if block not in BLOCKS:
         raise ValueError(f"Expected a block among {', '.join(BLOCKS)}, got {block!r}.")

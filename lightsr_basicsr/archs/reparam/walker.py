@@ -40,6 +40,18 @@ def deploy(net: nn.Module) -> nn.Module:
 
     Raises:
         ValueError: If a block cannot be merged, with its name, because its batch normalisation has no sound statistics.
+
+    Example:
+        >>> from lightsr_basicsr.archs.reparam import ECBConv
+        >>> net = nn.Sequential(ECBConv(3, 8), nn.ReLU())
+        >>> deploy(net)
+        Sequential(
+          (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+          (1): ReLU()
+        )
+        >>> x = torch.rand(1, 3, 5, 6)
+        >>> torch.allclose(deploy(net)(x), net.eval()(x), atol=1e-6)
+        True
     """
     with torch.no_grad():
         return _replace(deepcopy(net, _detached(net)), "", {}).eval()
@@ -89,5 +101,10 @@ def build_deployed(net: nn.Module) -> None:
 
 
 def has_branches(net: nn.Module) -> bool:
-    """Return whether ``net`` is a training form, which :func:`deploy` would change."""
+    """Return whether ``net`` is a training form, which :func:`deploy` would change.
+
+    >>> from lightsr_basicsr.archs.reparam import rep_conv
+    >>> has_branches(rep_conv("DBB", 4, 4)), has_branches(rep_conv("DBB", 4, 4, deploy=True))
+    (True, False)
+    """
     return list(deploy(net).state_dict()) != list(net.state_dict())
