@@ -20,7 +20,7 @@ from lightsr_basicsr.commands.env import add_env
 from lightsr_basicsr.commands.export import add_export
 from lightsr_basicsr.commands.info import add_info
 from lightsr_basicsr.commands.list import add_list
-from lightsr_basicsr.commands.prepare.lr import add_prepare
+from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
 from lightsr_basicsr.errors import UserError, message_of
 

@@ -35,11 +35,11 @@ def _replace_network(model: Any, replaced: list[Any]) -> None:
     """Let the backend that ``val`` names run the network of a test; only the first process validates."""
     from basicsr.utils import get_root_logger
 
-    from lightsr_basicsr.runtimes.validation import run_by_engine, settings_of
+    from lightsr_basicsr.runtimes.validation import run_by_backend, settings_of
 
     settings = settings_of(model.opt)
     if settings is not None and model.opt["rank"] == 0:
-        network = run_by_engine(model, settings)
+        network = run_by_backend(model, settings)
         get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
         replaced.append(network)
 

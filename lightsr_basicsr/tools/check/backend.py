@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem, check_threads
+from lightsr_basicsr.runtimes.base import BackendError, check_threads
 from lightsr_basicsr.runtimes.choice import AUTO, check_names, check_precision, choose, choose_reader, open_runtime
 from lightsr_basicsr.runtimes.validation import KEYS, Settings, settings_of
 from lightsr_basicsr.tools.check.keys import Finding, section_of
@@ -51,11 +51,11 @@ def _check_kinds(section: Mapping) -> Iterator[Finding]:
         elif value is not None and key != "exported":
             try:
                 check_names(**{"backend": AUTO, "precision": None, key: value})
-            except RuntimeProblem as error:
+            except BackendError as error:
                 yield Finding(f"val.{key}", str(error))
     try:
         check_threads(section.get("threads"))
-    except RuntimeProblem as error:
+    except BackendError as error:
         yield Finding("val.threads", str(error))
 
 
@@ -72,7 +72,7 @@ def _check_network(settings: Settings, net: nn.Module | None, device: str | None
             choose(precision, device)
         else:
             check_precision(settings.backend, precision, device)
-    except RuntimeProblem as error:
+    except BackendError as error:
         yield Finding(where, str(error))
         return
     if not getattr(net, "super_resolves", True):
@@ -92,7 +92,7 @@ def _check_exported(settings: Settings, options: Mapping, net: nn.Module | None)
     try:
         choose_reader(path, settings.backend)  # which a checkpoint has none of
         runtime = open_runtime(path, settings.backend, settings.precision, _device(options), settings.threads)
-    except RuntimeProblem as error:
+    except BackendError as error:
         yield Finding("val.exported", str(error))
         return
     wanted = options.get("scale")

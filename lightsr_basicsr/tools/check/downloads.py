@@ -10,9 +10,9 @@ from typing import Any
 
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.keys import Finding, section_of
-from lightsr_basicsr.tools.check.names import one_line
 
 # Where BasicSR's PerceptualLoss looks first; otherwise torchvision downloads into torch's folder.
 VGG_FOLDER = "experiments/pretrained_models"
@@ -44,7 +44,7 @@ def _try(where: str, action: Callable[[], Any], hint: str = "") -> Iterator[Find
         action()
     except Exception as error:
         # Metrics and losses of other plugins raise anything.
-        yield Finding(where, one_line(error) + hint)
+        yield Finding(where, short_message(error) + hint)
 
 
 def _without_type(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGIS
 
 from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
 from lightsr_basicsr.checkpoints.misfit import describe_misfit
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.backend import check_backend, runs_exported
 from lightsr_basicsr.tools.check.data import check_dataset
@@ -33,7 +34,7 @@ from lightsr_basicsr.tools.check.keys import (
     check_texts,
     section_of,
 )
-from lightsr_basicsr.tools.check.names import check_arguments, check_type, one_line
+from lightsr_basicsr.tools.check.names import check_arguments, check_type
 from lightsr_basicsr.tools.check.training import check_training
 
 
@@ -149,7 +150,7 @@ def _check_network(key: str, content: Any, built: dict[str, torch.nn.Module]) ->
         built[key] = network(**deepcopy(kwargs))
     except Exception as error:
         # Constructors of other plugins raise anything; whatever it is, the run would end with it.
-        yield Finding(key, f"{content['type']} cannot be built: {one_line(error)}")
+        yield Finding(key, f"{content['type']} cannot be built: {short_message(error)}")
 
 
 def _check_resume_state(options: Mapping, state: Path, networks: Mapping[str, torch.nn.Module]) -> Iterator[Finding]:

@@ -12,9 +12,10 @@ from basicsr.models.sr_model import SRModel
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.keys import Finding, check_required, check_texts, section_of
-from lightsr_basicsr.tools.check.names import check_arguments, check_type, one_line
+from lightsr_basicsr.tools.check.names import check_arguments, check_type
 
 COUNTS = ("epoch_iter", "schedule_every")
 DIVISORS = (*COUNTS, "lr_decay_sr", "net_d_iters")
@@ -61,7 +62,7 @@ def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[
                 yield Finding(where, f"{loss.__name__} must give one number for two images: reduction: mean or sum")
     except Exception as error:
         # Losses of other plugins raise anything.
-        yield Finding(where, f"{loss.__name__} cannot be built: {one_line(error)}")
+        yield Finding(where, f"{loss.__name__} cannot be built: {short_message(error)}")
 
 
 def _check_numbers(train: Mapping) -> Iterator[Finding]:
@@ -116,7 +117,7 @@ def _check_optimization(options: Mapping) -> Iterator[Finding]:
         except AttributeError:  # the model's own version needs more of the model than a stub has
             return
         except Exception as error:
-            yield Finding(where, one_line(error))
+            yield Finding(where, short_message(error))
             return
     yield from _check_periods(train, train.get("schedule_every", 1) if hasattr(model, "schedule_every") else 1)
 
