@@ -15,9 +15,9 @@ from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state
 from lightsr_basicsr.errors import message_of
 from lightsr_basicsr.registry import look_up
 
-# Where the run of this process began.
+# The state that the run of this process was resumed from.
 STARTED_FROM = SimpleNamespace(iter=0, state=None)
-# What BasicSR's schedulers take from the option file, and what they make of it.
+# Attributes of BasicSR's schedulers that come from the option file.
 SCHEDULE = ("milestones", "gamma", "restarts", "restart_weights", "periods", "cumulative_period", "eta_min")
 
 
@@ -25,7 +25,7 @@ def resume_on_any_device() -> bool:
     """Resume on CPU, from the run's real folder, and past files that were cut off while being written.
 
     Why: ``load_resume_state`` asks for the current CUDA device; ``--auto_resume`` looks under the working directory
-    although the run lives under ``root_path``, and then starts anew; a new ``name`` has no folders yet.
+    although the run lives under ``root_path``, and then starts over; a new ``name`` has no folders yet.
     Since: always. Until: BasicSR loads states without CUDA.
     """
     import basicsr.train as train
@@ -68,9 +68,9 @@ def _newest_state(opt: dict) -> str | None:
 
 
 def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
-    """Keep the files of networks that the model says it did not save then; BasicSR would point at ones of the run.
+    """Keep the files of networks that the model did not save; BasicSR would set them to files of the run.
 
-    Returns which weights of those files are wanted, for BasicSR asks for the raw ones of every network.
+    Returns the ``param_key_*`` of those files, which BasicSR would change to the raw weights.
     """
     from basicsr.utils.registry import MODEL_REGISTRY
 
@@ -80,14 +80,14 @@ def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
     unsaved = model.unsaved_networks(opt, iteration)
     given = paths.get("ignore_resume_networks") or []
     given = [given] if isinstance(given, str) else given
-    # What is saved in one stage is not in the other, so one list for the whole run would be wrong.
+    # Each stage saves other networks, so one list for the whole run would be wrong.
     paths["ignore_resume_networks"] = [*unsaved] if hasattr(model, "stages") else [*given, *unsaved]
     keys = [name.replace("network", "param_key") for name in unsaved]
     return {key: paths[key] for key in keys if key in paths}
 
 
 def _find_networks_beside(state_path: str, paths: dict) -> None:
-    """Point networks at the folder of the state file, where the run was given a new name."""
+    """Set files of weights to those beside the state, if the run has a new name."""
     models = osp.join(osp.dirname(osp.dirname(osp.abspath(state_path))), "models")
     for key, value in paths.items():
         if key.startswith("pretrain_network") and value and not osp.isfile(value):
@@ -121,8 +121,8 @@ def eta_of_the_last_iteration() -> bool:
 def schedule_of_the_option_file() -> bool:
     """Resume with the schedule that the option file gives now.
 
-    Why: a state brings back the schedule that it was saved with, so a run made longer by its periods ends with
-    ``tuple indices must be integers``, and new milestones do nothing. Since: always. Until: BasicSR keeps its own.
+    Why: a state restores the schedule that it was saved with, so a run with longer periods ends with
+    ``tuple indices must be integers``, and new milestones do nothing. Since: always. Until: BasicSR keeps the file's.
     """
     from basicsr.models.base_model import BaseModel
 

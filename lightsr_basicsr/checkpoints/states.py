@@ -1,4 +1,4 @@
-"""Training states: which one a run resumes from, and what is in it."""
+"""Training states: find the one from which a run resumes, and read it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_state(path: str | PathLike) -> dict[str, Any]:
 def resume_files(options: Mapping[str, Any], state: Path) -> dict[str, Path]:
     """Return the files of weights that a run resumed from ``state`` loads, by the keys of their networks.
 
-    A model of another package loads what BasicSR points it at: a file for each network of the option file that
+    For models of other packages, BasicSR's rule: one file for each network of the option file that
     ``path.ignore_resume_networks`` does not name.
     """
     from basicsr.utils.registry import MODEL_REGISTRY
@@ -129,7 +129,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     except (OSError, CheckpointError):
         raise
     except Exception:
-        # The readers raise a dozen unrelated types for a damaged file.
+        # The readers raise many unrelated types for a damaged file.
         return {}, _size(path)
     if not isinstance(content, dict) or not all(key in content for key in CONTENT):
         return {}, f"expected a dictionary with {', '.join(CONTENT)}, got {str(content)[:40]}"
@@ -144,7 +144,7 @@ def _load(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if not re.search("[Uu]nsupported (global|class)", str(error)):
             raise
-        if "collections.Counter" in str(error):  # torch before 2.4 cannot be told that it is safe
+        if "collections.Counter" in str(error):  # torch before 2.4 has no list of safe classes
             return torch.load(path, map_location="cpu", weights_only=False)
         raise CheckpointError(
             f"The training state {path} holds Python objects, and running code from a file is not safe. Expected "

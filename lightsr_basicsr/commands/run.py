@@ -23,12 +23,12 @@ def add_run(commands: Any, examples: str) -> None:
         _add_arguments(command)
         command.set_defaults(run=run_pipeline, command=name, stage=None)
         if name == "train":
-            command.add_argument("--stage", choices=STAGES, help="of a run of two stages (KDSR), do this one only")
+            command.add_argument("--stage", choices=STAGES, help="run only this stage of a two-stage run (KDSR)")
 
 
 def _add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
-    command.add_argument("--auto_resume", action="store_true", help="go on from the newest training state of this run")
+    command.add_argument("--auto_resume", action="store_true", help="resume from the newest readable state of this run")
     command.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="default: none")
     command.add_argument("--debug", action="store_true", help="prefix the name with debug_, log every iteration")
     command.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
@@ -166,5 +166,5 @@ def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]
     if not teacher.is_file():
         teacher = Path(str(paths.get("pretrain_network_TA"))).expanduser()
     both = {"teacher": (options["network_TA"], teacher), "student": (net_g, student)}
-    # Of a run that was limited to one stage, there may be one only.
+    # A single-stage run has only one of the two.
     return {title: (section, file) for title, (section, file) in both.items() if file.is_file()}
