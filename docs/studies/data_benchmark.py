@@ -32,8 +32,8 @@ from torch.utils.data import Dataset
 
 from lightsr_basicsr.data.degradations import anisotropic_kernel, classic_degradation, isotropic_kernel
 from lightsr_basicsr.data.degraded_dataset import DegradedImageDataset
-from lightsr_basicsr.data.demo_dataset import PHOTOGRAPHS, photographs
 from lightsr_basicsr.data.low_resolution import LowResolution
+from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.tools.images import list_images
 from lightsr_basicsr.tools.prepare.jobs import cores
 from lightsr_basicsr.tools.prepare.lmdb import prepare_lmdb

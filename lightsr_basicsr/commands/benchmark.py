@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.commands.console import load_all_plugins, say
-from lightsr_basicsr.commands.prepare.common import FORM
 from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.commands.handover import hand_over
 from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
 
@@ -54,7 +55,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     if args.command == "train" and args.auto_resume:
         say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
     try:
-        by_engine = _hand_over(path, options, args)
+        by_engine = hand_over(path, options, args)
     except KeyboardInterrupt:
         say(_farewell(options, args))
         return 130
@@ -100,35 +101,6 @@ def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> boo
         lines = "".join(f"\n  {finding}" for finding in fatal)
         say(f"{path} has {len(fatal)} problem{'s' if len(fatal) > 1 else ''}; nothing was started.{lines}")
     return not fatal
-
-
-def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
-    """Run BasicSR's pipeline; return the network that a backend ran in it, None if torch ran it as ever."""
-    from basicsr.test import test_pipeline
-    from basicsr.train import train_pipeline
-
-    from lightsr_basicsr._fixes.files import changed_model, parsed_options
-
-    pipeline = train_pipeline if args.command == "train" else test_pipeline
-    arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
-    arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
-    replaced: list[Any] = []
-    with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
-        pipeline(str(Path.cwd()))
-    return next(iter(replaced), None)
-
-
-def _replace_network(model: Any, replaced: list[Any]) -> None:
-    """Have a backend run the network in a test, as ``val`` says; only the first process validates."""
-    from basicsr.utils import get_root_logger
-
-    from lightsr_basicsr.runtimes.validation import run_by_backend, settings_of
-
-    settings = settings_of(model.opt)
-    if settings is not None and model.opt["rank"] == 0:
-        network = run_by_backend(model, settings)
-        get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
-        replaced.append(network)
 
 
 def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:

@@ -7,7 +7,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightsr_basicsr.archs.published import STEPS, published_form
-from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.tools.complexity import count_multi_adds
 
 NETWORKS = {

@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.errors import UserError, message_of
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.prepare.jobs import Prepared
 
-FORM = argparse.RawDescriptionHelpFormatter
 RULE = (
     "Images may be PNG, BMP, JPEG, TIFF or WebP with 8 or 16 bits. Gray becomes three equal channels and alpha is\n"
     "dropped, as BasicSR reads them. What is written is PNG."
@@ -33,36 +33,6 @@ def add_kind(kinds: Any, name: str, text: str, run: Any, examples: str, rule: bo
 def add_writing(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of sub-commands that write files."""
     parser.add_argument("--overwrite", action="store_true", help="make files again that are there")
-
-
-def add_blurs(parser: argparse.ArgumentParser, sigmas: str, noise: str) -> None:
-    """Add the arguments that name blurs and noise; ``sigmas`` and ``noise`` tell of their defaults."""
-    parser.add_argument(
-        "--sigma",
-        nargs="+",
-        type=float,
-        default=[],
-        metavar="SIGMA",
-        help=f"isotropic Gaussians, standard deviation in HR pixels; {sigmas}",
-    )
-    parser.add_argument(
-        "--kernel",
-        nargs="+",
-        type=kernel,
-        default=[],
-        metavar="S1,S2,ANGLE",
-        help="anisotropic Gaussians: two standard deviations in HR pixels and an angle in degrees",
-    )
-    parser.add_argument("--noise", nargs="+", type=float, default=[0.0], metavar="LEVEL", help=noise)
-
-
-def kernel(text: str) -> tuple[float, float, float]:
-    """Parse two standard deviations and an angle, ``S1,S2,ANGLE``, for argparse."""
-    try:
-        sigma_1, sigma_2, theta = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected S1,S2,ANGLE such as 3.5,1.5,30, got '{text}'") from None
-    return sigma_1, sigma_2, theta
 
 
 def _run(function: Any, args: argparse.Namespace) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from lightsr_basicsr.commands.arguments import FORM, add_blurs
 from lightsr_basicsr.commands.prepare.check import add_check
-from lightsr_basicsr.commands.prepare.common import FORM, add_blurs, add_kind, add_writing, report
+from lightsr_basicsr.commands.prepare.common import add_kind, add_writing, report
 from lightsr_basicsr.commands.prepare.demo import add_demo
 from lightsr_basicsr.commands.prepare.files import add_lmdb, add_meta, add_multiscale, add_subimages
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightsr_basicsr.data.degradations import imresize, mod_crop
-from lightsr_basicsr.data.demo_dataset import PHOTOGRAPHS, photographs
+from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.images import ImageError, list_images, read_image, some, to_8_bit
 

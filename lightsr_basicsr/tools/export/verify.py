@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
 from lightsr_basicsr.tools.agreement import take_picture
 

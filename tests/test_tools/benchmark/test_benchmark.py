@@ -15,7 +15,7 @@ import torch
 from lightsr_basicsr import load
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.data.degradations import imresize
-from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate

@@ -16,7 +16,7 @@ from lightsr_basicsr.archs.imdn_arch import IMDN_AS, IMDN_RTC
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, BlindSR_TA
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
 from lightsr_basicsr.checkpoints import CheckpointError
-from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import read_metadata
 from lightsr_basicsr.tools.export import files as export_files

@@ -9,7 +9,7 @@ import torch
 
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
 from lightsr_basicsr.archs.imdn_arch import IMDN, IMDN_RTC
-from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.graphs import to_openvino
 from lightsr_basicsr.runtimes.openvino_tuning import operations

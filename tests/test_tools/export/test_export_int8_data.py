@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightsr_basicsr.data.degradations import imresize
-from lightsr_basicsr.data.demo_dataset import PHOTOGRAPHS, photographs
+from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.export import int8_data as quantize_data
 from lightsr_basicsr.tools.export.int8_data import gather, lr_side
