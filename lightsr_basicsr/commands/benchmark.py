@@ -102,7 +102,11 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Parse height and width, ``HxW``, for argparse."""
+    """Return height and width of ``HxW``, as a type for argparse.
+
+    >>> size("180x320")
+    (180, 320)
+    """
     found = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
     if not found:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 180x320, got '{text}'")

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of a network on a folder of LR images and one of HR images."""
+"""PSNR and SSIM of a network on a folder of LR images and a folder of HR images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
     """Return the LR images of ``data`` with the HR images of ``gt``, by name: ``0801.png`` or ``0801x4.png``.
 
     Raises:
-        BenchmarkError: If a folder is not there, holds no image, or an LR image has no HR image.
+        BenchmarkError: If a folder is missing or empty, or an LR image has no HR image.
     """
     lows, highs = (_images(folder, option) for folder, option in ((data, "--data"), (gt, "--gt")))
     by_name = {file.stem: file for file in highs}
@@ -57,7 +57,9 @@ def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
 def _images(folder: str | Path, option: str) -> list[Path]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise BenchmarkError(f"There is no folder {folder} (looked from {Path.cwd()}): name another with {option}.")
+        raise BenchmarkError(
+            f"There is no folder {folder} (working directory {Path.cwd()}): name another with {option}."
+        )
     found = list_images(folder)
     if not found:
         raise BenchmarkError(f"{folder} holds no images: name another folder with {option}.")
@@ -70,11 +72,11 @@ def _plain(stem: str) -> str:
 
 
 def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
-    """Return LR (1, 3, H, W), float32 RGB in [0, 1], and HR (sH, sW, 3), BGR uint8, cut to that size.
+    """Return LR (1, 3, H, W), float32 RGB in [0, 1], and HR (sH, sW, 3), BGR uint8, cropped to that size.
 
     Raises:
-        BenchmarkError: If an image cannot be read, or HR is not ``scale`` times as large, up to a last row and column
-            that LR has no share in.
+        BenchmarkError: If an image cannot be read, or HR is not ``scale`` times as large; up to ``scale`` - 1 extra
+            rows and columns of HR are allowed.
     """
     try:
         low, high = read_image(pair.low), to_8_bit(read_image(pair.high))
@@ -91,7 +93,7 @@ def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
 
 
 def score(runtime: Runtime, pairs: Sequence[Pair], device: str = "cpu") -> Quality:
-    """Return PSNR and SSIM of what a network makes of LR images, luma, a border of the scale's width left out.
+    """Return mean PSNR and SSIM of a network's outputs: luma, without a border of the scale's width.
 
     Raises:
         BenchmarkError: As :func:`read_pair`.

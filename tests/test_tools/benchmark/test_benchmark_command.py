@@ -97,7 +97,7 @@ def test_columns_of_ntire():
     text = markdown_text(Results(MACHINE, [row, REFUSED]))
     assert "| network | PSNR [dB] | Time [ms] | Params [M] | FLOPs [G] | Acts [M] | Mem [M] | Conv |" in text
     assert "| IMDN x4, openvino bf16 | 32.20 | 48.50 | 0.715 | 46.52 | 122.68 | 310.00 | 46 |" in text
-    assert "a multiplication and an addition are one" in text
+    assert "a multiplication and an addition count as one" in text
     assert "ntire_convs" in csv_text(Results(MACHINE, [row]))
 
 
@@ -159,7 +159,7 @@ def test_networks_look_the_same_where_one_of_them_has_no_psnr():
     assert tuple(points.get_facecolor()[0][:3]) == pytest.approx(to_rgb(benchmark_plots.COLOURS[1]))
     assert none == []
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names[:2] == ["KDSR-M (not known)", "IMDN"]
+    assert names[:2] == ["KDSR-M (unknown)", "IMDN"]
 
 
 @drawn
