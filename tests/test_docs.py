@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from basicsr.utils.registry import ARCH_REGISTRY
 
-from lightsr_basicsr.tools.info.official import entries
+from lightsr_basicsr.tools.info.official import official_networks
 from lightsr_basicsr.tools.options import read_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,11 +45,15 @@ def test_missing_markers_are_told(script):
 
 
 def test_every_point_of_the_plot_has_a_color(script):
-    assert set(script.COLORS) | set(script.BLIND) >= {entry.network for entry in entries() if entry.scale == 4}
+    assert set(script.COLORS) | set(script.BLIND) >= {
+        entry.network for entry in official_networks() if entry.scale == 4
+    }
 
 
 def test_every_option_file_of_the_table_exists():
-    missing = [name for entry in entries() for name in entry.options if not (OPTIONS / f"{name}.yml").is_file()]
+    missing = [
+        name for entry in official_networks() for name in entry.options if not (OPTIONS / f"{name}.yml").is_file()
+    ]
     assert missing == []
 
 
@@ -57,7 +61,7 @@ def test_every_option_file_of_the_table_exists():
 def test_test_option_file_agrees_with_the_table(name):
     """Entries that name an option file have its network, and one of them the file that it reads."""
     listed = name.removesuffix("_bd").removesuffix("_dn")  # other data for a network that is in the table
-    named = [entry for entry in entries() if listed in entry.options]
+    named = [entry for entry in official_networks() if listed in entry.options]
     assert named, f"no entry of official.yml has the option file {name}"
     options = read_options(OPTIONS / f"{name}.yml")
     network = dict(options["network_g"])

@@ -20,7 +20,7 @@ from lightsr_basicsr.tools.images import ImageError, list_images, read_image, so
 
 
 @dataclass(frozen=True)
-class Pair:
+class FilePair:
     """An LR image file and its HR image file."""
 
     low: Path
@@ -36,7 +36,7 @@ class Quality:
     seconds: float
 
 
-def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
+def find_pairs(data: str | Path, gt: str | Path) -> list[FilePair]:
     """Return the LR images of ``data`` with the HR images of ``gt``, by name: ``0801.png`` or ``0801x4.png``.
 
     Raises:
@@ -51,7 +51,7 @@ def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
             f"{gt} has no HR image for {some(alone)} of {data}: names must be the same, or end in x2, x3 and "
             "so on for LR."
         )
-    return [Pair(low, high) for low, high in partner.items()]
+    return [FilePair(low, high) for low, high in partner.items()]
 
 
 def _images(folder: str | Path, option: str) -> list[Path]:
@@ -71,7 +71,7 @@ def _plain(stem: str) -> str:
     return name if mark and scale.isdigit() else stem
 
 
-def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
+def read_pair(pair: FilePair, scale: float) -> tuple[Tensor, np.ndarray]:
     """Return LR (1, 3, H, W), float32 RGB in [0, 1], and HR (sH, sW, 3), BGR uint8, cropped to that size.
 
     Raises:
@@ -92,7 +92,7 @@ def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
     return image_tensor(low), high[: wanted[0], : wanted[1]]
 
 
-def score(runtime: Runtime, pairs: Sequence[Pair], device: str = "cpu") -> Quality:
+def score(runtime: Runtime, pairs: Sequence[FilePair], device: str = "cpu") -> Quality:
     """Return mean PSNR and SSIM of a network's outputs: luma, without a border of the scale's width.
 
     Raises:

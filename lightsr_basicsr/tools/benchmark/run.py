@@ -19,7 +19,7 @@ from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
-from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, read_pair, score
+from lightsr_basicsr.tools.benchmark.quality import FilePair, Quality, find_pairs, read_pair, score
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject, find_subjects
 from lightsr_basicsr.tools.info.checkpoint import checksum
@@ -93,7 +93,7 @@ def _metadata(subject: Subject) -> Metadata | None:
         raise BenchmarkError(str(error)) from error
 
 
-def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[Pair]:
+def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[FilePair]:
     """Return pairs of images, after checking that they fit the scales of all networks."""
     if plan.data is None:
         return []
@@ -104,7 +104,7 @@ def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[Pair]:
     return pairs
 
 
-def _measure(candidate: Candidate, pairs: list[Pair], rows: list[Row], report: Report, save: Save) -> None:
+def _measure(candidate: Candidate, pairs: list[FilePair], rows: list[Row], report: Report, save: Save) -> None:
     """Append the rows of a network to ``rows``."""
     title = candidate.subject.title
     for variant in candidate.variants:
@@ -138,7 +138,7 @@ def _words(variant: Variant) -> str:
     return "the reference" if variant == REFERENCE else f"{variant.backend} {variant.precision}"
 
 
-def _score_all(candidate: Candidate, pairs: list[Pair], report: Report) -> dict[Variant, Quality]:
+def _score_all(candidate: Candidate, pairs: list[FilePair], report: Report) -> dict[Variant, Quality]:
     """Return PSNR and SSIM by variant; none for random weights."""
     found: dict[Variant, Quality] = {}
     for variant, runtime in candidate.runtimes.items():
