@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem, check_threads
+from lightsr_basicsr.runtimes.base import BackendError, check_threads
 from lightsr_basicsr.runtimes.choice import AUTO, check_names, check_precision, choose, choose_reader, open_runtime
 from lightsr_basicsr.runtimes.validation import KEYS, Settings, settings_of
 from lightsr_basicsr.tools.check.context import Run
@@ -39,11 +39,11 @@ def _check_kinds(section: Mapping) -> Iterator[Finding]:
         elif value is not None and key != "exported":
             try:
                 check_names(**{"backend": AUTO, "precision": None, key: value})
-            except RuntimeProblem as error:
+            except BackendError as error:
                 yield Finding(f"val.{key}", str(error))
     try:
         check_threads(section.get("threads"))
-    except RuntimeProblem as error:
+    except BackendError as error:
         yield Finding("val.threads", str(error))
 
 
@@ -60,7 +60,7 @@ def _check_network(settings: Settings, run: Run) -> Iterator[Finding]:
             choose(precision, _device(run))
         else:
             check_precision(settings.backend, precision, _device(run))
-    except RuntimeProblem as error:
+    except BackendError as error:
         yield Finding(where, str(error))
         return
     net = run.networks.get("network_g")
@@ -81,7 +81,7 @@ def _check_exported(settings: Settings, run: Run) -> Iterator[Finding]:
     try:
         choose_reader(path, settings.backend)  # which a checkpoint has none of
         runtime = open_runtime(path, settings.backend, settings.precision, _device(run), settings.threads)
-    except RuntimeProblem as error:
+    except BackendError as error:
         yield Finding("val.exported", str(error))
         return
     wanted = run.options.get("scale")

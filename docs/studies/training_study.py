@@ -1,9 +1,9 @@
-"""Asks what dual regression and reparameterization do to a small IMDN on the demo's photographs.
+"""Compare dual regression and reparameterization with plain training of a small IMDN on the demo's images.
 
-``python docs/training_study.py`` trains, for each of three seeds and as many iterations each, the network of
-``options/demo_train_imdn_x4.yml`` as it is, with dual regression, with reparameterizable convolutions (ECB), and with
-both, and prints the PSNR (Y) of what is deployed, which is the same network in all four. Takes an hour on two CPU
-cores; results are kept under ``--folder``, and an interrupted study goes on.
+``python docs/studies/training_study.py`` trains the network of ``options/demo_train_imdn_x4.yml`` for each of three
+seeds, with equal numbers of iterations: as it is, with dual regression, with reparameterizable convolutions (ECB), and
+with both. It prints the PSNR (Y) of the deployed network, which is the same network in all four. Takes an hour on two
+CPU cores; results are kept under ``--folder``, and an interrupted study resumes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from kdsr_demo_study import print_table, run
 
-OPTIONS = Path(__file__).resolve().parents[1] / "options" / "demo_train_imdn_x4.yml"
+OPTIONS = Path(__file__).resolve().parents[2] / "options" / "demo_train_imdn_x4.yml"
 DUAL_NETWORK = {"type": "DualNetwork", "downscale": 4}
 DUAL_LOSS = {"type": "L1Loss", "loss_weight": 0.1}
 

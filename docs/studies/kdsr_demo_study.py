@@ -1,10 +1,10 @@
-"""Asks whether distillation helps on the demo's photographs: teacher, student, and the same network without a teacher.
+"""Compare teacher, student, and the same network without a teacher on the demo's images.
 
-``python docs/kdsr_demo_study.py`` trains, for each of three seeds, what ``options/demo_train_kdsr_x4.yml`` trains. Then
-it trains the student's network alone, without HR and without distillation, from random weights: for as many iterations
-as the student had, and for as many as teacher and student had together, which is what the student's G has behind it.
-Last comes a teacher of as many. It prints the mean PSNR (Y) over the three blurs and two photographs of the demo. Takes
-some 40 minutes on two CPU cores; results are kept under ``--folder``, and an interrupted study goes on.
+``python docs/studies/kdsr_demo_study.py`` trains ``options/demo_train_kdsr_x4.yml`` with each of three seeds. Then it
+trains the student's network alone, without HR and without distillation, from random weights: for the student's number
+of iterations, and for that of teacher and student together, which is the history of the student's G. Last comes a
+teacher with the same total. It prints the mean PSNR (Y) over the three blurs and two images of the demo. Takes some 40
+minutes on two CPU cores; results are kept under ``--folder``, and an interrupted study resumes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-OPTIONS = Path(__file__).resolve().parents[1] / "options" / "demo_train_kdsr_x4.yml"
+OPTIONS = Path(__file__).resolve().parents[2] / "options" / "demo_train_kdsr_x4.yml"
 
 
 def alone(options: dict[str, Any], total_iter: int) -> dict[str, Any]:

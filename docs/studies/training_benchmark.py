@@ -1,10 +1,10 @@
-"""Measures what dual regression and reparameterization cost in training, and what conversion gains.
+"""Measure the cost of dual regression and reparameterization in training, and the gain of conversion.
 
-``python docs/training_benchmark.py`` takes steps of IMDN x4 (batch 16, LR 48x48) plain, with dual regression, and with
-reparameterizable convolutions, and steps of DRN with and without its dual networks; then it runs DDistill-SR x4 on one
-image (LR 180x320) in its training form, converted, and deployed in the official formulation, with the converted
-weights. Candidates take turns, and ratios are medians over rounds; nothing else should run meanwhile. Some minutes on
-two CPU cores, less with fewer ``--rounds``.
+``python docs/studies/training_benchmark.py`` takes steps of IMDN x4 (batch 16, LR 48x48) plain, with dual regression,
+and with reparameterizable convolutions, and steps of DRN with and without its dual networks. Then it runs DDistill-SR
+x4 on one image (LR 180x320) in its training form, converted, and deployed in the official formulation, with the
+converted weights. Candidates take turns, and ratios are medians over rounds; nothing else should run meanwhile. Some
+minutes on two CPU cores, less with fewer ``--rounds``.
 """
 
 from __future__ import annotations

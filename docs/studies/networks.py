@@ -1,6 +1,7 @@
-"""Makes the table of networks in README, the list of official files, and the plot, from ``official.yml``.
+"""Write the tables of networks, the list of official files, and the plot, from ``official.yml``.
 
-``python docs/networks.py``; the plot needs matplotlib (the extra ``docs``), DAT-DR needs spandrel (the extra ``dat``).
+``python docs/studies/networks.py``; the plot needs matplotlib (the extra ``docs``), DAT-DR needs spandrel (the extra
+``dat``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+NETWORKS_PAGE = ROOT / "docs" / "networks.md"
 FILES_README = ROOT / "experiments" / "pretrained_models" / "README.md"
 PLOT = ROOT / "docs" / "networks.png"
 
+FAMILY_COLUMNS = ("networks", "scales", "parameters at x4", "published", "measured", "paper")
 NETWORK_COLUMNS = (
     "network", "scale", "parameters", "multi-adds, G", "published", "Set5 published", "Set5 measured", "official file",
     "options",
@@ -36,11 +39,39 @@ FILE_COLUMNS = (
     "Set5 measured",
 )  # fmt: skip
 NOTHING = "-"
-TEXT_WIDTH = 150
+
+
+class Family(NamedTuple):
+    """A row of the README: its label, the titles in ``official.yml`` it sums up, and its paper.
+
+    ``remark`` says what is special about the published numbers.
+    """
+
+    label: str
+    titles: tuple[str, ...]
+    paper: str
+    remark: str = ""
+
+
+FAMILIES = (
+    Family("IMDN", ("IMDN",), "[ACM MM 2019](https://arxiv.org/abs/1909.11856)"),
+    Family("FDIWN, FDIWN-M", ("FDIWN", "FDIWN-M"), "[AAAI 2022](https://arxiv.org/abs/2112.08655)"),
+    Family("DDistill-SR, deployed", ("DDistill-SR",), "[TMM 2022](https://arxiv.org/abs/2312.14551)"),
+    Family("KDSR M, L", ("KDSR-S M", "KDSR-S L"), "[ICLR 2023](https://arxiv.org/abs/2211.16928)", " (blurred LR)"),
+    Family("DRN-S, DRN-L", ("DRN-S", "DRN-L"), "[CVPR 2020](https://arxiv.org/abs/2003.07018)"),
+    Family("DRC: DRN-S30, S50, S70", ("DRN-S30", "DRN-S50", "DRN-S70"), "[DRC](https://arxiv.org/abs/2207.07929)"),
+    Family(
+        "SwinIR-DR and light",
+        ("SwinIR-DR", "SwinIR-light-DR", "SwinIR-light-DRC"),
+        "[DRC](https://arxiv.org/abs/2207.07929)",
+    ),
+    Family("DAT-DR", ("DAT-DR",), "[DRC](https://arxiv.org/abs/2207.07929)"),
+)
+TEXT_WIDTH = 120
 
 # Their published numbers are for blurred images.
 BLIND = ("BlindSR_ST", "BlindSR_TA")
-COLOURS = {
+COLORS = {
     "IMDN": "#0072b2",
     "FDIWN": "#d55e00",
     "FDIWN_M": "#d55e00",
@@ -49,7 +80,7 @@ COLOURS = {
     "SwinIR_DR": "#b8860b",
     "DAT_DR": "#c2185b",
 }
-GREY = "#8a8a8a"
+GRAY = "#8a8a8a"
 # Labels stand to the right of their markers; these to the left.
 LEFT = ("DDistill-SR", "DRN-L", "DRN-S30", "SwinIR-DR", "SwinIR-light-DRC", "DAT-DR")
 ABOVE = ("IMDN",)
@@ -84,7 +115,12 @@ def multi_adds(entry: Entry, lr_side: int | None = None) -> float:
     return count_multi_adds(build(entry), height, width) / 1e9
 
 
-def readme_table() -> str:
+def family_table() -> str:
+    """Return the README's table of networks, one row per family; PSNR in dB on Set5 x4."""
+    return "\n".join([*_head(FAMILY_COLUMNS), *map(_family_row, FAMILIES)])
+
+
+def networks_table() -> str:
     """Return the table of networks with its footnotes, one row per network and scale."""
     notes: dict[str, int] = {}
     rows = [_network_row(group, notes) for group in _same_networks()]
@@ -102,8 +138,27 @@ def files_table() -> str:
     return "\n".join([*_head(FILE_COLUMNS), *map(_file_row, files), "", "Sources:", "", *sources])
 
 
+def _family_row(family: Family) -> str:
+    members = [entry for entry in entries() if entry.title in family.titles]
+    at_x4 = [entry for entry in members if entry.scale == 4]
+    published = _range([_psnr(entry.published) for entry in at_x4 if entry.published])
+    return _row(
+        family.label,
+        ", ".join(f"x{scale}" for scale in sorted({entry.scale for entry in members})),
+        _range([parameters(entry) / 1e6 for entry in at_x4]) + " M",
+        published + (family.remark if published != NOTHING else ""),
+        _range([_psnr(entry.measured) for entry in at_x4 if entry.measured]),
+        family.paper,
+    )
+
+
+def _range(numbers: list[float]) -> str:
+    texts = sorted({f"{number:.2f}" for number in numbers}, key=float)
+    return " to ".join(dict.fromkeys((texts[0], texts[-1]))) if texts else NOTHING
+
+
 def _same_networks() -> list[list[Entry]]:
-    """Return the entries, those that differ in nothing but their file together."""
+    """Return the entries, grouped by network: the members of a group differ only in their file."""
     groups: dict[str, list[Entry]] = {}
     for entry in entries():
         groups.setdefault(f"{entry.network} {sorted(entry.constructor_arguments().items())}", []).append(entry)
@@ -162,7 +217,7 @@ def _joined(group: list[Entry], cell: Callable[[Entry], str | None], missing: st
 
 
 def _link(option_file: str) -> str:
-    return f"[{option_file.split('_')[0]}](options/{option_file}.yml)"
+    return f"[{option_file.split('_')[0]}](../options/{option_file}.yml)"
 
 
 def _head(columns: Iterable[str]) -> tuple[str, str]:
@@ -189,23 +244,23 @@ def draw(path: Path) -> None:
 
 
 def _draw_entry(axes: Axes, entry: Entry) -> None:
-    colour, area = COLOURS[entry.network], MARKER_AREA * parameters(entry) / 1e6
+    color, area = COLORS[entry.network], MARKER_AREA * parameters(entry) / 1e6
     x, y = multi_adds(entry), _psnr(entry.measured or entry.published)
     if entry.network.startswith("FDIWN"):
         published = entry.published_multi_adds, _psnr(entry.published)
-        axes.plot(*zip(published, (x, y), strict=True), "--", color=GREY, linewidth=1, zorder=1)
-        axes.scatter(*published, area, facecolor="white", edgecolor=GREY, linewidth=1.5, zorder=2)
-    face = colour if entry.measured else "white"
-    axes.scatter(x, y, area, facecolor=face, edgecolor=colour, linewidth=1.8, zorder=3)
+        axes.plot(*zip(published, (x, y), strict=True), "--", color=GRAY, linewidth=1, zorder=1)
+        axes.scatter(*published, area, facecolor="white", edgecolor=GRAY, linewidth=1.5, zorder=2)
+    face = color if entry.measured else "white"
+    axes.scatter(x, y, area, facecolor=face, edgecolor=color, linewidth=1.8, zorder=3)
     _label(axes, entry, (x, y), area**0.5 / 2 + 4)
 
 
 def _label(axes: Axes, entry: Entry, point: tuple[float, float], distance: float) -> None:
-    text, colour = RENAMED.get(entry.title, entry.title), COLOURS[entry.network]
+    text, color = RENAMED.get(entry.title, entry.title), COLORS[entry.network]
     offset, side = ((0, 2 * distance), "center") if entry.title in ABOVE else ((distance, 0), "left")
     if entry.title in LEFT:
         offset, side = (-distance, 0), "right"
-    axes.annotate(text, point, offset, textcoords="offset points", ha=side, va="center_baseline", color=colour)
+    axes.annotate(text, point, offset, textcoords="offset points", ha=side, va="center_baseline", color=color)
 
 
 def _psnr(text: str) -> float:
@@ -238,18 +293,18 @@ def _legend() -> list[Line2D]:
     return [
         marker("PSNR measured by this package, official file", 1.5, "#333333", "#333333"),
         marker("PSNR as published, not checked", 1.5, "white", "#333333"),
-        marker("PSNR and multiply-adds as published", 1, "white", GREY, "--"),
+        marker("PSNR and multiply-adds as published", 1, "white", GRAY, "--"),
         *(marker(f"{millions} M parameters", millions, "#e4e4e4", "#c4c4c4") for millions in (1, 5, 15)),
     ]
 
 
 def with_part(text: str, name: str, content: str) -> str:
-    """Return a README with the lines between its markers ``name`` replaced.
+    """Return a page with the lines between its markers ``name`` replaced.
 
     Raises:
-        ValueError: If the markers are not there exactly once.
+        ValueError: If the markers are missing or appear twice.
     """
-    start, end = f"<!-- {name}: made by docs/networks.py -->", f"<!-- /{name} -->"
+    start, end = f"<!-- {name}: made by docs/studies/networks.py -->", f"<!-- /{name} -->"
     if text.count(start) != 1 or text.count(end) != 1:
         raise ValueError(
             f"Expected one line {start} and one line {end}, got {text.count(start)} and {text.count(end)}."
@@ -258,9 +313,16 @@ def with_part(text: str, name: str, content: str) -> str:
     return f"{before}{start}\n{content}\n{end}{rest.split(end)[1]}"
 
 
+PARTS = (
+    (README, "families", family_table),
+    (NETWORKS_PAGE, "networks", networks_table),
+    (FILES_README, "files", files_table),
+)
+
+
 def main() -> None:
     """Write the tables and the plot."""
-    for path, name, make in ((README, "networks", readme_table), (FILES_README, "files", files_table)):
+    for path, name, make in PARTS:
         path.write_text(with_part(path.read_text(encoding="utf-8"), name, make()), encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")
     draw(PLOT)

@@ -1,8 +1,9 @@
-"""Measures what the machine can do at most: convolutions in float32 and bfloat16, and copying memory.
+"""Measure the limits of this machine: convolutions in float32 and bfloat16, and memory bandwidth.
 
-``python docs/ceilings.py [--threads N]`` prints operations per second (a multi-add is two) of a 3x3 convolution of 64
-channels at 180x320, the commonest layer of these networks, in torch with channels last, and bytes per second of a copy.
-The multi-adds of a network over the first is the least time that direct convolutions can take. Takes ten seconds.
+``python docs/studies/ceilings.py [--threads N]`` prints operations per second (a multi-add is two) of a 3x3
+convolution of 64 channels at 180x320, the commonest layer of these networks, in torch with channels last, and bytes per
+second of a copy. The multi-adds of a network divided by the first rate are a lower bound of its time with direct
+convolutions. Takes ten seconds.
 """
 
 from __future__ import annotations

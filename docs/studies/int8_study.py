@@ -1,9 +1,9 @@
-"""Asks what int8 costs the official networks in quality, and what it saves in time.
+"""Measure the cost of int8 in PSNR, and its gain in time, for the official networks.
 
-``python docs/int8_study.py WEIGHTS SET5 BSDS500`` quantizes the official files that are in the folder WEIGHTS with each
-recipe, on crops of BSDS500/train, and prints the PSNR (Y) that each costs on Set5 and on 50 photographs of
+``python docs/studies/int8_study.py WEIGHTS SET5 BSDS500`` quantizes the official files in the folder WEIGHTS with each
+recipe, on crops of BSDS500/train. It prints the PSNR (Y) that each recipe costs on Set5 and on 50 images of
 BSDS500/test, and the time of an LR image of 180x320 pixels on one CPU thread beside that of fp32 and bf16. SET5 holds
-``HR_x4`` and ``LRBI_x4``, the same for x2. Takes an hour on one core.
+``HR_x4`` and ``LRBI_x4``, and the same for x2. Takes an hour on one core.
 """
 
 from __future__ import annotations

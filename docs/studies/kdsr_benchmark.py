@@ -1,9 +1,9 @@
-"""Measures a step of KDSR's models: the student's beside the official formulation, and images per second.
+"""Measure a step of KDSR's models: the student's beside the official formulation, and images per second.
 
-``python docs/kdsr_benchmark.py`` takes the published real-world size (128, 6, 42) at batch 9 with LR 64x64; about ten
-minutes on two CPU cores, less with ``--rounds 1`` or a smaller ``--size``. In the official formulation the teacher's
-encoder runs with gradients, although its output is detached in the loss, and the teacher keeps its G. Nothing else
-should run meanwhile. Ratios are medians of rounds in which the candidates take turns.
+``python docs/studies/kdsr_benchmark.py`` uses the published real-world size (128, 6, 42) at batch 9 with LR 64x64;
+about ten minutes on two CPU cores, less with ``--rounds 1`` or a smaller ``--size``. In the official formulation the
+teacher's encoder runs with gradients, although its output is detached in the loss, and the teacher keeps its G. Nothing
+else should run meanwhile. Ratios are medians of rounds in which the candidates take turns.
 """
 
 from __future__ import annotations
