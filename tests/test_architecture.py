@@ -18,6 +18,7 @@ EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}._compat"}
 MAY_IMPORT = {
     "_compat": {"torchvision", f"{OURS}._fixes"},
     "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
+    "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.models.contract"},
     "bootstrap": {OURS, "basicsr"},
     "errors": set(),
     "registry": set(),
