@@ -74,14 +74,14 @@ def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
     """
     from basicsr.utils.registry import MODEL_REGISTRY
 
-    model, paths = look_up(MODEL_REGISTRY, opt["model_type"]), opt["path"]
-    if not hasattr(model, "unsaved_networks"):
-        return {}
-    unsaved = model.unsaved_networks(opt, iteration)
+    from lightsr_basicsr.models.contract import contract_of
+
+    contract, paths = contract_of(look_up(MODEL_REGISTRY, opt["model_type"])), opt["path"]
+    unsaved = contract.unsaved_networks(opt, iteration)
     given = paths.get("ignore_resume_networks") or []
     given = [given] if isinstance(given, str) else given
     # What is saved in one stage is not in the other, so one list for the whole run would be wrong.
-    paths["ignore_resume_networks"] = [*unsaved] if hasattr(model, "stages") else [*given, *unsaved]
+    paths["ignore_resume_networks"] = [*unsaved] if contract.stages(opt) else [*given, *unsaved]
     keys = [name.replace("network", "param_key") for name in unsaved]
     return {key: paths[key] for key in keys if key in paths}
 
