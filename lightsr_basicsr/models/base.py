@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lightsr_basicsr.checkpoints import load_fitting, read_state_dict
-from lightsr_basicsr.checkpoints.misfit import load_strictly
+from lightsr_basicsr.checkpoints import load_fitting, misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.models.contract import LossDictContract
 from lightsr_basicsr.registry import register
@@ -111,7 +110,7 @@ class LossDictModel(SRModel):
         state = self.contract.weights_for(net, state)
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path} ({wrapper}).")
         if strict:
-            load_strictly(net, state, load_path)
+            misfit.load_strictly(net, state, load_path)
             return
         self._print_different_keys_loading(net, dict(state), strict=False)
         load_fitting(net, state, load_path)

@@ -12,8 +12,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
-from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, read_state_dict
-from lightsr_basicsr.checkpoints.misfit import load_strictly
+from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, misfit, read_state_dict
 from lightsr_basicsr.models.blind import BlindModel
 from lightsr_basicsr.models.kdsr_checks import RATE_KEYS, StudentContract, is_teacher, sr_network_of
 from lightsr_basicsr.registry import register
@@ -71,7 +70,7 @@ class KDSRNetSTModel(BlindModel):
         teacher, file = build_network(self.opt["network_TA"]), paths["pretrain_network_TA"]
         # Not a key that begins with param_key: BasicSR turns those to raw weights when a run is resumed.
         state, wrapper = read_state_dict(file, prefer=paths.get("teacher_param_key", "params_ema"))
-        load_strictly(teacher, state, file)
+        misfit.load_strictly(teacher, state, file)
         get_root_logger().info(f"Teacher: {type(teacher).__name__} from {file} ({wrapper}).")
         del teacher.G  # most of the weights, and only the encoder is asked
         return teacher.to(self.device).eval().requires_grad_(False)
