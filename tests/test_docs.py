@@ -6,6 +6,8 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
+import sys
 from inspect import signature
 from pathlib import Path
 from textwrap import dedent
@@ -272,6 +274,22 @@ def test_code_blocks_parse(page):
     for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
         if language in parsers:
             parsers[language](dedent(block))
+
+
+# One name of each module: what is imported first decides whether a circle shows.
+PYTHON_NAMES = {
+    found[1]: found[0]
+    for path in (README, *DOCS)
+    for span in code_spans(path.read_text(encoding="utf-8"))
+    if (found := re.match(r"(lightsr_basicsr(?:\.\w+)*)\.\w+", span)) and "bootstrap" not in span
+}
+
+
+@pytest.mark.parametrize("name", PYTHON_NAMES.values())
+def test_named_python_objects_are_found_first_thing(name):
+    if name.startswith("lightsr_basicsr.spandrel"):
+        pytest.importorskip("spandrel", reason="the extra spandrel is not installed")
+    subprocess.run([sys.executable, "-c", f"import pkgutil; pkgutil.resolve_name({name!r})"], check=True, timeout=120)
 
 
 # Size, citation
