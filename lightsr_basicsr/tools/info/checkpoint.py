@@ -1,4 +1,4 @@
-"""What can be said about a checkpoint file: identity, size, cost, and whether it is an official one."""
+"""Describe a checkpoint: network, size, cost, and whether it is an official file."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ BLOCK = 2**20
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a file is.
+    """Description of a checkpoint.
 
     Attributes:
         path (str): The file.
         size (int): In bytes.
         sha256 (str): Of the file.
-        wrapper (str): Key under which the tensors were, ``'bare'`` for none.
+        wrapper (str): Key of the tensors in the file, ``'bare'`` for none.
         tensors (int): Number of tensors.
         identity (Identity): The network.
         parameters (int): Of the network, frozen ones included.
-        multi_adds (int | None): Of one forward pass; convolutions, linear layers, matrix products. None for networks
-            that do not take an LR image, and with a torch that cannot count.
-        lr_size (tuple[int, int] | None): Height and width of the LR image that ``multi_adds`` is for.
+        multi_adds (int | None): Of one forward pass: convolutions, linear layers, matrix products. None for networks
+            without an LR input, and if torch cannot count.
+        lr_size (tuple[int, int] | None): Height and width of the LR image for ``multi_adds``.
         num_in_ch (int): Channels of the input image.
         min_side (int): Smallest height and width of an input image.
-        img_range (float): Largest value inside the network; outside images are always in [0, 1].
-        official (OfficialNetwork | None): The official file that this is, byte by byte.
+        img_range (float): Largest value inside the network; its images are always in [0, 1].
+        official (OfficialNetwork | None): The official file with the same bytes.
         same_network (tuple[OfficialNetwork, ...]): Official files of the same network and arguments.
     """
 
@@ -60,7 +60,7 @@ class FileInfo:
 
 
 def describe_file(path: str | PathLike) -> FileInfo:
-    """Return what is known about a checkpoint file.
+    """Return the description of a checkpoint.
 
     Raises:
         CheckpointError, UnknownNetworkError: As :func:`lightsr_basicsr.identify`.

@@ -156,7 +156,7 @@ def test_networks_look_the_same_where_one_of_them_has_no_psnr():
     unknown = replace(REFERENCE, network="KDSR-M", psnr=None)
     figure = benchmark_plots.draw_tradeoff([unknown, REFERENCE], MACHINE)
     points, *none = figure.axes[0].collections
-    assert tuple(points.get_facecolor()[0][:3]) == pytest.approx(to_rgb(benchmark_plots.COLOURS[1]))
+    assert tuple(points.get_facecolor()[0][:3]) == pytest.approx(to_rgb(benchmark_plots.COLORS[1]))
     assert none == []
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[:2] == ["KDSR-M (unknown)", "IMDN"]

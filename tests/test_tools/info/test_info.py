@@ -102,7 +102,7 @@ def test_people_read_text(saved, capsys):
     text = capsys.readouterr().out
     for fact in ("IMDN x2, train form", "694,404", "under 'params'", "158.77 G for LR 360x640", "RGB in [0, 1]"):
         assert fact in text
-    assert "not an official file that is known; the same network as IMDN_x2.pth" in text
+    assert "no known official file; the same network as IMDN_x2.pth" in text
 
 
 def test_a_torch_that_cannot_count_is_no_error(saved, monkeypatch, capsys):
