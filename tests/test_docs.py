@@ -15,7 +15,7 @@ import yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightsr_basicsr.cli import _build_parser
-from lightsr_basicsr.tools.info.official import entries
+from lightsr_basicsr.tools.info.official import official_networks
 from lightsr_basicsr.tools.options import find_option_file, read_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def test_generated_tables_are_up_to_date(script, name):
 
 
 def test_every_network_of_a_family_is_in_the_table(script):
-    titles = {entry.title for entry in entries()}
+    titles = {entry.title for entry in official_networks()}
     missing = [title for family in script.FAMILIES for title in family.titles if title not in titles]
     assert missing == []
     assert len(script.FAMILIES) <= 8
@@ -80,11 +80,15 @@ def test_missing_markers_are_reported(script):
 
 
 def test_every_point_of_the_plot_has_a_color(script):
-    assert set(script.COLORS) | set(script.BLIND) >= {entry.network for entry in entries() if entry.scale == 4}
+    assert set(script.COLORS) | set(script.BLIND) >= {
+        entry.network for entry in official_networks() if entry.scale == 4
+    }
 
 
 def test_every_option_file_of_the_table_exists():
-    missing = [name for entry in entries() for name in entry.options if not (OPTIONS / f"{name}.yml").is_file()]
+    missing = [
+        name for entry in official_networks() for name in entry.options if not (OPTIONS / f"{name}.yml").is_file()
+    ]
     assert missing == []
 
 
@@ -92,7 +96,7 @@ def test_every_option_file_of_the_table_exists():
 def test_test_option_file_agrees_with_the_table(name):
     """Entries that name an option file have its network, and one of them the file that it reads."""
     listed = name.removesuffix("_bd").removesuffix("_dn")  # other data for a network that is in the table
-    named = [entry for entry in entries() if listed in entry.options]
+    named = [entry for entry in official_networks() if listed in entry.options]
     assert named, f"no entry of official.yml has the option file {name}"
     options = read_options(OPTIONS / f"{name}.yml")
     network = dict(options["network_g"])

@@ -15,7 +15,7 @@ from lightsr_basicsr.errors import UserError, message_of
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.info.checkpoint import FileInfo
     from lightsr_basicsr.tools.info.exported import ExportedInfo
-    from lightsr_basicsr.tools.info.official import Entry
+    from lightsr_basicsr.tools.info.official import OfficialNetwork
 
 EXAMPLES = """examples:
   basicsr info experiments/pretrained_models/*.pt*
@@ -88,7 +88,7 @@ def _facts_of_checkpoint(info: FileInfo) -> dict[str, str]:
     return facts
 
 
-def _published_cost(official: Entry) -> str:
+def _published_cost(official: OfficialNetwork) -> str:
     parts = [f"{official.published_parameters} parameters"] if official.published_parameters else []
     if official.published_multi_adds:
         size = f"LR {official.lr_side}x{official.lr_side}" if official.lr_side else "1280x720 output"

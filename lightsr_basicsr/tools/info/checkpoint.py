@@ -16,7 +16,7 @@ from torch import nn
 from lightsr_basicsr.checkpoints import read_state_dict
 from lightsr_basicsr.checkpoints.identify import Identity, load_identified
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
-from lightsr_basicsr.tools.info.official import Entry, entries, entry_of
+from lightsr_basicsr.tools.info.official import OfficialNetwork, find_official, official_networks
 
 BLOCK = 2**20
 
@@ -39,8 +39,8 @@ class FileInfo:
         num_in_ch (int): Channels of the input image.
         min_side (int): Smallest height and width of an input image.
         img_range (float): Largest value inside the network; outside images are always in [0, 1].
-        official (Entry | None): The official file that this is, byte by byte.
-        same_network (tuple[Entry, ...]): Official files of the same network and arguments.
+        official (OfficialNetwork | None): The official file that this is, byte by byte.
+        same_network (tuple[OfficialNetwork, ...]): Official files of the same network and arguments.
     """
 
     path: str
@@ -55,8 +55,8 @@ class FileInfo:
     num_in_ch: int
     min_side: int
     img_range: float
-    official: Entry | None
-    same_network: tuple[Entry, ...]
+    official: OfficialNetwork | None
+    same_network: tuple[OfficialNetwork, ...]
 
 
 def describe_file(path: str | PathLike) -> FileInfo:
@@ -83,8 +83,8 @@ def describe_file(path: str | PathLike) -> FileInfo:
         num_in_ch=net.num_in_ch,
         min_side=net.min_side,
         img_range=getattr(net, "img_range", 1.0),
-        official=entry_of(sha256),
-        same_network=tuple(entry for entry in entries() if _agrees(entry, identity)),
+        official=find_official(sha256),
+        same_network=tuple(entry for entry in official_networks() if _agrees(entry, identity)),
     )
 
 
@@ -107,7 +107,7 @@ def _cost(net: nn.Module) -> tuple[int | None, tuple[int, int] | None]:
         return None, lr_size
 
 
-def _agrees(entry: Entry, identity: Identity) -> bool:
+def _agrees(entry: OfficialNetwork, identity: Identity) -> bool:
     if entry.network != identity.network or entry.file is None:
         return False
     defaults = _defaults(entry.network)

@@ -15,7 +15,7 @@ TABLE = Path(__file__).with_suffix(".yml")
 
 
 @dataclass(frozen=True)
-class Entry:
+class OfficialNetwork:
     """One network at one scale; numbers that are not known are None.
 
     Attributes:
@@ -66,11 +66,11 @@ class Entry:
 
 
 @cache
-def entries() -> tuple[Entry, ...]:
+def official_networks() -> tuple[OfficialNetwork, ...]:
     """Return the rows of the table in its order."""
-    return tuple(Entry(**row) for row in yaml.safe_load(TABLE.read_text(encoding="utf-8")))
+    return tuple(OfficialNetwork(**row) for row in yaml.safe_load(TABLE.read_text(encoding="utf-8")))
 
 
-def entry_of(sha256: str) -> Entry | None:
+def find_official(sha256: str) -> OfficialNetwork | None:
     """Return the official file with this checksum (64 digits), None for any other file."""
-    return next((entry for entry in entries() if entry.sha256 and sha256.startswith(entry.sha256)), None)
+    return next((entry for entry in official_networks() if entry.sha256 and sha256.startswith(entry.sha256)), None)
