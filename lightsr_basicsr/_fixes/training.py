@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from os import path as osp
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr._fixes.detect import uses
 from lightsr_basicsr.checkpoints.files import CheckpointError
 from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state
 from lightsr_basicsr.errors import message_of
 from lightsr_basicsr.registry import look_up
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.models.contract import ModelContract
 
 # The state that the run of this process was resumed from.
 STARTED_FROM = SimpleNamespace(iter=0, state=None)
@@ -61,10 +65,19 @@ def load_resume_state(opt: dict) -> dict | None:
 
 
 def _newest_state(opt: dict) -> str | None:
-    state, passed_over = newest_readable_state(Path(opt["path"]["training_states"]), opt)
+    weights_of = functools.partial(_contract_of(opt).resume_files, opt)
+    state, passed_over = newest_readable_state(Path(opt["path"]["training_states"]), weights_of)
     if opt["rank"] == 0:
         sys.stderr.writelines(f"{line}\n" for line in passed_over)
     return str(state) if state else None
+
+
+def _contract_of(opt: dict) -> ModelContract:
+    from basicsr.utils.registry import MODEL_REGISTRY
+
+    from lightsr_basicsr.models.contract import contract_of
+
+    return contract_of(look_up(MODEL_REGISTRY, opt["model_type"]))
 
 
 def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
@@ -72,16 +85,12 @@ def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
 
     Returns the ``param_key_*`` of those files, which BasicSR would change to the raw weights.
     """
-    from basicsr.utils.registry import MODEL_REGISTRY
-
-    model, paths = look_up(MODEL_REGISTRY, opt["model_type"]), opt["path"]
-    if not hasattr(model, "unsaved_networks"):
-        return {}
-    unsaved = model.unsaved_networks(opt, iteration)
+    contract, paths = _contract_of(opt), opt["path"]
+    unsaved = contract.unsaved_networks(opt, iteration)
     given = paths.get("ignore_resume_networks") or []
     given = [given] if isinstance(given, str) else given
     # Each stage saves other networks, so one list for the whole run would be wrong.
-    paths["ignore_resume_networks"] = [*unsaved] if hasattr(model, "stages") else [*given, *unsaved]
+    paths["ignore_resume_networks"] = [*unsaved] if contract.stages(opt) else [*given, *unsaved]
     keys = [name.replace("network", "param_key") for name in unsaved]
     return {key: paths[key] for key in keys if key in paths}
 

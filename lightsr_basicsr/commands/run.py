@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,14 @@ def _run_folder(options: dict, args: argparse.Namespace) -> Path:
 def _find_state(options: dict, args: argparse.Namespace) -> tuple[Path | None, list[str]]:
     """Return the state from which training resumes, and why newer ones are passed over."""
     from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state
+    from lightsr_basicsr.tools.check.context import Run
 
     if args.command != "train":
         return None, []
     if args.auto_resume:
-        return newest_readable_state(_run_folder(options, args) / "training_states", options)
+        run = Run(options, is_train=True)
+        weights_of = partial(run.contract.resume_files, run.sound_options)
+        return newest_readable_state(_run_folder(options, args) / "training_states", weights_of)
     named = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
     state = Path(named).expanduser() if named else None
     if state and state.is_file():  # the check reports a missing one

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lightsr_basicsr.registry import look_up, similar_names
-from lightsr_basicsr.tools.check.keys import Finding
+from lightsr_basicsr.tools.check.findings import Finding
 
 
 def check_type(where: str, name: Any, registry: Any, kind: str) -> Iterator[Finding]:
