@@ -16,7 +16,7 @@ def hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
 
     Args:
         path (Path): The option file, of which BasicSR keeps a copy.
-        options (dict): Its content, overrides included.
+        options (dict): Its content, overrides included; ``path.resume_state`` is where a resumed run starts from.
         args (Namespace): The command line of ``basicsr train`` or ``basicsr test``.
     """
     from basicsr.test import test_pipeline
@@ -24,7 +24,7 @@ def hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
 
     pipeline = train_pipeline if args.command == "train" else test_pipeline
     arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
-    arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
+    arguments += ["--debug"] if args.debug else []
     replaced: list[Any] = []
     with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
         pipeline(str(Path.cwd()))
@@ -35,11 +35,11 @@ def _replace_network(model: Any, replaced: list[Any]) -> None:
     """Let the backend that ``val`` names run the network of a test; only the first process validates."""
     from basicsr.utils import get_root_logger
 
-    from lightsr_basicsr.runtimes.validation import run_by_engine, settings_of
+    from lightsr_basicsr.runtimes.validation import run_by_backend, settings_of
 
     settings = settings_of(model.opt)
     if settings is not None and model.opt["rank"] == 0:
-        network = run_by_engine(model, settings)
+        network = run_by_backend(model, settings)
         get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
         replaced.append(network)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -18,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.models import kdsr_plan as plan
+from lightsr_basicsr.models.kdsr_checks import KDSRContract, find_resume_problems
 from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.models.kdsr_teacher_model import KDSRNetTAModel
@@ -53,18 +53,10 @@ class KDSRModel:
         CheckpointError: If a file cannot be read or does not fit, or a state is of another plan.
     """
 
-    fed_by = KDSRNetSTModel.fed_by
-    training_networks = KDSRNetSTModel.training_networks
-    describe_misfit = KDSRNetSTModel.describe_misfit
+    contract: ClassVar = KDSRContract
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt
-        handover = plan.count(opt["train"].get("teacher_iter")) if opt["is_train"] else 0
-        if handover is None:
-            raise ValueError(
-                f"KDSRModel needs a whole number `train.teacher_iter`, got {opt['train'].get('teacher_iter')!r}."
-            )
-        self.handover = handover
+        self.opt, self.handover = opt, plan.handover_of(opt)
         self.iteration = self.saved = 0
         # A resumed run says later where it goes on.
         if not opt["is_train"] or not opt["path"].get("resume_state"):
@@ -74,28 +66,11 @@ class KDSRModel:
         """Build the model of a stage, with random weights that depend on the seed and the stage alone."""
         self.stage = stage
         get_root_logger().info(f"KDSR: the {stage}.")
-        opt = deepcopy(plan.stage_options(self.opt, stage))
-        if stage == STUDENT and self.opt["is_train"]:
-            teacher = str(self._teacher_file()) if self.handover else opt["path"]["pretrain_network_TA"]
-            opt["path"]["pretrain_network_TA"] = teacher
-            if not opt["path"].get("pretrain_network_g"):
-                opt["path"]["pretrain_network_g"] = teacher
+        opt = deepcopy(plan.training_options(self.opt, stage, self.handover))
         with torch.random.fork_rng(devices=[]):
             # Networks are built on the CPU; torch.manual_seed would set the generators of all GPUs too.
             torch.default_generator.manual_seed(self.opt["manual_seed"] + (stage == STUDENT))
             self.model: SRModel = (TeacherOfRun if stage == TEACHER else KDSRNetSTModel)(opt)
-
-    def _teacher_file(self) -> Path:
-        """Return the file of the student's teacher, which lies in the run's own folder."""
-        return Path(self.opt["path"]["models"]) / f"net_TA_{self.handover}.pth"
-
-    def _bring_teacher(self) -> None:
-        """Copy the teacher of a run that goes on under another name."""
-        own, state = self._teacher_file(), Path(self.opt["path"]["resume_state"])
-        if self.opt["rank"] == 0 and not own.is_file():
-            shutil.copyfile(plan.models_beside(state) / own.name, own.with_suffix(".part"))
-            own.with_suffix(".part").replace(own)
-        self._wait()
 
     def _wait(self) -> None:
         if self.opt["dist"]:
@@ -108,11 +83,13 @@ class KDSRModel:
             CheckpointError: If the state was saved with another ``train.teacher_iter``.
         """
         self.iteration = self.saved = resume_state["iter"]
-        problems = list(plan.find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"])))
+        problems = list(find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"])))
         if problems:
             raise CheckpointError(" ".join(problems[0]))
         if 0 < self.handover <= self.iteration:
-            self._bring_teacher()
+            if self.opt["rank"] == 0:
+                plan.bring_teacher(self.opt, self.handover)
+            self._wait()
         self._begin(TEACHER if self.iteration <= self.handover else STUDENT)
         self.model.resume_training(resume_state)
 
@@ -175,43 +152,6 @@ class KDSRModel:
         else:
             self.model.save(epoch, current_iter)
             self.saved = current_iter
-
-    @classmethod
-    def unsaved_networks(cls, options: Mapping[str, Any], current_iter: int) -> tuple[str, ...]:
-        """Return the key of the network that is not trained at this iteration."""
-        return ("network_g",) if current_iter <= int(options["train"]["teacher_iter"]) else ("network_TA",)
-
-    @classmethod
-    def resume_files(cls, options: Mapping[str, Any], state: Path) -> dict[str, Path]:
-        """Return the files that a run resumed from ``state`` loads, by network; see :class:`LossDictModel`."""
-        handover, folder = int(options["train"]["teacher_iter"]), plan.models_beside(state)
-        if int(state.stem) <= handover:
-            return {"network_TA": folder / f"net_TA_{int(state.stem)}.pth"}
-        teacher = folder / f"net_TA_{handover}.pth" if handover else Path(options["path"]["pretrain_network_TA"])
-        return {"network_TA": teacher, "network_g": folder / f"net_g_{int(state.stem)}.pth"}
-
-    @classmethod
-    def stages(cls, options: Mapping[str, Any], state: Path | None = None) -> dict[str, dict[str, Any]]:
-        """Return the options of each stage that a run has before it by its name, the first one first.
-
-        Args:
-            options (Mapping): Content of an option file.
-            state (Path | None): The training state from which the run goes on.
-        """
-        handover = plan.count((options.get("train") or {}).get("teacher_iter"))
-        done = int(state.stem) if state is not None and state.stem.isdigit() else 0
-        names = (STUDENT,) if handover is not None and done >= handover else (TEACHER, STUDENT)
-        return {name: plan.stage_options(options, name) for name in names}
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, Any]) -> plan.Problems:
-        """Yield what is wrong with the plan of the run; the stages are checked on their own."""
-        yield from plan.find_plan_problems(options)
-
-    @classmethod
-    def find_resume_problems(cls, options: Mapping[str, Any], state: Path) -> plan.Problems:
-        """Yield why a run with these options cannot go on from ``state``; see :class:`LossDictModel`."""
-        yield from plan.find_resume_problems(options, state)
 
 
 @contextmanager
