@@ -57,8 +57,8 @@ def _run_demo(args: argparse.Namespace) -> int:
     out = Path(args.output).expanduser()
     try:
         names = write_test_images(out / "photos")
-    except (FileNotFoundError, ImportError) as error:
-        raise PrepareError(f"{error}. The demo needs scikit-image with its images.") from error
+    except ImportError as error:
+        raise PrepareError(f"{error}: the demo needs the test images of scikit-image. Install it.") from error
     shared = [*(["--jobs", str(args.jobs)] if args.jobs else []), *(["--quiet"] if args.quiet else [])]
     for text in COMMANDS:
         command = ["prepare", *(part.replace("{}", str(out)) for part in text.split())]

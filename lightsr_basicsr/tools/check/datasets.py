@@ -21,7 +21,7 @@ def check_datasets(run: Run) -> Iterator[Finding]:
     phases = {str(key).split("_")[0] for key in datasets}
     if run.is_train and "train" not in phases:
         yield Finding("datasets.train", "is missing")
-    if not run.is_train and "test" not in phases:
+    if not run.is_train and not phases & {"test", "val"}:
         yield Finding("datasets", "has no test set: add a section test_1")
     for key, content in datasets.items():
         phase, where = str(key).split("_")[0], f"datasets.{key}"

@@ -254,12 +254,12 @@ def test_wrong_networks_are_explained(pair, capsys, arguments, message):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--sigma", "2"], "expected two or more degradations to compare, got only sigma 2.0."),
-    (["--sigma", "2", "-1"], "not negative, got LRiso_x4_sig-1.0"),
+    (["--sigma", "2", "-1"], "at least 0, got LRiso_x4_sig-1.0"),
     (["--sigma", *map(str, range(1, 20))], "at most 18 degradations and 6 levels of noise, got 19 and 1: name fewer"),
     (["--images", "1"], "expected at least two images"),
     (["--crop", "10"], "sides of more than 10 pixels, for the blur; got 100 of 8 pixels"),
     (["--crop", "200"], "HR gives 0 crops of 200x200 pixels, at least 2 are needed.\n  HR/00.png: 72x64 is smaller"),
-    (["-i", "nowhere"], "there is no folder nowhere"),
+    (["-i", "nowhere"], "folder nowhere does not exist"),
     (["-o", "HR/p.png"], "HR/p.png would be one of the HR images next time"),
     (["-o", "p.jpg"], "must end in .png, .pdf, .svg, got p.jpg"),
     (["-o", "nowhere/p.png"], "the folder nowhere for p.png is missing"),
