@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.checkpoints.identify import load
 from lightsr_basicsr.data.degradations import KERNEL_SIZE
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
@@ -118,7 +117,7 @@ def embed(
         progress (bool): Show progress bars.
 
     Raises:
-        EmbedError, PrepareError: If a file, an argument or the folder is wrong, or a package is missing.
+        UserError: If a file, an argument or the folder is wrong, or a package is missing.
     """
     _check_arguments(seed, method=(method, METHODS), vector=(vector, KINDS))
     require_packages()
@@ -165,12 +164,10 @@ def load_network(file: Path, role: str) -> nn.Module:
         role (str): ``'teacher'`` or ``'student'``, the expected kind.
 
     Raises:
-        EmbedError: If it cannot be read or holds another network.
+        CheckpointError: If it cannot be read.
+        EmbedError: If it holds another network.
     """
-    try:
-        net = load(file)
-    except CheckpointError as error:
-        raise EmbedError(str(error)) from error
+    net = load(file)
     held = type(net).__name__
     if held != NETWORKS[role]:
         other = next((name for name, network in NETWORKS.items() if network == held), None)

@@ -1,4 +1,4 @@
-"""Benchmarks: what is measured, in which order, and what the numbers mean. Networks are tiny, clocks are false."""
+"""Benchmarks: what is measured, in which order, and what the numbers mean. Networks are tiny, clocks are fake."""
 
 import json
 import os
@@ -76,14 +76,14 @@ def test_ratios_are_of_the_same_round():
 
 
 def test_rows_of_a_network_on_torch():
-    told, saved = [], []
+    reported, saved = [], []
     plan = replace(TORCH, sizes=[(16, 20), (18, 18)], rounds=2)
-    rows = benchmark([TINY], plan=plan, report=told.append, save=lambda rows: saved.append(len(rows)))
+    rows = benchmark([TINY], plan=plan, report=reported.append, save=lambda rows: saved.append(len(rows)))
     assert [(row.form, row.height, row.width) for row in rows] == [
         ("reference", 16, 20), ("deployed", 16, 20), ("reference", 18, 18), ("deployed", 18, 18)
     ]  # fmt: skip
     assert saved == [2, 4]
-    assert any("2 rounds of 2 variants" in line for line in told)
+    assert any("2 rounds of 2 variants" in line for line in reported)
     reference, deployed, *_ = rows
     assert (reference.timing.speedup, reference.timing.speedup_low, reference.timing.speedup_high) == (1, 1, 1)
     assert 0 < deployed.timing.seconds_low <= deployed.timing.seconds <= deployed.timing.seconds_high
@@ -95,7 +95,7 @@ def test_rows_of_a_network_on_torch():
     assert rows[3].activations / deployed.activations == pytest.approx(18 * 18 / (16 * 20), rel=0.01)
 
 
-def test_what_a_back_end_cannot_do_is_told_and_the_rest_goes_on(monkeypatch):
+def test_what_a_backend_cannot_do_is_reported_and_the_rest_continues(monkeypatch):
     real = benchmark_candidate.open_variant
 
     def refuse(subject, net, variant, *rest):
@@ -110,12 +110,12 @@ def test_what_a_back_end_cannot_do_is_told_and_the_rest_goes_on(monkeypatch):
     ]  # fmt: skip
 
 
-def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
+def test_a_backend_that_fails_at_the_first_image_is_reported(monkeypatch):
     class Broken:
         num_in_ch, scale = 3, 2
 
         def __call__(self, images):
-            raise KeyError("engine")
+            raise KeyError("kernel")
 
     real = benchmark_candidate.open_variant
     monkeypatch.setattr(
@@ -125,7 +125,7 @@ def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
     reference, broken = benchmark([TINY], plan=TORCH)
     assert reference.timing is not None
     assert broken.timing is None
-    assert broken.problem == "KeyError: 'engine'"
+    assert broken.problem == "KeyError: 'kernel'"
 
 
 def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
@@ -173,8 +173,8 @@ def test_what_a_process_runs(monkeypatch, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for Python")
 def test_a_fresh_process_has_the_threads_that_were_asked_for(workdir, monkeypatch):
-    told = json.dumps({"memory": 5, "seconds": [], "problem": "$OMP_NUM_THREADS $1 $2"})
-    Path("python").write_text(f"#!/bin/sh\ncat <<END\n{told}\nEND\n")
+    answer = json.dumps({"memory": 5, "seconds": [], "problem": "$OMP_NUM_THREADS $1 $2"})
+    Path("python").write_text(f"#!/bin/sh\ncat <<END\n{answer}\nEND\n")
     Path("python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(workdir / "python"))
     found = probe(Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 3))
@@ -197,7 +197,7 @@ def test_what_a_process_is_asked_survives_the_command_line():
         (0, 'noise\n{"memory": 5, "seconds": [6.5], "problem": "over 5 s"}\n', b"", "over 5 s"),
     ],
 )
-def test_how_a_process_ended_is_told(status, output, errors, problem):
+def test_how_a_process_ended_is_reported(status, output, errors, problem):
     assert benchmark_probe._judge(status, output, errors, 5).problem == problem
 
 
@@ -247,7 +247,7 @@ def test_pressure_runs_a_reference_that_two_sources_have_once():
 
 @pytest.fixture
 def pairs(workdir):
-    """Folders LR and HR with a photograph, and net.pth."""
+    """Folders LR and HR with an image, and net.pth."""
     ((_, image),) = photographs(["coffee.png"])
     high = image[100:148, 200:260]
     for folder, name, content in (("HR", "cup.png", high), ("LR", "cupx2.png", imresize(high, 0.5))):
@@ -275,7 +275,7 @@ def test_random_weights_have_no_psnr(pairs):
     assert [row.psnr for row in benchmark([TINY], plan=replace(TORCH, data="LR", gt="HR"))] == [None, None]
 
 
-def test_images_that_do_not_fit_are_told(pairs):
+def test_images_that_do_not_fit_are_reported(pairs):
     (pair,) = find_pairs("LR", "HR")
     assert read_pair(pair, 2)[1].shape == (48, 60, 3)
     with pytest.raises(BenchmarkError, match=r"48x60 pixels .*; for x4 and the 24x30 .* must have 96x120"):
@@ -297,11 +297,11 @@ def test_images_that_do_not_fit_are_told(pairs):
     ],
 )
 def test_an_exported_file_is_run_in_its_own_precision(made_in, asked, expected):
-    told = Metadata("IMDN_RTC", {"num_feat": 4, "num_block": 1}, scale=2, precision=made_in)
+    metadata = Metadata("IMDN_RTC", {"num_feat": 4, "num_block": 1}, scale=2, precision=made_in)
     plan = replace(TORCH, backends=["torch", "openvino"], precisions=asked)
-    candidate = Candidate(Subject("net.onnx", path="net.onnx"), plan, told)
+    candidate = Candidate(Subject("net.onnx", path="net.onnx"), plan, metadata)
     assert candidate.variants == [REFERENCE, *(Variant("exported", "openvino", name) for name in expected)]
-    # Its weights are not those of the reference, which is made of what the file tells.
+    # Its weights are not those of the reference, which is built from its metadata.
     assert not candidate.same_weights
     assert candidate.weights_of(REFERENCE).path is None
 
@@ -309,8 +309,8 @@ def test_an_exported_file_is_run_in_its_own_precision(made_in, asked, expected):
 def test_an_exported_file_meets_its_checkpoint(workdir, monkeypatch):
     torch.save(IMDN_RTC(num_feat=4, num_block=1).state_dict(), "net.pth")
     Path("net.onnx").touch()
-    told = Metadata("IMDN_RTC", scale=2, sha256=checksum(Path("net.pth")))
-    monkeypatch.setattr(module, "read_metadata", lambda path: told)
+    metadata = Metadata("IMDN_RTC", scale=2, sha256=checksum(Path("net.pth")))
+    monkeypatch.setattr(module, "read_metadata", lambda path: metadata)
     _, exported = module.open_candidates(["net.pth", "net.onnx"], None, TORCH)
     assert exported.same_weights
     assert exported.base.path == "net.pth"

@@ -94,7 +94,7 @@ def test_the_source_may_be_no_folder_of_the_result(workdir):
     assert contents(Path("set")) == before
 
 
-def test_deep_images_keep_their_depth_in_hr_unless_told(workdir):
+def test_deep_images_keep_their_depth_in_hr_by_default(workdir):
     Path("photos").mkdir()
     cv2.imwrite("photos/deep.png", np.random.default_rng(0).integers(0, 65536, (48, 48, 3), np.uint16))
     for depth, kind, notes in (("keep", np.uint16, 1), ("8", np.uint8, 0)):
