@@ -13,7 +13,7 @@ import numpy as np
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.tools.images import write_png
 from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
-from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired
 from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
@@ -93,10 +93,10 @@ def _sections(sets: Sequence[BlindSet], hr: Path, out: Path) -> Iterator[tuple[s
         yield f"test_{index}", paired(f"{out.resolve().name}_{label}", hr, out / each.folder)
 
 
-def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet], read: Callable[[], np.ndarray]) -> Job:
+def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet], read: Callable[[], np.ndarray]) -> FileJob:
     outputs = {out / each.folder / f"{image.stem}.png": each for each in sets}
     places = (*([hr / f"{image.stem}.png"] if hr else []), *outputs)
-    return Job(image, places, partial(_make, image, outputs, sets[0].scale, read))
+    return FileJob(image, places, partial(_make, image, outputs, sets[0].scale, read))
 
 
 def _make(

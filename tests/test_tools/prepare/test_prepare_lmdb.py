@@ -106,7 +106,7 @@ def test_the_size_is_enough_and_not_much_more(tmp_path, count, smallest, largest
     sizes = {f"{index:04d}_s001": int(rng.integers(smallest, largest)) for index in range(count)}
     file = lmdb_file.LmdbFile(tmp_path / "x.lmdb", {}, sizes)
     for key, size in sizes.items():
-        file.add(key, rng.bytes(size), lmdb_file.Entry((1, 1, 3), 8))
+        file.add(key, rng.bytes(size), lmdb_file.LmdbEntry((1, 1, 3), 8))
     file.flush()
     assert file._environment.info()["map_size"] == map_size(sizes), "it had to grow"
     used = (file._environment.info()["last_pgno"] + 1) * file._environment.stat()["psize"]
