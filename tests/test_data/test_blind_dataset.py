@@ -194,7 +194,7 @@ def test_a_model_that_is_not_known_to_degrade_is_refused(photographs, capsys):
     options = training("RealESRNetModel")
     assert cli.main(["train", "-opt", tiny.write(options)]) == 2
     assert (
-        "datasets.train: gives gt, gt_path, degradation, but the model does not take degradation: use model_type LossDict"
+        "datasets.train: gives gt, gt_path, degradation, but the model does not take degradation: use model_type"
         in capsys.readouterr().err
     )
     assert not Path("experiments").exists()
