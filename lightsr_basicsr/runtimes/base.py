@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lightsr_basicsr.archs.network import shape_hint
 from lightsr_basicsr.errors import UserError
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
@@ -168,7 +169,7 @@ class Runtime(ABC):
             hint = " Arrays become tensors by torch.from_numpy(x)." if type(images).__module__ == "numpy" else ""
             raise BackendError(f"Expected a tensor of images {wanted}, got {type(images).__name__}.{hint}")
         if images.ndim != 4 or images.shape[1] != self.num_in_ch or not len(images):
-            hint = _shape_hint(images, self.num_in_ch)
+            hint = shape_hint(images, self.num_in_ch)
             raise BackendError(f"Expected images {wanted}, got {tuple(images.shape)}.{hint}")
         if images.dtype != torch.float32:
             hint = "x.float()" if images.is_floating_point() else "x.float() / 255"
@@ -192,12 +193,3 @@ class Runtime(ABC):
 
     def __str__(self) -> str:
         return f"{self.backend}, {self.precision}, on {self.device}, {self.threads} CPU thread{'s'[: self.threads > 1]}"
-
-
-def _shape_hint(images: Tensor, num_in_ch: int) -> str:
-    """Return what makes images (N, num_in_ch, H, W) of what is nearly that, '' if it is something else."""
-    channels_last = images.ndim in (3, 4) and images.shape[-1] == num_in_ch != images.shape[-3]
-    if images.ndim == 3:
-        whole = "x.permute(2, 0, 1)[None]" if channels_last else "x[None]"
-        return f" One image needs a batch dimension: {whole}."
-    return " Channels come before rows and columns: x.permute(0, 3, 1, 2)." if channels_last else ""

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightsr_basicsr.archs.network import SRNetwork
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
-from lightsr_basicsr.runtimes.network import prepare, smooth_picture
+from lightsr_basicsr.runtimes.network import name_of, prepare, smooth_picture
 from lightsr_basicsr.runtimes.openvino_tuning import fold_constants
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
     single = has_own_kernels(net)
     content = _exported(plain, opset, single)
     if len(content) > MOST_BYTES:
-        raise BackendError(f"One ONNX file holds at most 2 GB, and {_name(net)} has {len(content):,} bytes.")
+        raise BackendError(f"One ONNX file holds at most 2 GB, and {name_of(net)} has {len(content):,} bytes.")
     model = onnx.load_from_string(content)
     return checked(over_images(model) if single and not one_image else model)
 
@@ -134,7 +135,7 @@ def ready(net: nn.Module) -> SRNetwork:
     """
     if getattr(net, "chop", False):
         raise BackendError(
-            f"{_name(net)} with `chop` cuts an image by its size, again and again, which a graph cannot: use "
+            f"{name_of(net)} with `chop` cuts an image by its size, again and again, which a graph cannot: use "
             "`chop: false`, and cut large images yourself."
         )
     return prepare(net).cpu().float()
@@ -201,14 +202,10 @@ def _quietly() -> Iterator[None]:
 
 
 def _no_graph(net: nn.Module, kind: str, error: Exception) -> BackendError:
-    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return BackendError(
-        f"{_name(net)} has no {kind} graph for images of any size ({first[:300]}). Run it with torch instead."
+        f"{name_of(net)} has no {kind} graph for images of any size ({short_message(error, 300)}). Run it with torch "
+        "instead."
     )
-
-
-def _name(net: nn.Module) -> str:
-    return type(net).__name__
 
 
 def over_images(model: onnx.ModelProto) -> onnx.ModelProto:

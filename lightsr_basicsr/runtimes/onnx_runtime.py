@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.runtimes.agreement import check_agreement
 from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, BackendError, Runtime, Traits, last_line, require, worded
-from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
+from lightsr_basicsr.runtimes.network import prepare, traits_of
 
 EXTRA = "onnx"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.runtimes.agreement import check_agreement
 from lightsr_basicsr.runtimes.base import (
     NEEDS_EXPORT,
     BackendError,
@@ -22,7 +23,7 @@ from lightsr_basicsr.runtimes.base import (
     openvino_core,
     worded,
 )
-from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
+from lightsr_basicsr.runtimes.network import prepare, traits_of
 from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants
 
 EXTRA = "openvino"

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.archs.network import first_channels
 from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, BackendError, Runtime, Traits, last_line, worded
-from lightsr_basicsr.runtimes.network import first_channels, prepare, smooth_picture, traits_of
+from lightsr_basicsr.runtimes.network import prepare, smooth_picture, traits_of
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # In float32 on two CPU threads IMDN runs 1.15, FDIWN 1.28 and DDistill-SR 1.39 times as fast with it.

@@ -58,7 +58,7 @@ def test_it_runs_the_deployed_form_and_leaves_the_network_as_it_was():
     ("images", "message"),
     [
         (torch.zeros(3, 8, 8), r"Expected images \(N, 3, H, W\), got \(3, 8, 8\). One image .* x\[None\]"),
-        (torch.zeros(1, 1, 8, 8), r"Expected images \(N, 3, H, W\), got \(1, 1, 8, 8\)"),
+        (torch.zeros(1, 1, 8, 8), r"Expected images \(N, 3, H, W\), got \(1, 1, 8, 8\). A gray image"),
         (torch.zeros(0, 3, 8, 8), r"got \(0, 3, 8, 8\)"),
         (torch.zeros(8, 9, 3), r"got \(8, 9, 3\). One image .* x.permute\(2, 0, 1\)\[None\]"),
         (torch.zeros(2, 8, 9, 3), r"got \(2, 8, 9, 3\). Channels come .* x.permute\(0, 3, 1, 2\)"),
