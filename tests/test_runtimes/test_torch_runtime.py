@@ -166,7 +166,7 @@ def test_what_is_no_network_from_images_to_images_is_refused():
 
 def test_a_damaged_program_is_refused(tmp_path):
     (tmp_path / "net.ts").write_bytes(b"nothing of the kind")
-    with pytest.raises(BackendError, match=r"net.ts cannot be read as TorchScript .*export it anew"):
+    with pytest.raises(BackendError, match=r"net.ts cannot be read as TorchScript .*export it again"):
         TorchRuntime.of_file(tmp_path / "net.ts", Traits(2))
 
 

@@ -99,13 +99,13 @@ def test_any_checkpoint_will_do(workdir, make, merged, form):
 
 
 @pytest.mark.parametrize("make", [lambda: IMDN_RTC(**RTC_SMALL), lambda: BlindSR_ST(**KDSR_SMALL)])
-def test_halves_cost_little(workdir, kind, make):
+def test_half_precision_costs_little(workdir, kind, make):
     torch.save(make().state_dict(), "net.pth")
     if kind == "torchscript":
         try:
             torch.nn.Conv2d(3, 3, 3).half()(torch.zeros(1, 3, 8, 8).half())
         except RuntimeError:
-            pytest.skip("this torch has no convolution of halves on the CPU")
+            pytest.skip("this torch has no half-precision convolution on the CPU")
     small = export("net.pth", format=kind, precision="fp16")
     assert Path(small.path).stem == "net_fp16"
     assert read_metadata(small.path).precision == "fp16"
@@ -117,7 +117,7 @@ def test_halves_cost_little(workdir, kind, make):
 
 
 @pytest.mark.usefixtures("_onnx")
-def test_values_that_a_half_cannot_hold_stay_wide(workdir):
+def test_values_beyond_half_precision_stay_in_float32(workdir):
     net = IMDN_RTC(**RTC_SMALL).eval()
     with torch.no_grad():
         first, second = net.model[0], net.model[1].sub[0].c1

@@ -1,4 +1,4 @@
-"""Conversion of files: the picture that networks are compared on."""
+"""Conversion of files: the image that networks are compared on."""
 
 import builtins
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
 from lightsr_basicsr.tools.agreement import AgreementError, measure, run_on
 from lightsr_basicsr.tools.convert.run import convert
-from lightsr_basicsr.tools.images import ImageError, read_image
+from lightsr_basicsr.tools.images import ImageError
 from lightsr_basicsr.tools.photographs import lr_image
 from tests.converting import distilled, files, make_quick
 
@@ -42,7 +42,7 @@ def picture(name: str, *shape: int, dtype=np.uint8) -> str:
     ("shape", "dtype"),
     [((30, 40), np.uint8), ((30, 40, 4), np.uint8), ((30, 40, 3), np.uint16), ((30, 40, 3), np.uint8)],
 )
-def test_any_picture_will_do(saved, shape, dtype):
+def test_any_image_will_do(saved, shape, dtype):
     done = convert("net.pth", picture=picture("lr.png", *shape, dtype=dtype))
     assert (done.picture, done.lr_size) == ("lr.png", (30, 40))
     assert 0 < done.difference < 1e-5
@@ -55,12 +55,6 @@ def test_depth_does_not_change_what_the_network_sees(saved):
     assert measure(*(run_on(saved, each) for each in shown), "", "").largest < 1e-6
 
 
-def test_of_a_large_picture_the_middle_is_taken(workdir):
-    cv2.imwrite("large.png", np.arange(300 * 400 * 3, dtype=np.uint32).astype(np.uint8).reshape(300, 400, 3))
-    shown = lr_image(Path("large.png"), 4).image
-    assert np.array_equal(shown, read_image(Path("large.png"))[22:278, 72:328])
-
-
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
@@ -70,7 +64,7 @@ def test_of_a_large_picture_the_middle_is_taken(workdir):
         ((10, 12, 3), AgreementError, r"cannot be run on lr\.png, 10x12 pixels: .*at least 15x15"),
     ],
 )
-def test_a_picture_that_cannot_be_used_is_told(saved, content, error, message):
+def test_an_image_that_cannot_be_used_is_reported(saved, content, error, message):
     if isinstance(content, tuple):
         picture("lr.png", *content)
     elif content:
@@ -81,7 +75,7 @@ def test_a_picture_that_cannot_be_used_is_told(saved, content, error, message):
     assert files() == before
 
 
-def test_without_scikit_image_a_picture_is_asked_for(saved, monkeypatch):
+def test_without_scikit_image_an_image_is_asked_for(saved, monkeypatch):
     real = builtins.__import__
 
     def refuse(name, *args, **kwargs):
@@ -95,12 +89,3 @@ def test_without_scikit_image_a_picture_is_asked_for(saved, monkeypatch):
         convert("net.pth")
     assert files() == ["lr.png", "net.pth"]
     assert convert("net.pth", picture=lr).picture == "lr.png"
-
-
-def test_the_picture_is_made_as_small_as_the_network_wants_it():
-    whole = lr_image(None, 1).image
-    assert whole.shape == (120, 160, 3)
-    assert lr_image(None, 0.5).image.shape == (120, 160, 3)
-    assert lr_image(None, 3).image.shape == (120, 160, 3)
-    assert lr_image(None, 8).image.shape == (50, 75, 3)
-    assert all(lr_image(None, scale).image.std() > 20 for scale in (1, 2, 3, 4, 8))
