@@ -15,8 +15,9 @@ from basicsr.utils import tensor2img
 from torch import Tensor
 
 from lightsr_basicsr.runtimes.base import Runtime
-from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, image_tensor
+from lightsr_basicsr.tools.benchmark.sources import BenchmarkError
 from lightsr_basicsr.tools.images import ImageError, list_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.photographs import to_tensor
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def read_pair(pair: FilePair, scale: float) -> tuple[Tensor, np.ndarray]:
             f"{low.shape[0]}x{low.shape[1]} of {pair.low} it must have {wanted[0]}x{wanted[1]}: name the LR images of "
             "this scale with --data, or measure networks of another scale on their own."
         )
-    return image_tensor(low), high[: wanted[0], : wanted[1]]
+    return to_tensor(low), high[: wanted[0], : wanted[1]]
 
 
 def score(runtime: Runtime, pairs: Sequence[FilePair], device: str = "cpu") -> Quality:

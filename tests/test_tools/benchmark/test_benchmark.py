@@ -16,6 +16,7 @@ from lightsr_basicsr import load
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.data.photographs import photographs
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
@@ -29,8 +30,9 @@ from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, decode, en
 from lightsr_basicsr.tools.benchmark.quality import find_pairs, read_pair
 from lightsr_basicsr.tools.benchmark.rows import summarise
 from lightsr_basicsr.tools.benchmark.run import benchmark
-from lightsr_basicsr.tools.benchmark.sources import STANDARD, BenchmarkError, Subject, find_subjects, photograph
+from lightsr_basicsr.tools.benchmark.sources import STANDARD, BenchmarkError, Subject, find_subjects
 from lightsr_basicsr.tools.info.checkpoint import checksum
+from lightsr_basicsr.tools.photographs import image_of_size
 
 TINY = "IMDN_RTC:num_feat=4,num_block=1"
 TORCH = Plan(backends=["torch"], sizes=[(16, 20)], rounds=1, threads=1, memory=False)
@@ -344,11 +346,11 @@ def test_sources(workdir):
         ("none.yml", r"no option file none\.yml"),
         ("folder/net.xyz", r"No network named .*Nor is there a file folder/net\.xyz"),
         ("IMDN:no_such=1", r"cannot be built"),
-        ("BlindSR_TA", r"of KDSR name the student"),
+        ("BlindSR_TA", r"for KDSR name the student"),
     ],
 )
 def test_sources_that_cannot_be_measured(workdir, source, message):
-    with pytest.raises(BenchmarkError, match=message):
+    with pytest.raises(UserError, match=message):
         benchmark([source], plan=TORCH)
 
 
@@ -371,7 +373,7 @@ def test_plans_that_cannot_be_followed(change, message):
 
 def test_random_weights_keep_numbers_finite_and_stay_the_same():
     (subject,) = find_subjects(["DDistill_SR:num_feat=16,num_latent=4,deploy=true"])
-    image = photograph(24, 30)
+    image = image_of_size(24, 30)
     with torch.no_grad():
         one, other = subject.network()(image), subject.network()(image)
     assert torch.equal(one, other)
@@ -379,9 +381,9 @@ def test_random_weights_keep_numbers_finite_and_stay_the_same():
 
 
 def test_the_photograph_is_mirrored_to_any_size():
-    small, large = photograph(20, 30), photograph(250, 400)
+    small, large = image_of_size(20, 30), image_of_size(250, 400)
     assert large.shape == (1, 3, 250, 400)
     assert torch.equal(small, large[:, :, :20, :30])
     assert torch.equal(large[:, :, 100:200].flip(2), large[:, :, :100])
-    assert photograph(5, 6, 1).shape == (1, 1, 5, 6)
+    assert image_of_size(5, 6, 1).shape == (1, 1, 5, 6)
     assert 0 <= large.min() < large.max() <= 1
