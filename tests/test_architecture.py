@@ -17,8 +17,7 @@ EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}._compat"}
 # What a module may import besides; the longest prefix of its name decides.
 MAY_IMPORT = {
     "_compat": {"torchvision", f"{OURS}._fixes"},
-    "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files",
-               f"{OURS}.checkpoints.states"},
+    "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
     "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.states",
                         f"{OURS}.models.contract"},
     "bootstrap": {OURS, "basicsr"},
@@ -26,7 +25,6 @@ MAY_IMPORT = {
     "registry": set(),
     "checkpoints": {"torch", "safetensors", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.keys",
                     f"{OURS}.checkpoints.write"},
-    "checkpoints.states": {"torch", "basicsr.utils.registry", f"{OURS}.checkpoints.files"},
     "checkpoints.lookalikes": {"torch", "spandrel"},
     "checkpoints.identify": {"torch", "basicsr.utils.registry", f"{OURS}.archs.network",
                              f"{OURS}.archs.reparameterized_arch", f"{OURS}.checkpoints.files",

@@ -290,7 +290,7 @@ def test_overrides_are_yaml(pairs):
     ("override", "message"),
     [
         ("total_iter", "takes key=value"),
-        ("trian:total_iter=3", "no section 'trian'. There: train"),
+        ("trian:total_iter=3", "no section 'trian'. Existing: train"),
         ("a=[1", "not valid YAML"),
     ],
 )

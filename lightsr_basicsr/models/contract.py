@@ -102,8 +102,17 @@ class ModelContract:
         return ()
 
     def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
-        """Return the checkpoints that a run resumed from ``state`` loads, by the keys of their networks."""
-        return {}
+        """Return the checkpoints that a run resumed from ``state`` loads, by the keys of their networks.
+
+        By default those that BasicSR names, for the networks that the run has saved at some iteration.
+        """
+        folder, ignored = state.absolute().parent.parent / "models", options["path"].get("ignore_resume_networks") or ()
+        names = [key.removeprefix("network_") for key in map(str, options) if key.startswith("network_")]
+        return {
+            f"network_{name}": folder / f"net_{name}_{state.stem}.pth"
+            for name in names
+            if f"network_{name}" not in ignored and any(folder.glob(f"net_{name}_*.pth"))
+        }
 
     def stages(self, options: Options, state: Path | None = None) -> dict[str, dict[str, Any]]:
         """Return the options of each remaining stage of a run by its name, the first one first; {} without stages.

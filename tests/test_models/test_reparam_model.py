@@ -221,7 +221,7 @@ def test_a_deployed_file_is_no_start_for_training(pairs, capsys, network):
     assert run(content) == 2
     message = capsys.readouterr().err
     assert "path.pretrain_network_g: narrow.pth does not fit" in message
-    assert "it holds this network in its deployed form, and the training form is wanted" in message
+    assert "the file holds the deployed (merged) form; it cannot be converted back" in message
     assert not Path("experiments").exists()
 
 
@@ -231,7 +231,7 @@ def test_a_training_form_file_is_no_deployed_network(pairs, capsys):
     torch.save({"params": build_network(dict(WIDE)).state_dict()}, "wide.pth")
     content = tiny.test_options(tiny.paired("v", "data"), pretrain_network_g="wide.pth")
     assert cli.main(["test", "-opt", tiny.write({**content, "network_g": PLAIN})]) == 2
-    assert "its deployed form is wanted: basicsr convert wide.pth" in capsys.readouterr().err
+    assert "expected its deployed form: basicsr convert wide.pth" in capsys.readouterr().err
 
 
 def test_statistics_that_cannot_be_folded_do_not_end_a_training(tmp_path, log):
