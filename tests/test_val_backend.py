@@ -167,7 +167,7 @@ def test_bf16_where_the_machine_has_none(pairs, monkeypatch):
 def test_an_exported_file_of_another_scale_or_kind_is_found(pairs):
     program(scale=4)
     (found,) = findings(options(exported="net.ts"))
-    assert found == "val.exported: net.ts enlarges by 4, and the option file's scale is 2"
+    assert found == "val.exported: net.ts enlarges by 4, but the option file has scale 2"
     program(num_in_ch=1)
     (found,) = findings(options(exported="net.ts"))
     assert found == "val.exported: net.ts takes images of 1 channels, network_g of 3"
@@ -186,7 +186,7 @@ def test_a_training_is_told_that_the_keys_do_nothing(workdir):
     content = tiny.train_options()
     content["val"]["backend"] = "openvino"
     (found,) = findings(content, is_train=True)
-    assert found == "val.backend: (warning) acts in `basicsr test` alone: a training validates with torch"
+    assert found == "val.backend: (warning) has an effect in `basicsr test` only: training validates with torch"
     content["val"]["backend"] = "opnvino"
     (found,) = findings(content, is_train=True)
     assert "did you mean openvino" in found

@@ -1,23 +1,22 @@
-"""LossDictModel: BasicSR's SRModel with a seam for losses, the checkpoint door, and sets without ground truth."""
+"""LossDictModel: BasicSR's SRModel with named losses, any checkpoint format, and test sets without ground truth."""
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lightsr_basicsr.checkpoints import load_fitting, read_state_dict
-from lightsr_basicsr.checkpoints.misfit import describe_misfit, load_strictly
+from lightsr_basicsr.checkpoints import load_fitting, misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
+from lightsr_basicsr.models.contract import LossDictContract
+from lightsr_basicsr.models.validation import best_metrics_file, read_best_metrics, without_reference
 from lightsr_basicsr.registry import register
 
 
@@ -26,7 +25,7 @@ class LossDictModel(SRModel):
     """SRModel whose training step is the sum of named losses; subclasses extend :meth:`compute_losses`.
 
     Beyond SRModel it reads any official or BasicSR checkpoint without ``param_key_g``, validates sets without ground
-    truth, and keeps the record of best metrics over a resume.
+    truth, and restores the best metrics when a run is resumed.
 
     Args:
         opt (dict): Options as BasicSR's ``SRModel`` takes them.
@@ -35,86 +34,21 @@ class LossDictModel(SRModel):
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit the network.
     """
 
-    # What `feed_data` makes the network's input of; one of these must be in a batch.
-    fed_by = ("lq", "degradation")
-    # Whether validation, too, shows the network HR images.
-    needs_gt = False
-    # Files that training cannot do without, as keys of `path`; a resumed run has its own.
-    required_paths: tuple[str, ...] = ()
-    # Networks that a test does without.
-    training_networks: tuple[str, ...] = ()
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong with an option file for this model, as (dotted key, message), before a run starts.
-
-        Args:
-            options (Mapping): Content of the option file.
-            networks (Mapping): The networks that could be built from it, by their keys.
-        """
-        train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
-        crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
-        if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
-            yield "datasets.train.gt_size", f"is {crop}, LR {crop // scale}: {least} LR pixels are the least here"
-
-    @classmethod
-    def needed_keys(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
-        """Return what a training batch must hold beside ``gt`` and one of ``fed_by``; as :meth:`find_problems`."""
-        return ()
-
-    @classmethod
-    def find_resume_problems(cls, options: Mapping[str, Any], state: Path) -> Iterator[tuple[str, str]]:
-        """Yield why a run with these options cannot go on from the file ``state``, as (dotted key, message)."""
-        yield from ()
-
-    @classmethod
-    def unsaved_networks(cls, options: Mapping[str, Any], current_iter: int) -> tuple[str, ...]:
-        """Return the keys of networks that are not among the files saved at this iteration.
-
-        A run that is resumed there goes on taking them from ``path.pretrain_network_*`` of the option file.
-        """
-        return ()
-
-    @classmethod
-    def resume_files(cls, options: Mapping[str, Any], state: Path) -> dict[str, Path]:
-        """Return the files of weights that a run resumed from ``state`` loads, by the keys of their networks."""
-        unsaved, paths = cls.unsaved_networks(options, int(state.stem)), options["path"]
-        folder = state.absolute().parent.parent / "models"
-        left_out = (*unsaved, *(key for key in options if key in (paths.get("ignore_resume_networks") or ())))
-        names = [key.removeprefix("network_") for key in options if key.startswith("network_") and key not in left_out]
-        kept = {key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}
-        return {**{f"network_{name}": folder / f"net_{name}_{int(state.stem)}.pth" for name in names}, **kept}
-
-    @classmethod
-    def weights_for(cls, net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the tensors of a file's ``state`` that are meant for ``net``: all of them."""
-        return state
-
-    @classmethod
-    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
-        """Return why :meth:`load_network` would not load ``state`` of the file ``source`` into ``net``; '' if it does.
-
-        Args:
-            net (nn.Module): The network.
-            state (Mapping): Tensors by name.
-            source (str): The file, for the text.
-            strict (bool): Whether all of it must fit.
-        """
-        return describe_misfit(net, cls.weights_for(net, state), source, strict)
+    contract: ClassVar = LossDictContract
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch; one that comes with a ``degradation`` instead of ``lq`` is degraded here, on the device."""
+        """Take a batch; if it has a ``degradation`` instead of ``lq``, degrade ``gt`` on the device."""
         if "degradation" in data and "lq" not in data:
             gt = data["gt"].to(self.device)
             data = {**data, "gt": gt, "lq": degrade_batch(gt, data["degradation"])}
         super().feed_data(data)
 
     def run_network(self) -> Tensor:
-        """Return the images that ``net_g`` makes of ``self.lq`` (N, C, h, w) while it is trained."""
+        """Return the output (N, C, H, W) of ``net_g`` for ``self.lq`` (N, C, h, w) in a training step."""
         return self.net_g(self.lq)
 
     def compute_losses(self) -> dict[str, Tensor]:
-        """Run the network into ``self.output`` and return its losses, scalars, by name."""
+        """Set ``self.output`` to the output of the network and return the losses, scalars, by name."""
         self.output = self.run_network()
         losses = {}
         if self.cri_pix:
@@ -125,16 +59,16 @@ class LossDictModel(SRModel):
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     def accepts(self, losses: Mapping[str, Tensor]) -> bool:
-        """Tell whether the step down these losses is taken; all processes must decide alike."""
+        """Return whether to take the step for these losses; all processes must decide alike."""
         return True
 
     @property
     def stepped_optimizers(self) -> list[Optimizer]:
-        """The optimizers that step down the sum of the losses."""
+        """The optimizers that minimize the sum of the losses."""
         return [self.optimizer_g]
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Take one step down the sum of :meth:`compute_losses`, unless :meth:`accepts` rejects it."""
+        """Minimize the sum of :meth:`compute_losses` by one step, unless :meth:`accepts` rejects it."""
         for optimizer in self.stepped_optimizers:
             optimizer.zero_grad()
         losses = self.compute_losses()
@@ -147,9 +81,9 @@ class LossDictModel(SRModel):
         self.log_dict = self.reduce_loss_dict(losses)
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Move the averaged network towards ``net_g``; statistics of batch normalisation are taken over as they are.
+        """Update the averaged network from ``net_g``; copy the statistics of batch normalization.
 
-        BasicSR averages parameters only, so the statistics of its average are those of before the first iteration.
+        BasicSR averages parameters only, so its average keeps the statistics from before the first iteration.
         """
         super().model_ema(decay)
         for average, current in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers(), strict=True):
@@ -158,12 +92,11 @@ class LossDictModel(SRModel):
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load ``load_path`` into ``net`` through the checkpoint door.
+        """Load the checkpoint ``load_path`` into ``net``.
 
-        ``param_key`` is a preference, not a demand: the first of it, ``params_ema``, ``params``, ``state_dict`` and the
-        bare dictionary that the file has is taken. A test without ``path.param_key_g`` prefers ``params_ema``, which
-        is what validation during training measures. With ``strict`` False, tensors that do not fit are left as they
-        are, and at least one must fit.
+        The first of ``param_key``, ``params_ema``, ``params``, ``state_dict`` and the bare dictionary that the file has
+        is loaded. A test without ``path.param_key_g`` prefers ``params_ema``, which validation during training
+        measures. With ``strict`` False, tensors that do not fit are skipped; at least one must fit.
 
         Raises:
             CheckpointError: If the file cannot be read or does not fit.
@@ -172,67 +105,45 @@ class LossDictModel(SRModel):
         if not self.is_train and "param_key_g" not in self.opt["path"]:
             param_key = None
         state, wrapper = read_state_dict(load_path, prefer=param_key)
-        state = self.weights_for(net, state)
+        state = self.contract.weights_for(net, state)
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path} ({wrapper}).")
         if strict:
-            load_strictly(net, state, load_path)
+            misfit.load_strictly(net, state, load_path)
             return
         self._print_different_keys_loading(net, dict(state), strict=False)
         load_fitting(net, state, load_path)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        """Validate as SRModel does; on a set without ground truth compute only metrics that need none."""
+        """Validate as SRModel does; on a set without ground truth compute only metrics without reference."""
         metrics = self.opt["val"].get("metrics")
         if not metrics or "gt" in dataloader.dataset[0]:
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
             return
-        usable = {name: metric for name, metric in metrics.items() if not needs_reference(metric["type"])}
-        get_root_logger().info(
-            f"{dataloader.dataset.opt['name']} has no ground truth: metrics computed: {', '.join(usable) or 'none'}."
-        )
-        whole, results = self.opt, self.__dict__.pop("metric_results", None)
-        self.opt = {**whole, "val": {**whole["val"], "metrics": usable or None}}
-        try:
+        with without_reference(self, dataloader.dataset.opt["name"]):
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
-        finally:
-            # SRModel keeps the metric names of the first set it sees for all later sets.
-            self.__dict__.pop("metric_results", None)
-            self.opt = whole
-            if results is not None:
-                self.metric_results = results
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
         if self.is_train:
-            self._best_metrics_file.write_text(json.dumps(self.best_metric_results, indent=2, default=float))
+            records = json.dumps(self.best_metric_results, indent=2, default=float)
+            best_metrics_file(self.opt).write_text(records)
 
     def resume_training(self, resume_state: dict) -> None:
-        """Restore optimizers and schedulers, and the best metrics up to that iteration."""
-        saved, made = (
-            [len(state[kind]) for kind in ("optimizers", "schedulers")] for state in (resume_state, vars(self))
-        )
-        if saved != made:
-            raise SystemExit(
-                f"The training state has {saved[0]} optimizers and {saved[1]} schedulers, but {type(self).__name__} "
-                f"has {made[0]} and {made[1]}: it was saved by another model_type. Begin anew under another name, with "
-                "path.pretrain_network_g for the weights."
-            )
+        """Restore optimizers and schedulers, and the best metrics up to the iteration of the state."""
+        _check_state(self, resume_state)
         super().resume_training(resume_state)
-        if not self._best_metrics_file.is_file():
-            return
-        records = json.loads(self._best_metrics_file.read_text())
-        wanted = (self.opt.get("val") or {}).get("metrics") or {}
-        self.best_metric_results = {
-            name: record
-            for name, record in records.items()
-            if record.keys() == wanted.keys() and all(best["iter"] <= resume_state["iter"] for best in record.values())
-        }
-
-    @property
-    def _best_metrics_file(self) -> Path:
-        return Path(self.opt["path"]["experiments_root"]) / "best_metrics.json"
+        if (file := best_metrics_file(self.opt)).is_file():
+            metrics = (self.opt.get("val") or {}).get("metrics") or {}
+            self.best_metric_results = read_best_metrics(file, metrics, resume_state["iter"])
 
 
-def needs_reference(metric_type: str) -> bool:
-    """Tell whether the registered metric compares with a ground-truth image (it has a parameter ``img2``)."""
-    return "img2" in inspect.signature(METRIC_REGISTRY.get(metric_type)).parameters
+def _check_state(model: SRModel, resume_state: dict) -> None:
+    """Raise SystemExit unless the state holds as many optimizers and schedulers as the model has."""
+    kinds = ("optimizers", "schedulers")
+    saved, made = ([len(state[kind]) for kind in kinds] for state in (resume_state, vars(model)))
+    if saved != made:
+        raise SystemExit(
+            f"The training state has {saved[0]} optimizers and {saved[1]} schedulers, but {type(model).__name__} "
+            f"has {made[0]} and {made[1]}: it was saved by another model_type. Start a new run under another name, "
+            "with path.pretrain_network_g for the weights."
+        )

@@ -1,4 +1,4 @@
-"""DualRegressionModel: a network trained together with dual networks that lead its SR images back to LR.
+"""DualRegressionModel: a network trained together with dual networks that map its SR images to LR.
 
 Papers: Guo et al., "Closed-loop Matters: Dual Regression Networks for Single Image Super-Resolution", CVPR 2020,
 arXiv 2003.07018 (networks with levels); "Towards Lightweight Super-Resolution with Dual Regression Learning",
@@ -7,108 +7,77 @@ arXiv 2207.07929 (any network).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightsr_basicsr.models.dual_plan import Problems, find_loss_problems, find_network_problems, is_dual, level_keys
-from lightsr_basicsr.models.reparam_model import ReparamModel
-from lightsr_basicsr.models.skip_rule import SkipRule
+from lightsr_basicsr.models.dual_checks import DualContract, level_keys
+from lightsr_basicsr.models.step_rules import StepRulesModel
 from lightsr_basicsr.registry import register
 
-# The official trainer's `skip_threshold`, and iterations of an epoch.
+# The official trainer's `skip_threshold`.
 SKIP_THRESHOLD = 1e6
-EPOCH_ITER = 1000
 # The range of the papers' losses: DRN works on [0, 255], the others on [0, 1].
 RANGE_OF_LEVELS = 255.0
-INSIDE = "dual_model."
 
 
 @register(MODEL_REGISTRY)
-class DualRegressionModel(ReparamModel):
-    """Trains by the pixel loss of the SR images and that of what dual networks make of them, against the LR images.
+class DualRegressionModel(StepRulesModel):
+    """Trains with the pixel loss of SR images, and that of their dual images (shrunk by a dual network) against LR.
 
-    What ``network_g`` gives while it is trained decides:
+    The output of ``network_g`` in training decides:
 
     - a list of levels (DRN), with ``network_dual: {type: DRNDual, ...}``: ``l_pix`` compares the last level with HR,
-      ``l_levels`` each lower one with the LR image of its size (the first one with the network's own input), ``l_dual``
-      the dual image of each level but the first with the LR image of half its size;
+      ``l_levels`` each lower one with the LR image of its size (the first one with the network's input), ``l_dual`` the
+      dual image of each level but the first with the LR image of half its size;
     - one image (any network), with ``network_dual: {type: DualNetwork, downscale: ...}``: ``l_pix``, and ``l_dual`` of
       the dual image against the input;
     - an image and its dual image (SwinIR_DR, DAT_DR), without ``network_dual``: the same; one optimizer trains both.
 
-    Dual networks have optimizers and schedulers of their own, one per network, and are saved as ``net_dual_*.pth``.
-    Tests build none. The perceptual loss takes the last image.
+    Each dual network has its own optimizer and scheduler; they are saved as ``net_dual_*.pth`` and not built in tests.
+    The perceptual loss takes the last image.
 
     Args:
-        opt (dict): Options; beyond those of LossDictModel:
+        opt (dict): Options; beyond those of StepRulesModel (``skip_threshold`` is 1e6 by default for levels):
             network_dual: The dual network, as above.
             path.pretrain_network_dual (str): Its file: ours, an official list of DRN's dual networks, or for a
-                DualNetwork a file of SwinIR_DR or DAT_DR, of which its part is taken.
+                DualNetwork a file of SwinIR_DR or DAT_DR, of which the dual part is loaded.
             train.dual_opt: The dual loss; in the papers ``{type: L1Loss, loss_weight: 0.1}``.
             train.optim_dual: Optimizer of each dual network. Default: as ``optim_g``.
-            train.loss_range (float): Images are multiplied by this before pixel and dual losses. Default: the papers',
-                255 for levels, else 1. L1 on [0, 255] is 255 times L1 on [0, 1] (MSE 255**2 times): weights of L1
-                terms among each other stay, weights of terms beside them, as a perceptual loss, are worth a 255th.
-                Adam hardly notices the factor of the whole.
-            train.skip_threshold (float | None): Take a step only if the total loss is below this times the mean loss
-                of the epoch before (1e8 before the first): see SkipRule. ``~`` is no rule. Default: 1e6 for levels,
-                else none.
-            train.epoch_iter (int): Iterations of an epoch of that rule. Default: 1000.
-            train.reparam (bool): Train wide, validate and save the deployed form too: see ReparamModel. Default: False.
-            train.schedule_every (int): Step the schedulers only every so many iterations, in which periods and
-                milestones are counted then; 1000 is DRN's staircase. Default: 1.
+            train.loss_range (float): Factor of the images in pixel and dual losses; as in the papers by default, 255
+                for levels, else 1. With 255 an L1 loss is 255 times as large, so terms beside it, such as a perceptual
+                loss, need a 255 times larger weight.
+            train.reparam (bool): Whether to validate and save the deployed form too. Default: False.
 
     Raises:
         CheckpointError: If a file cannot be read or does not fit.
         ValueError: If sections are missing, networks do not belong together, or a batch lacks LR images of a level.
     """
 
-    training_networks = ("network_dual",)
+    contract: ClassVar = DualContract
     reparam_by_default = False
-    schedule_every = 1
-    statistics: Sequence[tuple[Tensor, Tensor]] = ()
 
     def init_training_settings(self) -> None:
-        """Set up the dual network and its loss, and what SRModel sets up; the skip rule joins the schedulers."""
-        train, self.net_dual = self.opt["train"], None
+        """Set up the dual network, the training, and the dual loss."""
+        train = self.opt["train"]
         net_g = self.get_bare_model(self.net_g)
         self.training_output = getattr(net_g, "training_output", "image")
-        self._build_dual_network(net_g)
-        self.schedule_every = int(train.get("schedule_every", 1))
+        self.net_dual = _build_dual_network(self, net_g)
+        self.default_threshold = SKIP_THRESHOLD if self.training_output == "levels" else None
         super().init_training_settings()
         factor = float(train.get("loss_range", RANGE_OF_LEVELS if self.training_output == "levels" else 1.0))
         dual = build_loss(train["dual_opt"]).to(self.device)
         self.dual_weight = getattr(dual, "loss_weight", 1.0) or 1.0
         self.cri_pix, self.cri_dual = on_range(self.cri_pix, factor), on_range(dual, factor)
-        threshold = train.get("skip_threshold", SKIP_THRESHOLD if self.training_output == "levels" else None)
-        self.skip_rule = SkipRule(threshold, int(train.get("epoch_iter", EPOCH_ITER)))
-        self.schedulers.append(self.skip_rule)
-
-    def _build_dual_network(self, net_g: nn.Module) -> None:
-        paths, networks = self.opt["path"], {"network_g": net_g}
-        if self.opt.get("network_dual"):
-            networks["network_dual"] = build_network(self.opt["network_dual"])
-        problems = [f"{key}: {text}" for key, text in self.find_problems(self.opt, networks)]
-        if problems:
-            raise ValueError("; ".join(problems))
-        if self.training_output == "image_and_dual":
-            return
-        self.net_dual = self.model_to_device(networks["network_dual"])
-        self.print_network(self.net_dual)
-        if paths.get("pretrain_network_dual"):
-            strict, key = paths.get("strict_load_dual", True), paths.get("param_key_dual", "params")
-            self.load_network(self.net_dual, paths["pretrain_network_dual"], strict, key)
 
     def setup_optimizers(self) -> None:
-        """Set up the optimizer of ``net_g`` and one for each dual network, as the official trainer has them."""
+        """Set up the optimizer of ``net_g`` and one for each dual network, as in the official trainer."""
         train = self.opt["train"]
         options = deepcopy(dict(train.get("optim_dual") or train["optim_g"]))
         super().setup_optimizers()
@@ -119,29 +88,14 @@ class DualRegressionModel(ReparamModel):
 
     @property
     def stepped_optimizers(self) -> list[Optimizer]:
-        """That of ``net_g`` and those of the dual networks."""
+        """The optimizers of ``net_g`` and of the dual networks."""
         return self.optimizers
 
-    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Step the schedulers, every ``train.schedule_every`` iterations."""
-        if (current_iter - 1) % self.schedule_every == 0:
-            super().update_learning_rate(current_iter, warmup_iter)
-
-    def resume_training(self, resume_state: dict) -> None:
-        """Restore what LossDictModel restores; the schedule must have been counted as it is now."""
-        steps, iteration = resume_state["schedulers"][0].get("last_epoch"), resume_state["iter"]
-        if steps is not None and steps != (iteration - 1) // self.schedule_every:
-            raise SystemExit(
-                f"The training state of iteration {iteration} has a schedule of {steps} steps, which is not one in "
-                f"{self.schedule_every} iterations: train.schedule_every was another when it was saved."
-            )
-        super().resume_training(resume_state)
-
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch; with a network of levels also the larger LR images that it holds, ``lq_down2`` and so on."""
+        """Take a batch; for a network of levels also its larger LR images, ``lq_down2`` and so on."""
         super().feed_data(data)
         keys = level_keys(self.get_bare_model(self.net_g))
-        # Validation needs none, so that what is missing is told by the training step.
+        # Validation needs none, so only the training step reports missing ones.
         self.larger = {key: data[key].to(self.device) for key in keys if key in data}
         self.missing = [key for key in keys if key not in data]
 
@@ -149,31 +103,28 @@ class DualRegressionModel(ReparamModel):
         """Return the LR images of all levels, the network's input first."""
         if self.missing:
             raise ValueError(
-                f"DualRegressionModel needs {' and '.join(self.missing)} in a training batch, LR images of larger "
-                "levels: set the type of datasets.train to MultiScalePairedDataset."
+                f"DualRegressionModel needs {' and '.join(self.missing)} in a training batch, the LR images of "
+                "larger levels: set the type of datasets.train to MultiScalePairedDataset."
             )
         return [self.lq, *self.larger.values()]
 
     def run_network(self) -> Tensor:
         """Return SR images (N, C, H, W); keep those of lower levels and the dual images for the losses."""
-        given = self.net_g(self.lq)
+        output = super().run_network()
         self.lower: list[Tensor] = []
         if self.training_output == "image_and_dual":
-            given, back = given
+            output, back = output
             self.backs = [back]
         elif self.training_output == "levels":
-            *self.lower, given = given
-            self.backs = self.net_dual([*self.lower[1:], given])
+            *self.lower, output = output
+            self.backs = self.net_dual([*self.lower[1:], output])
         else:
-            self.backs = [self.net_dual(given)]
-        return given
+            self.backs = [self.net_dual(output)]
+        return output
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the pixel loss of each level and the dual loss; the dual loss reaches ``net_g`` as well."""
         lows = self._low_images()
-        statistics = [*self.get_bare_model(self.net_g).buffers()] if self.skip_rule.threshold is not None else []
-        # Batch normalisation moves its statistics in the forward pass, which a skipped batch must not do.
-        self.statistics = [(buffer, buffer.clone()) for buffer in statistics]
         losses = super().compute_losses()
         if self.lower:
             losses["l_levels"] = sum(self.cri_pix(sr, low) for sr, low in zip(self.lower, lows, strict=True))
@@ -181,53 +132,40 @@ class DualRegressionModel(ReparamModel):
         self.lower, self.backs = [], []
         return losses
 
-    def accepts(self, losses: Mapping[str, Tensor]) -> bool:
-        """Ask the skip rule, where there is one, about the mean of all processes."""
-        if self.skip_rule.threshold is None:
-            return True
+    def logged_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of all terms with weight 1. Quirk: so does the official log, which the rule compares with."""
         total = sum(losses.values()).detach()
-        # Quirk: the official log adds all terms with weight 1, and the rule compares with the log.
-        values = torch.stack([total, total + losses["l_dual"].detach() * (1 / self.dual_weight - 1)])
-        if self.opt["dist"]:
-            torch.distributed.all_reduce(values)
-            values /= self.opt["world_size"]
-        accepted = self.skip_rule.accepts(*values.tolist())
-        if not accepted:
-            self.output = self.output.detach()  # frees what a backward pass would have freed
-            for buffer, kept in self.statistics:
-                buffer.copy_(kept)
-        return accepted
+        return total + losses["l_dual"].detach() * (1 / self.dual_weight - 1)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save the dual network, and then what LossDictModel saves, the training state last."""
+        """Save the dual network, then ``net_g`` and, last, the training state."""
         if self.net_dual is not None:
             self.save_network(self.net_dual, "net_dual", current_iter)
         super().save(epoch, current_iter)
 
-    @classmethod
-    def weights_for(cls, net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return ``state``; for a dual network only the dual part of a file that holds both."""
-        inside = {key.removeprefix(INSIDE): value for key, value in state.items() if key.startswith(INSIDE)}
-        return inside if inside and is_dual(net) else super().weights_for(net, state)
-
-    @classmethod
-    def needed_keys(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
-        """Return the keys of the larger LR images that a network with levels is compared with."""
-        return (*super().needed_keys(options, networks), *level_keys(networks.get("network_g")))
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Problems:
-        """Yield missing losses, networks that do not belong together, and a warm-up with a staircase."""
-        yield from super().find_problems(options, networks)
-        train = options.get("train") or {}
-        yield from find_loss_problems(cls.__name__, train)
-        warmup, every = train.get("warmup_iter"), train.get("schedule_every", 1)
-        if isinstance(warmup, (int, float)) and warmup > 0 and every != 1:
-            yield "train.warmup_iter", f"is {warmup}, which does not go with schedule_every {every}: leave one out"
-        if "network_g" in networks:
-            yield from find_network_problems(networks["network_g"], options, networks)
-
 
 def on_range(loss: nn.Module | None, factor: float) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return ``loss`` as a function of two images in [0, 1] that it sees multiplied by ``factor``."""
+    """Return ``loss`` as a function of two images in [0, 1], which are multiplied by ``factor`` first."""
     return None if loss is None else lambda image, target: loss(image * factor, target * factor)
+
+
+def _build_dual_network(model: DualRegressionModel, net_g: nn.Module) -> nn.Module | None:
+    """Return the dual network on the model's device, its file loaded; None where ``net_g`` holds it itself.
+
+    Raises:
+        ValueError: If the networks do not belong together.
+    """
+    opt, paths, networks = model.opt, model.opt["path"], {"network_g": net_g}
+    if opt.get("network_dual"):
+        networks["network_dual"] = build_network(opt["network_dual"])
+    problems = [f"{key}: {text}" for key, text in model.contract(type(model)).find_problems(opt, networks)]
+    if problems:
+        raise ValueError("; ".join(problems))
+    if model.training_output == "image_and_dual":
+        return None
+    dual = model.model_to_device(networks["network_dual"])
+    model.print_network(dual)
+    if paths.get("pretrain_network_dual"):
+        strict, key = paths.get("strict_load_dual", True), paths.get("param_key_dual", "params")
+        model.load_network(dual, paths["pretrain_network_dual"], strict, key)
+    return dual

@@ -1,30 +1,27 @@
-"""KDSR, stage 3 of the real-world family: the student goes on with perceptual and adversarial losses."""
+"""KDSR, stage 3 of the real-world family: the student continues with perceptual and adversarial losses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
+from lightsr_basicsr.models.kdsr_checks import USM_SWITCHES, GANContract
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.registry import register
-
-USM_SWITCHES = ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm")
-USM_TARGETS = ("teacher_only", "per_loss")
 
 
 @register(MODEL_REGISTRY)
 class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
     """Trains KDSR's real-world student with pixel, distillation, perceptual and adversarial losses.
 
-    Source: Zj-BinXia/KDSR, the GAN half. **Quirk:** there the three switches choose sharpened images (unsharp masking),
-    but every loss takes the plain ones; only what the teacher sees follows ``l1_gt_usm``. ``usm_targets: teacher_only``
-    keeps to that, ``per_loss`` gives each loss what its switch says, as Real-ESRGAN does. The LR images are made of
-    plain HR images either way.
+    Source: Zj-BinXia/KDSR, the GAN half. **Quirk:** there three switches select sharpened HR images (unsharp masking),
+    but all losses use the plain ones; only the teacher's input follows ``l1_gt_usm``. ``usm_targets: teacher_only``
+    reproduces that; with ``per_loss`` each loss follows its switch, as in Real-ESRGAN. LR images are always made of
+    plain HR images.
 
     Args:
         opt (dict): Options; beyond those of KDSRNetSTModel and SRGANModel:
@@ -33,13 +30,15 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
             usm_targets (str): ``teacher_only`` (default) or ``per_loss``.
     """
 
+    contract: ClassVar = GANContract
+
     def __init__(self, opt: dict[str, Any]) -> None:
         # The synthesis would blur sharpened images.
         super().__init__({**opt, "gt_usm": False})
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one step of the student (every ``net_d_iters`` after ``net_d_init_iters``) and one of ``net_d``."""
-        # Here and not where batches are fed: images of validation may be too small to sharpen, and need not be.
+        # Not in feed_data: validation images may be too small to sharpen, and need not be.
         self.gt_usm = self.usm_sharpener(self.gt) if any(self.opt.get(key) for key in USM_SWITCHES) else self.gt
         self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad()
@@ -62,12 +61,12 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         return self.vectors_of(self.gt_usm if self.opt.get("l1_gt_usm") else self.gt)
 
     def target(self, switch: str) -> Tensor:
-        """Return the HR images (N, 3, H, W) that the loss of this switch compares with."""
+        """Return the HR images (N, 3, H, W) with which the loss of this switch compares."""
         literal = self.opt.get("usm_targets", "teacher_only") == "teacher_only"
         return self.gt if literal or not self.opt.get(switch) else self.gt_usm
 
     def compute_losses(self) -> dict[str, Tensor]:
-        """Run the student into ``self.output`` and return what it is to descend, by name."""
+        """Set ``self.output`` to the student's output and return its losses by name."""
         teacher = self.teacher_vectors()
         self.output = self.run_network()
         losses = {
@@ -90,25 +89,3 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
             logged[f"l_d_{name}"], logged[f"out_d_{name}"] = loss, prediction.detach().mean()
         self.optimizer_d.step()
         return logged
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-        """Yield missing parts of the adversarial training, and switches that mean nothing."""
-        yield from super().find_problems(options, networks)
-        train = options.get("train") or {}
-        needed = {"gan_opt": "{type: GANLoss, gan_type: vanilla}", "optim_d": "{type: Adam, lr: 0.0001}"}
-        for key, example in needed.items():
-            if not train.get(key):
-                yield f"train.{key}", f"is missing: {cls.__name__} needs it, for example {example}"
-        if "network_d" not in options:
-            yield "network_d", "is missing: for example {type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 64}"
-        for key, why in (("ldl_opt", "has no such loss"), ("encoder_only_iter", "trains all of the student")):
-            if train.get(key):
-                yield f"train.{key}", f"is of no use: {cls.__name__} {why}"
-        for key in USM_SWITCHES:
-            if not isinstance(options.get(key, False), bool):
-                yield key, f"must be true or false, got {options[key]!r}"
-        if options.get("usm_targets", USM_TARGETS[0]) not in USM_TARGETS:
-            yield "usm_targets", f"must be {' or '.join(USM_TARGETS)}, got {options['usm_targets']!r}"
-        if options.get("gt_usm"):
-            yield "gt_usm", f"is of no use: {cls.__name__} always degrades plain images; see {', '.join(USM_SWITCHES)}"

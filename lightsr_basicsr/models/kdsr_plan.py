@@ -1,8 +1,9 @@
-"""The plan of a KDSR run: what each of its two stages is given, and what cannot work."""
+"""The plan of a KDSR run: the iterations, options and files of its two stages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,27 @@ MODELS = {TEACHER: "KDSRNetTAModel", STUDENT: "KDSRNetSTModel"}
 # In the teacher's stage `network_g` is what the whole run calls `network_TA`.
 TEACHER_KEYS = {f"{key}_TA": f"{key}_g" for key in ("pretrain_network", "strict_load", "param_key")}
 
-Problems = Iterator[tuple[str, str]]
-
 
 def count(number: Any) -> int | None:
-    """Return a number of iterations, which may be written ``4e5`` as float, as int; None if it is no such number."""
+    """Return a number of iterations (``4e5`` is a float in YAML) as int, None if it is not a whole number."""
     whole = isinstance(number, (int, float)) and not isinstance(number, bool) and number >= 0 and number == int(number)
     return int(number) if whole else None
 
 
+def handover_of(options: Mapping[str, Any]) -> int:
+    """Return the last iteration of the teacher, 0 in a test.
+
+    Raises:
+        ValueError: If ``train.teacher_iter`` is not a whole number.
+    """
+    given = options["train"].get("teacher_iter") if options["is_train"] else 0
+    if (handover := count(given)) is None:
+        raise ValueError(f"KDSRModel needs a whole number `train.teacher_iter`, got {given!r}.")
+    return handover
+
+
 def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Return the options with which the model of one stage alone would train as the whole run does."""
+    """Return the options with which the model of one stage trains on its own as in the whole run."""
     train = dict(options.get("train") or {})
     own = {name: train.pop(name, None) for name in (TEACHER, STUDENT)}[stage]
     handover, total = count(train.pop("teacher_iter", 0)), count(train.get("total_iter"))
@@ -37,48 +48,30 @@ def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return {**stage_opt, "path": paths}
 
 
-def find_plan_problems(options: Mapping[str, Any]) -> Problems:
-    """Yield what is wrong with the two stages as a whole, as (dotted key, message)."""
-    train = options.get("train") or {}
-    handover, total = count(train.get("teacher_iter")), count(train.get("total_iter"))
-    if handover is None:
-        got = train.get("teacher_iter")
-        yield "train.teacher_iter", f"must be the whole number of iterations of the teacher, got {got!r}"
-    elif total is not None and handover > total:
-        yield "train.teacher_iter", f"is {handover:,}, more than train.total_iter ({total:,}), which counts both"
-    elif not handover and not (options.get("path") or {}).get("pretrain_network_TA"):
-        yield "path.pretrain_network_TA", "is missing: with train.teacher_iter 0 a trained teacher is needed"
-    for name in (TEACHER, STUDENT):
-        section = train.get(name, {})
-        if not isinstance(section, Mapping):
-            yield f"train.{name}", f"must be a section with what holds for the {name} only, got {section!r}"
-            continue
-        for key in [key for key in ("total_iter", "teacher_iter") if key in section]:
-            yield f"train.{name}.{key}", "holds for the whole run: write it under train"
-    for key, network in (("network_TA", "BlindSR_TA"), ("network_g", "BlindSR_ST")):
-        if key not in options:
-            yield key, f"is missing: for example {{type: {network}, scale: 4}}"
-
-
-def find_resume_problems(options: Mapping[str, Any], state: Path) -> Problems:
-    """Yield why a run with these options cannot go on from the file ``state``, as (dotted key, message)."""
-    handover, folder = count(options["train"].get("teacher_iter")), models_beside(state)
-    if handover is None or not state.stem.isdigit():
-        return
-    teachers = [int(file.stem[7:]) for file in folder.glob("net_TA_*.pth") if file.stem[7:].isdigit()]
-    stage, network = (TEACHER, "TA") if int(state.stem) <= handover else (STUDENT, "g")
-    there = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
-    if max(teachers, default=0) > handover:
-        yield "train.teacher_iter", f"is {handover}, but {folder} has a teacher of iteration {max(teachers)}"
-    elif not there or (stage == STUDENT and handover and handover not in teachers):
-        wanted = f"the {stage}'s" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
-        message = (
-            f"is {handover}, so {state} should be {wanted}, but {folder} has no such files: "
-            "was the run begun with another train.teacher_iter, or with --stage?"
-        )
-        yield "train.teacher_iter", message
-
-
 def models_beside(state: Path) -> Path:
     """Return the folder of weights of the run that saved ``state``."""
     return state.absolute().parent.parent / "models"
+
+
+def teacher_file(options: Mapping[str, Any], handover: int) -> Path:
+    """Return the file, in the run's own folder, of the teacher that was trained up to iteration ``handover``."""
+    return Path(options["path"]["models"]) / f"net_TA_{handover}.pth"
+
+
+def bring_teacher(options: Mapping[str, Any], handover: int) -> None:
+    """Copy the teacher from beside the training state, for a run that is resumed under another name."""
+    own, state = teacher_file(options, handover), Path(options["path"]["resume_state"])
+    if not own.is_file():
+        shutil.copyfile(models_beside(state) / own.name, own.with_suffix(".part"))
+        own.with_suffix(".part").replace(own)
+
+
+def training_options(options: Mapping[str, Any], stage: str, handover: int) -> dict[str, Any]:
+    """Return the options of a stage; a student's have the teacher's file, which is also its default start."""
+    stage_opt = stage_options(options, stage)
+    if stage == STUDENT and options["is_train"]:
+        paths = stage_opt["path"]
+        teacher = str(teacher_file(options, handover)) if handover else paths["pretrain_network_TA"]
+        start = paths.get("pretrain_network_g") or teacher
+        stage_opt["path"] = {**paths, "pretrain_network_TA": teacher, "pretrain_network_g": start}
+    return stage_opt

@@ -18,6 +18,7 @@ from lightsr_basicsr.data.degradations import anisotropic_kernel, classic_degrad
 from lightsr_basicsr.data.low_resolution import Blur, degrade_batch
 from lightsr_basicsr.tools.prepare.blind import prepare_blind
 from tests import tiny
+from tests.tiny import QUIET
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_worker_can_degrade_for_any_model(photographs):
 ])  # fmt: skip
 @pytest.mark.parametrize("noise", [0, 10])
 def test_validation_equals_the_files_of_prepare_blind(photographs, blurs, options, noise):
-    done = prepare_blind("photos", "set", 4, blurs, [noise], progress=False)
+    done = prepare_blind("photos", "set", 4, blurs, [noise], work=QUIET)
     files = PairedImageDataset({**done.section["test_1"], "phase": "val", "scale": 4})
     files.paths.sort(key=lambda paths: paths["gt_path"])
     dataset = ClassicBlindDataset(section("val", noise_level=noise, **options))
@@ -133,7 +134,7 @@ def test_validation_equals_the_files_of_prepare_blind(photographs, blurs, option
     ("train", {"xyz": 3}, "xyz is not an option of ClassicBlindDataset; it takes meta_info_file, blur, sigma, "),
     ("train", {"degrade_on": "worker"}, "degrade_on: worker needs degradation_per: image"),
     ("train", {"degradation_per": "epoch"}, "batch or image, got 'epoch'"),
-    ("val", {}, r"sigma must be one number in validation, so that results compare, got \[0.2, 4.0\]"),
+    ("val", {}, r"sigma must be one number in validation, so that results are comparable, got \[0.2, 4.0\]"),
 ])  # fmt: skip
 def test_mistakes_are_explained(photographs, phase, options, message):
     with pytest.raises(ValueError, match=message):
@@ -182,7 +183,7 @@ def test_a_resumed_blind_run_ends_where_an_uninterrupted_one_ends(photographs):
 def test_a_model_that_does_not_degrade_is_refused(photographs, capsys):
     assert cli.main(["train", "-opt", tiny.write(training("SRModel"))]) == 2
     assert (
-        "datasets.train: gives gt, gt_path, degradation, but the model needs lq: another model_type?"
+        "datasets.train: gives gt, gt_path, degradation, but the model needs lq: use another model_type"
         in capsys.readouterr().err
     )
     worker = training("SRModel", degrade_on="worker", degradation_per="image")
@@ -193,7 +194,7 @@ def test_a_model_that_is_not_known_to_degrade_is_refused(photographs, capsys):
     options = training("RealESRNetModel")
     assert cli.main(["train", "-opt", tiny.write(options)]) == 2
     assert (
-        "datasets.train: gives gt, gt_path, degradation, but the model does not take degradation: model_type LossDict"
+        "datasets.train: gives gt, gt_path, degradation, but the model does not take degradation: use model_type"
         in capsys.readouterr().err
     )
     assert not Path("experiments").exists()
@@ -232,8 +233,8 @@ def test_second_order_reads_a_folder_a_list_and_an_lmdb(photographs):
 @pytest.mark.parametrize(("options", "message"), [
     ({"blur_sigma3": [0.2, 3]}, "blur_sigma3 is not an option of SecondOrderDataset: did you mean 'blur_sigma"),
     ({"meta_info_file": "list.txt"}, "meta_info_file is not an option of SecondOrderDataset: did you mean 'meta_info'"),
-    ({"meta_info": "none.txt"}, "there is no list of images none.txt"),
-    ({"meta_info": "list.txt"}, "photos has no 9.png, which list.txt lists: is it the list of another folder"),
+    ({"meta_info": "none.txt"}, "list of images none.txt does not exist"),
+    ({"meta_info": "list.txt"}, "photos lacks 9.png, which list.txt lists: is it the list of another folder"),
     ({"io_backend": {}}, "io_backend must be {type: disk} or {type: lmdb}, got {}"),
 ])  # fmt: skip
 def test_second_order_explains_mistakes(photographs, options, message):
@@ -248,7 +249,7 @@ def test_second_order_takes_the_options_of_real_esrgan(photographs):
 
 def test_second_order_names_a_broken_image(photographs):
     (photographs / "2.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"2.png in photos is no image that OpenCV can read"):
+    with pytest.raises(ValueError, match=r"2.png in photos cannot be read by OpenCV"):
         SecondOrderDataset(second_order())[2]
 
 

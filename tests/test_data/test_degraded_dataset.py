@@ -15,6 +15,7 @@ from lightsr_basicsr.data.degraded_dataset import DegradedImageDataset, MultiSca
 from lightsr_basicsr.data.low_resolution import LowResolution
 from lightsr_basicsr.tools.prepare.lr import prepare_lr
 from tests import tiny
+from tests.tiny import QUIET
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def section(phase: str = "train", scale: int = 4, **more) -> dict:
 @pytest.mark.parametrize("border", ["mirror", "replicate"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_items_equal_those_of_prepared_files(photographs, degradation, border, scale):
-    prepare_lr("photos", "set", LowResolution(degradation, border, 5), [scale], progress=False)
+    prepare_lr("photos", "set", LowResolution(degradation, border, 5), [scale], work=QUIET)
     files = {"dataroot_gt": f"set/HR_x{scale}", "dataroot_lq": f"set/LR{degradation.upper()}_x{scale}"}
     ours = {"degradation": degradation, "border": border, "noise_seed": 5}
     for phase in ("train", "val"):
@@ -84,8 +85,8 @@ def three_levels(**more) -> dict:
 
 
 def test_levels_from_files_and_computed_are_the_same(photographs):
-    prepare_lr("photos", "set", scales=[4], progress=False)
-    prepare_lr("set/HR_x4", "low", scales=[2, 4], layout="div2k", write_hr=False, progress=False)
+    prepare_lr("photos", "set", scales=[4], work=QUIET)
+    prepare_lr("set/HR_x4", "low", scales=[2, 4], layout="div2k", write_hr=False, work=QUIET)
     folders = {"dataroot_gt": "set/HR_x4", "dataroot_lq": "low/HR_x4_LR_bicubic/X4", "filename_tmpl": "{}x4"}
     half = {"dataroot_lq_down2": "low/HR_x4_LR_bicubic/X2", "filename_tmpl_down2": "{}x2"}
     computed = MultiScalePairedDataset(three_levels())
@@ -122,7 +123,7 @@ def test_crops_of_all_levels_show_the_same_part(workdir):
 def test_levels_in_lmdbs(photographs):
     for index, path in enumerate(sorted(photographs.glob("*.png"))):
         path.rename(photographs / f"{index}.png")
-    prepare_lr("photos", "set", scales=[2, 4], progress=False)
+    prepare_lr("photos", "set", scales=[2, 4], work=QUIET)
     for name in ("HR_x4", "LRBI_x4", "LRBI_x2"):
         keys = ["0", "1", "2"]
         make_lmdb_from_imgs(f"set/{name}", f"{name}.lmdb", [f"{key}.png" for key in keys], keys, map_size=1 << 20)
@@ -147,11 +148,11 @@ def test_levels_in_lmdbs(photographs):
     (DegradedImageDataset, {"io_backend": "disk"}, "io_backend must be {type: disk} .*, got 'disk'"),
     (DegradedImageDataset, {"io_backend": {"type": "dsik"}}, "io_backend must be .*, got {'type': 'dsik'}"),
     (DegradedImageDataset, {"dataroot_gt": ["photos"]}, r"dataroot_gt must be one folder or LMDB, got \['photos'\]"),
-    (DegradedImageDataset, {"meta_info_file": "none.txt"}, "there is no list of images none.txt"),
-    (DegradedImageDataset, {"meta_info_file": "list.txt"}, "photos has no img.7.png, which list.txt lists"),
+    (DegradedImageDataset, {"meta_info_file": "none.txt"}, "list of images none.txt does not exist"),
+    (DegradedImageDataset, {"meta_info_file": "list.txt"}, "photos lacks img.7.png, which list.txt lists"),
     (MultiScalePairedDataset, {"dataroot_lq_down4": "empty"},
      "dataroot_lq_down4 is not an option of MultiScalePairedDataset: did you mean 'dataroot_lq_down2'"),
-    (DegradedImageDataset, {"dataroot_gt": "nowhere"}, "there is no folder nowhere"),
+    (DegradedImageDataset, {"dataroot_gt": "nowhere"}, "folder nowhere does not exist"),
     (DegradedImageDataset, {"io_backend": {"type": "lmdb"}}, "must end in .lmdb"),
     (MultiScalePairedDataset, {"scale": 3}, "2, 4 or 8, got 3"),
     (MultiScalePairedDataset, {"dataroot_lq": "empty"}, "empty lacks 3 images, the first is img.0"),
@@ -191,7 +192,7 @@ def test_bad_images_are_explained(photographs):
     with pytest.raises(ValueError, match=r"img.2.png is 19x16, expected HR / 4 = 20x16"):
         MultiScalePairedDataset(section(dataroot_lq="low"))[2]
     (photographs / "img.1.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"img.1.png in photos is missing or no image"):
+    with pytest.raises(ValueError, match=r"img.1.png in photos is missing or cannot be read"):
         DegradedImageDataset(section())[1]
 
 
@@ -212,7 +213,7 @@ def test_training_through_the_command(photographs, kind):
     ("DegradedImageDataset", {"degredation": "dn"},
      "degredation is not an option of DegradedImageDataset: did you mean 'degradation'?"),
     ("MultiScalePairedDataset", {"border": "miror"}, "border must be mirror or replicate, got 'miror'"),
-    ("DegradedImageDataset", {"meta_info_file": "none.txt"}, "there is no list of images none.txt"),
+    ("DegradedImageDataset", {"meta_info_file": "none.txt"}, "list of images none.txt does not exist"),
 ])  # fmt: skip
 def test_mistakes_stop_the_run_before_it_makes_anything(photographs, capsys, kind, change, message):
     options = tiny.train_options(total_iter=3)

@@ -1,45 +1,33 @@
-"""Check what an option file's section ``val`` says about the engine that runs the network in a test."""
+"""Check the options in section ``val`` that select the backend of a test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from torch import nn
-
 from lightsr_basicsr.runtimes.base import BackendError, check_threads
 from lightsr_basicsr.runtimes.choice import AUTO, check_names, check_precision, choose, choose_reader, open_runtime
 from lightsr_basicsr.runtimes.validation import KEYS, Settings, settings_of
-from lightsr_basicsr.tools.check.keys import Finding, section_of
+from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.findings import Finding
 
 KINDS = {"backend": "a text", "precision": "a text", "exported": "the path of a file"}
 
 
-def check_backend(options: Mapping, net: nn.Module | None, is_train: bool) -> Iterator[Finding]:
-    """Yield what is wrong with ``val.backend``, ``precision``, ``threads`` and ``exported``.
-
-    Args:
-        options (Mapping): Content of an option file.
-        net (nn.Module | None): Its ``network_g``, None if that cannot be built.
-        is_train (bool): Whether a training is to start, in which these keys do nothing.
-    """
-    findings = [*_check_kinds(section_of(options, "val"))]
+def check_backend(run: Run) -> Iterator[Finding]:
+    """Yield what is wrong with ``val.backend``, ``precision``, ``threads`` and ``exported``; training ignores them."""
+    findings = [*_check_kinds(run.section("val"))]
     yield from findings
-    settings = settings_of(options)
+    settings = settings_of(run.options)
     if findings or settings is None:
         return
-    if is_train:
-        there = next(key for key in KEYS if section_of(options, "val").get(key) is not None)
-        yield Finding(f"val.{there}", "acts in `basicsr test` alone: a training validates with torch", False)
+    if run.is_train:
+        given = next(key for key in KEYS if run.section("val").get(key) is not None)
+        yield Finding(f"val.{given}", "has an effect in `basicsr test` only: training validates with torch", False)
     elif settings.exported is None:
-        yield from _check_network(settings, net, _device(options))
+        yield from _check_network(settings, run)
     else:
-        yield from _check_exported(settings, options, net)
-
-
-def runs_exported(options: Mapping) -> bool:
-    """Tell whether a test takes its weights from an exported file."""
-    return bool(section_of(options, "val").get("exported"))
+        yield from _check_exported(settings, run)
 
 
 def _check_kinds(section: Mapping) -> Iterator[Finding]:
@@ -59,45 +47,45 @@ def _check_kinds(section: Mapping) -> Iterator[Finding]:
         yield Finding("val.threads", str(error))
 
 
-def _device(options: Mapping) -> str | None:
-    """Return the device of a test as runtimes call it, None for the engine's choice."""
-    return "cpu" if options.get("num_gpu") == 0 else None
+def _device(run: Run) -> str | None:
+    """Return the device of a test, None for the backend's choice."""
+    return "cpu" if run.options.get("num_gpu") == 0 else None
 
 
-def _check_network(settings: Settings, net: nn.Module | None, device: str | None) -> Iterator[Finding]:
-    """Yield why the option file's own network cannot be run so on this machine."""
+def _check_network(settings: Settings, run: Run) -> Iterator[Finding]:
+    """Yield why the network of the option file cannot be run with this backend on this machine."""
     where, precision = f"val.{_named(settings)}", settings.precision or "fp32"
     try:
         if settings.backend == AUTO:
-            choose(precision, device)
+            choose(precision, _device(run))
         else:
-            check_precision(settings.backend, precision, device)
+            check_precision(settings.backend, precision, _device(run))
     except BackendError as error:
         yield Finding(where, str(error))
         return
+    net = run.networks.get("network_g")
     if not getattr(net, "super_resolves", True):
-        text = f"{type(net).__name__} does not map one LR image to one SR image: leave out {', '.join(KEYS)}"
+        text = f"{type(net).__name__} does not map one LR image to one SR image: remove {', '.join(KEYS)}"
         yield Finding(where, text)
 
 
 def _named(settings: Settings) -> str:
-    """Return the key that a finding about engine and precision is about."""
-    told = settings.precision is not None and settings.backend in (AUTO, "torch")
-    return "precision" if told else "backend"
+    """Return the key to which a finding on backend and precision belongs."""
+    return "precision" if settings.precision is not None and settings.backend in (AUTO, "torch") else "backend"
 
 
-def _check_exported(settings: Settings, options: Mapping, net: nn.Module | None) -> Iterator[Finding]:
-    """Yield why an exported file cannot be run, or is not what the option file is about."""
+def _check_exported(settings: Settings, run: Run) -> Iterator[Finding]:
+    """Yield why an exported file cannot be run, or does not match the option file."""
     path = Path(str(settings.exported)).expanduser()
     try:
-        choose_reader(path, settings.backend)  # which a checkpoint has none of
-        runtime = open_runtime(path, settings.backend, settings.precision, _device(options), settings.threads)
+        choose_reader(path, settings.backend)  # a checkpoint has none
+        runtime = open_runtime(path, settings.backend, settings.precision, _device(run), settings.threads)
     except BackendError as error:
         yield Finding("val.exported", str(error))
         return
-    wanted = options.get("scale")
+    wanted = run.options.get("scale")
     if isinstance(wanted, (int, float)) and runtime.scale != wanted:
-        yield Finding("val.exported", f"{path} enlarges by {runtime.scale:g}, and the option file's scale is {wanted}")
-    channels = getattr(net, "num_in_ch", runtime.num_in_ch)
+        yield Finding("val.exported", f"{path} enlarges by {runtime.scale:g}, but the option file has scale {wanted}")
+    channels = getattr(run.networks.get("network_g"), "num_in_ch", runtime.num_in_ch)
     if channels != runtime.num_in_ch:
         yield Finding("val.exported", f"{path} takes images of {runtime.num_in_ch} channels, network_g of {channels}")

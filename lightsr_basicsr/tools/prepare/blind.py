@@ -1,4 +1,4 @@
-"""Test sets for blind super-resolution with known blurs, as KDSR's classic recipes are measured on."""
+"""Make test sets of known blur and noise, on which KDSR's classic recipes are measured."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.tools.images import write_png
 from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired
 from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
-# The eight isotropic Gaussians ("Gaussian8") of the KDSR paper's tables, standard deviations in HR pixels.
+# "Gaussian8" of the KDSR paper's tables: eight isotropic Gaussians by scale, standard deviations in HR pixels.
 GAUSSIAN8 = {2: (0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6), 4: (1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2)}
 
 
@@ -29,9 +29,7 @@ def prepare_blind(
     noises: Sequence[float] = (0.0,),
     seed: int = 0,
     depth: str = "keep",
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    work: Work = ALL_CORES,
 ) -> Prepared:
     """Make ``HR_xS`` and, for each blur and noise, a folder of LR images of every image in ``source``.
 
@@ -40,15 +38,13 @@ def prepare_blind(
 
     Args:
         source (Path | str): Folder of HR images.
-        out (Path | str): Folder for the folders.
+        out (Path | str): Parent folder of the outputs.
         scale (int): Downsampling factor.
         blurs (Sequence[Blur]): Blurs; empty takes the eight isotropic ones of the paper at x2 or x4.
-        noises (Sequence[float]): Standard deviations in grey levels, each combined with each blur.
-        seed (int): Of the noise.
-        depth (str): ``'keep'`` or ``'8'``, the bits per channel of HR images; LR images have 8.
-        workers (int | None): Images at a time; None takes one per core.
-        overwrite (bool): Make files again that are there.
-        progress (bool): Show a progress bar.
+        noises (Sequence[float]): Standard deviations in gray levels of 255, each combined with each blur.
+        seed (int): Seed of the noise.
+        depth (str): ``'keep'`` or ``'8'``, bits per channel of HR images; LR images have 8.
+        work (Work): Threads, overwriting, progress bar.
 
     Raises:
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
@@ -60,8 +56,8 @@ def prepare_blind(
     deep: list[str] = []
     jobs = [_job(image, out, hr, sets, partial(read_source, image, depth, deep)) for image in images]
     records = {out / each.folder: _record(each) for each in sets}
-    claim({**records, **({hr: hr_record(scale, depth)} if hr else {})}, jobs, overwrite)
-    done = run_jobs(jobs, f"blind x{scale}, {len(sets)} sets", workers, progress)
+    claim({**records, **({hr: hr_record(scale, depth)} if hr else {})}, jobs, work.overwrite)
+    done = run_jobs(jobs, f"blind x{scale}, {len(sets)} sets", work)
     done.notes = depth_note(deep)
     done.folders = [*([hr] if hr else []), *records]
     done.section = dict(_sections(sets, hr or Path(source), out))
@@ -69,26 +65,26 @@ def prepare_blind(
 
 
 def _record(each: BlindSet) -> dict[str, Any]:
-    """Return what a folder of such images must agree on."""
+    """Return the record of a folder of such LR images."""
     settings = {"command": "prepare blind", "scale": each.scale, "blur": each.blur.name, "noise": each.noise}
     return {**settings, "seed": each.seed} if each.noise else settings
 
 
 def _default(scale: int) -> list[Blur]:
     if scale not in GAUSSIAN8:
-        raise PrepareError(f"blurs of a paper are known for x2 and x4; for x{scale} name them: --sigma or --kernel.")
+        raise PrepareError(f"the paper's blurs exist for x2 and x4; for x{scale} give --sigma or --kernel.")
     return [Blur(sigma) for sigma in GAUSSIAN8[scale]]
 
 
 def check_sets(sets: Sequence[BlindSet]) -> None:
-    """Raise PrepareError if a set has a scale, a blur or a noise that cannot be made."""
+    """Raise PrepareError if the scale, a blur or a noise level is out of range."""
     for each in sets:
         sigmas = (each.blur.sigma_1,) if each.blur.sigma_2 is None else (each.blur.sigma_1, each.blur.sigma_2)
         numbers = (*sigmas, each.noise)
         if each.scale < 2 or not all(math.isfinite(number) and number >= 0 for number in numbers):
-            raise PrepareError(f"scale must be at least 2, blurs and noise finite and not negative, got {each.folder}.")
+            raise PrepareError(f"scale must be at least 2, blurs and noise finite and at least 0, got {each.folder}.")
         if each.blur.sigma_2 is not None and not all(sigmas):
-            raise PrepareError(f"a turned kernel needs two standard deviations above 0, got {each.blur.name}.")
+            raise PrepareError(f"an anisotropic kernel needs two standard deviations above 0, got {each.blur.name}.")
 
 
 def _sections(sets: Sequence[BlindSet], hr: Path, out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -97,10 +93,10 @@ def _sections(sets: Sequence[BlindSet], hr: Path, out: Path) -> Iterator[tuple[s
         yield f"test_{index}", paired(f"{out.resolve().name}_{label}", hr, out / each.folder)
 
 
-def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet], read: Callable[[], np.ndarray]) -> Job:
+def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet], read: Callable[[], np.ndarray]) -> FileJob:
     outputs = {out / each.folder / f"{image.stem}.png": each for each in sets}
     places = (*([hr / f"{image.stem}.png"] if hr else []), *outputs)
-    return Job(image, places, partial(_make, image, outputs, sets[0].scale, read))
+    return FileJob(image, places, partial(_make, image, outputs, sets[0].scale, read))
 
 
 def _make(
@@ -111,7 +107,7 @@ def _make(
     wanted: Sequence[Path],
 ) -> None:
     image = crop_for(read(), scale)
-    # What is no LR image is the HR image. All are made before one is written, so that a failure leaves no half pair.
+    # All are made before the first is written, so that a failure leaves no half pair.
     made = {output: outputs[output].degrade(image, source.stem) if output in outputs else image for output in wanted}
     for output, content in made.items():
         write_png(output, content)

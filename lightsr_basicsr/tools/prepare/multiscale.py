@@ -1,4 +1,4 @@
-"""Images at several sizes, as Real-ESRGAN adds them to its training data: a small image shows more per patch."""
+"""Downscale images to several sizes, as Real-ESRGAN adds them to its training data: more content per patch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from lightsr_basicsr.tools.images import read_image, to_8_bit, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, same_folder
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import to_be_listed
 from lightsr_basicsr.tools.prepare.sources import source_images
 
@@ -23,13 +23,18 @@ SCALES = (0.75, 0.5, 1 / 3)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Which sizes are made; the fields are the options of ``basicsr prepare multiscale``."""
+    """Output sizes; the fields are the options of ``basicsr prepare multiscale``."""
 
     scales: tuple[float, ...] = SCALES
     shortest: int = 400
 
     def of(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return (width, height) of T0, T1, ...; sides are cut to whole pixels as in Real-ESRGAN's script."""
+        """Return (width, height) of T0, T1, ...; sides are rounded down as in Real-ESRGAN's script.
+
+        Examples:
+            >>> Sizes(scales=(0.75, 0.5), shortest=400).of(2040, 1356)
+            [(1530, 1017), (1020, 678), (601, 400)]
+        """
         sizes = [(int(width * scale), int(height * scale)) for scale in self.scales]
         if not self.shortest:
             return sizes
@@ -42,19 +47,15 @@ def prepare_multiscale(
     source: Path | str,
     out: Path | str,
     sizes: Sizes = Sizes(),
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    work: Work = ALL_CORES,
 ) -> Prepared:
-    """Make smaller images ``NAMET0.png``, ``NAMET1.png``, ... of every image in ``source``, 8 bits per channel.
+    """Make downscaled images ``NAMET0.png``, ``NAMET1.png``, ... of every image in ``source``, 8 bits per channel.
 
     Args:
         source (Path | str): Folder of images.
-        out (Path | str): Folder of the smaller ones.
+        out (Path | str): Folder of the downscaled images.
         sizes (Sizes): Scales, and the shorter side of the last image.
-        workers (int | None): Images at a time; None takes one per core.
-        overwrite (bool): Make files again that are there.
-        progress (bool): Show a progress bar.
+        work (Work): Threads, overwriting, progress bar.
 
     Raises:
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
@@ -63,8 +64,8 @@ def prepare_multiscale(
     _check(source, out, sizes)
     seen: dict[str, list[str]] = {"deep": [], "small": []}
     jobs = [_job(image, out, sizes, seen) for image in source_images(source)]
-    claim({out: _record(sizes)}, jobs, overwrite)
-    done = run_jobs(jobs, "multi-scale", workers, progress)
+    claim({out: _record(sizes)}, jobs, work.overwrite)
+    done = run_jobs(jobs, "multi-scale", work)
     done.folders = [out]
     done.section["train"], note = to_be_listed(out, source)
     done.notes = [*_notes(seen, sizes), note]
@@ -75,7 +76,7 @@ def _check(source: Path, out: Path, sizes: Sizes) -> None:
     if not all(0 < scale < 1 for scale in sizes.scales):
         raise PrepareError(f"scales must be between 0 and 1, got {', '.join(map(str, sizes.scales))}.")
     if sizes.shortest < 0:
-        raise PrepareError(f"shortest must be a number of pixels, or 0 for no such image, got {sizes.shortest}.")
+        raise PrepareError(f"shortest must be at least 1 pixel, or 0 for no such image, got {sizes.shortest}.")
     if not sizes.scales and not sizes.shortest:
         raise PrepareError("nothing to make: give scales, or a shorter side.")
     if same_folder(source, out):
@@ -86,10 +87,10 @@ def _record(sizes: Sizes) -> dict[str, Any]:
     return {"command": "prepare multiscale", "scales": list(sizes.scales), "shortest": sizes.shortest}
 
 
-def _job(image: Path, out: Path, sizes: Sizes, seen: dict[str, list[str]]) -> Job:
+def _job(image: Path, out: Path, sizes: Sizes, seen: dict[str, list[str]]) -> FileJob:
     count = len(sizes.scales) + bool(sizes.shortest)
     outputs = tuple(out / f"{image.stem}T{index}.png" for index in range(count))
-    return Job(image, outputs, partial(_make, image, outputs, sizes, seen))
+    return FileJob(image, outputs, partial(_make, image, outputs, sizes, seen))
 
 
 def _make(

@@ -56,7 +56,7 @@ def compare_run(
             ``datasets``, or a list of them), ``crop_border`` (int, pixels left out at each side) and
             ``test_y_channel`` (bool).
         networks (Mapping): By title: the network's section of an option file, and its checkpoint.
-        loaded (Mapping | None): By title: networks that are there already and take images on any device. Default: None.
+        loaded (Mapping | None): By title: built networks that accept images on any device. Default: None.
     """
     settings, datasets = options["comparison"], open_datasets(options)
     nets, device = load_networks(options, networks)

@@ -1,4 +1,4 @@
-"""Benchmarks: what is measured, in which order, and what the numbers mean. Networks are tiny, clocks are false."""
+"""Benchmarks: what is measured, in which order, and what the numbers mean. Networks are tiny, clocks are fake."""
 
 import json
 import os
@@ -20,14 +20,13 @@ from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
-from lightsr_basicsr.tools.benchmark import child as benchmark_child
 from lightsr_basicsr.tools.benchmark import probe as benchmark_probe
 from lightsr_basicsr.tools.benchmark import run as module
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant, in_rounds
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.pressure import pressure
-from lightsr_basicsr.tools.benchmark.probe import Probe, Probed, decode, encode, probe
+from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, decode, encode, probe
 from lightsr_basicsr.tools.benchmark.quality import find_pairs, read_pair
 from lightsr_basicsr.tools.benchmark.rows import summarise
 from lightsr_basicsr.tools.benchmark.run import benchmark
@@ -79,14 +78,14 @@ def test_ratios_are_of_the_same_round():
 
 
 def test_rows_of_a_network_on_torch():
-    told, saved = [], []
+    reported, saved = [], []
     plan = replace(TORCH, sizes=[(16, 20), (18, 18)], rounds=2)
-    rows = benchmark([TINY], plan=plan, report=told.append, save=lambda rows: saved.append(len(rows)))
+    rows = benchmark([TINY], plan=plan, report=reported.append, save=lambda rows: saved.append(len(rows)))
     assert [(row.form, row.height, row.width) for row in rows] == [
         ("reference", 16, 20), ("deployed", 16, 20), ("reference", 18, 18), ("deployed", 18, 18)
     ]  # fmt: skip
     assert saved == [2, 4]
-    assert any("2 rounds of 2 variants" in line for line in told)
+    assert any("2 rounds of 2 variants" in line for line in reported)
     reference, deployed, *_ = rows
     assert (reference.timing.speedup, reference.timing.speedup_low, reference.timing.speedup_high) == (1, 1, 1)
     assert 0 < deployed.timing.seconds_low <= deployed.timing.seconds <= deployed.timing.seconds_high
@@ -98,7 +97,7 @@ def test_rows_of_a_network_on_torch():
     assert rows[3].activations / deployed.activations == pytest.approx(18 * 18 / (16 * 20), rel=0.01)
 
 
-def test_what_a_back_end_cannot_do_is_told_and_the_rest_goes_on(monkeypatch):
+def test_what_a_backend_cannot_do_is_reported_and_the_rest_continues(monkeypatch):
     real = benchmark_candidate.open_variant
 
     def refuse(subject, net, variant, *rest):
@@ -113,12 +112,12 @@ def test_what_a_back_end_cannot_do_is_told_and_the_rest_goes_on(monkeypatch):
     ]  # fmt: skip
 
 
-def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
+def test_a_backend_that_fails_at_the_first_image_is_reported(monkeypatch):
     class Broken:
         num_in_ch, scale = 3, 2
 
         def __call__(self, images):
-            raise KeyError("engine")
+            raise KeyError("kernel")
 
     real = benchmark_candidate.open_variant
     monkeypatch.setattr(
@@ -128,7 +127,7 @@ def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
     reference, broken = benchmark([TINY], plan=TORCH)
     assert reference.timing is not None
     assert broken.timing is None
-    assert broken.problem == "KeyError: 'engine'"
+    assert broken.problem == "KeyError: 'kernel'"
 
 
 def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
@@ -136,7 +135,7 @@ def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
 
     def measure(task):
         asked.append((task.variant, task.height, task.width))
-        return Probed(memory=3 * 2**20) if task.variant == REFERENCE else Probed(problem="out of memory")
+        return ProbeResult(memory=3 * 2**20) if task.variant == REFERENCE else ProbeResult(problem="out of memory")
 
     monkeypatch.setattr(module, "probe", measure)
     saved = []
@@ -159,15 +158,15 @@ def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
 def test_peak_memory_is_what_a_run_adds():
     task = Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 1, runs=2)
     kept = torch.ones(2**24)  # 64 MiB, as the result of a run; what was there before does not count
-    found = benchmark_child.measure(lambda: kept.clone, task)
-    assert len(found["seconds"]) == 2
-    assert 0.98 * 2**26 <= found["memory"] < 1.1 * 2**26
+    found = benchmark_probe.measure(lambda: kept.clone, task)
+    assert len(found.seconds) == 2
+    assert 0.98 * 2**26 <= found.memory < 1.1 * 2**26
 
 
 def test_what_a_process_runs(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark_child, "_go_first", lambda: None)  # this process stays as the others are
+    monkeypatch.setattr(benchmark_probe, "_volunteer", lambda: None)  # this process stays as the others are
     task = Probe(find_subjects([TINY])[0], REFERENCE, 64, 64, "cpu", torch.get_num_threads(), runs=2)
-    assert benchmark_child.main(encode(task)) == 0
+    assert benchmark_probe.main(encode(task)) == 0
     found = benchmark_probe._judge(0, capsys.readouterr().out, b"", None)
     assert found.problem == ""
     assert len(found.seconds) == 2
@@ -176,12 +175,12 @@ def test_what_a_process_runs(monkeypatch, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for Python")
 def test_a_fresh_process_has_the_threads_that_were_asked_for(workdir, monkeypatch):
-    told = json.dumps({"memory": 5, "seconds": [], "problem": "$OMP_NUM_THREADS $1 $2"})
-    Path("python").write_text(f"#!/bin/sh\ncat <<END\n{told}\nEND\n")
+    answer = json.dumps({"memory": 5, "seconds": [], "problem": "$OMP_NUM_THREADS $1 $2"})
+    Path("python").write_text(f"#!/bin/sh\ncat <<END\n{answer}\nEND\n")
     Path("python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(workdir / "python"))
     found = probe(Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 3))
-    assert found == Probed(5, (), "3 -m lightsr_basicsr.tools.benchmark.child")
+    assert found == ProbeResult(5, (), "3 -m lightsr_basicsr.tools.benchmark.probe")
 
 
 def test_what_a_process_is_asked_survives_the_command_line():
@@ -200,24 +199,24 @@ def test_what_a_process_is_asked_survives_the_command_line():
         (0, 'noise\n{"memory": 5, "seconds": [6.5], "problem": "over 5 s"}\n', b"", "over 5 s"),
     ],
 )
-def test_how_a_process_ended_is_told(status, output, errors, problem):
+def test_how_a_process_ended_is_reported(status, output, errors, problem):
     assert benchmark_probe._judge(status, output, errors, 5).problem == problem
 
 
 def test_a_process_stops_at_the_limit(monkeypatch):
     clock = iter([0.0, 7.0])
-    monkeypatch.setattr(benchmark_child.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(benchmark_probe.time, "perf_counter", lambda: next(clock))
     task = Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 1, 3, 5.0)
-    found = benchmark_child.measure(lambda: lambda: torch.zeros(1), task)
-    assert found["seconds"] == [7.0]
-    assert found["problem"] == "over 5 s"
+    found = benchmark_probe.measure(lambda: lambda: torch.zeros(1), task)
+    assert found.seconds == (7.0,)
+    assert found.problem == "over 5 s"
 
 
 def test_a_process_that_hangs_ends_itself(monkeypatch):
     ended = threading.Event()
-    monkeypatch.setattr(benchmark_child.os, "_exit", lambda status: ended.set() if status == 124 else None)
-    benchmark_child._watch(30)()  # an image that came in time
-    benchmark_child._watch(0.01)
+    monkeypatch.setattr(benchmark_probe.os, "_exit", lambda status: ended.set() if status == 124 else None)
+    benchmark_probe._end_after(30)()  # an image that came in time
+    benchmark_probe._end_after(0.01)
     assert ended.wait(10)
 
 
@@ -225,9 +224,9 @@ def test_pressure_ends_with_memory_or_time():
     def measure(task):
         side = task.height
         if task.variant == REFERENCE and side == 180:
-            return Probed(problem="out of memory")
+            return ProbeResult(problem="out of memory")
         seconds = (side / 100,) * 3
-        return Probed(side * 1000, seconds, "over 2 s" if side / 100 > 2 else "")
+        return ProbeResult(side * 1000, seconds, "over 2 s" if side / 100 > 2 else "")
 
     saved = []
     rows = pressure([TINY], plan=TORCH, limit=2, measure=measure, save=lambda rows: saved.append(len(rows)))
@@ -244,13 +243,13 @@ def test_pressure_ends_with_memory_or_time():
 
 
 def test_pressure_runs_a_reference_that_two_sources_have_once():
-    rows = pressure([TINY, TINY], plan=TORCH, limit=2, measure=lambda task: Probed(1, (3.0,), "over 2 s"))
+    rows = pressure([TINY, TINY], plan=TORCH, limit=2, measure=lambda task: ProbeResult(1, (3.0,), "over 2 s"))
     assert [row.form for row in rows] == ["reference", "deployed", "deployed"]
 
 
 @pytest.fixture
 def pairs(workdir):
-    """Folders LR and HR with a photograph, and net.pth."""
+    """Folders LR and HR with an image, and net.pth."""
     ((_, image),) = photographs(["coffee.png"])
     high = image[100:148, 200:260]
     for folder, name, content in (("HR", "cup.png", high), ("LR", "cupx2.png", imresize(high, 0.5))):
@@ -278,7 +277,7 @@ def test_random_weights_have_no_psnr(pairs):
     assert [row.psnr for row in benchmark([TINY], plan=replace(TORCH, data="LR", gt="HR"))] == [None, None]
 
 
-def test_images_that_do_not_fit_are_told(pairs):
+def test_images_that_do_not_fit_are_reported(pairs):
     (pair,) = find_pairs("LR", "HR")
     assert read_pair(pair, 2)[1].shape == (48, 60, 3)
     with pytest.raises(BenchmarkError, match=r"48x60 pixels .*; for x4 and the 24x30 .* must have 96x120"):
@@ -300,11 +299,11 @@ def test_images_that_do_not_fit_are_told(pairs):
     ],
 )
 def test_an_exported_file_is_run_in_its_own_precision(made_in, asked, expected):
-    told = Metadata("IMDN_RTC", {"num_feat": 4, "num_block": 1}, scale=2, precision=made_in)
+    metadata = Metadata("IMDN_RTC", {"num_feat": 4, "num_block": 1}, scale=2, precision=made_in)
     plan = replace(TORCH, backends=["torch", "openvino"], precisions=asked)
-    candidate = Candidate(Subject("net.onnx", path="net.onnx"), plan, told)
+    candidate = Candidate(Subject("net.onnx", path="net.onnx"), plan, metadata)
     assert candidate.variants == [REFERENCE, *(Variant("exported", "openvino", name) for name in expected)]
-    # Its weights are not those of the reference, which is made of what the file tells.
+    # Its weights are not those of the reference, which is built from its metadata.
     assert not candidate.same_weights
     assert candidate.weights_of(REFERENCE).path is None
 
@@ -312,8 +311,8 @@ def test_an_exported_file_is_run_in_its_own_precision(made_in, asked, expected):
 def test_an_exported_file_meets_its_checkpoint(workdir, monkeypatch):
     torch.save(IMDN_RTC(num_feat=4, num_block=1).state_dict(), "net.pth")
     Path("net.onnx").touch()
-    told = Metadata("IMDN_RTC", scale=2, sha256=checksum(Path("net.pth")))
-    monkeypatch.setattr(module, "read_metadata", lambda path: told)
+    metadata = Metadata("IMDN_RTC", scale=2, sha256=checksum(Path("net.pth")))
+    monkeypatch.setattr(module, "read_metadata", lambda path: metadata)
     _, exported = module.open_candidates(["net.pth", "net.onnx"], None, TORCH)
     assert exported.same_weights
     assert exported.base.path == "net.pth"
@@ -360,11 +359,11 @@ def test_sources_that_cannot_be_measured(workdir, source, message):
     [
         ({"sizes": [(8, 8)]}, r"at least 15x15 pixels, got 8x8: name a larger --size"),
         ({"sizes": [(0, 8)]}, r"from 1 to 16384"),
-        ({"backends": ["tensorrt"]}, r"back end is one of torch, onnxruntime, openvino; got tensorrt"),
+        ({"backends": ["tensorrt"]}, r"backend is one of torch, onnxruntime, openvino; got tensorrt"),
         ({"precisions": []}, r"precision is one of .*; got none"),
         ({"rounds": 0}, r"at least 1, got 0"),
         ({"data": "LR"}, r"both --data and --gt"),
-        ({"device": "tpu"}, r"device tpu is not there"),
+        ({"device": "tpu"}, r"torch cannot use the device tpu"),
     ],
 )
 def test_plans_that_cannot_be_followed(change, message):

@@ -24,8 +24,8 @@ from lightsr_basicsr.tools.benchmark.tables import (
     Results,
     csv_text,
     json_text,
+    main_table,
     markdown_text,
-    text_table,
     write_results,
 )
 
@@ -54,7 +54,7 @@ def test_tables_state_machine_conventions_and_units():
     lines = text.splitlines()
     head = lines.index(next(line for line in lines if line.startswith("| network")))
     assert lines[head] == (
-        "| network | form | back end | precision | LR | params [M] | multi-adds [G] | acts [M] | latency [ms] | "
+        "| network | form | backend | precision | LR | params [M] | multi-adds [G] | acts [M] | latency [ms] | "
         "speed-up | memory [MiB] | PSNR [dB] | SSIM | difference | weights |"
     )
     assert lines[head + 3] == (
@@ -69,10 +69,8 @@ def test_tables_state_machine_conventions_and_units():
 
 
 def test_columns_without_numbers_are_left_out():
-    heading = text_table([replace(REFUSED, parameters=None)]).splitlines()[0]
-    assert "params" not in heading
-    assert "latency" not in heading
-    assert "back end" in heading
+    heading = main_table([replace(REFUSED, parameters=None)])[0]
+    assert heading == ["network", "form", "backend", "precision", "LR", "multi-adds [G]", "acts [M]", "weights"]
 
 
 def test_csv_can_be_read_again():
@@ -87,11 +85,11 @@ def test_csv_can_be_read_again():
 
 
 def test_json_holds_everything():
-    told = json.loads(json_text(Results(MACHINE, ROWS)))
-    assert told["machine"] == MACHINE
-    assert told["rows"][1]["timing"]["speedup"] == 4
-    assert told["rows"][2]["timing"] is None
-    assert any("multi-adds" in line for line in told["conventions"])
+    output = json.loads(json_text(Results(MACHINE, ROWS)))
+    assert output["machine"] == MACHINE
+    assert output["rows"][1]["timing"]["speedup"] == 4
+    assert output["rows"][2]["timing"] is None
+    assert any("multi-adds" in line for line in output["conventions"])
 
 
 def test_columns_of_ntire():
@@ -99,7 +97,7 @@ def test_columns_of_ntire():
     text = markdown_text(Results(MACHINE, [row, REFUSED]))
     assert "| network | PSNR [dB] | Time [ms] | Params [M] | FLOPs [G] | Acts [M] | Mem [M] | Conv |" in text
     assert "| IMDN x4, openvino bf16 | 32.20 | 48.50 | 0.715 | 46.52 | 122.68 | 310.00 | 46 |" in text
-    assert "a multiplication and an addition are one" in text
+    assert "a multiplication and an addition count as one" in text
     assert "ntire_convs" in csv_text(Results(MACHINE, [row]))
 
 
@@ -115,7 +113,7 @@ def test_a_table_is_whole_or_as_it_was(workdir, monkeypatch):
 
 
 @drawn
-def test_plots_show_every_network_and_back_end(workdir, monkeypatch):
+def test_plots_show_every_network_and_backend(workdir, monkeypatch):
     monkeypatch.setattr(benchmark_plots, "DPI", 30)
     other = [replace(row, network="DRN-S $x$", height=90, width=160) for row in ROWS]
     written = benchmark_plots.draw_all(Results(MACHINE, [*ROWS, *other]), workdir)
@@ -129,9 +127,33 @@ def test_plots_show_every_network_and_back_end(workdir, monkeypatch):
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert [name for name in legend if name][:3] == ["IMDN", "reference", "openvino bf16"]
     assert "Z80 (1 cores), 1 CPU thread, 1976-07-01" in figure.get_supxlabel()
-    # The area tells memory: half of it, half the area.
+    # The area is the memory: half of it, half the area.
     large, small = (points.get_sizes()[0] for points in figure.axes[0].collections)
     assert large == 2 * small
+
+
+@drawn
+@pytest.mark.parametrize(("others", "span"), [((32.21001, 32.20999), 0.1), ((32.25, 32.21), 0.1), ((33.21,), 1.24)])
+def test_the_psnr_axis_spans_a_tenth_of_a_decibel_and_equal_rows_are_level(others, span):
+    rows = [REFERENCE, *(replace(FAST, psnr=psnr) for psnr in others)]
+    axes = benchmark_plots.draw_tradeoff(rows, MACHINE).axes[0]
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(span)
+    heights = [points.get_offsets()[0][1] for points in axes.collections]
+    assert heights == [round(row.psnr, 2) for row in rows]
+    assert all(low < height < high for height in heights)
+    axes.figure.canvas.draw()
+    assert axes.yaxis.get_major_formatter().get_offset() == ""
+    assert list(axes.lines[0].get_ydata()) == [
+        round(row.psnr, 2) for row in sorted(rows, key=lambda r: r.timing.seconds)
+    ]
+
+
+@drawn
+@pytest.mark.parametrize("psnr", [32.21, float("inf")])
+def test_infinite_psnr_does_not_stop_the_plot(psnr):
+    rows = [replace(REFERENCE, psnr=psnr), replace(FAST, psnr=float("inf"))]
+    assert benchmark_plots.draw_tradeoff(rows, MACHINE).axes[0].get_ylabel() == "PSNR, luma (dB)"
 
 
 @drawn
@@ -141,10 +163,10 @@ def test_networks_look_the_same_where_one_of_them_has_no_psnr():
     unknown = replace(REFERENCE, network="KDSR-M", psnr=None)
     figure = benchmark_plots.draw_tradeoff([unknown, REFERENCE], MACHINE)
     points, *none = figure.axes[0].collections
-    assert tuple(points.get_facecolor()[0][:3]) == pytest.approx(to_rgb(benchmark_plots.COLOURS[1]))
+    assert tuple(points.get_facecolor()[0][:3]) == pytest.approx(to_rgb(benchmark_plots.COLORS[1]))
     assert none == []
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names[:2] == ["KDSR-M (not known)", "IMDN"]
+    assert names[:2] == ["KDSR-M (unknown)", "IMDN"]
 
 
 @drawn
@@ -170,19 +192,19 @@ def test_choices_are_those_of_the_runtimes():
 
 def test_a_run_from_the_command_line(capsys):
     assert cli.main(["benchmark", TINY, *QUICK, "-o", "found", "--format", "csv", "json", "--no-plots"]) == 0
-    told = capsys.readouterr()
-    assert "IMDN_RTC:num_feat=4,num_block=1 x2  deployed" in told.out
-    assert "threads: 1\n" in told.out
-    assert "Written: found/results.csv, found/results.json" in told.out
-    assert "basicsr: IMDN_RTC:num_feat=4,num_block=1: opening torch fp32" in told.err
+    output = capsys.readouterr()
+    assert "IMDN_RTC:num_feat=4,num_block=1 x2  deployed" in output.out
+    assert "threads: 1\n" in output.out
+    assert "Written: found/results.csv, found/results.json" in output.out
+    assert "basicsr: IMDN_RTC:num_feat=4,num_block=1: opening torch fp32" in output.err
     assert sorted(file.name for file in Path("found").iterdir()) == ["results.csv", "results.json"]
 
 
 def test_json_is_all_that_is_printed(capsys):
     assert cli.main(["benchmark", TINY, *QUICK, "--json", "--no-plots", "--quiet"]) == 0
-    told = capsys.readouterr()
-    assert [row["form"] for row in json.loads(told.out)["rows"]] == ["reference", "deployed"]
-    assert told.err == ""
+    output = capsys.readouterr()
+    assert [row["form"] for row in json.loads(output.out)["rows"]] == ["reference", "deployed"]
+    assert output.err == ""
 
 
 def test_without_matplotlib_the_tables_are_written(capsys, monkeypatch):
@@ -193,7 +215,7 @@ def test_without_matplotlib_the_tables_are_written(capsys, monkeypatch):
     assert sorted(file.name for file in Path("benchmark").iterdir()) == sorted(FORMATS.values())
 
 
-def test_a_busy_machine_is_told_and_noted(capsys, monkeypatch):
+def test_a_busy_machine_is_reported_and_noted(capsys, monkeypatch):
     monkeypatch.setattr(benchmark_machine, "busy", lambda: "the machine is busy")
     cli.main(["benchmark", TINY, *QUICK, "--quiet", "--no-plots"])
     assert "basicsr: the machine is busy" in capsys.readouterr().err
@@ -206,9 +228,9 @@ def test_nothing_that_runs_is_a_failure(capsys, monkeypatch):
 
     monkeypatch.setattr(benchmark_candidate, "open_variant", refuse)
     assert cli.main(["benchmark", TINY, *QUICK, "--quiet"]) == 2
-    told = capsys.readouterr().err
-    assert "torch fp32 16x20: not here" in told
-    assert "nothing could be run" in told
+    output = capsys.readouterr().err
+    assert "torch fp32 16x20: not here" in output
+    assert "nothing could be run" in output
 
 
 def test_an_interruption_keeps_what_was_measured(capsys, monkeypatch):
@@ -222,9 +244,9 @@ def test_an_interruption_keeps_what_was_measured(capsys, monkeypatch):
     monkeypatch.setattr(module, "_measure_size", stop)
     arguments = [*QUICK, "--size", "16x20", "18x18", "--quiet", "--no-plots"]
     assert cli.main(["benchmark", TINY, *arguments]) == 130
-    told = capsys.readouterr()
-    assert "interrupted; what was measured until then is kept" in told.err
-    assert "16x20" in told.out
+    output = capsys.readouterr()
+    assert "interrupted; the results so far are kept" in output.err
+    assert "16x20" in output.out
     assert len(json.loads(Path("benchmark/results.json").read_text())["rows"]) == 2
 
 
@@ -255,7 +277,7 @@ def test_what_cannot_be_measured_leaves_no_folder(capsys, monkeypatch):
     assert not Path("made").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told_at_once(capsys, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported_at_once(capsys, monkeypatch):
     def refuse(**_):
         raise PermissionError(13, "Permission denied")
 
@@ -275,22 +297,22 @@ def test_examples_are_of_files_that_can_be(capsys):
     ("arguments", "message"),
     [
         (["IMDM"], "No network named 'IMDM'"),
-        ([TINY, "--limit", "3"], "--limit is for --pressure"),
-        ([TINY, "--pressure", "--ntire"], "--pressure measures latency and memory alone"),
+        ([TINY, "--limit", "3"], "--limit needs --pressure"),
+        ([TINY, "--pressure", "--ntire"], "--pressure measures only latency and memory"),
         ([TINY, "--data", "LR"], "give both --data and --gt"),
         ([TINY, "--data", "LR", "--gt", "HR"], "There is no folder LR"),
         ([TINY, "-o", "file/inside"], "file/inside: Not a directory"),
     ],
 )
-def test_mistakes_are_told(capsys, arguments, message):
+def test_mistakes_are_reported(capsys, arguments, message):
     Path("file").touch()
     assert cli.main(["benchmark", *QUICK, *arguments]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert message in output
+    assert "Traceback" not in output
 
 
-def test_a_size_that_is_none_is_told(capsys):
+def test_a_size_that_is_none_is_reported(capsys):
     with pytest.raises(SystemExit):
         cli.main(["benchmark", TINY, "--size", "180*320"])
     assert "expected HEIGHTxWIDTH such as 180x320, got '180*320'" in capsys.readouterr().err

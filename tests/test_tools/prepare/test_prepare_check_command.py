@@ -71,19 +71,19 @@ def test_warnings_alone_do_not_fail(workdir, capsys):
 def test_json(pairs, capsys):
     (pairs / "LR" / "001.png").write_bytes(b"")
     assert run("data/HR", "data/LR", "--scale", "2", "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert (told["errors"], told["warnings"], told["pairs"], told["section"]) == (1, 0, 6, {})
-    assert told["findings"] == [{"kind": "broken", "file": "data/LR/001.png", "message": "empty file", "error": True}]
-    assert told["folders"][0]["median"] == [32, 32]
+    found = json.loads(capsys.readouterr().out)
+    assert (found["errors"], found["warnings"], found["pairs"], found["section"]) == (1, 0, 6, {})
+    assert found["findings"] == [{"kind": "broken", "file": "data/LR/001.png", "message": "empty file", "error": True}]
+    assert found["folders"][0]["median"] == [32, 32]
 
 
 USAGE = {
-    "there is no folder none": ["none"],
+    "folder none does not exist": ["none"],
     "empty holds no files": ["empty"],
     "its sub-folder HR does": ["data"],
     "pairs need their scale": ["data/HR", "data/LR"],
     "--template '{}x2' needs a second folder": ["data/HR", "--template", "{}x2"],
-    "--template must hold {}": ["data/HR", "data/LR", "--scale", "2", "--template", "x2"],
+    "--template must contain {}": ["data/HR", "data/LR", "--scale", "2", "--template", "x2"],
     "--scale must be at least 1, got 0": ["data/HR", "--scale", "0"],
     "a multiple of the scale 2; got 17": ["data/HR", "data/LR", "--scale", "2", "--patch", "17"],
     "must both be folders or both be LMDBs": ["data/HR", "LR.lmdb", "--scale", "2"],

@@ -12,7 +12,7 @@ from lightsr_basicsr import cli
 from lightsr_basicsr.tools.prepare import verify
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from lightsr_basicsr.tools.prepare.meta import prepare_meta
-from tests.tiny import make_pairs, tree
+from tests.tiny import ANEW, QUIET, make_pairs, tree
 
 
 def lines(file: str) -> list[str]:
@@ -26,7 +26,7 @@ def test_basicsr_reads_a_part_of_a_folder_by_the_list_of_another(workdir, capsys
     make_pairs(Path("all"), 6)
     assert cli.main(["prepare", "meta", "-i", "set/HR", "-o", "lists/set.txt", "--quiet"]) == 0
     printed = capsys.readouterr().out
-    assert "1 files made, 0 were there already: lists/set.txt\nnote: 4 images are listed" in printed
+    assert "1 files made, 0 existing files kept: lists/set.txt\nnote: 4 images are listed" in printed
     assert lines("lists/set.txt") == [f"{index:03d}.png (32,32,3)" for index in range(4)]
     section = yaml.safe_load(printed[printed.index("datasets:") :])["datasets"]["train"]
     section |= {"dataroot_gt": "all/HR", "dataroot_lq": "all/LR", "phase": "val", "scale": 2}
@@ -72,7 +72,7 @@ def test_every_kind_of_image_and_broken_ones(workdir, capsys):
     Path("set/cut.png").write_bytes(whole[:-40])
     Path("set/rotten.png").write_bytes(whole[:50] + bytes(len(whole) - 70) + whole[-20:])
     command = ["prepare", "meta", "-i", "set", "-o", "meta.txt", "--quiet"]
-    for counts in ("1 files made, 0 were", "0 files made, 1 were"):
+    for counts in ("1 files made, 0 existing", "0 files made, 1 existing"):
         assert cli.main(command) == 1
         printed = capsys.readouterr()
         assert counts in printed.out
@@ -83,28 +83,28 @@ def test_every_kind_of_image_and_broken_ones(workdir, capsys):
     ]  # fmt: skip
 
 
-def test_a_list_that_is_there_is_kept_and_replaced_only_if_asked(workdir, monkeypatch):
+def test_an_existing_list_is_kept_and_replaced_only_if_asked(workdir, monkeypatch):
     make_pairs(Path("set"), 3)
-    prepare_meta(["set/HR"], "meta.txt", progress=False)
+    prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     before = tree(Path())
     with monkeypatch.context() as patch:
         patch.setattr(verify, "verify", lambda file: pytest.fail(f"{file} was read again"))
-        done = prepare_meta(["set/HR"], "meta.txt", progress=False)
+        done = prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert (done.made, done.kept, tree(Path())) == (0, 1, before)
     make_pairs(Path("set"), 4)
-    with pytest.raises(PrepareError, match=r"meta\.txt is there and lacks 003\.png: .* --overwrite"):
-        prepare_meta(["set/HR"], "meta.txt", progress=False)
+    with pytest.raises(PrepareError, match=r"meta\.txt exists and lacks 003\.png: .* --overwrite"):
+        prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     Path("set/HR/000.png").unlink()
-    with pytest.raises(PrepareError, match=r"meta\.txt is there and lists others: 000\.png: .* --overwrite"):
-        prepare_meta(["set/HR"], "meta.txt", progress=False)
+    with pytest.raises(PrepareError, match=r"meta\.txt exists and lists other images: 000\.png: .* --overwrite"):
+        prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert len(lines("meta.txt")) == 3
-    prepare_meta(["set/HR"], "meta.txt", overwrite=True, progress=False)
+    prepare_meta(["set/HR"], "meta.txt", work=ANEW)
     assert [line[:3] for line in lines("meta.txt")] == ["001", "002", "003"]
 
 
-def test_a_stopped_run_leaves_no_half_list(workdir, monkeypatch):
+def test_an_interrupted_run_leaves_no_half_list(workdir, monkeypatch):
     make_pairs(Path("set"), 3)
-    prepare_meta(["set/HR"], "meta.txt", progress=False)
+    prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     Path("set/HR/000.png").unlink()
     before = lines("meta.txt")
 
@@ -113,17 +113,17 @@ def test_a_stopped_run_leaves_no_half_list(workdir, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", lambda path, text, **_: (path.write_bytes(b"half"), stop(text)))
     with pytest.raises(KeyboardInterrupt):
-        prepare_meta(["set/HR"], "meta.txt", overwrite=True, progress=False)
+        prepare_meta(["set/HR"], "meta.txt", work=ANEW)
     assert lines("meta.txt") == before
     assert sorted(path.name for path in Path().iterdir()) == ["meta.txt", "set"]
 
 
-def test_letters_that_are_not_ascii_are_told(workdir):
+def test_names_that_are_not_ascii_are_reported(workdir):
     make_pairs(Path("set"), 1)
     Path("set/HR/000.png").rename("set/HR/ümlaut.png")
-    done = prepare_meta(["set/HR"], "meta.txt", progress=False)
+    done = prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert lines("meta.txt") == ["ümlaut.png (32,32,3)"]
-    assert any("1 names have letters that are not ASCII (first ümlaut.png): the list is UTF-8" in n for n in done.notes)
+    assert any("1 names are not ASCII (first ümlaut.png): the list is UTF-8" in n for n in done.notes)
 
 
 @pytest.mark.parametrize(
@@ -131,15 +131,15 @@ def test_letters_that_are_not_ascii_are_told(workdir):
     [
         (
             ["-i", "spaced", "-o", "x"],
-            "before the first space of a line as the name of an image, and would not find a ",
+            "ends the name of an image at the first space of a line, and would not find a ",
         ),
         (["-i", "a b/HR", "--root", ".", "-o", "x"], "would not find a b/HR/000.png: rename them, without spaces"),
         (["-i", "set/HR", "-o", "set/HR/meta.txt"], "set/HR/meta.txt would lie among the images"),
         (["-i", "set/HR", "-o", "set"], "set is a folder; -o must be the file to write, such as set/meta_info.txt"),
-        (["-i", "set/HR", "--root", "set/LR", "-o", "x"], "root must hold all folders, but set/HR is not in set/LR"),
-        (["-i", "set/HR", "set/HR", "-o", "x"], "set/HR is named twice"),
+        (["-i", "set/HR", "--root", "set/LR", "-o", "x"], "root must contain all folders, but set/HR is not in set/LR"),
+        (["-i", "set/HR", "set/HR", "-o", "x"], "set/HR is given twice"),
         (["-i", "set/HR", "set", "-o", "x"], "set holds no images (png, bmp, jpg, tif, webp); its sub-folder HR does"),
-        (["-i", "set/HR", "-o", "picture.png"], "picture.png is there, and is no list"),
+        (["-i", "set/HR", "-o", "picture.png"], "picture.png exists and is not a list of images"),
     ],
 )
 def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, arguments, message):
@@ -157,6 +157,6 @@ def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, argu
 def test_no_list_of_nothing(workdir):
     Path("set").mkdir()
     Path("set/a.png").write_bytes(b"no image")
-    done = prepare_meta(["set"], "meta.txt", progress=False)
+    done = prepare_meta(["set"], "meta.txt", work=QUIET)
     assert (done.made, len(done.failed), done.section) == (0, 1, {})
     assert not Path("meta.txt").exists()

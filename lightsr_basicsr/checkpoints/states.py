@@ -1,0 +1,137 @@
+"""Training states: find the one from which a run resumes, and read it."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from lightsr_basicsr.checkpoints.files import CheckpointError, read_state_dict
+
+WeightsOf = Callable[[Path], Mapping[str, Path]]
+# BasicSR writes these into every state, and reads them all.
+CONTENT = ("epoch", "iter", "optimizers", "schedulers")
+
+
+class Resumption(NamedTuple):
+    """The state from which a run resumes, None for a new start; and one sentence for each newer one, why not it."""
+
+    state: Path | None
+    passed_over: list[str]
+
+
+def newest_readable_state(folder: Path, weights_of: WeightsOf) -> Resumption:
+    """Return the newest training state of which every file can be read: the state, and the weights that go with it.
+
+    Args:
+        folder (Path): The run's folder ``training_states``; it need not exist.
+        weights_of (Callable): Given the path of a state, returns the files of weights that a run resumed from it loads,
+            by the keys of their networks.
+
+    Raises:
+        CheckpointError: If a state holds Python objects that are not safe to load.
+    """
+    damages = []
+    for iteration in saved_iterations(folder):
+        state = folder / f"{iteration}.state"
+        damage = _find_damage(state, weights_of)
+        if not damage:
+            return Resumption(state, [f"{each}: resuming from {iteration}" for each in damages])
+        damages.append(damage)
+    return Resumption(None, [f"{each}: starting at iteration 0" for each in damages])
+
+
+def saved_iterations(folder: Path) -> list[int]:
+    """Return the iterations whose states are in ``folder``, readable or not, the newest first."""
+    return sorted((int(file.stem) for file in folder.glob("*.state") if file.stem.isdigit()), reverse=True)
+
+
+def read_state(path: str | PathLike) -> dict[str, Any]:
+    """Read a training state, its tensors on the CPU; nothing in the file is executed.
+
+    Raises:
+        CheckpointError: If the file is damaged, is no training state, or holds Python objects.
+    """
+    state, damage = _read(Path(path))
+    if damage:
+        raise CheckpointError(
+            f"The training state {path} cannot be read ({damage}): resume from an older one, or with --auto_resume, "
+            "which takes the newest that can be read."
+        )
+    return state
+
+
+def _find_damage(path: Path, weights_of: WeightsOf) -> str:
+    """Return which file of a state cannot be read and why, '' if a run can resume from it."""
+    state, damage = _read(path)
+    if damage:
+        return f"{path.parent.name}/{path.name} cannot be read ({damage})"
+    for file in _saved_files(weights_of, path.with_name(f"{state['iter']}.state")):
+        try:
+            read_state_dict(file)
+        except CheckpointError:
+            return f"{file.parent.name}/{file.name} cannot be read ({_condition(file)})"
+    return ""
+
+
+def _saved_files(weights_of: WeightsOf, state: Path) -> list[Path]:
+    """Return the weights that the run saved with ``state``.
+
+    Files of other runs, and of networks that this run has never saved, are left out: if these are missing, the option
+    file is wrong. The check reports it, and no state is given up for it.
+    """
+    try:
+        files = weights_of(state).values()
+    except (AttributeError, KeyError, TypeError, ValueError):  # wrong options, which the check reports as well
+        return []
+    models = state.absolute().parent.parent / "models"
+    own = [file for file in files if file.absolute().parent == models]
+    return [file for file in own if any(file.parent.glob(f"{file.stem.rpartition('_')[0]}_*.pth"))]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """Return the content of a state, and why it cannot be used, '' if it can."""
+    if path.is_dir() or not path.stat().st_size:
+        return {}, _condition(path)
+    try:
+        content = _load(path)
+    except (OSError, CheckpointError):
+        raise
+    except Exception:
+        # The readers raise many unrelated types for a damaged file.
+        return {}, _condition(path)
+    if not isinstance(content, dict) or not all(key in content for key in CONTENT):
+        return {}, f"expected a dictionary with {', '.join(CONTENT)}, got {str(content)[:40]}"
+    return content, ""
+
+
+def _load(path: Path) -> Any:
+    if hasattr(torch.serialization, "add_safe_globals"):
+        torch.serialization.add_safe_globals([Counter])  # milestones of BasicSR's schedulers
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not re.search("[Uu]nsupported (global|class)", str(error)):
+            raise
+        if "collections.Counter" in str(error):  # torch before 2.4 has no list of safe classes
+            return torch.load(path, map_location="cpu", weights_only=False)
+        raise CheckpointError(
+            f"The training state {path} holds Python objects, and running code from a file is not safe. Expected "
+            "numbers, texts and tensors. Start the run anew, under another name, from its weights "
+            "(path.pretrain_network_g)."
+        ) from error
+
+
+def _condition(path: Path) -> str:
+    """Return in what condition a file is that cannot be read."""
+    if path.is_dir():
+        return "a folder"
+    if not path.exists():
+        return "missing"
+    return f"{path.stat().st_size:,} bytes, cut off or damaged" if path.stat().st_size else "empty"
