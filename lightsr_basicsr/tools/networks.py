@@ -224,7 +224,7 @@ def _constructor(section: Mapping[str, Any]) -> Any:
 
 
 def _argument(section: Mapping[str, Any], name: str) -> Any:
-    """Return a constructor argument of a section, its default if it is missing there, None if the class has none."""
+    """Return a constructor argument of a section, its default if missing, None if the class has no such argument."""
     parameter = signature(_constructor(section)).parameters.get(name)
     default = None if parameter is None or parameter.default is parameter.empty else parameter.default
     return section.get(name, default)

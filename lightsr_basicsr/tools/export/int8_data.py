@@ -20,12 +20,12 @@ from lightsr_basicsr.tools.images import ImageError, list_images, read_image, so
 from lightsr_basicsr.tools.photographs import to_tensor
 
 LR_SIDE = 48
-HR_SIDE_AT_MOST = 256  # so that x8 takes ordinary photographs
+HR_SIDE_AT_MOST = 256  # x8 can use ordinary photographs, too
 HELD_OUT_SIDE = 128  # of an LR image that quality is measured on
 HELD_OUT_EVERY = 4
 HELD_OUT_AT_MOST = 20
 FEWEST_PHOTOGRAPHS, FEWEST_CROPS = 4, 8
-DEMO = "photographs of scikit-image"
+DEMO = "photographs of scikit-image"  # part of the metadata of exported files
 
 
 class Pair(NamedTuple):
