@@ -144,16 +144,11 @@ def _print_costs(options: dict, forms: dict) -> None:
 
     costs = measure_costs(options, forms)
     whole = next(iter(costs.values())).seconds
-    rows = [
-        (
-            title,
-            f"{cost.parameters:,}",
-            f"{cost.size / 1e6:.2f} MB",
-            f"{1e3 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})",
-        )
-        for title, cost in costs.items()
-    ]
-    print("\n" + table([("", "parameters", "file", "time per image"), *rows], "<>", gap="    "))
+    rows = [("", "parameters", "file", "time per image")]
+    for title, cost in costs.items():
+        took = f"{1000 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})"
+        rows.append((title, f"{cost.parameters:,}", f"{cost.size / 1e6:.2f} MB", took))
+    print("\n" + table(rows, "<>", gap="    "))
 
 
 def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:
