@@ -85,6 +85,19 @@ def test_imports_follow_the_directions(path):
     assert not wrong, f"{name} must not import {wrong}"
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name != "tools"], ids=module_name)
+def test_commands_do_not_import_each_other(path):
+    """What two commands need lies directly in ``tools/`` or ``commands/``, or deeper."""
+    layer, *rest = module_name(path).split(".")
+    if layer not in ("tools", "commands") or not rest:
+        return
+    folders = {folder.name for folder in (PACKAGE / "tools").iterdir() if folder.is_dir()}
+    prefix = f"{OURS}.tools."
+    used = {name.removeprefix(prefix).split(".")[0] for name in imports(path) if name.startswith(prefix)}
+    own = {rest[0]} | ({"check"} if rest == ["run"] else set())  # a run begins with the check of its option file
+    assert used & folders <= own
+
+
 @pytest.mark.parametrize("path", sorted((PACKAGE / "archs").glob("*_arch.py")), ids=module_name)
 def test_networks_do_not_import_each_other(path):
     others = {name for name in imports(path) if name.startswith(OURS) and name.endswith("_arch")}

@@ -21,6 +21,7 @@ from lightsr_basicsr.errors import UserError
 # The last bytes of a complete file; a truncated copy has others.
 ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 PART = ".part"
+CAPTION, GAP = 44, 8  # pixels above and beside a captioned image
 
 
 class ImageError(UserError):
@@ -30,6 +31,52 @@ class ImageError(UserError):
 def list_images(folder: Path) -> list[Path]:
     """Return the image files directly in ``folder``, sorted by name, without hidden files."""
     return sorted(file for file in folder.iterdir() if is_image(file) and file.is_file())
+
+
+def existing_folder(folder: Path | str, advice: str = "") -> Path:
+    """Return ``folder`` as a path.
+
+    Args:
+        folder (Path | str): A folder; ``~`` is expanded.
+        advice (str): End of the message if it is missing, for example which argument names another. Default: ``''``.
+
+    Raises:
+        ImageError: If it is missing.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ImageError(f"folder {folder} does not exist (working directory: {Path.cwd()}){advice}.")
+    return path
+
+
+def folder_images(folder: Path | str, advice: str = "") -> list[Path]:
+    """Return the images of a folder, sorted by name; arguments as for :func:`existing_folder`.
+
+    Raises:
+        ImageError: If the folder is missing or holds no image.
+    """
+    path = existing_folder(folder, advice)
+    images = list_images(path)
+    if not images:
+        raise ImageError(f"{folder} holds no images (png, bmp, jpg, tif, webp){nested_hint(path)}{advice}.")
+    return images
+
+
+def nested_hint(folder: Path) -> str:
+    """Return the end of a message on an empty folder: its first sub-folder with images, if any."""
+    nested = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and list_images(each)]
+    return f"; its sub-folder {nested[0]} does" if nested else ""
+
+
+def spread(items: list, most: int) -> list:
+    """Return at most ``most`` of ``items``, evenly spread, including the first and the last.
+
+    >>> spread([0, 1, 2, 3, 4], 3)
+    [0, 2, 4]
+    """
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def measure(file: Path, decode: bool = False) -> tuple[int, int]:
@@ -150,3 +197,13 @@ def remove_parts(folders: Iterable[Path]) -> None:
         for part in folder.glob(f".*{PART}"):
             if not part.is_dir():  # a partial LMDB
                 part.unlink(missing_ok=True)
+
+
+def captioned(image: np.ndarray, lines: tuple[str, str], side: int) -> np.ndarray:
+    """Return ``image`` (H, W, 3), cut to a square of ``side`` pixels, on white under two lines of text."""
+    sheet = np.full((side + CAPTION + GAP, side + GAP, 3), 255, np.uint8)
+    part = image[:side, :side]
+    sheet[CAPTION : CAPTION + part.shape[0], : part.shape[1]] = part
+    for row, line in enumerate(lines):
+        cv2.putText(sheet, line, (2, 17 + 20 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return sheet

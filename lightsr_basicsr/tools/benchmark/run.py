@@ -21,7 +21,7 @@ from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
 from lightsr_basicsr.tools.benchmark.quality import FilePair, Quality, find_pairs, read_pair, score
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, find_subjects
-from lightsr_basicsr.tools.info.checkpoint import checksum
+from lightsr_basicsr.tools.files import checksum
 
 NTIRE_SIZE = (256, 256)
 

@@ -10,7 +10,7 @@ from typing import Any
 import lmdb
 
 from lightsr_basicsr.data.hr_images import SUFFIXES
-from lightsr_basicsr.tools.images import decoded_size, measure, reason, some
+from lightsr_basicsr.tools.images import decoded_size, measure, reason, some, spread
 
 LOOKED_AT = 2000
 DECODED = 32
@@ -227,10 +227,3 @@ def _check_needed(item: Any, needed: Collection[str], scale: Any) -> Iterator[Pr
                 "",
                 f"gives HR of {high[0]}x{high[1]} with LR of {low[0]}x{low[1]}: expected the {scale}-fold",
             )
-
-
-def spread(items: list, most: int) -> list:
-    """Return at most ``most`` of ``items``, evenly spread, including the first and the last."""
-    if len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]

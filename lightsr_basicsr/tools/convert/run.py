@@ -19,6 +19,7 @@ from lightsr_basicsr.checkpoints.misfit import load_strictly
 from lightsr_basicsr.tools.agreement import Difference, compare
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
 from lightsr_basicsr.tools.convert.sound import ConvertError, check_sound
+from lightsr_basicsr.tools.files import check_target, plain_path
 from lightsr_basicsr.tools.networks import (
     Opened,
     build,
@@ -29,7 +30,6 @@ from lightsr_basicsr.tools.networks import (
     unrecoverable_arguments,
 )
 from lightsr_basicsr.tools.photographs import LRImage, lr_image
-from lightsr_basicsr.tools.targets import check_target, plain_path
 
 HELD_AS = ("params", "params_ema", "bare", "state_dict", "list")
 TOLERANCE = 1e-4  # of the output's range; float32 rounding of most networks is below 1e-5

@@ -22,9 +22,7 @@ from lightsr_basicsr.data.degradations import KERNEL_SIZE
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.embed.numbers import METHODS, Projection, agreement, project, separability
-from lightsr_basicsr.tools.images import ImageError, read_image, to_8_bit
-from lightsr_basicsr.tools.prepare.blind import check_sets
-from lightsr_basicsr.tools.prepare.sources import folder_images
+from lightsr_basicsr.tools.images import ImageError, folder_images, read_image, to_8_bit
 
 NETWORKS = {"teacher": "BlindSR_TA", "student": "BlindSR_ST"}
 # Spread evenly over [0.2, 4.0], from which KDSR draws at x4; other scales get the same blur in LR pixels.
@@ -205,11 +203,10 @@ def degradations(
 
     Raises:
         EmbedError: If there is only one.
-        PrepareError: If one is invalid.
+        UserError: If one is invalid.
     """
     chosen = tuple(blurs) or [Blur(round(sigma * scale / 4, 3)) for sigma in SIGMAS_X4]
     sets = [BlindSet(blur, noise, scale, seed) for noise in dict.fromkeys(noises) for blur in dict.fromkeys(chosen)]
-    check_sets(sets)
     if len(sets) < 2:
         raise EmbedError(f"expected two or more degradations to compare, got only {describe(sets[0])}.")
     return sets
@@ -244,7 +241,7 @@ def take_crops(
 
     Raises:
         EmbedError: If arguments are wrong, or fewer than two crops are found.
-        PrepareError: If the folder is missing or holds no image.
+        ImageError: If the folder is missing or holds no image.
     """
     if side <= KERNEL_SIZE // 2 or count < 2:
         raise EmbedError(

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.runtimes.base import BackendError
-from lightsr_basicsr.tools.images import ImageError, list_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.images import ImageError, existing_folder, list_images, read_image, some, to_8_bit
 from lightsr_basicsr.tools.photographs import to_tensor
 
 LR_SIDE = 48
@@ -131,9 +131,7 @@ def _choose(
 
 
 def _listed(folder: Path, fewest: int) -> list[Path]:
-    if not folder.expanduser().is_dir():
-        raise BackendError(f"There is no folder {folder}: name one with HR images.")
-    files = list_images(folder.expanduser())
+    files = list_images(existing_folder(folder, ": name one with HR images"))
     if len(files) < fewest:
         raise BackendError(f"{folder} holds {len(files)} images, expected at least {fewest}: add more.")
     return files

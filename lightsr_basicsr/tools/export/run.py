@@ -33,9 +33,8 @@ from lightsr_basicsr.tools.export.files import choose_target, files_of, workshop
 from lightsr_basicsr.tools.export.half import to_half
 from lightsr_basicsr.tools.export.int8 import IMAGES, quantize
 from lightsr_basicsr.tools.export.verify import ExportRow, Sample, make_samples, open_session, verify
-from lightsr_basicsr.tools.info.checkpoint import checksum
+from lightsr_basicsr.tools.files import check_target, checksum, plain_path
 from lightsr_basicsr.tools.networks import Opened, form_with, innermost, open_network, read_weights
-from lightsr_basicsr.tools.targets import check_target, plain_path
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # Largest difference of the images, in parts of the range; for int8 the cost in PSNR is reported instead.

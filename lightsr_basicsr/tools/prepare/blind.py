@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -50,7 +49,6 @@ def prepare_blind(
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
     """
     sets = [BlindSet(blur, noise, scale, seed) for blur in blurs or _default(scale) for noise in noises]
-    check_sets(sets)
     images, out = source_images(source), Path(out).expanduser()
     hr = None if same_folder(out / f"HR_x{scale}", Path(source)) else out / f"HR_x{scale}"
     deep: list[str] = []
@@ -74,17 +72,6 @@ def _default(scale: int) -> list[Blur]:
     if scale not in GAUSSIAN8:
         raise PrepareError(f"the paper's blurs exist for x2 and x4; for x{scale} give --sigma or --kernel.")
     return [Blur(sigma) for sigma in GAUSSIAN8[scale]]
-
-
-def check_sets(sets: Sequence[BlindSet]) -> None:
-    """Raise PrepareError if the scale, a blur or a noise level is out of range."""
-    for each in sets:
-        sigmas = (each.blur.sigma_1,) if each.blur.sigma_2 is None else (each.blur.sigma_1, each.blur.sigma_2)
-        numbers = (*sigmas, each.noise)
-        if each.scale < 2 or not all(math.isfinite(number) and number >= 0 for number in numbers):
-            raise PrepareError(f"scale must be at least 2, blurs and noise finite and at least 0, got {each.folder}.")
-        if each.blur.sigma_2 is not None and not all(sigmas):
-            raise PrepareError(f"an anisotropic kernel needs two standard deviations above 0, got {each.blur.name}.")
 
 
 def _sections(sets: Sequence[BlindSet], hr: Path, out: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -16,8 +16,7 @@ from pathlib import Path
 import lmdb
 from tqdm import tqdm
 
-from lightsr_basicsr.tools.check.data import spread
-from lightsr_basicsr.tools.images import ImageError, some
+from lightsr_basicsr.tools.images import ImageError, some, spread
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work
 from lightsr_basicsr.tools.prepare.lmdb_file import LmdbEntry, LmdbFile, listed, read_record, refuse_other_files
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training

@@ -31,7 +31,8 @@ from lightsr_basicsr.tools.benchmark.quality import find_pairs, read_pair
 from lightsr_basicsr.tools.benchmark.rows import summarise
 from lightsr_basicsr.tools.benchmark.run import benchmark
 from lightsr_basicsr.tools.benchmark.sources import STANDARD, BenchmarkError, Subject, find_subjects
-from lightsr_basicsr.tools.info.checkpoint import checksum
+from lightsr_basicsr.tools.files import checksum
+from lightsr_basicsr.tools.images import ImageError
 from lightsr_basicsr.tools.photographs import image_of_size
 
 TINY = "IMDN_RTC:num_feat=4,num_block=1"
@@ -282,7 +283,7 @@ def test_images_that_do_not_fit_are_reported(pairs):
     assert read_pair(pair, 2)[1].shape == (48, 60, 3)
     with pytest.raises(BenchmarkError, match=r"48x60 pixels .*; for x4 and the 24x30 .* must have 96x120"):
         read_pair(pair, 4)
-    with pytest.raises(BenchmarkError, match=r"no folder .*none.*--gt"):
+    with pytest.raises(ImageError, match=r"folder none does not exist.*--gt"):
         find_pairs("LR", "none")
     cv2.imwrite("LR/other.png", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(BenchmarkError, match=r"no HR image for other\.png"):

@@ -300,7 +300,7 @@ def test_examples_are_of_files_that_can_be(capsys):
         ([TINY, "--limit", "3"], "--limit needs --pressure"),
         ([TINY, "--pressure", "--ntire"], "--pressure measures only latency and memory"),
         ([TINY, "--data", "LR"], "give both --data and --gt"),
-        ([TINY, "--data", "LR", "--gt", "HR"], "There is no folder LR"),
+        ([TINY, "--data", "LR", "--gt", "HR"], "folder LR does not exist"),
         ([TINY, "-o", "file/inside"], "file/inside: Not a directory"),
     ],
 )

@@ -11,7 +11,8 @@ from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
 from lightsr_basicsr.data.degraded_dataset import DegradedImageDataset
-from lightsr_basicsr.tools.check.data import check_dataset, spread
+from lightsr_basicsr.tools.check.data import check_dataset
+from lightsr_basicsr.tools.images import spread
 from tests import tiny
 
 

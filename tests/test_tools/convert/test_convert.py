@@ -20,9 +20,9 @@ from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
 from lightsr_basicsr.tools.agreement import AgreementError, measure, run_on
 from lightsr_basicsr.tools.convert.run import convert
 from lightsr_basicsr.tools.convert.sound import ConvertError
+from lightsr_basicsr.tools.files import TargetError
 from lightsr_basicsr.tools.networks import NetworkError, build, read_network
 from lightsr_basicsr.tools.photographs import lr_image
-from lightsr_basicsr.tools.targets import TargetError
 from tests.converting import distilled, files, make_quick, same, trained
 
 KDSR_SMALL = {"n_feats": 16, "n_encoder_res": 1, "n_sr_blocks": 2}

@@ -14,8 +14,8 @@ from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict, split_list, write, write_state_dict
 from lightsr_basicsr.tools.convert.run import convert
 from lightsr_basicsr.tools.convert.sound import ConvertError
+from lightsr_basicsr.tools.files import TargetError
 from lightsr_basicsr.tools.networks import NetworkError
-from lightsr_basicsr.tools.targets import TargetError
 from tests.converting import distilled, files, make_quick, same
 
 

@@ -24,10 +24,9 @@ from lightsr_basicsr.tools.export import files as export_files
 from lightsr_basicsr.tools.export import run as tool
 from lightsr_basicsr.tools.export import verify as export_verify
 from lightsr_basicsr.tools.export.run import Quantization, export
+from lightsr_basicsr.tools.files import TargetError, checksum
 from lightsr_basicsr.tools.images import ImageError
-from lightsr_basicsr.tools.info.checkpoint import checksum
 from lightsr_basicsr.tools.networks import NetworkError, build
-from lightsr_basicsr.tools.targets import TargetError
 from tests.converting import distilled, files, trained
 
 REFUSALS = (AgreementError, BackendError, ImageError, NetworkError, TargetError)

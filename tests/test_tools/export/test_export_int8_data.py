@@ -10,6 +10,7 @@ from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.export import int8_data as quantize_data
 from lightsr_basicsr.tools.export.int8_data import gather, lr_side
+from lightsr_basicsr.tools.images import ImageError
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_too_few_photographs(folder):
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(BackendError, match="There is no folder"):
+    with pytest.raises(ImageError, match="does not exist"):
         collect(tmp_path / "nowhere")
 
 

@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lightsr_basicsr.data.hr_images import SUFFIXES
-from lightsr_basicsr.tools.images import reason
+from lightsr_basicsr.tools.images import existing_folder, nested_hint, reason
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
-from lightsr_basicsr.tools.prepare.sources import ORIENTATION, existing_folder, nested_hint
+from lightsr_basicsr.tools.prepare.sources import ORIENTATION
 
 KINDS = (
     "broken", "not an image", "format", "channels", "depth", "orientation", "sizes", "names", "duplicates", "pairs",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightsr_basicsr.tools.targets import TargetError, check_target, plain_path
+from lightsr_basicsr.tools.files import TargetError, check_target, plain_path
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""Check, before the work, that a new file can be written."""
+"""Files on the disk: the checksum of one, and whether a new one can be written."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from os import PathLike
@@ -13,6 +14,15 @@ from lightsr_basicsr.errors import UserError
 
 class TargetError(UserError):
     """A file cannot be written: its name, its folder or an existing file is in the way."""
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def plain_path(path: str | PathLike) -> Path:
