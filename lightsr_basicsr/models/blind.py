@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.data.realesrgan_dataset import RealESRGANDataset
@@ -13,6 +13,7 @@ from basicsr.utils import DiffJPEG, USMSharp
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import nn
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.models.base import LossDictModel
 from lightsr_basicsr.registry import look_up
 
@@ -41,6 +42,10 @@ class BlindModel(LossDictModel):
             files, of which ``gt_usm`` (default: false) and ``queue_size`` (default: 180) may be left out.
     """
 
+    takes_options_of = (RealESRNetModel,)
+    options: ClassVar = {
+        "gt_usm": fields.flag("Whether HR images are sharpened before they are degraded.", default=False),
+    }
     fed_by = ("lq", "degradation", "kernel1")
     _dequeue_and_enqueue = RealESRNetModel._dequeue_and_enqueue
 

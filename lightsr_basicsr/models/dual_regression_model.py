@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.archs import build_network
@@ -18,6 +18,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.models.dual_plan import Problems, find_loss_problems, find_network_problems, is_dual, level_keys
 from lightsr_basicsr.models.reparam_model import ReparamModel
 from lightsr_basicsr.models.skip_rule import SkipRule
@@ -71,6 +72,22 @@ class DualRegressionModel(ReparamModel):
         ValueError: If sections are missing, networks do not belong together, or a batch lacks LR images of a level.
     """
 
+    options: ClassVar = {
+        "network_dual": fields.section("The dual network, which shrinks SR images: DRNDual or DualNetwork."),
+        "train.dual_opt": fields.section("Dual loss; in the papers {type: L1Loss, loss_weight: 0.1}."),
+        "train.optim_dual": fields.section("Optimizer of each dual network; without it as `optim_g`.", null=True),
+        "train.loss_range": fields.number(
+            "Factor of the images in pixel and dual losses; 255 for DRN, else 1.", above=0
+        ),
+        "train.skip_threshold": fields.number(
+            "Steps are taken below this times the mean loss of the epoch before; 1e6 for DRN, else none.",
+            above=0,
+            null=True,
+        ),
+        "train.epoch_iter": fields.count("Iterations of an epoch of that rule.", as_float=True, default=1000),
+        "train.schedule_every": fields.count("The schedulers step every so many iterations.", as_float=True, default=1),
+        "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=False),
+    }
     training_networks = ("network_dual",)
     reparam_by_default = False
     schedule_every = 1

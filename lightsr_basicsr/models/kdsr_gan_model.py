@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.registry import register
 
-USM_SWITCHES = ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm")
+USM_SWITCHES = {
+    "l1_gt_usm": "the pixel loss and the teacher take",
+    "percep_gt_usm": "the perceptual loss takes",
+    "gan_gt_usm": "the adversarial loss takes",
+}
 USM_TARGETS = ("teacher_only", "per_loss")
 
 
@@ -32,6 +37,14 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
                 loss, for the adversarial loss. Default: False.
             usm_targets (str): ``teacher_only`` (default) or ``per_loss``.
     """
+
+    options: ClassVar = {
+        **{
+            key: fields.flag(f"Whether {what} sharpened HR images.", default=False)
+            for key, what in USM_SWITCHES.items()
+        },
+        "usm_targets": fields.text("Which losses obey the three switches.", USM_TARGETS, default=USM_TARGETS[0]),
+    }
 
     def __init__(self, opt: dict[str, Any]) -> None:
         # The synthesis would blur sharpened images.

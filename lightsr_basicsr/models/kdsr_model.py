@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -16,6 +16,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch.utils.data import DataLoader, Dataset
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.models import kdsr_plan as plan
 from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER
@@ -53,6 +54,17 @@ class KDSRModel:
         CheckpointError: If a file cannot be read or does not fit, or a state is of another plan.
     """
 
+    takes_options_of = (KDSRNetTAModel, KDSRNetSTModel)
+    options: ClassVar = {
+        "train.teacher_iter": fields.count(
+            "Iterations of the teacher; 0 trains a student of `path.pretrain_network_TA`.",
+            least=0,
+            as_float=True,
+            required="train",
+        ),
+        "train.teacher": fields.section("What holds for the teacher only; overrules the rest of `train`."),
+        "train.student": fields.section("What holds for the student only; overrules the rest of `train`."),
+    }
     fed_by = KDSRNetSTModel.fed_by
     training_networks = KDSRNetSTModel.training_networks
     describe_misfit = KDSRNetSTModel.describe_misfit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from basicsr.archs import build_network
@@ -12,6 +12,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, read_state_dict
 from lightsr_basicsr.checkpoints.misfit import load_strictly
 from lightsr_basicsr.models.blind import BlindModel
@@ -48,6 +49,23 @@ class KDSRNetSTModel(BlindModel):
         CheckpointError: If a file cannot be read or does not fit.
     """
 
+    options: ClassVar = {
+        "network_TA": fields.section("The teacher, a BlindSR_TA."),
+        "path.pretrain_network_TA": fields.text("Checkpoint of the teacher.", null=True),
+        "path.teacher_param_key": fields.text("Which weights of that checkpoint.", null=True, default="params_ema"),
+        "train.kd_opt": fields.section("Distillation loss, a KDLoss."),
+        "train.encoder_only_iter": fields.count(
+            "Iterations at the start that train the encoder alone, by distillation.",
+            least=0,
+            as_float=True,
+            null=True,
+            default=0,
+        ),
+        "train.lr_sr": fields.number("Learning rate of `network_g`; overrules the scheduler.", least=0),
+        "train.gamma_sr": fields.number("Factor of `lr_sr`, every `lr_decay_sr` iterations.", least=0),
+        "train.lr_decay_sr": fields.count("Iterations between two steps of `lr_sr`.", as_float=True),
+        **{f"train.{key}": fields.anything("Of the official option files; not used.") for key in UNUSED_KEYS},
+    }
     required_paths = ("pretrain_network_TA",)
     training_networks = ("network_TA",)
 

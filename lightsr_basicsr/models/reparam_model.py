@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.archs.reparam import deploy, has_branches
 from lightsr_basicsr.models.base import LossDictModel
 from lightsr_basicsr.registry import register
@@ -38,6 +39,9 @@ class ReparamModel(LossDictModel):
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit.
     """
 
+    options: ClassVar = {
+        "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=True),
+    }
     reparam_by_default = True
     net_deploy: nn.Module | None = None
 
