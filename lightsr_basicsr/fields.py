@@ -100,7 +100,8 @@ def text(help: str = "", choices: tuple[str, ...] = (), **more: Any) -> Field:
     def takes(value: Any) -> bool:
         return isinstance(value, str) and (value in choices if choices else bool(value))
 
-    return Field(help, " or ".join(choices) or "a text", takes, values, **more)
+    wanted = " or ".join(filter(None, (", ".join(choices[:-1]), *choices[-1:]))) or "a text"
+    return Field(help, wanted, takes, values, **more)
 
 
 def several(help: str, of: Field, length: int | None = None, **more: Any) -> Field:
@@ -113,6 +114,18 @@ def several(help: str, of: Field, length: int | None = None, **more: Any) -> Fie
 
     wanted = f"a list{'' if length is None else f' of {length}'}, each {of.wanted}"
     return Field(help, wanted, takes, {"type": "array", "items": of.schema(), **size}, **more)
+
+
+def span(help: str = "", least: float = 0, **more: Any) -> Field:
+    """Return a field that takes a number of at least ``least``, or a list of the lowest and the highest of them."""
+    one = number(least=least)
+
+    def takes(value: Any) -> bool:
+        low, high = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+        return one.takes(low) and one.takes(high) and low <= high
+
+    values = {"anyOf": [one.values, several("", one, 2).values]}
+    return Field(help, f"{one.wanted}, or [lowest, highest]", takes, values, **more)
 
 
 def section(help: str = "", **more: Any) -> Field:

@@ -17,6 +17,7 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from basicsr.utils.registry import DATASET_REGISTRY
 from tqdm import tqdm
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.data.blind_dataset import ClassicBlindDataset
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.data.degraded_dataset import MultiScalePairedDataset
@@ -29,6 +30,7 @@ PHOTOGRAPHS = {
     ),
     "val": ("chelsea.png", "coffee.png"),
 }  # fmt: skip
+DATAROOT = {"dataroot": fields.text("Folder in which the LMDBs are made.", default="datasets/demo")}
 CROP_SIZE = 192
 CROP_STEP = 96
 
@@ -45,6 +47,7 @@ class DemoPairedDataset(PairedImageDataset):
             and replaces ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
     """
 
+    options: ClassVar = DATAROOT
     prepares_data = True
     required_keys: ClassVar = {
         "train": ("scale", "gt_size", "use_hflip", "use_rot"),
@@ -69,7 +72,7 @@ class DemoBlindDataset(ClassicBlindDataset):
     """
 
     prepares_data = True
-    known_keys: ClassVar = (*ClassicBlindDataset.known_keys, "dataroot")
+    options: ClassVar = DATAROOT
     required_keys: ClassVar = DemoPairedDataset.required_keys
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -87,6 +90,7 @@ class DemoMultiScaleDataset(MultiScalePairedDataset):
             LMDBs and replaces ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
     """
 
+    options: ClassVar = DATAROOT
     prepares_data = True
     required_keys: ClassVar = DemoPairedDataset.required_keys
 
@@ -94,11 +98,6 @@ class DemoMultiScaleDataset(MultiScalePairedDataset):
         split = "train" if opt["phase"] == "train" else "val"
         gt, lq = _prepare_once(Path(opt.get("dataroot", "datasets/demo")).expanduser(), split, opt["scale"])
         super().__init__({**opt, "dataroot_gt": str(gt), "dataroot_lq": str(lq), "io_backend": {"type": "lmdb"}})
-
-    @property
-    def known_keys(self) -> tuple[str, ...]:
-        """Options beyond those that BasicSR reads of any section."""
-        return (*super().known_keys, "dataroot")
 
 
 def _prepare_once(root: Path, split: str, scale: int) -> tuple[Path, Path]:

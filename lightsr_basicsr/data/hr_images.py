@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
 from os import path as osp
@@ -17,6 +17,8 @@ from basicsr.data.data_util import paths_from_lmdb
 from basicsr.data.transforms import augment
 from basicsr.utils import FileClient, img2tensor
 from torch import Tensor
+
+from lightsr_basicsr.fields import declared
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 # What BasicSR reads of any dataset section, whatever its type.
@@ -106,11 +108,12 @@ class ImageStore:
         return options
 
 
-def check_keys(dataset: str, options: Mapping[str, Any], own: Collection[str]) -> None:
+def check_section(dataset: type, options: Mapping[str, Any], own: Collection[str]) -> None:
     """Check that a section holds nothing but what BasicSR reads and the keys that ``dataset`` has of its ``own``.
 
     Raises:
-        ValueError: If it does, because an option that nobody reads leaves its default in force.
+        ValueError: If it does, because an option that nobody reads leaves its default in force; or if a value is not
+            one that the data set declares.
     """
     known = [*own, *READ_BY_BASICSR]
     for key in map(str, options):
@@ -119,7 +122,10 @@ def check_keys(dataset: str, options: Mapping[str, Any], own: Collection[str]) -
         close = get_close_matches(key, known, n=1, cutoff=0.8) or get_close_matches(key, known, n=2)
         names = " or ".join(f"'{name}'" for name in close)
         hint = f": did you mean {names}?" if close else f"; it takes {', '.join(known)}"
-        raise ValueError(f"{key} is not an option of {dataset}{hint}")
+        raise ValueError(f"{key} is not an option of {dataset.__name__}{hint}")
+    for key, field in declared(dataset).items():
+        if key in options and (problem := field.problem(options[key])):
+            raise ValueError(f"{key} {problem}")
 
 
 def check_crop(options: Mapping[str, Any]) -> None:
@@ -133,30 +139,6 @@ def check_crop(options: Mapping[str, Any]) -> None:
         raise ValueError(f"gt_size must be a whole number of HR pixels, for example {48 * scale}, got {size!r}")
     if size % scale:
         raise ValueError(f"gt_size must be a multiple of the scale {scale}, got {size}")
-
-
-def one_of(options: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
-    """Return the value of ``key``, by default the first of ``known``.
-
-    Raises:
-        ValueError: If it is none of ``known``.
-    """
-    value = options.get(key, known[0])
-    if value not in known:
-        raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
-    return value
-
-
-def seed_of_noise(options: Mapping[str, Any]) -> int:
-    """Return ``noise_seed``, by default 0.
-
-    Raises:
-        ValueError: If it is no whole number of at least 0.
-    """
-    seed = options.get("noise_seed", 0)
-    if not _is_whole(seed) or seed < 0:
-        raise ValueError(f"noise_seed must be a whole number of at least 0, got {seed!r}")
-    return seed
 
 
 def _is_whole(value: Any) -> bool:
