@@ -7,19 +7,20 @@ fixes that BasicSR needs.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 
 from lightsr_basicsr import __version__, _compat
 from lightsr_basicsr.commands.benchmark import add_benchmark
-from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.convert import add_convert
 from lightsr_basicsr.commands.embed import add_embed
+from lightsr_basicsr.commands.env import add_env
 from lightsr_basicsr.commands.export import add_export
 from lightsr_basicsr.commands.info import add_info
-from lightsr_basicsr.commands.prepare.lr import add_prepare
+from lightsr_basicsr.commands.list import add_list
+from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
 from lightsr_basicsr.errors import UserError, message_of
 
@@ -37,8 +38,6 @@ EXAMPLES = """examples:
   basicsr benchmark IMDN:upscale=4 net.pth              speed and memory on torch, ONNX Runtime and OpenVINO
   torchrun --standalone --nproc_per_node=2 -m lightsr_basicsr.cli train -opt my.yml --launcher pytorch
 Option files are looked for from the working directory, then among the ones that came with the package."""
-
-KINDS = ("networks", "models", "datasets", "losses", "metrics")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,46 +81,15 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=None, main=main)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_run(commands, EXAMPLES)
-    listing = commands.add_parser("list", help="what option files can name, and where it comes from")
-    listing.add_argument("kind", nargs="?", choices=KINDS, help="one kind only")
-    listing.add_argument("--json", action="store_true", help="print JSON")
-    listing.set_defaults(run=run_list)
+    add_list(commands)
     add_info(commands)
     add_convert(commands)
     add_export(commands)
     add_benchmark(commands)
     add_prepare(commands)
     add_embed(commands)
-    env = commands.add_parser("env", help="versions, devices, which BasicSR is in use: for bug reports")
-    env.set_defaults(run=run_env)
+    add_env(commands)
     return parser
-
-
-def run_list(args: argparse.Namespace) -> int:
-    """Print the registered names with the module they come from."""
-    load_all_plugins()
-    from lightsr_basicsr.tools.plugins import list_registered
-
-    found = list_registered()
-    chosen = {kind: found[kind] for kind in ([args.kind] if args.kind else KINDS)}
-    if args.json:
-        print(json.dumps({kind: [vars(entry) for entry in entries] for kind, entries in chosen.items()}, indent=2))
-        return 0
-    width = max(len(entry.name) for entries in chosen.values() for entry in entries)
-    for kind, entries in chosen.items():
-        print(f"{kind}:")
-        for entry in entries:
-            print(f"  {entry.name:<{width}}  {entry.module}")
-    return 0
-
-
-def run_env(args: argparse.Namespace) -> int:
-    """Print versions, devices and the BasicSR in use."""
-    from lightsr_basicsr.tools.environment import describe_environment
-
-    for name, value in describe_environment().items():
-        print(f"{name + ':':<24}{value}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The base of every error that a user can correct, and its text."""
+"""The base of every error that a user can correct, and the texts of errors."""
 
 from __future__ import annotations
 
@@ -13,3 +13,19 @@ def message_of(error: UserError | OSError) -> str:
         return str(error)
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}."
+
+
+def short_message(error: BaseException | str, most: int = 500) -> str:
+    """Return the text of any error in one line of at most ``most`` characters.
+
+    The type comes first, unless it is a ValueError or a TypeError, whose texts can be understood without it.
+
+    >>> short_message(KeyError("weight"))
+    "KeyError: 'weight'"
+    >>> short_message(UserError("no such"), most=6)
+    'no ...'
+    """
+    text = " ".join(str(error).split())
+    if not isinstance(error, (str, ValueError, TypeError)) or not text:
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -12,11 +12,11 @@ from basicsr.archs.srresnet_arch import MSRResNet
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
-from lightsr_basicsr.runtimes import RuntimeProblem, choice
+from lightsr_basicsr.runtimes import BackendError, choice
 from lightsr_basicsr.runtimes.base import Runtime, Traits
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript
 from lightsr_basicsr.runtimes.network import smooth_picture
-from lightsr_basicsr.runtimes.validation import RuntimeNetwork, Settings, run_by_engine, settings_of
+from lightsr_basicsr.runtimes.validation import RuntimeNetwork, Settings, run_by_backend, settings_of
 from lightsr_basicsr.tools.check.options import check_options
 from tests import tiny
 
@@ -117,7 +117,7 @@ def test_an_exported_file_needs_no_checkpoint(pairs):
 
 def test_a_problem_during_the_run_is_told_without_a_traceback(pairs, monkeypatch, capsys):
     def fail(*_, **__):
-        raise RuntimeProblem("the engine is on fire")
+        raise BackendError("the engine is on fire")
 
     monkeypatch.setattr(choice.TorchRuntime, "of_network", fail)
     assert cli.main(["test", "-opt", tiny.write(options(backend="torch"))]) == 2
@@ -237,14 +237,14 @@ def test_the_average_is_run_too():
 
     average = Model.net_g_ema
     model = Model()
-    stands = run_by_engine(model, Settings("torch"))
+    stands = run_by_backend(model, Settings("torch"))
     assert stands is model.net_g_ema
     assert isinstance(model.net_g, RuntimeNetwork)
     with torch.no_grad():
         expected = average.eval()(smooth_picture(3, 8, 8))
     assert torch.allclose(stands(smooth_picture(3, 8, 8)), expected, atol=1e-6)
-    with pytest.raises(RuntimeProblem, match="object has no net_g to run"):
-        run_by_engine(object(), Settings("torch"))
+    with pytest.raises(BackendError, match="object has no net_g to run"):
+        run_by_backend(object(), Settings("torch"))
 
 
 def test_a_test_of_the_deployed_form_is_not_compared_with_itself(pairs, capsys):

@@ -10,6 +10,10 @@ import numpy as np
 import yaml
 
 from lightsr_basicsr.data.degradations import imresize
+from lightsr_basicsr.tools.prepare.jobs import Work
+
+# How tests work through files: as ever, recreating what exists, one file at a time.
+QUIET, ANEW, ALONE = Work(progress=False), Work(overwrite=True, progress=False), Work(1, progress=False)
 
 
 def make_pairs(folder: Path, count: int, side: int = 32, scale: int = 2) -> None:

@@ -32,15 +32,16 @@ from torch.utils.data import Dataset
 
 from lightsr_basicsr.data.degradations import anisotropic_kernel, classic_degradation, isotropic_kernel
 from lightsr_basicsr.data.degraded_dataset import DegradedImageDataset
-from lightsr_basicsr.data.demo_dataset import PHOTOGRAPHS, photographs
 from lightsr_basicsr.data.low_resolution import LowResolution
+from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.tools.images import list_images
-from lightsr_basicsr.tools.prepare.jobs import cores
+from lightsr_basicsr.tools.prepare.jobs import Work, cores
 from lightsr_basicsr.tools.prepare.lmdb import prepare_lmdb
 from lightsr_basicsr.tools.prepare.lr import prepare_lr
 
 HEIGHT, WIDTH, TILE = 1356, 2040, 192
 ROUNDS = 5
+QUIET = Work(progress=False)
 
 
 def mosaics(folder: Path, count: int, height: int = HEIGHT, width: int = WIDTH) -> Path:
@@ -92,7 +93,7 @@ def preparing(folder: Path, work: Path, kind: str, scales: list[int], layout: st
 
     def run() -> None:
         shutil.rmtree(out, ignore_errors=True)
-        prepare_lr(folder, out, LowResolution(kind), scales, layout, workers=jobs, progress=False)
+        prepare_lr(folder, out, LowResolution(kind), scales, layout, work=Work(workers=jobs, progress=False))
 
     return run
 
@@ -100,7 +101,7 @@ def preparing(folder: Path, work: Path, kind: str, scales: list[int], layout: st
 def files_alone(folder: Path, work: Path, kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
     """Return what reads the HR images and writes the same LR images, which are there already, and computes nothing."""
     made = work / f"made_{layout}_{kind}_{len(scales)}_{scales[0]}"
-    prepare_lr(folder, made, LowResolution(kind), scales, layout, progress=False)
+    prepare_lr(folder, made, LowResolution(kind), scales, layout, work=QUIET)
     contents = {path: cv2.imread(str(path)) for path in sorted(made.rglob("*.png"))}
     target = work / "files_alone"
     target.mkdir(exist_ok=True)
@@ -176,7 +177,7 @@ def child_lmdb(kind: str, folder: Path, work: Path) -> None:
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if kind == "ours":
-            prepare_lmdb([folder], work, progress=False)
+            prepare_lmdb([folder], work, work=QUIET)
         else:
             make_lmdb_from_imgs(
                 str(folder), str(work / "x.lmdb"), names, keys,
@@ -241,7 +242,7 @@ def bench_datasets(folder: Path, work: Path) -> None:
     """Items of a dataset that makes LR images against one that reads them from files."""
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
-    prepare_lr(folder, work / "stored", scales=[4], progress=False)
+    prepare_lr(folder, work / "stored", scales=[4], work=QUIET)
     common = {"name": "x", "io_backend": {"type": "disk"}, "phase": "train", "scale": 4, "gt_size": 256,
               "use_hflip": True, "use_rot": True, "dataroot_gt": str(work / "stored" / "HR_x4")}  # fmt: skip
     stored = PairedImageDataset({**common, "dataroot_lq": str(work / "stored" / "LRBI_x4")})

@@ -60,7 +60,11 @@ FAMILIES = (
     Family("KDSR M, L", ("KDSR-S M", "KDSR-S L"), "[ICLR 2023](https://arxiv.org/abs/2211.16928)", " (blurred LR)"),
     Family("DRN-S, DRN-L", ("DRN-S", "DRN-L"), "[CVPR 2020](https://arxiv.org/abs/2003.07018)"),
     Family("DRC: DRN-S30, S50, S70", ("DRN-S30", "DRN-S50", "DRN-S70"), "[DRC](https://arxiv.org/abs/2207.07929)"),
-    Family("SwinIR-DR and light", ("SwinIR-DR", "SwinIR-light-DR", "SwinIR-light-DRC"), "[DRC](https://arxiv.org/abs/2207.07929)"),
+    Family(
+        "SwinIR-DR and light",
+        ("SwinIR-DR", "SwinIR-light-DR", "SwinIR-light-DRC"),
+        "[DRC](https://arxiv.org/abs/2207.07929)",
+    ),
     Family("DAT-DR", ("DAT-DR",), "[DRC](https://arxiv.org/abs/2207.07929)"),
 )
 TEXT_WIDTH = 120

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
 from os import path as osp
 from typing import Any
 
@@ -91,64 +87,3 @@ def utf8_option_files() -> bool:
         return False
     options.open = functools.partial(open, encoding="utf-8")
     return True
-
-
-@contextmanager
-def parsed_options(options: dict, arguments: list[str]) -> Iterator[None]:
-    """Let BasicSR's pipelines take ``options`` as the content of the option file.
-
-    Args:
-        options (dict): What the file says, overrides included.
-        arguments (list[str]): The command line for BasicSR's own parser, ``-opt FILE`` and its flags. The rest of
-            BasicSR goes on seeing ``sys.argv``, which it writes into the copy of the option file.
-    """
-    import basicsr.test as test
-    import basicsr.train as train
-    from basicsr.utils import options as module
-
-    class Loader:
-        """Give ``options`` where a YAML loader would parse the stream."""
-
-        def __init__(self, stream: Any) -> None:
-            del stream
-
-        def get_single_data(self) -> dict:
-            return deepcopy(options)
-
-        def dispose(self) -> None:
-            pass
-
-    original, ordered_yaml = module.parse_options, module.ordered_yaml
-
-    def parse_options(*args: Any, **kwargs: Any) -> tuple:
-        command_line, sys.argv = sys.argv, [sys.argv[0], *arguments]
-        module.ordered_yaml = lambda: (Loader, None)
-        try:
-            return original(*args, **kwargs)
-        finally:
-            sys.argv, module.ordered_yaml = command_line, ordered_yaml
-
-    train.parse_options = test.parse_options = parse_options
-    try:
-        yield
-    finally:
-        train.parse_options = test.parse_options = original
-
-
-@contextmanager
-def changed_model(change: Callable[[Any], None]) -> Iterator[None]:
-    """Let BasicSR's test pipeline run the model that it built after ``change`` was called with it."""
-    import basicsr.test as test
-
-    original = test.build_model
-
-    def build_model(*args: Any, **kwargs: Any) -> Any:
-        model = original(*args, **kwargs)
-        change(model)
-        return model
-
-    test.build_model = build_model
-    try:
-        yield
-    finally:
-        test.build_model = original

@@ -20,11 +20,12 @@ from lightsr_basicsr.archs.ddistill_sr_units import (
     Residual,
     UnitForm,
     block_lrelu,
+    compute_residual,
     conv_per_image,
     identity,
-    residual_map,
 )
-from lightsr_basicsr.archs.layers import concat_and_release, conv3x3
+from lightsr_basicsr.archs.fast import concat_and_release
+from lightsr_basicsr.archs.layers import conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.registry import register
 
@@ -49,7 +50,7 @@ def conv1x1(num_in: int, num_out: int) -> nn.Conv2d:
 
 
 class EnhancedSpatialAttention(nn.Module):
-    """ESA: weigh every pixel by what strided convolution and pooling see of its surroundings.
+    """ESA: weigh every pixel by strided convolution and pooling of its surroundings.
 
     Sides must be at least 15, or nothing is left to pool.
     """
@@ -82,7 +83,7 @@ class DynamicDistillationBlock(nn.Module):
         residual (bool): Whether the units' dynamic residuals are fused too.
         lite (bool): Whether the first two units are separable.
         style (str): Style of the units.
-        form (UnitForm): What all units of the network have in common.
+        form (UnitForm): Settings of all units of the network.
     """
 
     def __init__(self, num_feat: int, residual: bool, lite: bool, style: str, form: UnitForm) -> None:
@@ -112,13 +113,11 @@ class DynamicDistillationBlock(nn.Module):
 
     def fuse_residuals(self, residuals: list[Residual]) -> Tensor:
         """Fuse the input and the residuals of the units by a 1x1 convolution to (N, C, H, W), and empty the list."""
-        x, *dynamic = residuals
+        if can_fuse_linear(residuals):
+            return fuse_linear(self.conv1x1, residuals)
+        feature_maps = [compute_residual(residual) for residual in residuals]
         residuals.clear()
-        if all(isinstance(residual, DynamicResidual) for residual in dynamic) and dynamic[0].x is x:
-            return _fuse_linear(self.conv1x1, dynamic)
-        maps = [x, *map(residual_map, dynamic)]
-        del x, dynamic  # so that the maps do not live beside their concatenation
-        return self.conv1x1(concat_and_release(maps))
+        return self.conv1x1(concat_and_release(feature_maps))
 
     def distill(self, x: Tensor) -> tuple[Tensor, list[Residual]]:
         """Return the fused parts of (N, C, H, W), of the same shape, and the input with the three units' residuals."""
@@ -131,12 +130,19 @@ class DynamicDistillationBlock(nn.Module):
         return self.c5(concat_and_release(kept)), residuals
 
 
-def _fuse_linear(conv: nn.Conv2d, residuals: list[DynamicResidual]) -> Tensor:
-    """Return the 1x1 convolution of the block's input and the residuals as one convolution of what the residuals see.
+def can_fuse_linear(residuals: list[Residual]) -> bool:
+    """Return whether :func:`fuse_linear` applies: no residual is computed yet, and the first sees the block's input."""
+    x, *dynamic = residuals
+    return all(isinstance(residual, DynamicResidual) for residual in dynamic) and dynamic[0].x is x
 
-    For they are 1x1 convolutions themselves. The first sees the block's input, and shares its kernel. The list is
+
+def fuse_linear(conv: nn.Conv2d, residuals: list[Residual]) -> Tensor:
+    """Return the 1x1 convolution of the block's input and the residuals as one convolution of the residuals' inputs.
+
+    The residuals are 1x1 convolutions themselves. The first sees the block's input, and shares its kernel. The list is
     emptied.
     """
+    residuals.pop(0)
     own, *mixes = conv.weight.flatten(1).split(conv.out_channels, dim=1)
     kernels = [mix @ residual.weight for mix, residual in zip(mixes, residuals, strict=True)]
     kernels[0] = kernels[0] + own
@@ -151,8 +157,8 @@ def _fuse_linear(conv: nn.Conv2d, residuals: list[DynamicResidual]) -> Tensor:
 class DDistill_SR(SRNetwork):  # noqa: N801
     """DDistill-SR: four distillation blocks; x4 has 675,780 parameters deployed and 1,173,004 in training.
 
-    The dynamic branch is quadratic in its input and thirteen units are chained: on images unlike photographs (noise,
-    checkerboards, strong noise on a photograph) the trained network overflows, officially too. Every unit pools over
+    The dynamic branch is quadratic in its input and thirteen units are chained: on unnatural images (noise,
+    checkerboards, strong noise on a natural image) the trained network overflows, officially too. Every unit pools over
     the whole image, so a tile sees other statistics.
 
     Args:
@@ -163,7 +169,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
         style (str): Kind of the units: ``'DBB'``, ``'VGG'``, ``'ResDBB'``, ``'SRD'`` or ``'StaticDCD'``; official files
             are DBB. Default: ``'DBB'``.
         lite (bool): Whether the first two units of a block are separable, with depthwise kernels of 7 and 5. The size
-            of the paper's small model is not known, so this is not it. Default: False.
+            of the paper's small model is unknown, so this is not it. Default: False.
         deploy (bool): Whether to build the deployed form, in which every unit's branches are one convolution; official
             ``*_inference.pth`` files are of this form. Default: False.
         dynamic (bool): Whether the units have a dynamic branch. Default: True.
@@ -241,7 +247,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
         return out if self.training and not self.clamp_train else out.clamp(0, 1)
 
     def forward_raw(self, x: Tensor) -> Tensor:
-        """Do the same without the final clamp."""
+        """Map as :meth:`forward` does, without the checks and the final clamp."""
         shallow = feat = self.fea_conv(x)
         outputs, residuals = [], []
         for block in range(1, NUM_BLOCK + 1):

@@ -1,7 +1,7 @@
 """The other styles of reparameterized dynamic units (RDU) of DDistill-SR, and the choice among all of them.
 
 Styles DBB (the published one), VGG, ResDBB, SRD and StaticDCD of the official code. The key names of the last three are
-ours, for there are no official files to go by.
+ours, because no official files of them exist.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from lightsr_basicsr.archs.ddistill_sr_units import (
     UnitForm,
     UnitOutput,
     block_lrelu,
+    compute_residual,
     identity,
-    residual_map,
 )
 from lightsr_basicsr.archs.reparam.branches import VGGBranches
 
@@ -54,7 +54,7 @@ class StaticDynamicUnit(DynamicUnit):
 
 
 class ResidualDiverseUnit(nn.Module):
-    """RDU, style ResDBB: two diverse branch units and a skip; the second, 3x3, hands out the residual.
+    """RDU, style ResDBB: two diverse branch units and a skip; the second, 3x3, gives the residual.
 
     The first has the activation, the second none; in the lite network the first is depthwise to twice the channels.
     """
@@ -92,7 +92,7 @@ class UnitHolder(nn.Module):
         style (str): One of ``STYLES``.
         num_ch (int): Channels.
         act (Activation): Activation of the output.
-        form (UnitForm): What all units of a network have in common.
+        form (UnitForm): Settings of all units of the network.
     """
 
     def __init__(self, style: str, num_ch: int, act: Activation, form: UnitForm) -> None:
@@ -126,7 +126,7 @@ class SeparableUnit(nn.Module):
         out, residual = self.unit.unit(x)
         out = block_lrelu(out)
         out = block_lrelu(self.conv1(out) + x)
-        return out, block_lrelu(self.conv2(residual_map(residual)))
+        return out, block_lrelu(self.conv2(compute_residual(residual)))
 
 
 class LiteResidualUnit(nn.Module):

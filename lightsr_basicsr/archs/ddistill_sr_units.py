@@ -22,7 +22,7 @@ BLOCK_SLOPE = 0.05
 
 
 class DynamicResidual(NamedTuple):
-    """A residual that is not computed yet: a 1x1 convolution of ``x`` with a kernel of its own for each image.
+    """A residual before it is computed: a 1x1 convolution of ``x`` with a kernel of its own for each image.
 
     Attributes:
         x (Tensor): (N, I, H, W).
@@ -66,18 +66,18 @@ def conv_per_image(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out.view(images, num_out, height, width)
 
 
-def residual_map(residual: Residual) -> Tensor | None:
-    """Return a residual as a map (N, O, H, W)."""
+def compute_residual(residual: Residual) -> Tensor | None:
+    """Return a residual as a feature map (N, O, H, W)."""
     return residual.compute() if isinstance(residual, DynamicResidual) else residual
 
 
 @dataclass(frozen=True)
 class UnitForm:
-    """What all units of a network have in common.
+    """Settings of all units of a network.
 
     Attributes:
         deploy (bool): Whether to build the deployed form, one convolution in place of the branches.
-        dynamic (bool): Whether there is a dynamic branch; without one the residual is None.
+        dynamic (bool): Whether to have a dynamic branch; without one the residual is None.
         num_latent (int | None): Rank L of the dynamic branch; None is the root of its input width, rounded down.
     """
 
@@ -156,13 +156,13 @@ class DynamicBranch(nn.Module):
 
 
 def _linear(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return factor and summand (C,) that batch normalisation is in evaluation mode."""
+    """Return factor and summand (C,) of batch normalisation in evaluation mode."""
     gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     return gain, norm.bias - norm.running_mean * gain
 
 
 class DynamicUnit(Branches):
-    """What all reparameterized dynamic units share: ``act(scale * static(x) + residual)``.
+    """Base of the reparameterized dynamic units: ``act(scale * static(x) + residual)``.
 
     Subclasses hold the static branches and sum their kernels.
 
@@ -171,8 +171,8 @@ class DynamicUnit(Branches):
         num_out (int): Output channels.
         kernel_size (int): Odd.
         groups (int): Groups of the static convolution.
-        act (Activation): Activation of the output; the residual is handed out without.
-        form (UnitForm): What all units of a network have in common.
+        act (Activation): Activation of the output; the residual is returned without it.
+        form (UnitForm): Settings of all units of the network.
     """
 
     deployed_name = "dbb_reparam"
@@ -189,25 +189,37 @@ class DynamicUnit(Branches):
         else:
             self.build_branches(num_in, num_out)
 
-    def forward(self, x: Tensor) -> UnitOutput:
+    def forward_as_published(self, x: Tensor) -> UnitOutput:
         """Map (N, num_in, H, W) to output and dynamic residual, both (N, num_out, H, W)."""
-        if self.deployed and not self.training and self.dy_branch is not None and self.groups == 1:
-            return self.forward_merged(x)
-        static = getattr(self, self.deployed_name)(x) if self.deployed else self.sum_branches(x)
+        static = self.static(x)
         if self.dy_branch is None:
             return self.act(static), None
         scale, residual = self.dy_branch(x)
-        static = scale * static  # bound again, so that the unscaled one is let go
+        return self.act(scale * static + residual), residual
+
+    def static(self, x: Tensor) -> Tensor:
+        """Map (N, num_in, H, W) to (N, num_out, H, W) without the dynamic branch."""
+        return getattr(self, self.deployed_name)(x) if self.deployed else self.sum_branches(x)
+
+    def forward(self, x: Tensor) -> UnitOutput:
+        """Fast form of :meth:`forward_as_published`: deployed and in evaluation mode one convolution."""
+        if self.dy_branch is None:
+            return self.forward_as_published(x)
+        if self.deployed and not self.training and self.groups == 1:
+            return self.forward_merged(x)
+        static = self.static(x)
+        scale, residual = self.dy_branch(x)
+        static = scale * static  # bound again, so that the unscaled one is released
         return self.act(static + residual), residual
 
     def forward_merged(self, x: Tensor) -> tuple[Tensor, DynamicResidual]:
-        """Do the same with one convolution: the residual is linear in ``x``, so it joins the static kernel's centre."""
+        """Compute the unit as one convolution: the residual is linear in ``x`` and joins the static kernel's center."""
         static = getattr(self, self.deployed_name)
         scale, residual = self.dy_branch.linear_form(x)
         around = self.kernel_size // 2
         # The sizes are spelled out for graph exporters, which must know a kernel's shape.
-        centre = F.pad(residual.weight.reshape(-1, static.out_channels, static.in_channels, 1, 1), [around] * 4)
-        weight = scale[:, :, None, None, None] * static.weight + centre
+        center = F.pad(residual.weight.reshape(-1, static.out_channels, static.in_channels, 1, 1), [around] * 4)
+        weight = scale[:, :, None, None, None] * static.weight + center
         return self.act(conv_per_image(x, weight, scale * static.bias + residual.bias)), residual
 
     def to_deploy(self) -> DynamicUnit:

@@ -1,4 +1,4 @@
-"""DRN, its channel-pruned forms, and the dual networks that lead its outputs back to LR.
+"""DRN, its channel-pruned forms, and the dual networks that map its outputs back to LR.
 
 Papers: Guo et al., "Closed-loop Matters: Dual Regression Networks for Single Image Super-Resolution", CVPR 2020,
 arXiv 2003.07018; "Towards Lightweight Super-Resolution with Dual Regression Learning", arXiv 2207.07929 (pruned forms).
@@ -17,6 +17,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.fast import add_product
 from lightsr_basicsr.archs.layers import DUAL_SLOPE, Downscaler, MeanShift, conv3x3, read_channels
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
@@ -26,7 +27,7 @@ REDUCTION = 16
 
 
 class ChannelAttention(nn.Module):
-    """Weigh channels by their means over the whole map; hidden width is a sixteenth, rounded down."""
+    """Weigh channels by their means over the whole feature map; hidden width is a sixteenth, rounded down."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -35,8 +36,12 @@ class ChannelAttention(nn.Module):
             nn.Conv2d(num_feat, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, num_feat, 1), nn.Sigmoid()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
+        return x * self.conv_du(F.adaptive_avg_pool2d(x, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fast form of :meth:`forward_as_published`: the mean without pooling."""
         return x * self.weights(x)
 
     def weights(self, x: Tensor) -> Tensor:
@@ -61,13 +66,17 @@ class ResidualAttentionBlock(nn.Module):
             ChannelAttention(num_feat),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Refine (N, C, H, W)."""
+        return self.body(x) + x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fast form of :meth:`forward_as_published`: weigh and add in one pass."""
         *convs, attention = self.body
         out = x
         for layer in convs:
             out = layer(out)
-        return torch.addcmul(x, out, attention.weights(out))
+        return add_product(x, out, attention.weights(out))
 
 
 def up_block(num_feat: int, num_out: int, inner: Sequence[int], num_shuffled: int) -> nn.Sequential:
@@ -94,9 +103,9 @@ class DRN(SRNetwork):
             down block, then per up level one for each residual block and one for the upsampler. None is the dense
             network. Default: None.
         img_range (float): Largest value inside; 255 for the official files. Default: 255.
-        freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
-        deploy (bool): Whether to build the deployed form, with the mean shift of the outputs in the last convolutions
-            and the 1x1 convolutions after the upsamplers in these, where that saves work. Default: False.
+        freeze_mean_shift (bool): Whether to keep the mean shifts fixed; officially they are trained. Default: False.
+        deploy (bool): Whether to build the deployed form, with the mean shift of the outputs folded into the last
+            convolutions and the 1x1 convolutions after the upsamplers into these where that saves work. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -152,7 +161,7 @@ class DRN(SRNetwork):
         for level in range(num_level):
             found += [shapes[f"up_blocks.{level}.{block}.body.0.weight"][0] for block in range(num_block)]
             last = shapes.get(f"up_blocks.{level}.{num_block + 1}.weight")
-            # Folded, the upsampler's own width has left no trace; its full one gives the same deployed network.
+            # A folded upsampler leaves no trace of its own width; the full width gives the same deployed network.
             found.append(shapes[f"up_blocks.{level}.{num_block}.0.weight"][1] if last is None else last[1])
         arguments = {"num_feat": num_feat, "num_block": num_block, "upscale": 2**num_level}
         pruned = {} if found == dense_channels(**arguments) else {"channels": found}
@@ -212,7 +221,7 @@ def block_widths(num_feat: int, upscale: int) -> list[int]:
 
 
 def dense_channels(num_feat: int, num_block: int, upscale: int) -> list[int]:
-    """Return what a channel list holds for a network that is not pruned."""
+    """Return the channel list of a network that is not pruned."""
     down = [num_feat * 2**power for power in range(upscale.bit_length() - 1)]
     return down + [width for width in block_widths(num_feat, upscale) for _ in range(num_block + 1)]
 
@@ -221,8 +230,9 @@ def dense_channels(num_feat: int, num_block: int, upscale: int) -> list[int]:
 class DualNetwork(SRNetwork):
     """Dual regression network of single-output networks (SwinIR-DR, DAT-DR): an SR image back to LR size.
 
-    Without bias, so that weights trained on [0, 255] serve [0, 1] unchanged. The form for 3 is ours: upstream's halves
-    only, and what it makes of an x3 image has not LR's size. Its strided kernel is 5 wide, so that every pixel counts.
+    Without bias, so that weights trained on [0, 255] serve [0, 1] unchanged. The form for 3 is ours: the official one
+    only halves, so its output for an x3 image does not have LR size. Its strided kernel is 5 wide, so that every pixel
+    counts.
 
     Args:
         num_feat (int): Channels inside. Default: 16.

@@ -26,7 +26,7 @@ DUAL_WIDTH = 16
 
 
 def dual_network(upscale: int) -> Downscaler:
-    """Return the network that leads an SR image back to LR size; it halves, so x3 gives a size between the two."""
+    """Return the network that maps an SR image back to LR size; it halves, so ``upscale`` is a power of two."""
     return Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
 
 
@@ -120,7 +120,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
                 resi_connection=resi_connection,
                 img_range=img_range,
             )
-        # Reflection can add at most one pixel less than there are.
+        # Reflection can add at most one pixel less than the side has.
         self.window_size, self.min_side = window_size, window_size // 2 + 1
         self.dual_model = dual_network(upscale)
         if channels is not None:
@@ -176,7 +176,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
 
-        In training mode also return what the dual network makes of it, (N, 3, H, W).
+        In training mode also return the output of the dual network for it, (N, 3, H, W).
         """
         self.check_input(x)
         height, width = x.shape[2:]
@@ -193,7 +193,7 @@ class DAT_DR(SRNetwork):  # noqa: N801
         upscale (int): 2, 4 or 8: the dual network halves. Default: 4.
         img_size (int): Size for which attention masks are kept; any size works. Default: 64.
         split_size (Sequence[int]): Height and width of the attention windows, divisors of ``img_size``, the smaller
-            first: a file does not tell which is which. Default: (8, 32).
+            first: a checkpoint does not show which is which. Default: (8, 32).
         depth (Sequence[int]): Blocks of each group. Default: six 6.
         embed_dim (int): Channels inside. Default: 180.
         num_heads (Sequence[int]): Attention heads of each group, even. Default: six 6.
@@ -278,7 +278,7 @@ class DAT_DR(SRNetwork):  # noqa: N801
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
 
-        In training mode also return what the dual network makes of it, (N, 3, H, W).
+        In training mode also return the output of the dual network for it, (N, 3, H, W).
         """
         self.check_input(x)
         sr = self.body(x)

@@ -17,6 +17,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.fast import add_product, add_product_in_place, sigmoid_in_place
 from lightsr_basicsr.archs.fdiwn_units import (
     HALF,
     TRUNK,
@@ -28,7 +29,7 @@ from lightsr_basicsr.archs.fdiwn_units import (
     ShuffleAttention,
     shuffle_channels,
 )
-from lightsr_basicsr.archs.layers import MeanShift, conv3x3, four_quarters
+from lightsr_basicsr.archs.layers import MeanShift, conv3x3, run_in_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
 from lightsr_basicsr.registry import register
@@ -41,7 +42,7 @@ CHOP_MOST_PIXELS = 160_000
 
 @dataclass(frozen=True)
 class Widths:
-    """What differs between the scales: channels of the tail and of the three wide units, and what the skip sees."""
+    """Sizes that depend on the scale: channels of the tail and of the three wide units, and the input of the skip."""
 
     tail: int
     identical: int
@@ -79,23 +80,30 @@ class DistillationInteractionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (N, 24, H, W)."""
-        a, b = self.interact(x)
-        a, b = self.srb3(a), self.srb4(b)
-        both = torch.cat([self.scale_x1(a), self.scale_x2(b)], dim=1)
-        del a  # the next layer is the widest
-        return self.SAlayer(self.fuse1(both).addcmul_(self.fuse2(both).sigmoid_(), b).add_(x))
+        both, b = self.join(x)
+        return self.SAlayer(self.fuse(both, b, x))
 
     def interact(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (N, 24, H, W) to the two gated paths, (N, 24, H, W) each."""
         kept_a, rest = F.leaky_relu(self.srb1(x), NEGATIVE_SLOPE, inplace=True).chunk(2, dim=1)
         a = self.rb1(rest)
-        b = torch.addcmul(x, self.A1_coffconv(a), a)
-        a = torch.addcmul(a, self.B1_coffconv(x), x)
+        b = add_product(x, self.A1_coffconv(a), a)
+        a = add_product(a, self.B1_coffconv(x), x)
         kept_b, rest = F.leaky_relu(self.srb2(b), NEGATIVE_SLOPE, inplace=True).chunk(2, dim=1)
         b = self.rb2(rest)
-        gated_b = torch.addcmul(b, self.A2_coffconv(a), a) * self.conv_distilled1(kept_b).sigmoid_()
-        gated_a = torch.addcmul(a, self.B2_coffconv(b), b) * self.conv_distilled2(kept_a).sigmoid_()
+        gated_b = add_product(b, self.A2_coffconv(a), a) * sigmoid_in_place(self.conv_distilled1(kept_b))
+        gated_a = add_product(a, self.B2_coffconv(b), b) * sigmoid_in_place(self.conv_distilled2(kept_a))
         return gated_a, gated_b
+
+    def join(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (N, 24, H, W) to both refined paths side by side, (N, 48, H, W), and the second alone, (N, 24, H, W)."""
+        a, b = self.interact(x)
+        a, b = self.srb3(a), self.srb4(b)
+        return torch.cat([self.scale_x1(a), self.scale_x2(b)], dim=1), b
+
+    def fuse(self, both: Tensor, b: Tensor, x: Tensor) -> Tensor:
+        """Return ``fuse1(both) + sigmoid(fuse2(both)) * b + x``, (N, 24, H, W)."""
+        return add_product_in_place(self.fuse1(both), sigmoid_in_place(self.fuse2(both)), b).add_(x)
 
 
 class ShuffleWeightedGroup(nn.Module):
@@ -120,20 +128,20 @@ class ShuffleWeightedGroup(nn.Module):
         third = self.MY3(second + self.conv(first))
         fused = self.conv1(shuffle_channels(torch.cat([first, second], dim=1), 4))
         fused = self.conv2(shuffle_channels(torch.cat([fused, third], dim=1), 4))
-        return self.scale_x(fused + third).addcmul_(self.rb1(x), self.scale_res.scale)
+        return add_product_in_place(self.scale_x(fused + third), self.rb1(x), self.scale_res.scale)
 
 
 class WeightingNetwork(SRNetwork):
-    """What FDIWN and FDIWN_M share; they differ in the number of groups and in how often each runs.
+    """Base of FDIWN and FDIWN_M, which differ in the number of groups and in how often each runs.
 
     Args:
         upscale (int): 2, 3 or 4. Default: 4.
         img_range (float): Largest value inside; 255 for the official files. Default: 255.
-        chop (bool): Whether evaluation cuts the image into four overlapping quarters, as the published numbers were
-            made; the statistics are then those of a quarter, and sides must be at least 19. Default: False.
-        freeze_mean_shift (bool): Whether the mean shifts stay as they are; officially they are trained. Default: False.
+        chop (bool): Whether to cut images into four overlapping quarters in evaluation, as for the published numbers;
+            the statistics are then those of a quarter, and sides must be at least 19. Default: False.
+        freeze_mean_shift (bool): Whether to keep the mean shifts fixed; officially they are trained. Default: False.
         deploy (bool): Whether to build the deployed form: without weight normalisation, and with the mean shift of the
-            output in the last convolutions. Default: False.
+            output folded into the last convolutions. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -196,13 +204,12 @@ class WeightingNetwork(SRNetwork):
     def forward_whole(self, x: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, img_range] to (N, 3, upscale * H, upscale * W) in the same range."""
         shifted = self.Sub_mean(x)
-        seen = shifted if self.shifted_skip else x
-        del x  # so that only what the skip sees lives beside the groups
+        x = shifted if self.shifted_skip else x
         deep = self.UP1(self.conv1(self.run_groups(self.head(shifted))))
-        return self.Add_mean(deep + self.UP2(self.conv2(seen)))
+        return self.Add_mean(deep + self.UP2(self.conv2(x)))
 
     def to_deploy(self) -> WeightingNetwork:
-        """Return a network in which both summands of the output have the mean shift in their convolution."""
+        """Return a network with the mean shift folded into the convolutions of both summands of the output."""
         if isinstance(self.Add_mean, nn.Identity):
             return self
         weight, bias = self.Add_mean.weight, self.Add_mean.bias
@@ -213,7 +220,7 @@ class WeightingNetwork(SRNetwork):
         return with_children(self, {**ends, "Add_mean": nn.Identity()})
 
     def forward_chopped(self, x: Tensor) -> Tensor:
-        """Do the same on four overlapping quarters, each of them again on quarters while it is large."""
+        """Map as :meth:`forward_whole` does, on four overlapping quarters, large ones again on quarters."""
         height, width = x.shape[2:]
         if min(height, width) < CHOP_MIN_SIDE:
             raise ValueError(
@@ -222,7 +229,7 @@ class WeightingNetwork(SRNetwork):
             )
         size = (height // 2 + CHOP_SHAVE, width // 2 + CHOP_SHAVE)
         run = self.forward_whole if size[0] * size[1] < CHOP_MOST_PIXELS else self.forward_chopped
-        return four_quarters(run, x, size, self.upscale)
+        return run_in_quarters(run, x, size, self.upscale)
 
 
 @register(ARCH_REGISTRY)
@@ -245,7 +252,7 @@ class FDIWN(WeightingNetwork):
 
 @register(ARCH_REGISTRY)
 class FDIWN_M(WeightingNetwork):  # noqa: N801
-    """FDIWN-M, inferred: there is no official code and no checkpoint, so there is no claim of parity.
+    """FDIWN-M, inferred: without official code or checkpoint to compare with, parity is not claimed.
 
     Published are 433 K (x2), 446 K (x3), 454 K (x4) parameters and 73.6, 35.9, 19.6 G multi-adds. Two groups, each
     applied twice, give 433,840, 446,814 and 454,648 parameters and those multi-adds (counted, as for FDIWN, without

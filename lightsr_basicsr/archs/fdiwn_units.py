@@ -11,13 +11,14 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import conv3x3, deviation_and_mean, may_overwrite
+from lightsr_basicsr.archs.fast import add_product, add_product_in_place, multiply_in_place, sigmoid_in_place
+from lightsr_basicsr.archs.layers import conv3x3, std_as_published, std_mean
 from lightsr_basicsr.archs.reparam import conv_from, plain_kernel
 
 TRUNK = 24
 HALF = TRUNK // 2
 ATTENTION_GROUPS = 6
-# Where each channel of a shuffle attention's output comes from: two halves, interleaved.
+# Source of each output channel of a shuffle attention: two halves, interleaved.
 MIXED = [half * HALF + channel for channel in range(HALF) for half in range(2)]
 
 
@@ -25,7 +26,7 @@ class WeightNormConv2d(nn.Module):
     """Convolution with weight normalisation, ``weight_g * weight_v / ||weight_v||`` for each output channel.
 
     Own parameters instead of torch's hook or parametrization: the hook breaks ``copy.deepcopy``, and with it EMA
-    copies; the parametrization saves other keys than the official files have.
+    copies; the parametrization saves other keys than those of the official files.
     """
 
     def __init__(self, num_in: int, num_out: int, kernel_size: int) -> None:
@@ -46,7 +47,7 @@ class WeightNormConv2d(nn.Module):
         return F.conv2d(x, self.weight, self.bias, padding=self.padding)
 
     def to_deploy(self) -> nn.Conv2d:
-        """Return the ordinary convolution that this is."""
+        """Return the equal ordinary convolution."""
         direction, length = self.weight_v.double(), self.weight_g.double()
         return conv_from(plain_kernel(direction * (length / _filter_norms(direction)), self.bias), self.weight_v)
 
@@ -68,7 +69,7 @@ class Scale(nn.Module):
 
 
 class ShuffleAttention(nn.Module):
-    """Weigh half of each group's channels by their means, half by their normalised maps, then mix the channels."""
+    """Weigh half of each group's channels by their means, half by their normalised values, then mix the channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,25 +80,34 @@ class ShuffleAttention(nn.Module):
         self.sbias = nn.Parameter(torch.ones(shape))
         self.gn = nn.GroupNorm(shape[1], shape[1])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Weigh and mix the channels of (N, 24, H, W)."""
-        return self.weigh(x[:, MIXED])
+        by_mean, by_value = rearrange(x, "n (g c) h w -> (n g) c h w", g=ATTENTION_GROUPS).chunk(2, dim=1)
+        mean = F.adaptive_avg_pool2d(by_mean, 1)
+        by_mean = by_mean * torch.sigmoid(self.cweight * mean + self.cbias)
+        by_value = by_value * torch.sigmoid(self.sweight * self.gn(by_value) + self.sbias)
+        weighed = torch.cat([by_mean, by_value], dim=1)
+        return shuffle_channels(rearrange(weighed, "(n g) c h w -> n (g c) h w", g=ATTENTION_GROUPS), 2)
 
-    def weigh(self, mixed: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """Fast form of :meth:`forward_as_published`: one gate for both kinds of channels."""
+        return self.weigh_mixed(x[:, MIXED])
+
+    def weigh_mixed(self, mixed: Tensor) -> Tensor:
         """Weigh the channels of (N, 24, H, W), which are mixed already.
 
         Both kinds of channels are multiplied by ``sigmoid(slope * x + shift)``; for those that are weighed by their
         means the slope is zero. Group normalisation of one channel each is the slope and the shift of the others.
         """
-        # As vectors until they meet the map: OpenVINO would compute what has the map's four axes anew in every pixel.
-        deviation, mean = (part.flatten(1) for part in deviation_and_mean(mixed, self.gn.eps))
-        by_mean, by_map, mean_shift, map_shift = self._gates()
-        slope = by_map / deviation
-        shift = by_mean * mean + mean_shift + map_shift - slope * mean
-        gate = torch.addcmul(_on_map(shift), _on_map(slope), mixed).sigmoid_()
-        return gate.mul_(mixed) if may_overwrite() else mixed * gate
+        # As vectors until they meet the feature map: with four axes, OpenVINO would compute them once per pixel.
+        std, mean = (part.flatten(1) for part in std_mean(mixed, self.gn.eps))
+        by_mean, by_value, mean_shift, value_shift = self._gate_parameters()
+        slope = by_value / std
+        shift = by_mean * mean + mean_shift + value_shift - slope * mean
+        gate = sigmoid_in_place(add_product(_per_channel(shift), _per_channel(slope), mixed))
+        return multiply_in_place(gate, mixed)
 
-    def _gates(self) -> list[Tensor]:
+    def _gate_parameters(self) -> list[Tensor]:
         """Return the parameters of the two kinds of gates, (1, 24) each: factors, then summands."""
         norm_weight, norm_bias = (part.view_as(self.sweight) for part in (self.gn.weight, self.gn.bias))
         none = torch.zeros_like(self.cweight)
@@ -110,8 +120,8 @@ class ShuffleAttention(nn.Module):
         return [torch.cat(pair * ATTENTION_GROUPS, dim=1)[:, MIXED].flatten(1) for pair in pairs]
 
 
-def _on_map(vector: Tensor) -> Tensor:
-    """Turn (N, C) into (N, C, 1, 1)."""
+def _per_channel(vector: Tensor) -> Tensor:
+    """Reshape (N, C) to (N, C, 1, 1)."""
     return vector[:, :, None, None]
 
 
@@ -131,22 +141,25 @@ def wide_body(num_in: int, expand: int, squeeze: int) -> nn.Sequential:
 
 
 class ResidualWeighting(nn.Module):
-    """What the wide units share: body, shuffle attention and a skip, both scaled.
+    """Base of the wide units: body and shuffle attention beside a skip, both scaled."""
 
-    Attributes:
-        body (nn.Sequential): As :func:`wide_body` returns it.
-    """
+    def skip(self, x: Tensor) -> Tensor:
+        """Map the input of the unit, (N, C, H, W), to (N, 24, H, W)."""
+        return self.conv(x)
 
-    body: nn.Sequential
+    def forward_as_published(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, 24, H, W)."""
+        skip = self.skip(x)
+        return self.res_scale(self.SAlayer(self.body(x))) + self.x_scale(skip)
 
-    def weigh_residual(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Return the unit's output, (N, 24, H, W), from its input and what its skip gives of it."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Fast form of :meth:`forward_as_published`: the last convolution mixes the channels; sum in place."""
+        skip = self.skip(x)
         *first, last = self.body
         for layer in first:
             x = layer(x)
-        # The last convolution gives its channels in the order in which the attention hands them on.
         mixed = F.conv2d(x, last.weight[MIXED], last.bias[MIXED], padding=1)
-        return self.x_scale(skip).addcmul_(self.SAlayer.weigh(mixed), self.res_scale.scale)
+        return add_product_in_place(self.x_scale(skip), self.SAlayer.weigh_mixed(mixed), self.res_scale.scale)
 
 
 class IdenticalResidualWeighting(ResidualWeighting):
@@ -159,9 +172,9 @@ class IdenticalResidualWeighting(ResidualWeighting):
         self.body = wide_body(TRUNK, expand, HALF)
         self.SAlayer = ShuffleAttention()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine (N, 24, H, W)."""
-        return self.weigh_residual(x, x)
+    def skip(self, x: Tensor) -> Tensor:
+        """Return ``x``."""
+        return x
 
 
 class ConvolutionalResidualWeighting(ResidualWeighting):
@@ -175,10 +188,6 @@ class ConvolutionalResidualWeighting(ResidualWeighting):
         self.body = wide_body(HALF, expand, HALF)
         self.SAlayer = ShuffleAttention()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 12, H, W) to (N, 24, H, W)."""
-        return self.weigh_residual(x, self.conv(x))
-
 
 class SelfCalibrationFusion(ResidualWeighting):
     """SCF, the wide half of the fusion: 48 to 24 channels with a convolution as skip."""
@@ -191,13 +200,9 @@ class SelfCalibrationFusion(ResidualWeighting):
         self.SAlayer = ShuffleAttention()
         self.conv = conv3x3(2 * TRUNK, TRUNK)  # last, as in the official files; the order matters to optimizer states
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 48, H, W) to (N, 24, H, W)."""
-        return self.weigh_residual(x, self.conv(x))
-
 
 class CoefficientUnit(nn.Module):
-    """A coefficient in [0.5, 1) for each channel, from the mean and the standard deviation of its map."""
+    """A coefficient in [0.5, 1) per channel, from the mean and the standard deviation of its feature map."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,8 +215,11 @@ class CoefficientUnit(nn.Module):
         hidden = TRUNK // 8
         return nn.Conv2d(TRUNK, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, TRUNK, 1), nn.ReLU(), nn.Sigmoid()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Map (N, 24, H, W) to (N, 24, 1, 1)."""
-        deviation, mean = deviation_and_mean(x)
-        # The pooling in the upper branch leaves a mean as it is.
-        return (self.upper_branch(mean) + self.lower_branch(deviation)) / 2
+        return (self.upper_branch(x) + self.lower_branch(std_as_published(x))) / 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fast form of :meth:`forward_as_published`; the pooling in the upper branch keeps the mean."""
+        std, mean = std_mean(x)
+        return (self.upper_branch(mean) + self.lower_branch(std)) / 2

@@ -1,7 +1,7 @@
 """IMDN and its variants: super-resolution by information multi-distillation.
 
 Paper: Hui et al., "Lightweight Image Super-Resolution with Information Multi-distillation Network", ACM MM 2019,
-arXiv 1909.11856. Attribute names are the official checkpoints' key names; what they hold is said by the classes.
+arXiv 1909.11856. Attribute names are the official checkpoints' key names; class names say what they hold.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.fast import concat_and_release
 from lightsr_basicsr.archs.imdn_units import (
     NEGATIVE_SLOPE,
     LargeDistillationBlock,
@@ -20,7 +21,7 @@ from lightsr_basicsr.archs.imdn_units import (
     MultiDistillationBlock,
     ResidualSequence,
 )
-from lightsr_basicsr.archs.layers import concat_and_release, conv3x3, four_quarters
+from lightsr_basicsr.archs.layers import conv3x3, run_in_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.registry import register
 
@@ -29,7 +30,7 @@ ACS_MIN_SIDE = 60
 
 
 class MultiDistillationTrunk(SRNetwork):
-    """What IMDN and IMDN_AS share: blocks in a row, fusion of all their outputs, long skip, sub-pixel upsampling.
+    """Base of IMDN and IMDN_AS: blocks in a row, fusion of all their outputs, long skip, sub-pixel upsampling.
 
     Args:
         fea_conv (nn.Module): Turns the image into (N, num_feat, h, w).
@@ -143,15 +144,16 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         if min(height, width) < ACS_MIN_SIDE:
             padded = F.pad(x, (0, -width % 4, 0, -height % 4), mode="replicate")
             return super().forward(padded)[..., :height, :width]
-        # The official adaptive cropping strategy: four corners, overlapping by 32 pixels before rounding.
+        # The official adaptive cropping strategy: four quarters, overlapping by 32 pixels before rounding.
         size = tuple(side - side % 4 for side in (height // 2 + ACS_SHAVE, width // 2 + ACS_SHAVE))
-        return four_quarters(super().forward, x, size)
+        return run_in_quarters(super().forward, x, size)
 
 
 def _arguments(shapes: Shapes, first: str, last: str, block: str = "", shuffle: int | None = None) -> dict[str, Any]:
-    """Read arguments off the first and last convolution; without ``shuffle``, as many channels come out as go in.
+    """Return arguments from the shapes of the first and last convolution.
 
-    Where that gives no whole factor, three or one come out.
+    Without ``shuffle``, the output is assumed to have as many channels as the input, or where that gives no whole
+    factor three or one.
     """
     num_feat, num_in_ch = shapes[f"{first}.weight"][:2]
     shuffled = shapes[f"{last}.weight"][0]

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import conv3x3, deviation_and_mean
+from lightsr_basicsr.archs.layers import conv3x3, std_as_published, std_mean
 
 NEGATIVE_SLOPE = 0.05
 
 
 class ContrastAwareChannelAttention(nn.Module):
-    """CCA: weigh channels by the sum of their mean and standard deviation over the whole map (paper, section 3.3).
+    """CCA: weigh channels by the sum of their mean and standard deviation over the feature map (paper, section 3.3).
 
     Args:
         num_feat (int): Channels. At least ``reduction``.
@@ -30,10 +30,15 @@ class ContrastAwareChannelAttention(nn.Module):
             nn.Conv2d(num_feat, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, num_feat, 1), nn.Sigmoid()
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_as_published(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
-        deviation, mean = deviation_and_mean(x)
-        return x * self.conv_du(deviation + mean)
+        mean = F.adaptive_avg_pool2d(x, 1)
+        return x * self.conv_du(std_as_published(x) + mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fast form of :meth:`forward_as_published`: both statistics at once."""
+        std, mean = std_mean(x)
+        return x * self.conv_du(std + mean)
 
 
 class LightDistillationBlock(nn.Module):

@@ -9,178 +9,29 @@ classic M and 128, 5, 28 for the classic L.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import MeanShift, conv3x3
-from lightsr_basicsr.archs.linear_tail import pays_as_one, run_as_one, run_steps
+from lightsr_basicsr.archs.kdsr_units import DegradationEncoder, DynamicSRNetwork
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
-from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
+from lightsr_basicsr.archs.reparam import build_deployed
 from lightsr_basicsr.registry import register
-
-NEGATIVE_SLOPE = 0.1
-
-
-def add_into(fresh: Tensor, x: Tensor) -> Tensor:
-    """Return ``x + fresh``, in the memory of ``fresh``, which nobody else may use, where no gradient is asked for."""
-    # Large images' new memory costs as much time as the sum itself.
-    return fresh.add_(x) if fresh.dtype == x.dtype and not fresh.requires_grad else x + fresh
-
-
-class DynamicDepthwiseConv(nn.Module):
-    """IDR-DDC: a depthwise 3x3 convolution whose kernels are made from the degradation vector (paper, section 3.3).
-
-    Args:
-        n_feats (int): Channels, and length of the vector.
-    """
-
-    def __init__(self, n_feats: int) -> None:
-        super().__init__()
-        self.num_feat = n_feats
-        self.kernel = nn.Sequential(
-            nn.Linear(n_feats, n_feats, bias=False),
-            nn.LeakyReLU(NEGATIVE_SLOPE),
-            nn.Linear(n_feats, 9 * n_feats, bias=False),
-        )
-
-    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Filter each image of (N, C, H, W) with kernels made from its own vector, (N, C)."""
-        images, channels, height, width = x.shape
-        kernels = self.kernel(idr).reshape(-1, 1, 3, 3)
-        if images == 1:
-            # In the graph of one image the number of groups is a constant; the memory format of ``x`` is kept.
-            return F.conv2d(x, kernels, padding=1, groups=self.num_feat)
-        # The batch moves into the channels, so that one grouped convolution serves all images.
-        out = F.conv2d(x.reshape(1, images * channels, height, width), kernels, padding=1, groups=images * channels)
-        return out.reshape(images, channels, height, width)
-
-
-class DynamicResidualBlock(nn.Module):
-    """IDR-DCRB: dynamic depthwise convolution, activation, convolution, skip (paper, figure 2)."""
-
-    def __init__(self, n_feats: int) -> None:
-        super().__init__()
-        self.da_conv1 = DynamicDepthwiseConv(n_feats)
-        self.conv1 = conv3x3(n_feats, n_feats)
-
-    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Refine (N, C, H, W) according to (N, C)."""
-        return add_into(self.conv1(F.leaky_relu(self.da_conv1(x, idr), NEGATIVE_SLOPE, inplace=True)), x)
-
-
-class DynamicGroup(nn.Module):
-    """Dynamic residual blocks in a row, all steered by the same vector."""
-
-    def __init__(self, n_feats: int, n_blocks: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*(DynamicResidualBlock(n_feats) for _ in range(n_blocks)))
-
-    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Refine (N, C, H, W) according to (N, C)."""
-        for block in self.body:
-            x = block(x, idr)
-        return x
-
-
-def upsampler(n_feats: int, scale: int) -> nn.Sequential:
-    """Return convolutions and pixel shuffles from LR to HR size; ``scale`` is 3 or a power of two."""
-    factors = [3] if scale == 3 else [2] * (scale.bit_length() - 1)
-    return nn.Sequential(
-        *(layer for factor in factors for layer in (conv3x3(n_feats, n_feats * factor**2), nn.PixelShuffle(factor)))
-    )
-
-
-class DynamicSRNetwork(nn.Module):
-    """G, the SR network that a degradation vector steers; the same in teacher and student."""
-
-    def __init__(self, n_feats: int, n_sr_blocks: int, scale: int) -> None:
-        super().__init__()
-        self.sub_mean = MeanShift(-1, trainable=False)
-        self.add_mean = MeanShift(1, trainable=False)
-        self.head = nn.Sequential(conv3x3(3, n_feats))
-        self.body = nn.Sequential(DynamicGroup(n_feats, n_sr_blocks), conv3x3(n_feats, n_feats))
-        self.tail = nn.Sequential(upsampler(n_feats, scale), conv3x3(n_feats, 3))
-
-    def forward(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Map RGB (N, 3, H, W) in [0, 1] and vectors (N, C) to (N, 3, scale * H, scale * W), not clamped."""
-        x = self.deep_features(x, idr)
-        upsample, last = self.tail
-        steps = (*upsample, last)
-        x = run_as_one(steps, x) if pays_as_one(steps, x) else run_steps(steps, x)
-        return self.add_mean(x)
-
-    def to_deploy(self) -> DynamicSRNetwork:
-        """Return a network whose last convolution holds the mean shift of the output."""
-        if isinstance(self.add_mean, nn.Identity):
-            return self
-        last = fold_after(self.tail[1], self.add_mean.weight, self.add_mean.bias)
-        return with_children(self, {"tail": nn.Sequential(self.tail[0], last), "add_mean": nn.Identity()})
-
-    def deep_features(self, x: Tensor, idr: Tensor) -> Tensor:
-        """Map RGB (N, 3, H, W) and vectors (N, C) to features (N, C, H, W)."""
-        shallow = self.head(self.sub_mean(x))
-        blocks, last = self.body
-        return add_into(last(blocks(shallow, idr)), shallow)
-
-
-class EncoderResidualBlock(nn.Module):
-    """``x + conv(lrelu(conv(x)))``."""
-
-    def __init__(self, n_feats: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            conv3x3(n_feats, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True), conv3x3(n_feats, n_feats)
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine (N, C, H, W)."""
-        return add_into(self.body(x), x)
-
-
-class DegradationEncoder(nn.Module):
-    """KD-IDE: an image to its implicit degradation representation (paper, section 3.2).
-
-    Args:
-        num_in_ch (int): 3 for the student, ``3 + 3 * scale ** 2`` for the teacher.
-        n_feats (int): C, the length of the representation.
-        n_encoder_res (int): Number of residual blocks.
-    """
-
-    def __init__(self, num_in_ch: int, n_feats: int, n_encoder_res: int) -> None:
-        super().__init__()
-        widths = (n_feats, 2 * n_feats, 2 * n_feats, 4 * n_feats)
-        layers: list[nn.Module] = [conv3x3(num_in_ch, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
-        layers += [EncoderResidualBlock(n_feats) for _ in range(n_encoder_res)]
-        for narrow, wide in pairwise(widths):
-            layers += [conv3x3(narrow, wide), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)]
-        wide = widths[-1]
-        self.E = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
-        self.mlp = nn.Sequential(
-            nn.Linear(wide, wide), nn.LeakyReLU(NEGATIVE_SLOPE), nn.Linear(wide, wide), nn.LeakyReLU(NEGATIVE_SLOPE)
-        )
-        self.compress = nn.Sequential(nn.Linear(wide, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE))
-
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Map (N, num_in_ch, H, W) to the vector (N, C) that steers G, and a list of the one distilled, (N, 4C)."""
-        distilled = self.mlp(self.E(x).flatten(1))
-        return self.compress(distilled), [distilled]
 
 
 class BlindSR(SRNetwork):
-    """What teacher and student share; they differ in what their encoder sees.
+    """Base of teacher and student, which differ in the input of their encoder.
 
     Args:
         n_feats (int): Channels inside and length of the degradation vector. Default: 128.
         n_encoder_res (int): Residual blocks of the encoder. Default: 6.
         scale (int): 2, 3, 4 or 8; the official files have 4. Default: 4.
         n_sr_blocks (int): Dynamic blocks of the SR network. Default: 42.
-        deploy (bool): Whether to build the deployed form, with the mean shift of the output in the last convolution.
-            Default: False.
+        deploy (bool): Whether to build the deployed form, with the mean shift of the output folded into the last
+            convolution. Default: False.
 
     Raises:
         ValueError: If an argument is outside these values.
@@ -246,7 +97,7 @@ class BlindSR_ST(BlindSR):  # noqa: N801
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, scale * H, scale * W), not clamped.
 
         In training mode also return a list with the vector to distil, (N, 4 * n_feats). With ``represent_only`` return
-        just this list and leave G alone: the encoder is trained that way at first in the anisotropic recipe.
+        this list alone, without running G: the anisotropic recipe first trains the encoder that way.
         """
         self.check_input(lq)
         idr, distilled = self.represent(lq)

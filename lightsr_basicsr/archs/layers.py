@@ -1,4 +1,4 @@
-"""Blocks used by at least two networks; nothing else may enter."""
+"""Blocks that at least two networks use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# An older address of these, which user code may hold.
+from lightsr_basicsr.archs.fast import may_overwrite
+
+# Importable from here for existing code; their home is `archs.reparam`.
 from lightsr_basicsr.archs.reparam import DBBConv as DBBConv
 from lightsr_basicsr.archs.reparam import ECBConv as ECBConv
 from lightsr_basicsr.archs.reparam import RepVGGConv as RepVGGConv
@@ -26,45 +28,43 @@ def conv3x3(num_in: int, num_out: int, stride: int = 1, bias: bool = True) -> nn
     return nn.Conv2d(num_in, num_out, 3, stride, 1, bias=bias)
 
 
-def concat_and_release(parts: list[Tensor]) -> Tensor:
-    """Concatenate along the channels and empty the list, so that its tensors do not live beside what comes next."""
-    whole = torch.cat(parts, dim=1)
-    parts.clear()
-    return whole
-
-
-def may_overwrite() -> bool:
-    """Tell whether a map that no other layer reads may be computed in place, because no gradient will need it.
-
-    A new map of some megabytes costs more than most operations on it: the system has to provide its pages.
-    """
-    return not torch.is_grad_enabled()
-
-
-def deviation_and_mean(x: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Return standard deviation and mean of each channel of (N, C, H, W) over its map, (N, C, 1, 1).
+def std_mean(x: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return standard deviation and mean of each channel of (N, C, H, W) over its feature map, (N, C, 1, 1).
 
     Args:
         x (Tensor): (N, C, H, W).
         eps (float): Added to the biased variance before the root. Default: 0.
+
+    Example:
+        >>> std, mean = std_mean(torch.tensor([[[[1.0, 5.0]], [[2.0, 8.0]]]]))
+        >>> std[0, :, 0, 0], mean[0, :, 0, 0]
+        (tensor([2., 3.]), tensor([3., 5.]))
     """
     mean = x.mean(dim=(2, 3), keepdim=True)
-    # Two passes, which torch vectorises; its `var_mean` takes ten times as long on maps of this size.
-    apart = x - mean
-    variance = (apart.square_() if may_overwrite() else apart.square()).mean(dim=(2, 3), keepdim=True)
+    # Two passes, which torch vectorises; its `var_mean` takes ten times as long on feature maps of this size.
+    centered = x - mean
+    squares = centered.square_() if may_overwrite() else centered.square()
+    variance = squares.mean(dim=(2, 3), keepdim=True)
     # The official roots have no guard, so a constant channel has NaN gradients; the clamp moves its value by 1e-6.
     return torch.sqrt(variance.clamp_min(MIN_VARIANCE) + eps), mean
+
+
+def std_as_published(x: Tensor) -> Tensor:
+    """Return the biased standard deviation of each channel of (N, C, H, W), (N, C, 1, 1), by sums over the axes."""
+    count = x.shape[2] * x.shape[3]
+    mean = x.sum(3, keepdim=True).sum(2, keepdim=True) / count
+    return ((x - mean).pow(2).sum(3, keepdim=True).sum(2, keepdim=True) / count).pow(0.5)
 
 
 class MeanShift(nn.Conv2d):
     """1x1 convolution that starts as ``x + sign * img_range * RGB_MEAN``.
 
-    Official files hold its weights, and where they were trained they have drifted to full matrices.
+    Official files hold its weights; where these were trained they have become full matrices.
 
     Args:
         sign (int): -1 to subtract the mean, 1 to add it.
         img_range (float): Largest value of the images it sees. Default: 1.
-        trainable (bool): Whether it is trained. Default: True.
+        trainable (bool): Whether to train it. Default: True.
     """
 
     def __init__(self, sign: int, img_range: float = 1.0, trainable: bool = True) -> None:
@@ -78,7 +78,7 @@ class MeanShift(nn.Conv2d):
 class Downscaler(nn.Module):
     """Halve the size ``num_step`` times with strided convolutions, then one more convolution; no bias.
 
-    The down blocks of DRN (paper: Closed-loop Matters, section 3) and all dual regression networks are made of it.
+    Used in the down blocks of DRN (paper: Closed-loop Matters, section 3) and all dual regression networks.
 
     Args:
         num_in (int): Input channels.
@@ -102,13 +102,13 @@ class Downscaler(nn.Module):
         return self.dual_module(x)
 
 
-def four_quarters(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], scale: int = 1) -> Tensor:
-    """Run a network on the four overlapping corners of an image, one after the other, and stitch the results.
+def run_in_quarters(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], scale: int = 1) -> Tensor:
+    """Run a network on the four overlapping quarters of an image, one after the other, and stitch the results.
 
     Args:
         run (Callable): The network.
         x (Tensor): Images (N, C, H, W).
-        size (tuple[int, int]): Height and width of a corner, at least half of the image's, rounded up.
+        size (tuple[int, int]): Height and width of a quarter, at least half of the image's, rounded up.
         scale (int): Output side over input side. Default: 1.
 
     Returns:
@@ -135,7 +135,7 @@ def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int]
     Args:
         channels (Sequence[int] | str | PathLike): One number per prunable layer, or a text file of them, separated by
             any white space.
-        dense (Sequence[int]): What the unpruned network has, in the same order: length and largest values.
+        dense (Sequence[int]): The numbers of the unpruned network: the length, and the largest value of each.
         name (str): Name of the network, for the error text.
 
     Raises:

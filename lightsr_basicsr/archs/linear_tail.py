@@ -1,8 +1,8 @@
-"""Convolutions and pixel shuffles in a row, with nothing but these between LR and HR, computed as one convolution.
+"""The fast form of an upsampling tail: convolutions and pixel shuffles in a row, computed as one convolution.
 
-Without an activation between them they are one linear map: a 5x5 convolution at LR size and one pixel shuffle, with a
-tenth of the work. Their zero padding between the steps shows in the outermost LR pixel alone, which is computed step by
-step. The one kernel is made of the current weights in every call, so that it can never be out of date.
+Without activations they are one linear function: a 5x5 convolution at LR size and one pixel shuffle, with a tenth of
+the work. The zero padding between the steps shows in the outermost LR pixels alone, which are computed step by step.
+The kernel is computed from the current weights in every call, so that it is never out of date.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.reparam import Kernel, plain_kernel
 
-# LR pixels of an image from which on the work saved outweighs the kernel's making.
+# LR pixels of an image from which on the work saved outweighs computing the kernel.
 FEWEST_PIXELS = 1536
-# What decides the outermost LR row: itself and two more.
+# LR rows that the outermost one depends on: itself and two more.
 STRIP = 3
+
+
+def run_tail(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Map (N, C, H, W) to (N, O, scale * H, scale * W): as one convolution where that is faster, else step by step."""
+    return run_as_one(steps, x) if pays_as_one(steps, x) else run_steps(steps, x)
 
 
 def run_steps(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
@@ -31,10 +36,10 @@ def run_steps(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 
 def pays_as_one(steps: Sequence[nn.Module], x: Tensor) -> bool:
-    """Tell whether ``steps`` should run as one convolution on ``x``: in evaluation, on all but small images.
+    """Return whether ``steps`` should run as one convolution on ``x``: in evaluation, on all but small images.
 
-    A traced program must not depend on the size of the image, so there they always do. Steps of other kinds than plain
-    3x3 convolutions and pixel shuffles, such as convolutions widened for training, run as they are.
+    A traced program must not depend on the size of the image, so in tracing they always do. Steps other than plain 3x3
+    convolutions and pixel shuffles, such as convolutions widened for training, run as they are.
     """
     if any(step.training for step in steps) or x.device.type == "mps":  # which has no float64
         return False
@@ -60,7 +65,7 @@ def run_as_one(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
     out = F.pixel_shuffle(F.conv2d(x, weight, bias, padding=2), scale)
     for axis in (2, 3):
         first, last = (run_steps(steps, _cut(x, axis, part)) for part in (slice(STRIP), slice(-STRIP, None)))
-        # An image one pixel wide has only a first row, so of the last strip nothing is left here.
+        # For a 1-pixel-wide image the last strip is empty.
         last = _cut(_cut(last, axis, slice(scale, None)), axis, slice(-scale, None))
         out = torch.cat([_cut(first, axis, slice(scale)), _cut(out, axis, slice(scale, -scale)), last], dim=axis)
     return out
@@ -90,7 +95,7 @@ def compose(steps: Sequence[nn.Module]) -> Kernel:
 
 
 def _before_shuffle(weight: Tensor, factor: int, num_out: int, finer: int) -> Tensor:
-    """Return the 3x3 kernel before a pixel shuffle that does what ``weight`` does after it.
+    """Return the 3x3 kernel before a pixel shuffle that equals ``weight`` after it.
 
     Args:
         weight (Tensor): Kernel after the shuffle, (num_out * finer ** 2, C, K, K), K 3 or 5.
@@ -124,9 +129,9 @@ def _one_after_another(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _as_constant(kernel: Tensor) -> Tensor:
-    """Return the same numbers; in a traced program they are a constant and not made of the weights once more."""
+    """Return ``kernel``; in a traced program as a constant, which is not computed again from the weights."""
     if not torch.jit.is_tracing():
         return kernel
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that numpy is out of the tracer's sight is what is wanted
+        warnings.simplefilter("ignore")  # the tracer does not see numpy, which is intended
         return torch.from_numpy(kernel.detach().cpu().numpy())

@@ -1,4 +1,4 @@
-"""What every network of this package tells about itself: scale, input, and the arguments that made a file."""
+"""Base class of the networks: scale, input check, and how a checkpoint of theirs is recognised."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ TrainingOutput = Literal["image", "levels", "image_and_dual", "image_and_vector"
 
 
 class SRNetwork(nn.Module):
-    """Base of the networks, so that files are recognised and inputs checked in one way.
+    """Base of the networks: checkpoints are recognised and inputs checked in one way.
 
     Attributes:
         upscale (float): Output side over input side.
         num_in_ch (int): Channels of the input image.
         num_out_ch (int): Channels of the output image.
         min_side (int): Smallest height and width of an input image, in pixels.
-        pools_globally (bool): Whether statistics of the whole image enter, so that a tile gives other pixels.
-        super_resolves (bool): Whether it maps one LR image to one SR image in evaluation mode.
+        pools_globally (bool): Whether statistics of the whole image matter, so that a tile gives other pixels.
+        super_resolves (bool): Whether the network maps one LR image to one SR image in evaluation mode.
         training_output (str): What ``forward`` returns in training mode. A network without this attribute, of another
             package, returns an image.
             ``'image'``: the SR image alone, as BasicSR's SRModel expects.
             ``'levels'``: a list of images, each twice the size of the one before; the SR image is the last.
-            ``'image_and_dual'``: the SR image and what a built-in dual network makes of it, of LR size.
+            ``'image_and_dual'``: the SR image and the output of a built-in dual network for it, of LR size.
             ``'image_and_vector'``: the SR image and a list of vectors to distil.
-        kernels_per_image (bool): Whether evaluation mode makes convolution kernels from each image, so that a graph
-            of it holds one image.
+        kernels_per_image (bool): Whether evaluation mode computes convolution kernels from each image, so that an
+            exported graph is for one image.
     """
 
     upscale: float
@@ -44,10 +44,10 @@ class SRNetwork(nn.Module):
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
-        """Return the constructor arguments of the file whose tensors have these shapes, None if it is not of this kind.
+        """Return the constructor arguments of a checkpoint with these shapes, None if it is of another network.
 
-        Keys are looked at here, fitting is checked by the caller, who builds the network. A KeyError means that the
-        file is of this kind and lacks that tensor. A network without this method recognises no file.
+        The keys decide; the caller builds the network and checks that all shapes fit. A KeyError means that the
+        checkpoint is of this network and lacks that tensor. A network without this method recognises no checkpoint.
         """
         return None
 
@@ -79,5 +79,9 @@ def _channel_hint(x: Tensor, num_in_ch: int) -> str:
 
 
 def count_matches(shapes: Shapes, pattern: str) -> int:
-    """Return how many different numbers the first group of ``pattern`` takes at the start of the keys."""
+    r"""Return how many different values the first group of ``pattern`` takes at the start of the keys.
+
+    >>> count_matches({"IMDB1.c1.weight": (64,), "IMDB1.c2.weight": (64,), "IMDB2.c1.weight": (64,)}, r"IMDB(\d+)\.")
+    2
+    """
     return len({found[1] for key in shapes if (found := re.match(pattern, key))})

@@ -1,7 +1,7 @@
 """Any registered network with convolutions that train wide, and any in its deployed form.
 
-Both build another network by its registered name, so that an option file can ask for it of networks whose code knows
-nothing of reparameterization, BasicSR's own and other packages' included.
+Both build another network by its registered name. So option files can use them for networks whose code knows nothing
+of reparameterization, including BasicSR's own and those of other packages.
 """
 
 from __future__ import annotations
@@ -28,19 +28,26 @@ SMALLEST_KERNEL = 3
 def Reparameterized(network: Mapping[str, Any], block: str = "ECB", deploy: bool = False) -> nn.Module:  # noqa: N802
     """Return a network whose convolutions of stride 1 and kernel 3 or more train wide.
 
-    Each becomes a block with the convolution that was drawn as one of its branches; those of the blocks with batch
-    normalisation, which brings a bias, only where there is one. A convolution that the network holds in several places
-    becomes one block. Deployed it is the deployed form of ``network``: the same keys, and files of the one are files of
-    the other.
+    Each becomes a block that has the initialised convolution as one of its branches. Blocks with batch normalisation,
+    which adds a bias, replace only convolutions with a bias. A convolution that the network holds in several places
+    becomes one block. The deployed form is that of ``network``: same keys, and checkpoints of the one load into the
+    other.
 
     Args:
         network (Mapping): Section of the network: ``type`` and its arguments.
         block (str): ``'ECB'`` (edge filters, no batch normalisation), ``'RepVGG'`` or ``'DBB'`` (both with). Default:
             ``'ECB'``.
-        deploy (bool): Whether to build the deployed form, which the plain network's is too. Default: False.
+        deploy (bool): Whether to build the deployed form, which is that of the plain network. Default: False.
 
     Raises:
-        ValueError: If the network or the block is not known, or the network has no such convolution.
+        ValueError: If the network or the block is unknown, or the network has no such convolution.
+
+    Example:
+        >>> net = Reparameterized({"type": "IMDN_RTC", "num_block": 1})
+        >>> [type(module).__name__ for module in net.model]
+        ['ECBConv', 'ResidualSequence', 'ECBConv', 'PixelShuffle']
+        >>> [type(module).__name__ for module in deploy_network(net).model]
+        ['Conv2d', 'ResidualSequence', 'Conv2d', 'PixelShuffle']
     """
     if not isinstance(block, str) or block not in BLOCKS or not isinstance(deploy, bool):
         raise ValueError(
@@ -52,9 +59,9 @@ def Reparameterized(network: Mapping[str, Any], block: str = "ECB", deploy: bool
         return deploy_network(net).train()
     if not widen(net, block):
         raise ValueError(
-            f"{network['type']} has no convolution that {block} could stand for: same-size, stride 1, kernel "
+            f"{network['type']} has no convolution that {block} could replace: same-size, stride 1, kernel "
             f"{SMALLEST_KERNEL} or more{', with bias' if BLOCKS[block][0].normalised else ''}, and not part of a block "
-            "that is reparameterized already."
+            "that is already reparameterized."
         )
     return net
 
@@ -69,14 +76,14 @@ def Deployed(network: Mapping[str, Any]) -> nn.Module:  # noqa: N802
         network (Mapping): Section of the network: ``type`` and its arguments, of the training form.
 
     Raises:
-        ValueError: If the network is not known.
+        ValueError: If the network is unknown.
     """
     return deploy_network(_build("Deployed", network)).train()
 
 
 def _build(name: str, network: Any) -> nn.Module:
     known, kind = dict(iter(ARCH_REGISTRY)), network.get("type") if isinstance(network, Mapping) else None
-    # BasicSR registers some of its own under such a name, and finds them without it.
+    # BasicSR registers some of its own with this suffix, and finds them without it.
     kind = kind if kind in known else f"{kind}_basicsr"
     if kind not in known:
         raise ValueError(
@@ -99,7 +106,7 @@ def widen(net: nn.Module, block: str) -> int:
 
 
 def _widen(module: nn.Module, block: str, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Return what takes the place of a module, itself but for convolutions; what is held twice stays one."""
+    """Return the replacement of a convolution, and any other module itself; a module held twice stays one."""
     if module not in done:
         done[module] = wide_from(module, block) if is_plain(module, block) else module
         if not isinstance(done[module], (Branches, ECB)):
@@ -109,9 +116,9 @@ def _widen(module: nn.Module, block: str, done: dict[nn.Module, nn.Module]) -> n
 
 
 def is_plain(module: nn.Module, block: str) -> bool:
-    """Tell whether ``module`` is a convolution for which a block of this kind can stand."""
+    """Return whether ``module`` is a convolution that a block of this kind can replace."""
     if type(module) is not nn.Conv2d or not isinstance(module._parameters.get("weight"), nn.Parameter):
-        return False  # its weight is made of others, as by weight normalisation
+        return False  # its weight is computed from others, as by weight normalisation
     same = same_padding(module.kernel_size[0])
     return (
         module.kernel_size[0] == module.kernel_size[1] >= SMALLEST_KERNEL
@@ -123,7 +130,7 @@ def is_plain(module: nn.Module, block: str) -> bool:
 
 
 def wide_from(conv: nn.Conv2d, block: str) -> RepConv:
-    """Return a block that has the weights of ``conv`` in its branch of the same shape."""
+    """Return a block with the weights of ``conv`` in its branch of the same shape."""
     kind, main = BLOCKS[block]
     bias = conv.bias is not None and not kind.normalised
     wide = kind(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.groups, bias)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.commands.console import load_all_plugins, say
-from lightsr_basicsr.commands.prepare.common import FORM
 from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:

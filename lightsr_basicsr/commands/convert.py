@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.commands.console import load_all_plugins
-from lightsr_basicsr.commands.prepare.common import FORM
 from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:

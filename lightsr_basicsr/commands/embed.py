@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.commands.arguments import FORM, add_blurs
 from lightsr_basicsr.commands.console import say
-from lightsr_basicsr.commands.prepare.common import FORM, add_blurs
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.embed.vectors import Embedding

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.commands.console import say
-from lightsr_basicsr.commands.prepare.common import FORM
 from lightsr_basicsr.errors import UserError, message_of
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.commands.handover import hand_over
+from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
 
 STAGES = ("teacher", "student")
@@ -53,7 +55,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     if args.command == "train" and args.auto_resume:
         say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
     try:
-        by_engine = _hand_over(path, options, args)
+        by_engine = hand_over(path, options, args)
     except KeyboardInterrupt:
         say(_farewell(options, args))
         return 130
@@ -101,35 +103,6 @@ def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> boo
     return not fatal
 
 
-def _hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
-    """Run BasicSR's pipeline; return the network that an engine ran in it, None if torch ran it as ever."""
-    from basicsr.test import test_pipeline
-    from basicsr.train import train_pipeline
-
-    from lightsr_basicsr._fixes.files import changed_model, parsed_options
-
-    pipeline = train_pipeline if args.command == "train" else test_pipeline
-    arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
-    arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
-    replaced: list[Any] = []
-    with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
-        pipeline(str(Path.cwd()))
-    return next(iter(replaced), None)
-
-
-def _replace_network(model: Any, replaced: list[Any]) -> None:
-    """Have an engine run the network in a test, as ``val`` says; only the first process validates."""
-    from basicsr.utils import get_root_logger
-
-    from lightsr_basicsr.runtimes.validation import run_by_engine, settings_of
-
-    settings = settings_of(model.opt)
-    if settings is not None and model.opt["rank"] == 0:
-        network = run_by_engine(model, settings)
-        get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
-        replaced.append(network)
-
-
 def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
     import cv2
 
@@ -143,10 +116,9 @@ def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
     else:
         comparisons = compare_run(options, {}, {options["network_g"]["type"]: by_engine})
     titles = list(comparisons[0].scores)
-    width = max(16, *(len(each.name) + 2 for each in comparisons))
-    print(f"\n{'PSNR / SSIM':<{width}}" + "".join(f"{title:>20}" for title in titles))
-    for name, scores in [*((c.name, c.scores) for c in comparisons), ("mean", mean_scores(comparisons))]:
-        print(f"{name:<{width}}" + "".join(f"{scores[t][0]:>11.4f} / {scores[t][1]:.4f}" for t in titles))
+    rows = [*((each.name, each.scores) for each in comparisons), ("mean", mean_scores(comparisons))]
+    cells = [[name, *(f"{scores[title][0]:.4f} / {scores[title][1]:.4f}" for title in titles)] for name, scores in rows]
+    print("\n" + table([["PSNR / SSIM", *titles], *cells], "<>", gap="    "))
     if forms:
         _print_costs(options, forms)
     picture = folder / "comparison.png"
@@ -159,10 +131,16 @@ def _print_costs(options: dict, forms: dict) -> None:
 
     costs = measure_costs(options, forms)
     whole = next(iter(costs.values())).seconds
-    print(f"\n{'':<16}{'parameters':>20}{'file':>20}{'time per image':>26}")
-    for title, cost in costs.items():
-        took = f"{1000 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})"
-        print(f"{title:<16}{cost.parameters:>20,}{cost.size / 1e6:>17.2f} MB{took:>26}")
+    rows = [
+        (
+            title,
+            f"{cost.parameters:,}",
+            f"{cost.size / 1e6:.2f} MB",
+            f"{1e3 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})",
+        )
+        for title, cost in costs.items()
+    ]
+    print("\n" + table([("", "parameters", "file", "time per image"), *rows], "<>", gap="    "))
 
 
 def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:

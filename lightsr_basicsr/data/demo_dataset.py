@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,15 +21,9 @@ from lightsr_basicsr import fields
 from lightsr_basicsr.data.blind_dataset import ClassicBlindDataset
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.data.degraded_dataset import MultiScalePairedDataset
+from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.registry import register
 
-PHOTOGRAPHS = {
-    "train": (
-        "astronaut.png", "rocket.jpg", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png", "retina.jpg",
-        "brick.png", "grass.png", "gravel.png", "camera.png",
-    ),
-    "val": ("chelsea.png", "coffee.png"),
-}  # fmt: skip
 DATAROOT = {"dataroot": fields.text("Folder in which the LMDBs are made.", default="datasets/demo")}
 CROP_SIZE = 192
 CROP_STEP = 96
@@ -71,8 +65,8 @@ class DemoBlindDataset(ClassicBlindDataset):
             and replaces ``dataroot_gt`` and ``io_backend``.
     """
 
-    prepares_data = True
     options: ClassVar = DATAROOT
+    prepares_data = True
     required_keys: ClassVar = DemoPairedDataset.required_keys
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -135,24 +129,6 @@ def prepare_demo(root: Path, split: str, scale: int) -> tuple[Path, Path]:
                 shutil.rmtree(path, ignore_errors=True)
                 shutil.move(Path(folder) / path.name, path)
     return paths
-
-
-def photographs(names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name without suffix and image (H, W, 3), BGR uint8, of photographs that come with scikit-image.
-
-    Raises:
-        FileNotFoundError: If scikit-image is not there, or comes without them.
-    """
-    import skimage
-
-    folder = Path(skimage.__file__).parent / "data"
-    for name in names:
-        image = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
-        if image is None:
-            raise FileNotFoundError(
-                f"{folder / name} cannot be read: the demo needs scikit-image with its photographs."
-            )
-        yield Path(name).stem, image
 
 
 def _sub_images(split: str, scale: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""KDLoss: the distillation of degradation vectors from KDSR's teacher to its student."""
+"""KDLoss: distillation of degradation vectors from KDSR's teacher to its student."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightsr_basicsr.registry import register
 class KDLoss(nn.Module):
     """Kullback-Leibler divergence of the student's softened degradation vector from the teacher's.
 
-    Paper: Xia et al., ICLR 2023, arXiv 2211.16928. As in the official code there is no factor ``temperature ** 2``.
+    Paper: Xia et al., ICLR 2023, arXiv 2211.16928. As in the official code, without a factor ``temperature ** 2``.
 
     Args:
         loss_weight (float): Factor on the loss. Default: 1.0.
@@ -23,6 +23,13 @@ class KDLoss(nn.Module):
 
     Raises:
         ValueError: If ``temperature`` is not positive.
+
+    Example:
+        >>> import torch
+        >>> teacher, student = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])
+        >>> loss = KDLoss(temperature=1.0)
+        >>> round(loss([teacher], [student]).item(), 4), loss([teacher], [teacher]).item()
+        (0.4621, 0.0)
     """
 
     def __init__(self, loss_weight: float = 1.0, temperature: float = 0.15) -> None:

@@ -1,4 +1,4 @@
-"""LPIPS and DISTS as papers on real-world super-resolution report them; measured by pyiqa (extra ``iqa``)."""
+"""LPIPS and DISTS as papers on real-world super-resolution report them; computed by pyiqa (extra ``iqa``)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from lightsr_basicsr.registry import register
 
 
 class MetricUnavailableError(UserError):
-    """A metric whose library or weights are not on this machine. The message says how to get them."""
+    """Raised if the library or the weights of a metric are missing. The message says how to get them."""
 
 
 class Metric(NamedTuple):
-    """A metric of pyiqa: its title, its name there, the two files of its weights, and the smallest side it takes."""
+    """A metric of pyiqa: title, name there, the two files of its weights, and the smallest side of an image."""
 
     title: str
     name: str
@@ -53,16 +53,16 @@ def calculate_lpips(
 ) -> float:
     """Return the LPIPS distance, version 0.1, of two images; 0 for equal ones, lower is better.
 
-    Paper: Zhang et al., CVPR 2018, arXiv 1801.03924. Images are scaled to [-1, 1] and taken at their full size.
-    With ``net`` vgg this takes about 3 KB of memory per pixel (8 GB for 2040 x 1356), on the GPU if there is one.
+    Paper: Zhang et al., CVPR 2018, arXiv 1801.03924. Images are scaled to [-1, 1] and compared at full size.
+    With ``net`` vgg this takes about 3 KB of memory per pixel (8 GB for 2040 x 1356), on the GPU if available.
 
     Args:
-        img (ndarray): (H, W, 3) BGR, or (H, W) or (H, W, 1) grey, in [0, 255].
+        img (ndarray): (H, W, 3) BGR, or (H, W) or (H, W, 1) gray, in [0, 255].
         img2 (ndarray): The ground truth, of the same shape.
         crop_border (int): Pixels cut off at each side. Papers cut none for LPIPS. Default: 0.
         input_order (str): ``'HWC'`` or ``'CHW'``. Default: ``'HWC'``.
         net (str): Network of the features, ``'vgg'`` (VGG16) or ``'alex'``. Default: ``'vgg'``.
-        better (str): ``'lower'``, which an option file says to BasicSR; not read here.
+        better (str): ``'lower'``, which BasicSR reads in the option file; not used here.
 
     Raises:
         ValueError: If an argument or a shape is not one of these, or a side is below 16 (vgg) or 31 (alex).
@@ -77,16 +77,16 @@ def calculate_dists(
 ) -> float:
     """Return the DISTS distance of two images; 0 for equal ones up to rounding, lower is better.
 
-    Paper: Ding et al., TPAMI 2020, arXiv 2004.07728; VGG16 with the official alpha and beta. Images are taken at their
-    full size, as KDSR-GAN's evaluation does. The script of the DISTS authors first shrinks larger ones to a shorter
+    Paper: Ding et al., TPAMI 2020, arXiv 2004.07728; VGG16 with the official alpha and beta. Images are compared at
+    full size, as in KDSR-GAN's evaluation. The script of the DISTS authors first shrinks larger ones to a shorter
     side of 256, which gives other values.
 
     Args:
-        img (ndarray): (H, W, 3) BGR, or (H, W) or (H, W, 1) grey, in [0, 255].
+        img (ndarray): (H, W, 3) BGR, or (H, W) or (H, W, 1) gray, in [0, 255].
         img2 (ndarray): The ground truth, of the same shape.
         crop_border (int): Pixels cut off at each side. Papers cut none for DISTS. Default: 0.
         input_order (str): ``'HWC'`` or ``'CHW'``. Default: ``'HWC'``.
-        better (str): ``'lower'``, which an option file says to BasicSR; not read here.
+        better (str): ``'lower'``, which BasicSR reads in the option file; not used here.
 
     Raises:
         ValueError: If an argument or a shape is not one of these.
@@ -96,14 +96,14 @@ def calculate_dists(
 
 
 def _prepare_lpips(crop_border: int = 0, input_order: str = "HWC", net: str = "vgg", better: str = "higher") -> None:
-    """Load what :func:`calculate_lpips` needs; raise what it would raise for this section of an option file."""
+    """Load the network of :func:`calculate_lpips`; raise its errors for this section of an option file."""
     _check_better(better)
     _check_arguments(crop_border, input_order)
     _load(_lpips_with(net), _device())
 
 
 def _prepare_dists(crop_border: int = 0, input_order: str = "HWC", better: str = "higher") -> None:
-    """Load what :func:`calculate_dists` needs; raise what it would raise for this section of an option file."""
+    """Load the network of :func:`calculate_dists`; raise its errors for this section of an option file."""
     _check_better(better)
     _check_arguments(crop_border, input_order)
     _load(DISTS, _device())
@@ -114,7 +114,7 @@ def _check_better(better: str) -> None:
         raise ValueError("add `better: lower`: without it BasicSR keeps the highest, the worst, value as the best.")
 
 
-# The check of an option file calls `prepare`, so that nothing is found missing at the first validation.
+# The check of an option file calls `prepare`, so that missing weights show before the first validation.
 calculate_lpips.prepare = _prepare_lpips
 calculate_dists.prepare = _prepare_dists
 
@@ -149,7 +149,7 @@ def _measure(metric: Metric, img: np.ndarray, img2: np.ndarray, crop_border: int
 
 
 def _to_tensor(image: np.ndarray, crop_border: int, input_order: str) -> Tensor:
-    """Return a BGR or grey image in [0, 255] as RGB in [0, 1], (1, 3, h, w), without its border."""
+    """Return a BGR or gray image in [0, 255] as RGB in [0, 1], (1, 3, h, w), without its border."""
     shape = image.shape
     if image.ndim == 2:
         image = image[..., None]
@@ -172,7 +172,7 @@ def _load(metric: Metric, device: torch.device) -> nn.Module:
     try:
         import pyiqa
 
-        # Training draws the same numbers with and without a metric, and pyiqa prints where it loads from.
+        # Random numbers of training must not depend on a metric, and pyiqa prints its file names.
         with torch.random.fork_rng(devices=[]), redirect_stdout(io.StringIO()):
             return pyiqa.create_metric(metric.name, device=device)
     except ImportError as error:
@@ -183,7 +183,7 @@ def _load(metric: Metric, device: torch.device) -> nn.Module:
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise MetricUnavailableError(
             f"{metric.title} cannot load its weights ({type(error).__name__}: {shorten(str(error), 100)}). They are "
-            f"downloaded once. Without a connection, or if one is damaged, put them there yourself: {_places(metric)}."
+            f"downloaded once. Without a connection, or if a file is damaged, place them yourself: {_places(metric)}."
         ) from error
 
 

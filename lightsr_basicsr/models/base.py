@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
@@ -16,8 +16,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lightsr_basicsr.checkpoints import load_fitting, read_state_dict
-from lightsr_basicsr.checkpoints.misfit import describe_misfit, load_strictly
+from lightsr_basicsr.checkpoints.misfit import load_strictly
 from lightsr_basicsr.data.low_resolution import degrade_batch
+from lightsr_basicsr.models.contract import LossDictContract
 from lightsr_basicsr.registry import register
 
 
@@ -35,72 +36,7 @@ class LossDictModel(SRModel):
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit the network.
     """
 
-    # What `feed_data` makes the network's input of; one of these must be in a batch.
-    fed_by = ("lq", "degradation")
-    # Whether validation, too, shows the network HR images.
-    needs_gt = False
-    # Files that training cannot do without, as keys of `path`; a resumed run has its own.
-    required_paths: tuple[str, ...] = ()
-    # Networks that a test does without.
-    training_networks: tuple[str, ...] = ()
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong with an option file for this model, as (dotted key, message), before a run starts.
-
-        Args:
-            options (Mapping): Content of the option file.
-            networks (Mapping): The networks that could be built from it, by their keys.
-        """
-        train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
-        crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
-        if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
-            yield "datasets.train.gt_size", f"is {crop}, LR {crop // scale}: {least} LR pixels are the least here"
-
-    @classmethod
-    def needed_keys(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
-        """Return what a training batch must hold beside ``gt`` and one of ``fed_by``; as :meth:`find_problems`."""
-        return ()
-
-    @classmethod
-    def find_resume_problems(cls, options: Mapping[str, Any], state: Path) -> Iterator[tuple[str, str]]:
-        """Yield why a run with these options cannot go on from the file ``state``, as (dotted key, message)."""
-        yield from ()
-
-    @classmethod
-    def unsaved_networks(cls, options: Mapping[str, Any], current_iter: int) -> tuple[str, ...]:
-        """Return the keys of networks that are not among the files saved at this iteration.
-
-        A run that is resumed there goes on taking them from ``path.pretrain_network_*`` of the option file.
-        """
-        return ()
-
-    @classmethod
-    def resume_files(cls, options: Mapping[str, Any], state: Path) -> dict[str, Path]:
-        """Return the files of weights that a run resumed from ``state`` loads, by the keys of their networks."""
-        unsaved, paths = cls.unsaved_networks(options, int(state.stem)), options["path"]
-        folder = state.absolute().parent.parent / "models"
-        left_out = (*unsaved, *(key for key in options if key in (paths.get("ignore_resume_networks") or ())))
-        names = [key.removeprefix("network_") for key in options if key.startswith("network_") and key not in left_out]
-        kept = {key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}
-        return {**{f"network_{name}": folder / f"net_{name}_{int(state.stem)}.pth" for name in names}, **kept}
-
-    @classmethod
-    def weights_for(cls, net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the tensors of a file's ``state`` that are meant for ``net``: all of them."""
-        return state
-
-    @classmethod
-    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
-        """Return why :meth:`load_network` would not load ``state`` of the file ``source`` into ``net``; '' if it does.
-
-        Args:
-            net (nn.Module): The network.
-            state (Mapping): Tensors by name.
-            source (str): The file, for the text.
-            strict (bool): Whether all of it must fit.
-        """
-        return describe_misfit(net, cls.weights_for(net, state), source, strict)
+    contract: ClassVar = LossDictContract
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; one that comes with a ``degradation`` instead of ``lq`` is degraded here, on the device."""
@@ -172,7 +108,7 @@ class LossDictModel(SRModel):
         if not self.is_train and "param_key_g" not in self.opt["path"]:
             param_key = None
         state, wrapper = read_state_dict(load_path, prefer=param_key)
-        state = self.weights_for(net, state)
+        state = self.contract.weights_for(net, state)
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path} ({wrapper}).")
         if strict:
             load_strictly(net, state, load_path)

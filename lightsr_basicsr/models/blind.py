@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-import torch
-from basicsr.data.realesrgan_dataset import RealESRGANDataset
 from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import DiffJPEG, USMSharp
-from basicsr.utils.registry import DATASET_REGISTRY
-from torch import nn
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.models.base import LossDictModel
-from lightsr_basicsr.registry import look_up
-
-POOL_SIZE = 180
-# Side of the crops that RealESRGANDataset gives.
-DEGRADED = 400
-# What BasicSR's synthesis reads from the option file.
-SYNTHESIS = (
-    "scale", "gt_size", "second_blur_prob",
-    *(f"{key}{order}" for order in ("", "2") for key in (
-        "resize_prob", "resize_range", "gaussian_noise_prob", "noise_range", "poisson_scale_range", "gray_noise_prob",
-        "jpeg_range",
-    )),
-)  # fmt: skip
+from lightsr_basicsr.models.blind_checks import POOL_SIZE, BlindContract
 
 
 class BlindModel(LossDictModel):
@@ -46,7 +28,7 @@ class BlindModel(LossDictModel):
     options: ClassVar = {
         "gt_usm": fields.flag("Whether HR images are sharpened before they are degraded.", default=False),
     }
-    fed_by = ("lq", "degradation", "kernel1")
+    contract: ClassVar = BlindContract
     _dequeue_and_enqueue = RealESRNetModel._dequeue_and_enqueue
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -61,50 +43,3 @@ class BlindModel(LossDictModel):
             RealESRNetModel.feed_data(self, data)
         else:
             super().feed_data(data)
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-        """Yield a network of another scale, missing keys of the synthesis, and a pool that the batches do not fill."""
-        yield from super().find_problems(options, networks)
-        scale, upscale = options.get("scale"), getattr(networks.get("network_g"), "upscale", None)
-        if None not in (scale, upscale) and scale != upscale:
-            yield "scale", f"is {scale}, but network_g enlarges by {upscale}: they must be equal"
-        section = options.get("datasets", {}).get("train") or {}
-        dataset = look_up(DATASET_REGISTRY, section.get("type"))
-        if dataset is not None and issubclass(dataset, RealESRGANDataset):
-            yield from _find_synthesis_problems(options)
-            yield from _find_pool_problem(
-                options.get("queue_size", POOL_SIZE), section.get("batch_size_per_gpu", 1), options
-            )
-
-
-def _find_synthesis_problems(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield keys of the second-order degradation that are missing or of a wrong length, and sizes that do not go."""
-    for key in SYNTHESIS:
-        length = 3 if key.startswith("resize_prob") else 2 if "range" in key else None
-        if key not in options:
-            yield key, "is missing: the second-order degradation needs it (see options/train_kdsrnet_t_x4.yml)"
-        elif length and not (isinstance(options[key], list) and len(options[key]) == length):
-            yield key, f"must be a list of {length} numbers, got {options[key]!r}"
-    if options.get("high_order_degradation", True) is not True:
-        yield "high_order_degradation", "must be true or left out for images that come with kernels"
-    size, scale = options.get("gt_size"), options.get("scale")
-    if isinstance(size, int) and isinstance(scale, int) and (size % scale or DEGRADED % scale or size > DEGRADED):
-        message = (
-            f"is {size} at scale {scale}: must be a multiple of the scale, as {DEGRADED} must, and at most {DEGRADED}"
-        )
-        yield "gt_size", f"{message}, the side of the dataset's crops"
-
-
-def _find_pool_problem(size: Any, batch: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield a pool that batches do not fill evenly; without a launcher BasicSR gives all GPUs' images as one batch."""
-    gpus = torch.cuda.device_count() if options.get("num_gpu") == "auto" else options.get("num_gpu")
-    alone = "WORLD_SIZE" not in os.environ
-    if isinstance(batch, int) and isinstance(gpus, int) and gpus > 1 and alone:
-        batch *= gpus
-    if not isinstance(size, int) or not isinstance(batch, int) or min(size, batch) < 1 or size % batch:
-        near = size // batch * batch or batch if isinstance(size, int) and isinstance(batch, int) and batch > 0 else 180
-        yield (
-            "queue_size",
-            f"must be a multiple of the images in a batch, got {size!r} and {batch!r}: for example {near}",
-        )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightsr_basicsr import fields
-from lightsr_basicsr.models.dual_plan import Problems, find_loss_problems, find_network_problems, is_dual, level_keys
+from lightsr_basicsr.models.dual_checks import DualContract, level_keys
 from lightsr_basicsr.models.reparam_model import ReparamModel
 from lightsr_basicsr.models.skip_rule import SkipRule
 from lightsr_basicsr.registry import register
@@ -29,7 +29,6 @@ SKIP_THRESHOLD = 1e6
 EPOCH_ITER = 1000
 # The range of the papers' losses: DRN works on [0, 255], the others on [0, 1].
 RANGE_OF_LEVELS = 255.0
-INSIDE = "dual_model."
 
 
 @register(MODEL_REGISTRY)
@@ -88,7 +87,7 @@ class DualRegressionModel(ReparamModel):
         "train.schedule_every": fields.count("The schedulers step every so many iterations.", as_float=True, default=1),
         "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=False),
     }
-    training_networks = ("network_dual",)
+    contract: ClassVar = DualContract
     reparam_by_default = False
     schedule_every = 1
     statistics: Sequence[tuple[Tensor, Tensor]] = ()
@@ -113,7 +112,7 @@ class DualRegressionModel(ReparamModel):
         paths, networks = self.opt["path"], {"network_g": net_g}
         if self.opt.get("network_dual"):
             networks["network_dual"] = build_network(self.opt["network_dual"])
-        problems = [f"{key}: {text}" for key, text in self.find_problems(self.opt, networks)]
+        problems = [f"{key}: {text}" for key, text in self.contract(type(self)).find_problems(self.opt, networks)]
         if problems:
             raise ValueError("; ".join(problems))
         if self.training_output == "image_and_dual":
@@ -220,29 +219,6 @@ class DualRegressionModel(ReparamModel):
         if self.net_dual is not None:
             self.save_network(self.net_dual, "net_dual", current_iter)
         super().save(epoch, current_iter)
-
-    @classmethod
-    def weights_for(cls, net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return ``state``; for a dual network only the dual part of a file that holds both."""
-        inside = {key.removeprefix(INSIDE): value for key, value in state.items() if key.startswith(INSIDE)}
-        return inside if inside and is_dual(net) else super().weights_for(net, state)
-
-    @classmethod
-    def needed_keys(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> tuple[str, ...]:
-        """Return the keys of the larger LR images that a network with levels is compared with."""
-        return (*super().needed_keys(options, networks), *level_keys(networks.get("network_g")))
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Problems:
-        """Yield missing losses, networks that do not belong together, and a warm-up with a staircase."""
-        yield from super().find_problems(options, networks)
-        train = options.get("train") or {}
-        yield from find_loss_problems(cls.__name__, train)
-        warmup, every = train.get("warmup_iter"), train.get("schedule_every", 1)
-        if isinstance(warmup, (int, float)) and warmup > 0 and every != 1:
-            yield "train.warmup_iter", f"is {warmup}, which does not go with schedule_every {every}: leave one out"
-        if "network_g" in networks:
-            yield from find_network_problems(networks["network_g"], options, networks)
 
 
 def on_range(loss: nn.Module | None, factor: float) -> Callable[[Tensor, Tensor], Tensor] | None:

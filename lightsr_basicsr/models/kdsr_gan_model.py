@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightsr_basicsr import fields
+from lightsr_basicsr.models.kdsr_checks import USM_SWITCHES, GANContract
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.registry import register
-
-USM_SWITCHES = {
-    "l1_gt_usm": "the pixel loss and the teacher take",
-    "percep_gt_usm": "the perceptual loss takes",
-    "gan_gt_usm": "the adversarial loss takes",
-}
-USM_TARGETS = ("teacher_only", "per_loss")
 
 
 @register(MODEL_REGISTRY)
@@ -39,12 +32,16 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
     """
 
     options: ClassVar = {
-        **{
-            key: fields.flag(f"Whether {what} sharpened HR images.", default=False)
-            for key, what in USM_SWITCHES.items()
-        },
-        "usm_targets": fields.text("Which losses obey the three switches.", USM_TARGETS, default=USM_TARGETS[0]),
+        "l1_gt_usm": fields.flag("Whether the pixel loss and the teacher take sharpened HR images.", default=False),
+        "percep_gt_usm": fields.flag("Whether the perceptual loss takes sharpened HR images.", default=False),
+        "gan_gt_usm": fields.flag("Whether the adversarial loss takes sharpened HR images.", default=False),
+        "usm_targets": fields.text(
+            "Whether only the teacher obeys these three keys, or each loss.",
+            ("teacher_only", "per_loss"),
+            default="teacher_only",
+        ),
     }
+    contract: ClassVar = GANContract
 
     def __init__(self, opt: dict[str, Any]) -> None:
         # The synthesis would blur sharpened images.
@@ -103,25 +100,3 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
             logged[f"l_d_{name}"], logged[f"out_d_{name}"] = loss, prediction.detach().mean()
         self.optimizer_d.step()
         return logged
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-        """Yield missing parts of the adversarial training, and switches that mean nothing."""
-        yield from super().find_problems(options, networks)
-        train = options.get("train") or {}
-        needed = {"gan_opt": "{type: GANLoss, gan_type: vanilla}", "optim_d": "{type: Adam, lr: 0.0001}"}
-        for key, example in needed.items():
-            if not train.get(key):
-                yield f"train.{key}", f"is missing: {cls.__name__} needs it, for example {example}"
-        if "network_d" not in options:
-            yield "network_d", "is missing: for example {type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 64}"
-        for key, why in (("ldl_opt", "has no such loss"), ("encoder_only_iter", "trains all of the student")):
-            if train.get(key):
-                yield f"train.{key}", f"is of no use: {cls.__name__} {why}"
-        for key in USM_SWITCHES:
-            if not isinstance(options.get(key, False), bool):
-                yield key, f"must be true or false, got {options[key]!r}"
-        if options.get("usm_targets", USM_TARGETS[0]) not in USM_TARGETS:
-            yield "usm_targets", f"must be {' or '.join(USM_TARGETS)}, got {options['usm_targets']!r}"
-        if options.get("gt_usm"):
-            yield "gt_usm", f"is of no use: {cls.__name__} always degrades plain images; see {', '.join(USM_SWITCHES)}"

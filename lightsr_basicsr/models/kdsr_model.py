@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.models import kdsr_plan as plan
+from lightsr_basicsr.models.kdsr_checks import KDSRContract, find_resume_problems
 from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.models.kdsr_teacher_model import KDSRNetTAModel
@@ -62,12 +63,10 @@ class KDSRModel:
             as_float=True,
             required="train",
         ),
-        "train.teacher": fields.section("What holds for the teacher only; overrules the rest of `train`."),
-        "train.student": fields.section("What holds for the student only; overrules the rest of `train`."),
+        "train.teacher": fields.section("What holds for the teacher only; overrules the rest of `train`.", null=True),
+        "train.student": fields.section("What holds for the student only; overrules the rest of `train`.", null=True),
     }
-    fed_by = KDSRNetSTModel.fed_by
-    training_networks = KDSRNetSTModel.training_networks
-    describe_misfit = KDSRNetSTModel.describe_misfit
+    contract: ClassVar = KDSRContract
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
@@ -120,7 +119,7 @@ class KDSRModel:
             CheckpointError: If the state was saved with another ``train.teacher_iter``.
         """
         self.iteration = self.saved = resume_state["iter"]
-        problems = list(plan.find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"])))
+        problems = list(find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"])))
         if problems:
             raise CheckpointError(" ".join(problems[0]))
         if 0 < self.handover <= self.iteration:
@@ -187,43 +186,6 @@ class KDSRModel:
         else:
             self.model.save(epoch, current_iter)
             self.saved = current_iter
-
-    @classmethod
-    def unsaved_networks(cls, options: Mapping[str, Any], current_iter: int) -> tuple[str, ...]:
-        """Return the key of the network that is not trained at this iteration."""
-        return ("network_g",) if current_iter <= int(options["train"]["teacher_iter"]) else ("network_TA",)
-
-    @classmethod
-    def resume_files(cls, options: Mapping[str, Any], state: Path) -> dict[str, Path]:
-        """Return the files that a run resumed from ``state`` loads, by network; see :class:`LossDictModel`."""
-        handover, folder = int(options["train"]["teacher_iter"]), plan.models_beside(state)
-        if int(state.stem) <= handover:
-            return {"network_TA": folder / f"net_TA_{int(state.stem)}.pth"}
-        teacher = folder / f"net_TA_{handover}.pth" if handover else Path(options["path"]["pretrain_network_TA"])
-        return {"network_TA": teacher, "network_g": folder / f"net_g_{int(state.stem)}.pth"}
-
-    @classmethod
-    def stages(cls, options: Mapping[str, Any], state: Path | None = None) -> dict[str, dict[str, Any]]:
-        """Return the options of each stage that a run has before it by its name, the first one first.
-
-        Args:
-            options (Mapping): Content of an option file.
-            state (Path | None): The training state from which the run goes on.
-        """
-        handover = plan.count((options.get("train") or {}).get("teacher_iter"))
-        done = int(state.stem) if state is not None and state.stem.isdigit() else 0
-        names = (STUDENT,) if handover is not None and done >= handover else (TEACHER, STUDENT)
-        return {name: plan.stage_options(options, name) for name in names}
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, Any]) -> plan.Problems:
-        """Yield what is wrong with the plan of the run; the stages are checked on their own."""
-        yield from plan.find_plan_problems(options)
-
-    @classmethod
-    def find_resume_problems(cls, options: Mapping[str, Any], state: Path) -> plan.Problems:
-        """Yield why a run with these options cannot go on from ``state``; see :class:`LossDictModel`."""
-        yield from plan.find_resume_problems(options, state)
 
 
 @contextmanager

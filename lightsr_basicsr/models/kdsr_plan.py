@@ -1,8 +1,8 @@
-"""The plan of a KDSR run: what each of its two stages is given, and what cannot work."""
+"""The plan of a KDSR run: the iterations, options and files of its two stages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,6 @@ TEACHER, STUDENT = "teacher", "student"
 MODELS = {TEACHER: "KDSRNetTAModel", STUDENT: "KDSRNetSTModel"}
 # In the teacher's stage `network_g` is what the whole run calls `network_TA`.
 TEACHER_KEYS = {f"{key}_TA": f"{key}_g" for key in ("pretrain_network", "strict_load", "param_key")}
-
-Problems = Iterator[tuple[str, str]]
 
 
 def count(number: Any) -> int | None:
@@ -35,48 +33,6 @@ def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
         stage_opt["network_g"] = stage_opt.pop("network_TA", None)
         stage_opt["train"].pop("kd_opt", None)
     return {**stage_opt, "path": paths}
-
-
-def find_plan_problems(options: Mapping[str, Any]) -> Problems:
-    """Yield what is wrong with the two stages as a whole, as (dotted key, message)."""
-    train = options.get("train") or {}
-    handover, total = count(train.get("teacher_iter")), count(train.get("total_iter"))
-    if handover is None:
-        got = train.get("teacher_iter")
-        yield "train.teacher_iter", f"must be the whole number of iterations of the teacher, got {got!r}"
-    elif total is not None and handover > total:
-        yield "train.teacher_iter", f"is {handover:,}, more than train.total_iter ({total:,}), which counts both"
-    elif not handover and not (options.get("path") or {}).get("pretrain_network_TA"):
-        yield "path.pretrain_network_TA", "is missing: with train.teacher_iter 0 a trained teacher is needed"
-    for name in (TEACHER, STUDENT):
-        section = train.get(name, {})
-        if not isinstance(section, Mapping):
-            yield f"train.{name}", f"must be a section with what holds for the {name} only, got {section!r}"
-            continue
-        for key in [key for key in ("total_iter", "teacher_iter") if key in section]:
-            yield f"train.{name}.{key}", "holds for the whole run: write it under train"
-    for key, network in (("network_TA", "BlindSR_TA"), ("network_g", "BlindSR_ST")):
-        if key not in options:
-            yield key, f"is missing: for example {{type: {network}, scale: 4}}"
-
-
-def find_resume_problems(options: Mapping[str, Any], state: Path) -> Problems:
-    """Yield why a run with these options cannot go on from the file ``state``, as (dotted key, message)."""
-    handover, folder = count(options["train"].get("teacher_iter")), models_beside(state)
-    if handover is None or not state.stem.isdigit():
-        return
-    teachers = [int(file.stem[7:]) for file in folder.glob("net_TA_*.pth") if file.stem[7:].isdigit()]
-    stage, network = (TEACHER, "TA") if int(state.stem) <= handover else (STUDENT, "g")
-    there = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
-    if max(teachers, default=0) > handover:
-        yield "train.teacher_iter", f"is {handover}, but {folder} has a teacher of iteration {max(teachers)}"
-    elif not there or (stage == STUDENT and handover and handover not in teachers):
-        wanted = f"the {stage}'s" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
-        message = (
-            f"is {handover}, so {state} should be {wanted}, but {folder} has no such files: "
-            "was the run begun with another train.teacher_iter, or with --stage?"
-        )
-        yield "train.teacher_iter", message
 
 
 def models_beside(state: Path) -> Path:

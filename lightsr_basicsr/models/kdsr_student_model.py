@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -16,15 +16,11 @@ from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, read_state_dict
 from lightsr_basicsr.checkpoints.misfit import load_strictly
 from lightsr_basicsr.models.blind import BlindModel
+from lightsr_basicsr.models.kdsr_checks import RATE_KEYS, StudentContract, is_teacher, sr_network_of
 from lightsr_basicsr.registry import register
 
-# Keys of the official option files: the first group overrules the scheduler there, the second is read and not used.
-RATE_KEYS = ("lr_sr", "gamma_sr", "lr_decay_sr")
+# Keys of the official option files that are read there and not used.
 UNUSED_KEYS = ("encoder_iter", "lr_encoder", "gamma_encoder", "lr_decay_encoder")
-# BasicSR's losses between images, which take no lists.
-PIXEL_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss", "WeightedTVLoss", "PerceptualLoss", "GANLoss")
-# In which of its arguments the SR networks of teacher and student must agree.
-SHARED_ARGUMENTS = ("scale", "n_feats", "n_sr_blocks")
 
 
 @register(MODEL_REGISTRY)
@@ -66,8 +62,7 @@ class KDSRNetSTModel(BlindModel):
         "train.lr_decay_sr": fields.count("Iterations between two steps of `lr_sr`.", as_float=True),
         **{f"train.{key}": fields.anything("Of the official option files; not used.") for key in UNUSED_KEYS},
     }
-    required_paths = ("pretrain_network_TA",)
-    training_networks = ("network_TA",)
+    contract: ClassVar = StudentContract
 
     def __init__(self, opt: dict[str, Any]) -> None:
         self.drawn_in_part = False
@@ -76,11 +71,6 @@ class KDSRNetSTModel(BlindModel):
             # G gets no gradient for a while, which distributed training otherwise takes for a mistake.
             opt = {**opt, "find_unused_parameters": True}
         super().__init__(opt)
-
-    @classmethod
-    def unsaved_networks(cls, options: Mapping[str, Any], current_iter: int) -> tuple[str, ...]:
-        """Return the teacher's key: see :meth:`LossDictModel.unsaved_networks`."""
-        return cls.training_networks
 
     def init_training_settings(self) -> None:
         """Set up the teacher and the distillation loss, then what SRModel sets up."""
@@ -133,23 +123,12 @@ class KDSRNetSTModel(BlindModel):
             if hasattr(net, "represent") and not strict:  # a student, and not the discriminator
                 self.drawn_in_part = bool(describe_difference(net, state))
             return
-        misfit = self.describe_misfit(net, state, load_path, strict)
+        misfit = self.contract.describe_misfit(net, state, load_path, strict)
         if misfit:
             raise CheckpointError(misfit)
         net.G.load_state_dict(sr_network_of(state))
         self.drawn_in_part = True
         get_root_logger().info(f"G of {type(net).__name__} starts from the teacher {load_path} ({wrapper}).")
-
-    @classmethod
-    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
-        """Return why :meth:`load_network` would not load ``state`` of the file ``source`` into ``net``; '' if it does.
-
-        See :meth:`LossDictModel.describe_misfit`.
-        """
-        if not is_teacher(state) or getattr(net, "encoder_sees_gt", True):
-            return super().describe_misfit(net, state, source, strict)
-        difference = describe_difference(net.G, sr_network_of(state))
-        return f"{source}: the teacher's G does not fit {type(net).__name__}:{difference}" if difference else ""
 
     def teacher_vectors(self) -> list[Tensor]:
         """Return the teacher's vectors (N, 4 * n_feats) for this batch."""
@@ -185,47 +164,3 @@ class KDSRNetSTModel(BlindModel):
             rate = self.rate["lr_sr"] * self.rate["gamma_sr"] ** (current_iter // self.rate["lr_decay_sr"])
             for group in self.optimizer_g.param_groups:
                 group["lr"] = rate
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-        """Yield networks that are no teacher and student, or not of one kind, and missing losses."""
-        yield from super().find_problems(options, networks)
-        train = options.get("train") or {}
-        for key, gain in (("pixel_opt", "{type: L1Loss}"), ("kd_opt", "{type: KDLoss}")):
-            if not train.get(key):
-                yield f"train.{key}", f"is missing: {cls.__name__} needs it, for example {gain}"
-        if isinstance(train.get("kd_opt"), Mapping) and train["kd_opt"].get("type") in PIXEL_LOSSES:
-            yield "train.kd_opt.type", f"must be a loss between lists of vectors, KDLoss; got {train['kd_opt']['type']}"
-        missing = [key for key in RATE_KEYS if key not in train]
-        if "lr_sr" in train and missing:
-            yield "train.lr_sr", f"needs {' and '.join(missing)} too; or leave it out and use the scheduler"
-        if "network_TA" not in options:
-            yield "network_TA", "is missing: the teacher, for example {type: BlindSR_TA, scale: 4}"
-        roles = {"network_g": ("student", False), "network_TA": ("teacher", True)}
-        found = {key: networks[key] for key in roles if key in networks}
-        wrong = [key for key, net in found.items() if getattr(net, "encoder_sees_gt", None) is not roles[key][1]]
-        for key in wrong:
-            name = {"student": "BlindSR_ST", "teacher": "BlindSR_TA"}[roles[key][0]]
-            yield f"{key}.type", f"must be a {roles[key][0]}, {name}; got {type(found[key]).__name__}"
-        if len(found) == len(roles) and not wrong:
-            yield from _find_difference(found["network_TA"], found["network_g"])
-
-
-def is_teacher(state: Mapping[str, Tensor]) -> bool:
-    """Tell whether ``state`` is a KDSR teacher's, by its encoder."""
-    return "E.E.0.weight" in state
-
-
-def sr_network_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of G in ``state``, without their prefix."""
-    return {key.removeprefix("G."): value for key, value in state.items() if key.startswith("G.")}
-
-
-def _find_difference(teacher: nn.Module, student: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the arguments in which the SR networks differ, for the student's starts as the teacher's."""
-    arguments = [net.arguments_from({key: value.shape for key, value in net.state_dict().items()})
-                 for net in (teacher, student)]  # fmt: skip
-    for key in SHARED_ARGUMENTS:
-        theirs, ours = (each[key] for each in arguments)
-        if theirs != ours:
-            yield f"network_TA.{key}", f"is {theirs}, but the student's (network_g.{key}) is {ours}: they must be equal"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import ClassVar
 
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightsr_basicsr.models.blind import BlindModel
+from lightsr_basicsr.models.kdsr_checks import TeacherContract
 from lightsr_basicsr.registry import register
 
 
@@ -24,7 +24,7 @@ class KDSRNetTAModel(BlindModel):
         opt (dict): Options; ``network_g`` is a ``BlindSR_TA``.
     """
 
-    needs_gt = True
+    contract: ClassVar = TeacherContract
 
     def run_network(self) -> Tensor:
         """Return what the teacher makes of ``self.lq`` and ``self.gt``."""
@@ -39,11 +39,3 @@ class KDSRNetTAModel(BlindModel):
         with torch.no_grad():
             self.output = net(self.lq, self.gt)
         net.train(training)
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-        """Yield a network that is no teacher, and what BlindModel finds."""
-        yield from super().find_problems(options, networks)
-        net = networks.get("network_g")
-        if net is not None and not getattr(net, "encoder_sees_gt", False):
-            yield "network_g.type", f"must be a teacher, BlindSR_TA, for {cls.__name__}; got {type(net).__name__}"

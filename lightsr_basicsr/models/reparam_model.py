@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,8 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightsr_basicsr import fields
-from lightsr_basicsr.archs.reparam import deploy, has_branches
+from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.models.base import LossDictModel
+from lightsr_basicsr.models.reparam_checks import ReparamContract
 from lightsr_basicsr.registry import register
 
 # Of the range [0, 1]: a grey level of 255 is 4e-3. Rounding alone is below 1e-5.
@@ -42,6 +43,7 @@ class ReparamModel(LossDictModel):
     options: ClassVar = {
         "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=True),
     }
+    contract: ClassVar = ReparamContract
     reparam_by_default = True
     net_deploy: nn.Module | None = None
 
@@ -101,20 +103,3 @@ class ReparamModel(LossDictModel):
                 label = "latest" if current_iter == -1 else current_iter
                 self.save_network([*nets.values()], "net_g", f"{label}_deploy", param_key=[*nets])
         super().save(epoch, current_iter)
-
-    @classmethod
-    def find_problems(cls, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:
-        """Yield a network that has nothing to reparameterize."""
-        yield from super().find_problems(options, networks)
-        wanted = (options.get("train") or {}).get("reparam", True)
-        if not isinstance(wanted, bool):
-            yield "train.reparam", f"must be true or false, got {wanted!r}"
-        net = networks.get("network_g")
-        if net is not None and cls.deploys(options) and not has_branches(net):
-            otherwise = "model_type: LossDictModel" if cls.reparam_by_default else "train.reparam: false"
-            text = (
-                f"{type(net).__name__} has no reparameterizable blocks, or is built in its deployed form: leave out "
-                "`deploy: true`, wrap it ({type: Reparameterized, network: {...}}), or train it as it is, with "
-                f"{otherwise}"
-            )
-            yield "network_g", text

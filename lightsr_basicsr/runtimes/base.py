@@ -25,7 +25,7 @@ NEEDS_EXPORT = (
 )
 
 
-class RuntimeProblem(UserError):  # noqa: N818  not every one is an error of the program
+class BackendError(UserError):
     """A network, file, machine or image with which an engine cannot do what was asked. The message says what to do."""
 
 
@@ -37,7 +37,7 @@ def require(module: str, extra: str) -> ModuleType:
         extra (str): The extra of this package that installs it.
 
     Raises:
-        RuntimeProblem: If it is not installed, or cannot be imported; with the command that installs it.
+        BackendError: If it is not installed, or cannot be imported; with the command that installs it.
     """
     try:
         return import_module(module)
@@ -45,10 +45,10 @@ def require(module: str, extra: str) -> ModuleType:
         # A library that was built for another NumPy or another system raises anything while it is imported.
         library = module.split(".")[0]
         if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] == library:
-            raise RuntimeProblem(
+            raise BackendError(
                 f'{library} is needed and not installed: pip install "lightsr-basicsr[{extra}]"'
             ) from error
-        raise RuntimeProblem(
+        raise BackendError(
             f"{library} is installed, but cannot be imported ({error}): "
             f'pip install --force-reinstall "lightsr-basicsr[{extra}]"'
         ) from error
@@ -58,7 +58,7 @@ def openvino_core() -> Any:
     """Return OpenVINO's core, one for the process: plugins that are unloaded beside running threads corrupt memory.
 
     Raises:
-        RuntimeProblem: If OpenVINO is not installed.
+        BackendError: If OpenVINO is not installed.
     """
     return _one_core(require("openvino", "openvino"))
 
@@ -80,10 +80,10 @@ def worded(names: tuple[str, ...]) -> str:
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise RuntimeProblem unless this is a number of CPU threads, or None."""
+    """Raise BackendError unless this is a number of CPU threads, or None."""
     whole = isinstance(threads, int) and not isinstance(threads, bool)
     if threads is not None and not (whole and 1 <= threads <= MOST_THREADS):
-        raise RuntimeProblem(f"`threads` must be a whole number from 1 to {MOST_THREADS}, got {threads!r}.")
+        raise BackendError(f"`threads` must be a whole number from 1 to {MOST_THREADS}, got {threads!r}.")
 
 
 class Traits(NamedTuple):
@@ -124,7 +124,7 @@ class Runtime(ABC):
         metadata (Mapping | None): See attributes. Default: None.
 
     Raises:
-        RuntimeProblem: If ``threads`` is no number of threads.
+        BackendError: If ``threads`` is no number of threads.
     """
 
     backend: str
@@ -154,7 +154,7 @@ class Runtime(ABC):
         Values may leave [0, 1] where the network's do. The result is the caller's own.
 
         Raises:
-            RuntimeProblem: If these are not such images, or are smaller than the network needs.
+            BackendError: If these are not such images, or are smaller than the network needs.
         """
         self.check_images(images)
         # Not inference mode: what it returns could never enter a loss.
@@ -162,19 +162,19 @@ class Runtime(ABC):
             return self._run(images.detach()).to(images.device, torch.float32)
 
     def check_images(self, images: Tensor) -> None:
-        """Raise RuntimeProblem unless ``images`` are what this network takes."""
+        """Raise BackendError unless ``images`` are what this network takes."""
         wanted = f"(N, {self.num_in_ch}, H, W)"
         if not isinstance(images, Tensor):
             hint = " Arrays become tensors by torch.from_numpy(x)." if type(images).__module__ == "numpy" else ""
-            raise RuntimeProblem(f"Expected a tensor of images {wanted}, got {type(images).__name__}.{hint}")
+            raise BackendError(f"Expected a tensor of images {wanted}, got {type(images).__name__}.{hint}")
         if images.ndim != 4 or images.shape[1] != self.num_in_ch or not len(images):
             hint = _shape_hint(images, self.num_in_ch)
-            raise RuntimeProblem(f"Expected images {wanted}, got {tuple(images.shape)}.{hint}")
+            raise BackendError(f"Expected images {wanted}, got {tuple(images.shape)}.{hint}")
         if images.dtype != torch.float32:
             hint = "x.float()" if images.is_floating_point() else "x.float() / 255"
-            raise RuntimeProblem(f"Expected float32 images in [0, 1], got {images.dtype}: pass {hint}.")
+            raise BackendError(f"Expected float32 images in [0, 1], got {images.dtype}: pass {hint}.")
         if min(images.shape[2:]) < self.min_side:
-            raise RuntimeProblem(
+            raise BackendError(
                 f"Expected images of at least {self.min_side}x{self.min_side} pixels, got "
                 f"{images.shape[2]}x{images.shape[3]}: pad the image, or use a larger one."
             )

@@ -18,8 +18,8 @@ from lightsr_basicsr.runtimes.base import (
     BACKENDS,
     NEEDS_EXPORT,
     PRECISIONS,
+    BackendError,
     Runtime,
-    RuntimeProblem,
     Traits,
     check_threads,
     require,
@@ -65,12 +65,12 @@ def open_runtime(
         threads (int | None): CPU threads; None takes as many as torch does.
 
     Raises:
-        RuntimeProblem: If the source cannot be opened, or not in the way that was asked for.
+        BackendError: If the source cannot be opened, or not in the way that was asked for.
     """
     check_names(backend, precision)
     check_threads(threads)
     if not isinstance(source, (nn.Module, str, PathLike)):
-        raise RuntimeProblem(f"Expected a network, or the path of a file, got {type(source).__name__}.")
+        raise BackendError(f"Expected a network, or the path of a file, got {type(source).__name__}.")
     device = None if device is None else str(device)
     if not isinstance(source, nn.Module) and Path(source).suffix.lower() in EXPORTED:
         return _open_exported(Path(source), backend, precision, device, threads)
@@ -85,7 +85,7 @@ def _open_network(net: nn.Module, backend: str, precision: str, device: str | No
     choice = choose(precision, device)
     try:
         runtime = ENGINES[choice.backend].of_network(net, precision, **arguments)
-    except RuntimeProblem as error:
+    except BackendError as error:
         # A network of another package may have no graph; torch always runs it.
         if choice.backend == "torch" or precision not in _possible("torch", device):
             raise
@@ -96,22 +96,22 @@ def _open_network(net: nn.Module, backend: str, precision: str, device: str | No
 
 
 def check_names(backend: str, precision: str | None) -> None:
-    """Raise RuntimeProblem, with a suggestion, unless these are a back end and a precision, or None for the latter."""
+    """Raise BackendError, with a suggestion, unless these are a back end and a precision, or None for the latter."""
     for kind, value, known in (("back end", backend, (AUTO, *BACKENDS)), ("precision", precision, PRECISIONS)):
         if value not in known and not (kind == "precision" and value is None):
             close = get_close_matches(str(value).lower(), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"choose {worded(known)}."
-            raise RuntimeProblem(f"There is no {kind} {value!r}: {hint}")
+            raise BackendError(f"There is no {kind} {value!r}: {hint}")
 
 
 def choose(precision: str = "fp32", device: str | None = None) -> Choice:
     """Return what ``'auto'`` means for a network in this precision on this device.
 
     Raises:
-        RuntimeProblem: If nothing here runs a network so.
+        BackendError: If nothing here runs a network so.
     """
     if precision == "int8":
-        raise RuntimeProblem(NEEDS_EXPORT)
+        raise BackendError(NEEDS_EXPORT)
     if (device or ("cuda" if torch.cuda.is_available() else "cpu")).split(":")[0] == "cuda":
         check_precision("torch", precision, device)
         return Choice("torch", "because it is the fastest on CUDA")
@@ -125,33 +125,33 @@ def choose(precision: str = "fp32", device: str | None = None) -> Choice:
     possible = tuple(name for name in PRECISIONS if any(name in _possible(backend, device) for backend in BACKENDS))
     there = tuple(name for name in possible if name != "int8")
     advice = f"choose {worded(there)}" if there else "name another device, or leave it out"
-    raise RuntimeProblem(f"Nothing here runs {precision} on {device or 'the CPU'}: {advice}.")
+    raise BackendError(f"Nothing here runs {precision} on {device or 'the CPU'}: {advice}.")
 
 
 def check_precision(backend: str, precision: str, device: str | None = None) -> None:
-    """Raise RuntimeProblem unless a back end is installed and can run a network in a precision on a device."""
+    """Raise BackendError unless a back end is installed and can run a network in a precision on a device."""
     _check_installed(backend)
     if precision == "int8":
-        raise RuntimeProblem(NEEDS_EXPORT)
+        raise BackendError(NEEDS_EXPORT)
     possible = tuple(name for name in _possible(backend, device) if name != "int8")
     if not possible:
         _precisions(backend, device)
     if precision not in possible:
         others = tuple(name for name in BACKENDS if name != backend and precision in _possible(name, device))
         hint = f", or the back end {worded(others)}" if others else ""
-        raise RuntimeProblem(f"{backend} cannot run {precision} on this machine: choose {worded(possible)}{hint}.")
+        raise BackendError(f"{backend} cannot run {precision} on this machine: choose {worded(possible)}{hint}.")
 
 
 def _why_not(backend: str, precision: str, device: str | None) -> str | None:
     try:
         _check_installed(backend)
-    except RuntimeProblem:
+    except BackendError:
         return f"{backend} is not installed"
     return None if precision in _possible(backend, device) else f"{backend} cannot run {precision} here"
 
 
 def _check_installed(backend: str) -> None:
-    """Raise RuntimeProblem unless a back end and what makes a graph of a network for it are installed."""
+    """Raise BackendError unless a back end and what makes a graph of a network for it are installed."""
     libraries, extra = LIBRARIES[backend]
     for library in (*libraries, *(("onnx",) if libraries else ())):
         require(library, extra)
@@ -161,7 +161,7 @@ def _possible(backend: str, device: str | None) -> tuple[str, ...]:
     """Return the precisions of a back end on a device; () where it cannot run at all."""
     try:
         return _precisions(backend, device)
-    except RuntimeProblem:
+    except BackendError:
         return ()
 
 
@@ -169,7 +169,7 @@ def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
     """Return the precisions of a back end on a device.
 
     Raises:
-        RuntimeProblem: If it is not installed, or has no such device.
+        BackendError: If it is not installed, or has no such device.
     """
     if backend == "torch":
         return torch_precisions(find_device(device).type)
@@ -184,11 +184,11 @@ def _load(path: Path) -> nn.Module:
 
     if path.suffix.lower() not in CHECKPOINTS and not path.is_file():
         known = (*CHECKPOINTS, *EXPORTED)
-        raise RuntimeProblem(f"{path} is neither a checkpoint nor an exported file: a name ends in {worded(known)}.")
+        raise BackendError(f"{path} is neither a checkpoint nor an exported file: a name ends in {worded(known)}.")
     try:
         return load(path)
     except CheckpointError as error:
-        raise RuntimeProblem(str(error)) from error
+        raise BackendError(str(error)) from error
 
 
 def _open_exported(path: Path, backend: str, precision: str | None, device: str | None, threads: int | None) -> Runtime:
@@ -211,12 +211,12 @@ def choose_reader(path: Path, backend: str = AUTO) -> Choice:
     """Return the back end that runs an exported file.
 
     Raises:
-        RuntimeProblem: If the one that was asked for does not read it, or none that does is installed.
+        BackendError: If the one that was asked for does not read it, or none that does is installed.
     """
     kind = format_of(path)
     readers = READERS[kind]
     if backend not in (AUTO, *readers):
-        raise RuntimeProblem(f"{backend} does not read {path.name} ({kind}): choose {worded((*readers, AUTO))}.")
+        raise BackendError(f"{backend} does not read {path.name} ({kind}): choose {worded((*readers, AUTO))}.")
     if backend != AUTO:
         return Choice(backend, "because it was asked for")
     if len(readers) == 1:
@@ -225,26 +225,26 @@ def choose_reader(path: Path, backend: str = AUTO) -> Choice:
         libraries, extra = LIBRARIES[reader]
         try:
             require(*libraries, extra)
-        except RuntimeProblem:
+        except BackendError:
             continue
         first = reader == readers[0]
         reason = "it is the fastest on this CPU" if first else f"{readers[0]} is not installed"
         return Choice(reader, f"because {reason}")
-    raise RuntimeProblem(f'Running {path.name} needs an engine: pip install "lightsr-basicsr[{readers[0]}]"')
+    raise BackendError(f'Running {path.name} needs an engine: pip install "lightsr-basicsr[{readers[0]}]"')
 
 
 def _precision_of(path: Path, made_in: str, wanted: str | None, backend: str, device: str | None) -> str:
     """Return what an exported file is computed with."""
     if "int8" in (made_in, wanted):
         if wanted not in (None, made_in):
-            raise RuntimeProblem(f"{path.name} was exported in {made_in}, and {wanted} was asked for: leave it out.")
+            raise BackendError(f"{path.name} was exported in {made_in}, and {wanted} was asked for: leave it out.")
         return "int8"
     if backend == "openvino":
         # It alone casts a model as it likes; a file of halves runs in float32 where nothing computes with halves.
         possible = _possible(backend, device)
         return wanted or (made_in if made_in in possible else "fp32")
     if wanted not in (None, made_in):
-        raise RuntimeProblem(
+        raise BackendError(
             f"{path.name} was exported in {made_in}, and {backend} cannot run it in {wanted}: export it anew, or leave "
             "the precision out."
         )

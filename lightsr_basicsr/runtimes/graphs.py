@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightsr_basicsr.archs.network import SRNetwork
-from lightsr_basicsr.runtimes.base import RuntimeProblem, openvino_core, require
+from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
 from lightsr_basicsr.runtimes.network import prepare, smooth_picture
 from lightsr_basicsr.runtimes.openvino_tuning import fold_constants
 
@@ -44,7 +44,7 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
             such a graph runs image by image. Default: False.
 
     Raises:
-        RuntimeProblem: If the network has no such graph, or ONNX is not installed.
+        BackendError: If the network has no such graph, or ONNX is not installed.
     """
     onnx = require("onnx", "onnx")
     check_opset(opset)
@@ -52,7 +52,7 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
     single = has_own_kernels(net)
     content = _exported(plain, opset, single)
     if len(content) > MOST_BYTES:
-        raise RuntimeProblem(f"One ONNX file holds at most 2 GB, and {_name(net)} has {len(content):,} bytes.")
+        raise BackendError(f"One ONNX file holds at most 2 GB, and {_name(net)} has {len(content):,} bytes.")
     model = onnx.load_from_string(content)
     return checked(over_images(model) if single and not one_image else model)
 
@@ -65,7 +65,7 @@ def to_openvino(net: nn.Module, one_image: bool = False) -> openvino.Model:
         one_image (bool): See :func:`to_onnx`. Default: False.
 
     Raises:
-        RuntimeProblem: If the network has no such graph, or OpenVINO or ONNX is not installed.
+        BackendError: If the network has no such graph, or OpenVINO or ONNX is not installed.
     """
     core = openvino_core()
     return fold_constants(core.read_model(to_onnx(net, one_image=one_image).SerializeToString()))
@@ -79,7 +79,7 @@ def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptM
         precision (str): ``'fp32'``, or ``'fp16'`` for a program that computes with halves inside. Default: ``'fp32'``.
 
     Raises:
-        RuntimeProblem: If the network has no such program.
+        BackendError: If the network has no such program.
     """
     plain, single = ready(net), has_own_kernels(net)
     halves = precision == "fp16"
@@ -130,10 +130,10 @@ def ready(net: nn.Module) -> SRNetwork:
     """Return the deployed form of ``net`` on the CPU, in float32.
 
     Raises:
-        RuntimeProblem: If it maps no LR image to an SR image, or decides by the image's size what to do.
+        BackendError: If it maps no LR image to an SR image, or decides by the image's size what to do.
     """
     if getattr(net, "chop", False):
-        raise RuntimeProblem(
+        raise BackendError(
             f"{_name(net)} with `chop` cuts an image by its size, again and again, which a graph cannot: use "
             "`chop: false`, and cut large images yourself."
         )
@@ -161,9 +161,9 @@ def opsets() -> range:
 
 
 def check_opset(opset: int) -> None:
-    """Raise RuntimeProblem unless the installed torch can export with this opset."""
+    """Raise BackendError unless the installed torch can export with this opset."""
     if opset not in opsets():
-        raise RuntimeProblem(
+        raise BackendError(
             f"The exporter of torch {torch.__version__} knows opset {opsets().start} to {opsets().stop - 1}, got "
             f"{opset}; {OPSET} suits most engines."
         )
@@ -200,9 +200,9 @@ def _quietly() -> Iterator[None]:
             log.setLevel(level)
 
 
-def _no_graph(net: nn.Module, kind: str, error: Exception) -> RuntimeProblem:
+def _no_graph(net: nn.Module, kind: str, error: Exception) -> BackendError:
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return RuntimeProblem(
+    return BackendError(
         f"{_name(net)} has no {kind} graph for images of any size ({first[:300]}). Run it with torch instead."
     )
 
@@ -249,7 +249,7 @@ def checked(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model with the shapes inside, after a check of its form.
 
     Raises:
-        RuntimeProblem: If it is not valid.
+        BackendError: If it is not valid.
     """
     onnx = require("onnx", "onnx")
     try:
@@ -257,5 +257,5 @@ def checked(model: onnx.ModelProto) -> onnx.ModelProto:
         onnx.checker.check_model(shaped, full_check=True)
     except Exception as error:
         # The checker and the inference raise types of their own.
-        raise RuntimeProblem(f"The ONNX graph is not valid ({error}). Please report it.") from error
+        raise BackendError(f"The ONNX graph is not valid ({error}). Please report it.") from error
     return shaped

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem, require
+from lightsr_basicsr.runtimes.base import BackendError, require
 
 if TYPE_CHECKING:
     import onnx
@@ -68,7 +68,7 @@ class Metadata:
         """Return what :meth:`to_json` wrote; entries of a later version are left out.
 
         Raises:
-            RuntimeProblem: If it is not JSON of this kind.
+            BackendError: If it is not JSON of this kind.
         """
         try:
             content = json.loads(text)
@@ -76,7 +76,7 @@ class Metadata:
             known["value_range"] = tuple(known.get("value_range", (0.0, 1.0)))
             return cls(**known)
         except (ValueError, TypeError) as error:
-            raise RuntimeProblem(f"Its entry '{KEY}' is not what basicsr export writes ({error}).") from error
+            raise BackendError(f"Its entry '{KEY}' is not what basicsr export writes ({error}).") from error
 
 
 def put_into_onnx(model: onnx.ModelProto, metadata: Metadata) -> None:
@@ -101,11 +101,11 @@ def format_of(path: str | PathLike) -> str:
     """Return the format of an exported file by its suffix: ``'onnx'``, ``'openvino'`` or ``'torchscript'``.
 
     Raises:
-        RuntimeProblem: For another suffix.
+        BackendError: For another suffix.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise RuntimeProblem(f"{path} is no exported file: expected a name that ends in {', '.join(SUFFIXES)}.")
+        raise BackendError(f"{path} is no exported file: expected a name that ends in {', '.join(SUFFIXES)}.")
     return SUFFIXES[suffix]
 
 
@@ -113,26 +113,26 @@ def read_metadata(path: str | PathLike) -> Metadata | None:
     """Return what an exported file tells about itself, None if another program wrote it.
 
     Raises:
-        RuntimeProblem: If there is no such file, it is damaged, or its suffix is of no format.
+        BackendError: If there is no such file, it is damaged, or its suffix is of no format.
     """
     kind, path = format_of(path), Path(path)
     if not path.is_file():
-        raise RuntimeProblem(f"There is no file {path} (looked from {Path.cwd()}).")
+        raise BackendError(f"There is no file {path} (looked from {Path.cwd()}).")
     readers = {"onnx": _from_onnx, "openvino": _from_openvino, "torchscript": _from_torchscript}
     try:
         text = readers[kind](path)
-    except RuntimeProblem:
+    except BackendError:
         raise
     except Exception as error:
         # Each format's reader raises its own types for a damaged file.
-        raise RuntimeProblem(
+        raise BackendError(
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as {kind}: it is another program's file, or "
             f"damaged ({type(error).__name__}). Export it again."
         ) from error
     try:
         return None if text is None else Metadata.from_json(text)
-    except RuntimeProblem as error:
-        raise RuntimeProblem(f"{path}: {error}") from error
+    except BackendError as error:
+        raise BackendError(f"{path}: {error}") from error
 
 
 def _from_onnx(path: Path) -> str | None:

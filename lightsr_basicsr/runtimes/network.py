@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.runtimes.base import Runtime, RuntimeProblem, Traits, last_line
+from lightsr_basicsr.runtimes.base import BackendError, Runtime, Traits, last_line
 
 # Sides of the picture that tells the scale; a network with windows may take multiples of 16 or 64 alone.
 PROBED_SIDES = (48, 64)
@@ -22,7 +22,7 @@ class OtherNetwork(SRNetwork):
         net (nn.Module): The network, in evaluation mode.
 
     Raises:
-        RuntimeProblem: If it does not make larger images of images.
+        BackendError: If it does not make larger images of images.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -42,16 +42,16 @@ def prepare(net: nn.Module) -> SRNetwork:
     """Return a copy of ``net``, of any package, deployed and in evaluation mode, that tells about itself as ours do.
 
     Raises:
-        RuntimeProblem: If it does not map one LR image to one SR image, or a block cannot be merged.
+        BackendError: If it does not map one LR image to one SR image, or a block cannot be merged.
     """
     if not isinstance(net, nn.Module):
-        raise RuntimeProblem(f"Expected a network (torch.nn.Module), got {type(net).__name__}.")
+        raise BackendError(f"Expected a network (torch.nn.Module), got {type(net).__name__}.")
     if not getattr(net, "super_resolves", True):
-        raise RuntimeProblem(f"{type(net).__name__} does not map one LR image to one SR image: it cannot be run alone.")
+        raise BackendError(f"{type(net).__name__} does not map one LR image to one SR image: it cannot be run alone.")
     try:
         deployed = deploy(net)
     except ValueError as error:
-        raise RuntimeProblem(f"{type(net).__name__} cannot be deployed: {error}") from error
+        raise BackendError(f"{type(net).__name__} cannot be deployed: {error}") from error
     return deployed if isinstance(deployed, SRNetwork) else OtherNetwork(deployed)
 
 
@@ -84,7 +84,7 @@ def probe_scale(run: Callable[[Tensor], Tensor], num_in_ch: int, name: str, like
         like (Tensor | None): Of the device and type that the picture must have. Default: None, float32 on the CPU.
 
     Raises:
-        RuntimeProblem: If it cannot be run, or gives no image of a fitting size.
+        BackendError: If it cannot be run, or gives no image of a fitting size.
     """
     reasons = []
     for side in PROBED_SIDES:
@@ -101,7 +101,7 @@ def probe_scale(run: Callable[[Tensor], Tensor], num_in_ch: int, name: str, like
             return int(scale) if scale.is_integer() else scale
         given = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
         reasons.append(f"{side}x{side} gave {given}")
-    raise RuntimeProblem(
+    raise BackendError(
         f"{name} does not map one LR image (1, {num_in_ch}, H, W) to one SR image, so its scale is not known "
         f"({'; '.join(reasons)})."
     )
@@ -118,7 +118,7 @@ def check_agreement(net: SRNetwork, runtime: Runtime, tolerance: float) -> None:
         tolerance (float): Largest mean difference, in parts of the range [0, 1].
 
     Raises:
-        RuntimeProblem: If the engine fails, or the images differ.
+        BackendError: If the engine fails, or the images differ.
     """
     sides = (max(net.min_side, least) for least in (32, 24, 40, 48))
     for height, width in zip(sides, sides, strict=False):
@@ -127,7 +127,7 @@ def check_agreement(net: SRNetwork, runtime: Runtime, tolerance: float) -> None:
             expected = net(picture)
         problem = _difference(runtime, picture, expected, tolerance)
         if problem:
-            raise RuntimeProblem(
+            raise BackendError(
                 f"{runtime.backend} does not reproduce {name_of(net)} at {height}x{width} pixels: {problem}."
             )
 

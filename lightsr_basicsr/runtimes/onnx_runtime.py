@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, Runtime, RuntimeProblem, Traits, last_line, require, worded
+from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, BackendError, Runtime, Traits, last_line, require, worded
 from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
 
 EXTRA = "onnx"
@@ -33,7 +33,7 @@ class OnnxRuntime(Runtime):
         metadata (Mapping | None): What the file tells about itself. Default: None.
 
     Raises:
-        RuntimeProblem: If ONNX Runtime is not installed, or cannot run the model, or not on this device.
+        BackendError: If ONNX Runtime is not installed, or cannot run the model, or not on this device.
     """
 
     backend = "onnxruntime"
@@ -58,14 +58,14 @@ class OnnxRuntime(Runtime):
         """Return the runtime of a network, exported in memory; ``arguments`` as the class takes them.
 
         Raises:
-            RuntimeProblem: If it cannot be exported, the model gives other images, or as the class.
+            BackendError: If it cannot be exported, the model gives other images, or as the class.
         """
         kind = find_onnx_device(arguments.get("device"))
         possible = onnx_precisions(kind)
         if precision == "int8":
-            raise RuntimeProblem(NEEDS_EXPORT)
+            raise BackendError(NEEDS_EXPORT)
         if precision not in possible:
-            raise RuntimeProblem(f"onnxruntime cannot run {precision} on this {kind}: choose {worded(possible)}.")
+            raise BackendError(f"onnxruntime cannot run {precision} on this {kind}: choose {worded(possible)}.")
         require("onnx", EXTRA)
         from lightsr_basicsr.runtimes.graphs import to_onnx
 
@@ -84,7 +84,7 @@ class OnnxRuntime(Runtime):
         """Return the runtime of an ONNX file; ``arguments`` as the class takes them.
 
         Raises:
-            RuntimeProblem: As the class.
+            BackendError: As the class.
         """
         return cls(str(Path(path)), traits, precision, **arguments)
 
@@ -100,7 +100,7 @@ class OnnxRuntime(Runtime):
             return torch.from_numpy(self.session.run(None, {self.input.name: given})[0])
         except Exception as error:
             # Its exceptions have no common class but Exception.
-            raise RuntimeProblem(
+            raise BackendError(
                 f"onnxruntime cannot run images of shape {tuple(images.shape)}: {last_line(error)}"
             ) from error
 
@@ -109,14 +109,14 @@ def find_onnx_device(device: str | None) -> str:
     """Return ``'cpu'`` or ``'cuda'`` for a device's name; None is CUDA where this ONNX Runtime has it.
 
     Raises:
-        RuntimeProblem: If ONNX Runtime is not installed or cannot compute there.
+        BackendError: If ONNX Runtime is not installed or cannot compute there.
     """
     engine = require("onnxruntime", EXTRA)
     there = tuple(kind for kind, provider in PROVIDERS.items() if provider in engine.get_available_providers())
     kind = (device or ("cuda" if "cuda" in there and torch.cuda.is_available() else "cpu")).split(":")[0]
     if kind not in there:
         hint = " (CUDA needs the package onnxruntime-gpu in place of onnxruntime)" if kind == "cuda" else ""
-        raise RuntimeProblem(f"onnxruntime cannot run on device {device!r} here: choose {worded(there)}{hint}.")
+        raise BackendError(f"onnxruntime cannot run on device {device!r} here: choose {worded(there)}{hint}.")
     return kind
 
 
@@ -141,7 +141,7 @@ def _session(model: bytes | str, device: str, threads: int) -> Any:
         session = engine.InferenceSession(model, settings, providers=providers)
     except Exception as error:
         named = model if isinstance(model, str) else "the exported network"
-        raise RuntimeProblem(f"onnxruntime cannot run {named}: {last_line(error)}") from error
+        raise BackendError(f"onnxruntime cannot run {named}: {last_line(error)}") from error
     if PROVIDERS[kind] not in session.get_providers():
-        raise RuntimeProblem("onnxruntime fell back to the CPU: its CUDA libraries are missing, or of another version.")
+        raise BackendError("onnxruntime fell back to the CPU: its CUDA libraries are missing, or of another version.")
     return session

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.runtimes.base import (
     NEEDS_EXPORT,
+    BackendError,
     Runtime,
-    RuntimeProblem,
     Traits,
     last_line,
     openvino_core,
@@ -55,7 +55,7 @@ class OpenVinoRuntime(Runtime):
         metadata (Mapping | None): What the file tells about itself. Default: None.
 
     Raises:
-        RuntimeProblem: If OpenVINO is not installed, or cannot run the model, or not so on this device.
+        BackendError: If OpenVINO is not installed, or cannot run the model, or not so on this device.
     """
 
     backend = "openvino"
@@ -84,10 +84,10 @@ class OpenVinoRuntime(Runtime):
         """Return the runtime of a network, converted in memory; ``arguments`` as the class takes them.
 
         Raises:
-            RuntimeProblem: If it cannot be converted, the model gives other images, or as the class.
+            BackendError: If it cannot be converted, the model gives other images, or as the class.
         """
         if precision == "int8":
-            raise RuntimeProblem(NEEDS_EXPORT)
+            raise BackendError(NEEDS_EXPORT)
         # Before the conversion, which may take half a minute.
         _check_precision(find_openvino_device(arguments.get("device")), precision)
         from lightsr_basicsr.runtimes.graphs import to_openvino
@@ -104,7 +104,7 @@ class OpenVinoRuntime(Runtime):
         """Return the runtime of an OpenVINO (.xml, .bin beside it) or ONNX file; ``arguments`` as the class takes them.
 
         Raises:
-            RuntimeProblem: If it cannot be read, or as the class.
+            BackendError: If it cannot be read, or as the class.
         """
         return cls(read_model(path), traits, precision, **arguments)
 
@@ -135,7 +135,7 @@ class OpenVinoRuntime(Runtime):
             # Copied out of the engine's memory: what it shares, the next image would overwrite.
             made = torch.from_numpy(request.infer({0: given}, share_inputs=False, share_outputs=False)[0])
         except RuntimeError as error:
-            raise RuntimeProblem(f"openvino cannot run images of shape {shape}: {last_line(error)}") from error
+            raise BackendError(f"openvino cannot run images of shape {shape}: {last_line(error)}") from error
         self._note(shape, perf_counter() - start)
         return made
 
@@ -171,14 +171,14 @@ class OpenVinoRuntime(Runtime):
                 average_rows_first(model)
             return openvino_core().compile_model(model, self.device.upper(), settings).create_infer_request()
         except RuntimeError as error:
-            raise RuntimeProblem(f"openvino cannot run this model on {self.device}: {last_line(error)}") from error
+            raise BackendError(f"openvino cannot run this model on {self.device}: {last_line(error)}") from error
 
 
 def read_model(path: str | PathLike) -> Any:
     """Return the ``openvino.Model`` in an OpenVINO (.xml) or ONNX file.
 
     Raises:
-        RuntimeProblem: If OpenVINO is not installed, or the file cannot be read.
+        BackendError: If OpenVINO is not installed, or the file cannot be read.
     """
     core = openvino_core()
     try:
@@ -188,19 +188,19 @@ def read_model(path: str | PathLike) -> Any:
         hint = (
             f" Its weights, {weights}, are not there." if str(path).endswith(".xml") and not weights.is_file() else ""
         )
-        raise RuntimeProblem(f"openvino cannot read {path}: {last_line(error)}.{hint}") from error
+        raise BackendError(f"openvino cannot read {path}: {last_line(error)}.{hint}") from error
 
 
 def find_openvino_device(device: str | None) -> str:
     """Return OpenVINO's name of a device; None is the CPU.
 
     Raises:
-        RuntimeProblem: If OpenVINO is not installed or has no such device here.
+        BackendError: If OpenVINO is not installed or has no such device here.
     """
     there = tuple(openvino_core().available_devices)
     name = (device or "cpu").upper()
     if name not in there:
-        raise RuntimeProblem(
+        raise BackendError(
             f"openvino cannot run on device {device!r} here: choose {worded(tuple(map(str.lower, there)))}."
         )
     return name
@@ -210,7 +210,7 @@ def _check_precision(device: str, precision: str) -> None:
     possible = openvino_precisions(device)
     if precision not in possible:
         others = tuple(name for name in possible if name != "int8")
-        raise RuntimeProblem(f"openvino cannot run {precision} on this {device}: choose {worded(others)}.")
+        raise BackendError(f"openvino cannot run {precision} on this {device}: choose {worded(others)}.")
 
 
 def openvino_precisions(device: str) -> tuple[str, ...]:

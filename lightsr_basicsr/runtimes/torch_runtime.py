@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, Runtime, RuntimeProblem, Traits, last_line, worded
+from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, BackendError, Runtime, Traits, last_line, worded
 from lightsr_basicsr.runtimes.network import first_channels, prepare, smooth_picture, traits_of
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -35,7 +35,7 @@ class TorchRuntime(Runtime):
         channels_last (bool | None): The memory layout; None for what is usually faster. Default: None.
 
     Raises:
-        RuntimeProblem: If the device or the precision is not there.
+        BackendError: If the device or the precision is not there.
     """
 
     backend = "torch"
@@ -72,7 +72,7 @@ class TorchRuntime(Runtime):
         """Return the runtime of a network, which is copied and deployed; ``arguments`` as the class takes them.
 
         Raises:
-            RuntimeProblem: If it is no network from images to images, or as the class.
+            BackendError: If it is no network from images to images, or as the class.
         """
         ready = prepare(net).float()
         return cls(ready, traits_of(ready), precision, **arguments)
@@ -82,7 +82,7 @@ class TorchRuntime(Runtime):
         """Return the runtime of an exported TorchScript file; ``arguments`` as the class takes them.
 
         Raises:
-            RuntimeProblem: If it cannot be read, or as the class.
+            BackendError: If it cannot be read, or as the class.
         """
         return cls(read_torchscript(path), traits, precision, **arguments)
 
@@ -121,7 +121,7 @@ def read_torchscript(path: str | PathLike) -> torch.jit.ScriptModule:
     """Return the program of an exported file, on the CPU, in evaluation mode.
 
     Raises:
-        RuntimeProblem: If it cannot be read.
+        BackendError: If it cannot be read.
     """
     try:
         with warnings.catch_warnings():
@@ -129,14 +129,14 @@ def read_torchscript(path: str | PathLike) -> torch.jit.ScriptModule:
             warnings.simplefilter("ignore")
             return torch.jit.load(str(Path(path)), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as error:
-        raise RuntimeProblem(f"{path} cannot be read as TorchScript ({last_line(error)}): export it anew.") from error
+        raise BackendError(f"{path} cannot be read as TorchScript ({last_line(error)}): export it anew.") from error
 
 
 def find_device(device: str | None) -> torch.device:
     """Return torch's device of this name; None is CUDA where there is one, else the CPU.
 
     Raises:
-        RuntimeProblem: If it is neither the CPU nor a CUDA device of this machine.
+        BackendError: If it is neither the CPU nor a CUDA device of this machine.
     """
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
@@ -145,7 +145,7 @@ def find_device(device: str | None) -> torch.device:
         place = None
     if place is None or place.type not in CHANNELS_LAST or (place.type == "cuda" and (place.index or 0) >= there):
         named = ("cpu", *(("cuda",) if there else ()), *(f"cuda:{index}" for index in range(1, there)))
-        raise RuntimeProblem(f"torch cannot run on device {device!r} here: choose {worded(named)}.")
+        raise BackendError(f"torch cannot run on device {device!r} here: choose {worded(named)}.")
     return place
 
 
@@ -162,15 +162,15 @@ def torch_precisions(kind: str) -> tuple[str, ...]:
 
 def _check_precision(precision: str, kind: str) -> None:
     if precision == "int8":
-        raise RuntimeProblem(NEEDS_EXPORT)
+        raise BackendError(NEEDS_EXPORT)
     possible = torch_precisions(kind)
     if precision not in possible:
-        raise RuntimeProblem(f"torch cannot run {precision} on this {kind}: choose {worded(possible)}.")
+        raise BackendError(f"torch cannot run {precision} on this {kind}: choose {worded(possible)}.")
 
 
 def _compiled(module: nn.Module, kind: str) -> nn.Module:
     if not hasattr(torch, "compile"):
-        raise RuntimeProblem(f"compile=True needs torch 2.0 or later, this is {torch.__version__}: leave it out.")
+        raise BackendError(f"compile=True needs torch 2.0 or later, this is {torch.__version__}: leave it out.")
     return torch.compile(module, mode="reduce-overhead" if kind == "cuda" else "default")
 
 

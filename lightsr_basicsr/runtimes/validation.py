@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from lightsr_basicsr.runtimes.base import Runtime, RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import AUTO, open_runtime
 
 # Keys of an option file's section `val`.
@@ -69,7 +69,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings | None:
     return Settings(**told) if told else None
 
 
-def run_by_engine(model: Any, settings: Settings) -> RuntimeNetwork:
+def run_by_backend(model: Any, settings: Settings) -> RuntimeNetwork:
     """Have a model of BasicSR's run its network by an engine, and return what stands in the network's place.
 
     Args:
@@ -77,11 +77,11 @@ def run_by_engine(model: Any, settings: Settings) -> RuntimeNetwork:
         settings (Settings): Which engine, and how.
 
     Raises:
-        RuntimeProblem: If it has no such network, or the engine cannot run it.
+        BackendError: If it has no such network, or the engine cannot run it.
     """
     networks = {name: model.get_bare_model(getattr(model, name)) for name in REPLACED if hasattr(model, name)}
     if not networks:
-        raise RuntimeProblem(f"{type(model).__name__} has no net_g to run: leave {', '.join(KEYS)} out of `val`.")
+        raise BackendError(f"{type(model).__name__} has no net_g to run: leave {', '.join(KEYS)} out of `val`.")
     # A test on the CPU stays there; one on CUDA takes what the engine has.
     device = "cpu" if model.device.type == "cpu" else None
     for name, network in networks.items():

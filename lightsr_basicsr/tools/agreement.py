@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.data.degradations import imresize
-from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.tools.images import read_image
 from lightsr_basicsr.tools.networks import ConvertError
 

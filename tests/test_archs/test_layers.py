@@ -3,19 +3,19 @@
 import pytest
 import torch
 
-from lightsr_basicsr.archs.layers import Downscaler, MeanShift, deviation_and_mean, four_quarters, read_channels
+from lightsr_basicsr.archs.layers import Downscaler, MeanShift, read_channels, run_in_quarters, std_mean
 
 
 @pytest.mark.parametrize("size", [(60, 61), (61, 63), (65, 90), (101, 64)])
 @pytest.mark.parametrize("scale", [1, 3])
-def test_four_quarters_put_every_pixel_back(size, scale):
+def test_running_in_quarters_puts_every_pixel_back(size, scale):
     image = torch.rand(2, 3, *size)
 
     def enlarge(crop):
         return crop.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
     corner = (size[0] // 2 + 10, size[1] // 2 + 7)
-    assert torch.equal(four_quarters(enlarge, image, corner, scale), enlarge(image))
+    assert torch.equal(run_in_quarters(enlarge, image, corner, scale), enlarge(image))
 
 
 def test_mean_shift_starts_as_the_mean_of_its_range():
@@ -53,12 +53,12 @@ def test_impossible_channels_are_explained(channels, message, workdir):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_statistics_leave_the_map_as_it_is_and_have_gradients(training):
+def test_statistics_leave_the_feature_map_as_it_is_and_have_gradients(training):
     maps = torch.rand(2, 3, 5, 4, dtype=torch.double, requires_grad=training)
     before = maps.detach().clone()
     with torch.set_grad_enabled(training):
-        deviation, mean = deviation_and_mean(maps)
+        std, mean = std_mean(maps)
     assert torch.equal(maps, before)
-    torch.testing.assert_close(deviation[..., 0, 0], before.flatten(2).std(dim=2, correction=0))
+    torch.testing.assert_close(std[..., 0, 0], before.flatten(2).std(dim=2, correction=0))
     torch.testing.assert_close(mean[..., 0, 0], before.flatten(2).mean(dim=2))
-    assert not training or torch.autograd.gradcheck(deviation_and_mean, (maps,))
+    assert not training or torch.autograd.gradcheck(std_mean, (maps,))

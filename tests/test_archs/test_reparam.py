@@ -365,7 +365,7 @@ def test_the_deployed_network_has_the_dtype_of_its_source(dtype):
         (lambda: Reparameterized(IMDN, deploy="no"), "`deploy` true or false, got 'ECB' and 'no'"),
         (lambda: Reparameterized({"type": "IMDM"}), r"basicsr list networks\), got \{'type': 'IMDM'\}"),
         (lambda: Reparameterized("IMDN"), "needs a `network` section"),
-        (lambda: Reparameterized(BASICSR_ECBSR), "ECBSR has no convolution that ECB could stand for"),
+        (lambda: Reparameterized(BASICSR_ECBSR), "ECBSR has no convolution that ECB could replace"),
         (lambda: Reparameterized({"type": "DRNDual"}, "DBB"), "with bias"),
         (lambda: Deployed({}), "Deployed needs a `network` section"),
     ],

@@ -18,6 +18,7 @@ from lightsr_basicsr.data.degradations import anisotropic_kernel, classic_degrad
 from lightsr_basicsr.data.low_resolution import Blur, degrade_batch
 from lightsr_basicsr.tools.prepare.blind import prepare_blind
 from tests import tiny
+from tests.tiny import QUIET
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_worker_can_degrade_for_any_model(photographs):
 ])  # fmt: skip
 @pytest.mark.parametrize("noise", [0, 10])
 def test_validation_equals_the_files_of_prepare_blind(photographs, blurs, options, noise):
-    done = prepare_blind("photos", "set", 4, blurs, [noise], progress=False)
+    done = prepare_blind("photos", "set", 4, blurs, [noise], work=QUIET)
     files = PairedImageDataset({**done.section["test_1"], "phase": "val", "scale": 4})
     files.paths.sort(key=lambda paths: paths["gt_path"])
     dataset = ClassicBlindDataset(section("val", noise_level=noise, **options))

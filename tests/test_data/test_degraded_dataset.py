@@ -15,6 +15,7 @@ from lightsr_basicsr.data.degraded_dataset import DegradedImageDataset, MultiSca
 from lightsr_basicsr.data.low_resolution import LowResolution
 from lightsr_basicsr.tools.prepare.lr import prepare_lr
 from tests import tiny
+from tests.tiny import QUIET
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def section(phase: str = "train", scale: int = 4, **more) -> dict:
 @pytest.mark.parametrize("border", ["mirror", "replicate"])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_items_equal_those_of_prepared_files(photographs, degradation, border, scale):
-    prepare_lr("photos", "set", LowResolution(degradation, border, 5), [scale], progress=False)
+    prepare_lr("photos", "set", LowResolution(degradation, border, 5), [scale], work=QUIET)
     files = {"dataroot_gt": f"set/HR_x{scale}", "dataroot_lq": f"set/LR{degradation.upper()}_x{scale}"}
     ours = {"degradation": degradation, "border": border, "noise_seed": 5}
     for phase in ("train", "val"):
@@ -84,8 +85,8 @@ def three_levels(**more) -> dict:
 
 
 def test_levels_from_files_and_computed_are_the_same(photographs):
-    prepare_lr("photos", "set", scales=[4], progress=False)
-    prepare_lr("set/HR_x4", "low", scales=[2, 4], layout="div2k", write_hr=False, progress=False)
+    prepare_lr("photos", "set", scales=[4], work=QUIET)
+    prepare_lr("set/HR_x4", "low", scales=[2, 4], layout="div2k", write_hr=False, work=QUIET)
     folders = {"dataroot_gt": "set/HR_x4", "dataroot_lq": "low/HR_x4_LR_bicubic/X4", "filename_tmpl": "{}x4"}
     half = {"dataroot_lq_down2": "low/HR_x4_LR_bicubic/X2", "filename_tmpl_down2": "{}x2"}
     computed = MultiScalePairedDataset(three_levels())
@@ -122,7 +123,7 @@ def test_crops_of_all_levels_show_the_same_part(workdir):
 def test_levels_in_lmdbs(photographs):
     for index, path in enumerate(sorted(photographs.glob("*.png"))):
         path.rename(photographs / f"{index}.png")
-    prepare_lr("photos", "set", scales=[2, 4], progress=False)
+    prepare_lr("photos", "set", scales=[2, 4], work=QUIET)
     for name in ("HR_x4", "LRBI_x4", "LRBI_x2"):
         keys = ["0", "1", "2"]
         make_lmdb_from_imgs(f"set/{name}", f"{name}.lmdb", [f"{key}.png" for key in keys], keys, map_size=1 << 20)

@@ -9,7 +9,7 @@ from basicsr.archs.srresnet_arch import MSRResNet
 
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.runtimes import choice, open_runtime
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.choice import check_precision, choose, choose_reader
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript
 from lightsr_basicsr.runtimes.network import smooth_picture
@@ -24,7 +24,7 @@ def machine(monkeypatch):
     def make(*installed: str, possible=POSSIBLE, cuda: bool = False) -> None:
         def require(library, extra):
             if library != "onnx" and library not in installed:
-                raise RuntimeProblem(f'{library} is needed and not installed: pip install "lightsr-basicsr[{extra}]"')
+                raise BackendError(f'{library} is needed and not installed: pip install "lightsr-basicsr[{extra}]"')
 
         monkeypatch.setattr(choice, "require", require)
         monkeypatch.setattr(choice, "_possible", lambda backend, device: possible[backend])
@@ -69,9 +69,9 @@ def test_auto_on_cuda_is_torch(machine):
 
 def test_what_nothing_runs_is_told_with_what_is_possible(machine):
     machine("openvino", "onnxruntime")
-    with pytest.raises(RuntimeProblem, match=r"Nothing here runs fp16 on the CPU: choose fp32 or bf16\."):
+    with pytest.raises(BackendError, match=r"Nothing here runs fp16 on the CPU: choose fp32 or bf16\."):
         choose("fp16")
-    with pytest.raises(RuntimeProblem, match="basicsr export --precision int8"):
+    with pytest.raises(BackendError, match="basicsr export --precision int8"):
         choose("int8")
 
 
@@ -85,7 +85,7 @@ def test_what_nothing_runs_is_told_with_what_is_possible(machine):
 )
 def test_what_an_engine_cannot_is_told(machine, backend, precision, message):
     machine("openvino", "onnxruntime")
-    with pytest.raises(RuntimeProblem, match=message):
+    with pytest.raises(BackendError, match=message):
         check_precision(backend, precision)
     check_precision(backend, "fp32")
 
@@ -93,7 +93,7 @@ def test_what_an_engine_cannot_is_told(machine, backend, precision, message):
 @pytest.mark.parametrize(("backend", "extra"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
 def test_a_missing_engine_is_told(machine, backend, extra):
     machine()
-    with pytest.raises(RuntimeProblem, match=rf'{backend} is needed .*pip install "lightsr-basicsr\[{extra}\]"'):
+    with pytest.raises(BackendError, match=rf'{backend} is needed .*pip install "lightsr-basicsr\[{extra}\]"'):
         check_precision(backend, "fp32")
 
 
@@ -106,13 +106,13 @@ def test_a_missing_engine_is_told(machine, backend, extra):
     ],
 )
 def test_unknown_names_are_refused(small, arguments, message):
-    with pytest.raises(RuntimeProblem, match=message):
+    with pytest.raises(BackendError, match=message):
         open_runtime(small, **arguments)
 
 
 @pytest.mark.parametrize("source", [123, None, ["a"], b"net.pth"])
 def test_what_is_neither_a_network_nor_a_path_is_told(source):
-    with pytest.raises(RuntimeProblem, match=f"Expected a network, or the path of a file, got {type(source).__name__}"):
+    with pytest.raises(BackendError, match=f"Expected a network, or the path of a file, got {type(source).__name__}"):
         open_runtime(source)
 
 
@@ -122,12 +122,12 @@ def test_devices_of_torch_are_taken_and_others_refused(small, backend):
         pytest.importorskip(backend, reason=f"{backend} is not installed")
         pytest.importorskip("onnx", reason="onnx is not installed")
     assert open_runtime(small, backend, device=torch.device("cpu")).device == "cpu"
-    with pytest.raises(RuntimeProblem, match=f"{backend} cannot run on device '3' here"):
+    with pytest.raises(BackendError, match=f"{backend} cannot run on device '3' here"):
         open_runtime(small, backend, device=3)
 
 
 def test_a_device_that_nothing_knows_is_told(small):
-    with pytest.raises(RuntimeProblem, match="Nothing here runs fp32 on tpu: name another device, or leave it out"):
+    with pytest.raises(BackendError, match="Nothing here runs fp32 on tpu: name another device, or leave it out"):
         open_runtime(small, device="tpu")
 
 
@@ -141,7 +141,7 @@ def test_without_any_engine_torch_runs_it(small, monkeypatch):
 
 def test_auto_falls_back_to_torch_for_a_network_without_a_graph(small, monkeypatch):
     def fail(*_, **__):
-        raise RuntimeProblem("no graph")
+        raise BackendError("no graph")
 
     monkeypatch.setattr(choice, "choose", lambda *_: choice.Choice("openvino", "because"))
     monkeypatch.setattr(choice.OpenVinoRuntime, "of_network", fail)
@@ -150,7 +150,7 @@ def test_auto_falls_back_to_torch_for_a_network_without_a_graph(small, monkeypat
         "torch",
         "because openvino cannot run this network: no graph",
     )
-    with pytest.raises(RuntimeProblem, match="no graph"):
+    with pytest.raises(BackendError, match="no graph"):
         open_runtime(small, "openvino")
 
 
@@ -171,7 +171,7 @@ def test_a_checkpoint_is_opened(small, tmp_path):
     ],
 )
 def test_what_is_not_there_is_told(workdir, name, message):
-    with pytest.raises(RuntimeProblem, match=message):
+    with pytest.raises(BackendError, match=message):
         open_runtime(name)
 
 
@@ -184,7 +184,7 @@ def test_what_is_not_there_is_told(workdir, name, message):
     ],
 )
 def test_an_engine_that_does_not_read_a_file_is_refused(name, backend, message):
-    with pytest.raises(RuntimeProblem, match=message):
+    with pytest.raises(BackendError, match=message):
         choose_reader(Path(name), backend)
 
 
@@ -195,7 +195,7 @@ def test_readers_of_a_file(machine):
     machine("onnxruntime")
     assert choose_reader(Path("net.onnx")) == ("onnxruntime", "because openvino is not installed")
     machine()
-    with pytest.raises(RuntimeProblem, match=r'needs an engine: pip install "lightsr-basicsr\[openvino\]"'):
+    with pytest.raises(BackendError, match=r'needs an engine: pip install "lightsr-basicsr\[openvino\]"'):
         choose_reader(Path("net.onnx"))
 
 
@@ -221,7 +221,7 @@ def test_an_exported_file_tells_about_itself(small, tmp_path, backend):
     assert runtime.metadata["network"] == "IMDN_RTC"
     with torch.no_grad():
         assert torch.allclose(runtime(smooth_picture(3, 8, 9)), small(smooth_picture(3, 8, 9)), atol=1e-4)
-    with pytest.raises(RuntimeProblem, match="at least 6x6"):
+    with pytest.raises(BackendError, match="at least 6x6"):
         runtime(smooth_picture(3, 5, 9))
 
 
@@ -231,7 +231,7 @@ def test_a_quantized_file_runs_as_it_is(small, tmp_path, backend):
     path = write_onnx(small, tmp_path / "net.onnx", network="IMDN_RTC", scale=2, precision="int8")
     runtime = open_runtime(path, backend, device="cpu", threads=1)
     assert (runtime.precision, runtime(smooth_picture(3, 8, 9)).shape) == ("int8", (1, 3, 16, 18))
-    with pytest.raises(RuntimeProblem, match=r"net.onnx was exported in int8, and bf16 was asked for"):
+    with pytest.raises(BackendError, match=r"net.onnx was exported in int8, and bf16 was asked for"):
         open_runtime(path, backend, "bf16", device="cpu")
 
 
@@ -252,7 +252,7 @@ def test_a_file_that_is_no_sr_network_is_refused(tmp_path, backend):
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 5]) for name in "ab"]
     graph = helper.make_graph([helper.make_node("Relu", ["a"], ["b"])], "g", ends[:1], ends[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
-    with pytest.raises(RuntimeProblem, match=r"x.onnx does not map one LR image \(1, 3, H, W\) to one SR image"):
+    with pytest.raises(BackendError, match=r"x.onnx does not map one LR image \(1, 3, H, W\) to one SR image"):
         open_runtime(tmp_path / "x.onnx", backend, device="cpu", threads=1)
 
 
@@ -266,7 +266,7 @@ def test_a_program_of_torch_is_opened(small, tmp_path):
         assert torch.allclose(runtime(smooth_picture(3, 8, 9)), small(smooth_picture(3, 8, 9)), atol=1e-5)
     torch.jit.save(program, str(path))
     assert open_runtime(path, device="cpu").scale == 2
-    with pytest.raises(RuntimeProblem, match=r"net.ts was exported in fp32, and torch cannot run it in bf16"):
+    with pytest.raises(BackendError, match=r"net.ts was exported in fp32, and torch cannot run it in bf16"):
         open_runtime(path, precision="bf16", device="cpu")
 
 
@@ -288,7 +288,7 @@ def test_precision_of_a_file(machine, made_in, wanted, backend, taken):
     machine("openvino", "onnxruntime")
     arguments = (Path("net.onnx"), made_in, wanted, backend, None)
     if len(taken) > 4:
-        with pytest.raises(RuntimeProblem, match=taken):
+        with pytest.raises(BackendError, match=taken):
             choice._precision_of(*arguments)
     else:
         assert choice._precision_of(*arguments) == taken

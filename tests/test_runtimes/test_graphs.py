@@ -12,7 +12,7 @@ from lightsr_basicsr.archs.imdn_arch import IMDN, IMDN_AS, IMDN_RTC, IMDN_RTE
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, BlindSR_TA
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
 from lightsr_basicsr.runtimes import graphs
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.graphs import opsets, to_onnx, to_openvino, to_torchscript
 from lightsr_basicsr.runtimes.network import smooth_picture
 from tests.converting import distilled, trained
@@ -163,7 +163,7 @@ def test_opsets_are_those_of_the_exporter():
         assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
         check(net.eval(), run_onnx(model))
     for opset in (opsets()[0] - 1, opsets()[-1] + 1):
-        with pytest.raises(RuntimeProblem, match=rf"knows opset 13 to \d+, got {opset}; 17 suits"):
+        with pytest.raises(BackendError, match=rf"knows opset 13 to \d+, got {opset}; 17 suits"):
             to_onnx(net, opset)
 
 
@@ -171,13 +171,13 @@ def test_opsets_are_those_of_the_exporter():
 @pytest.mark.parametrize("make", [to_onnx, to_torchscript])
 def test_networks_without_a_graph_are_refused(make):
     for teacher in (BlindSR_TA(**KDSR_SMALL), DualNetwork(4)):
-        with pytest.raises(RuntimeProblem, match="does not map one LR image to one SR image"):
+        with pytest.raises(BackendError, match="does not map one LR image to one SR image"):
             make(teacher)
-    with pytest.raises(RuntimeProblem, match=r"FDIWN_M with `chop` cuts an image by its size.*chop: false"):
+    with pytest.raises(BackendError, match=r"FDIWN_M with `chop` cuts an image by its size.*chop: false"):
         make(FDIWN_M(2, chop=True))
     broken = Reparameterized({"type": "IMDN_RTC", "num_feat": 4, "num_block": 1}, "RepVGG").eval()
     next(module for module in broken.modules() if hasattr(module, "running_var")).running_var.fill_(-1)
-    with pytest.raises(RuntimeProblem, match=r"cannot be deployed: .*variance that is zero, negative"):
+    with pytest.raises(BackendError, match=r"cannot be deployed: .*variance that is zero, negative"):
         make(broken)
 
 
@@ -186,9 +186,7 @@ def test_what_the_tracer_cannot_do_is_told_in_one_sentence(monkeypatch, capfd):
     net = IMDN_RTC(num_feat=4, num_block=1)
     monkeypatch.setattr(IMDN_RTC, "forward", lambda self, x: self.model(x) if len(x) == 9 else 1 / 0)
     for make, kind in ((to_onnx, "ONNX"), (to_torchscript, "TorchScript")):
-        with pytest.raises(
-            RuntimeProblem, match=rf"^IMDN_RTC has no {kind} graph for images of any size \(division by"
-        ):
+        with pytest.raises(BackendError, match=rf"^IMDN_RTC has no {kind} graph for images of any size \(division by"):
             make(net)
     assert capfd.readouterr() == ("", "")
 
@@ -209,5 +207,5 @@ def test_halves_are_inside_only():
 @pytest.mark.usefixtures("_onnx")
 def test_a_file_larger_than_the_format_is_refused(monkeypatch):
     monkeypatch.setattr(graphs, "MOST_BYTES", 100)
-    with pytest.raises(RuntimeProblem, match=r"at most 2 GB, and IMDN_RTC has \d"):
+    with pytest.raises(BackendError, match=r"at most 2 GB, and IMDN_RTC has \d"):
         to_onnx(IMDN_RTC(num_feat=4, num_block=1))

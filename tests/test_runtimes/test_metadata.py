@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.graphs import to_onnx, to_openvino, to_torchscript
 from lightsr_basicsr.runtimes.metadata import (
     KEY,
@@ -74,7 +74,7 @@ def test_json_brings_back_what_was_written():
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"network": "IMDN", "value_range": 3}'])
 def test_what_is_no_metadata_is_told(text):
-    with pytest.raises(RuntimeProblem, match=f"entry '{KEY}' is not what basicsr export writes"):
+    with pytest.raises(BackendError, match=f"entry '{KEY}' is not what basicsr export writes"):
         Metadata.from_json(text)
 
 
@@ -84,12 +84,12 @@ def test_damaged_files_are_told(workdir, name, content):
     if name.endswith(".onnx"):
         pytest.importorskip("onnx", reason="ONNX is not installed")
     Path(name).write_bytes(content)
-    with pytest.raises(RuntimeProblem, match=rf"{name} \(\d+ bytes\) cannot be read as .*Export it again"):
+    with pytest.raises(BackendError, match=rf"{name} \(\d+ bytes\) cannot be read as .*Export it again"):
         read_metadata(name)
 
 
 def test_files_that_are_none_are_told(workdir):
-    with pytest.raises(RuntimeProblem, match=r"There is no file net\.onnx"):
+    with pytest.raises(BackendError, match=r"There is no file net\.onnx"):
         read_metadata("net.onnx")
-    with pytest.raises(RuntimeProblem, match=r"net\.pth is no exported file: expected a name that ends in \.onnx"):
+    with pytest.raises(BackendError, match=r"net\.pth is no exported file: expected a name that ends in \.onnx"):
         format_of("net.pth")

@@ -8,7 +8,7 @@ from basicsr.archs.srresnet_arch import MSRResNet
 
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
-from lightsr_basicsr.runtimes.base import RuntimeProblem, Traits
+from lightsr_basicsr.runtimes.base import BackendError, Traits
 from lightsr_basicsr.runtimes.network import smooth_picture
 from lightsr_basicsr.runtimes.onnx_runtime import OnnxRuntime
 
@@ -65,13 +65,13 @@ def test_threads_are_limited_and_do_not_spin(small, monkeypatch):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_is_refused_on_the_cpu(small, precision):
-    with pytest.raises(RuntimeProblem, match=rf"onnxruntime cannot run {precision} on this cpu: choose fp32\."):
+    with pytest.raises(BackendError, match=rf"onnxruntime cannot run {precision} on this cpu: choose fp32\."):
         OnnxRuntime.of_network(small, precision, device="cpu")
 
 
 def test_a_device_that_is_not_there_is_refused(small, monkeypatch):
     monkeypatch.setattr(engine, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(RuntimeProblem, match=r"on device 'cuda' here: choose cpu \(CUDA needs .*onnxruntime-gpu"):
+    with pytest.raises(BackendError, match=r"on device 'cuda' here: choose cpu \(CUDA needs .*onnxruntime-gpu"):
         OnnxRuntime.of_network(small, device="cuda")
 
 
@@ -88,18 +88,18 @@ def test_a_graph_that_gives_other_images_is_refused(small, monkeypatch):
     other = IMDN_RTC(num_feat=8, num_block=2)
     made = graphs.to_onnx(other)
     monkeypatch.setattr(graphs, "to_onnx", lambda net: made)
-    with pytest.raises(RuntimeProblem, match=r"onnxruntime does not reproduce IMDN_RTC at 32x24 pixels: images differ"):
+    with pytest.raises(BackendError, match=r"onnxruntime does not reproduce IMDN_RTC at 32x24 pixels: images differ"):
         OnnxRuntime.of_network(small, device="cpu", threads=1)
 
 
 @pytest.mark.parametrize("missing", ["onnxruntime", "onnx"])
 def test_without_the_library_the_command_is_named(small, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(RuntimeProblem, match=rf'{missing} is needed .* "lightsr-basicsr\[onnx\]"'):
+    with pytest.raises(BackendError, match=rf'{missing} is needed .* "lightsr-basicsr\[onnx\]"'):
         OnnxRuntime.of_network(small, device="cpu")
 
 
 def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"nothing of the kind")
-    with pytest.raises(RuntimeProblem, match=r"onnxruntime cannot run .*net\.onnx"):
+    with pytest.raises(BackendError, match=r"onnxruntime cannot run .*net\.onnx"):
         OnnxRuntime.of_file(tmp_path / "net.onnx", Traits(2), device="cpu")

@@ -10,7 +10,7 @@ from basicsr.archs.srresnet_arch import MSRResNet
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
 from lightsr_basicsr.runtimes import base, openvino_runtime
-from lightsr_basicsr.runtimes.base import RuntimeProblem, Traits
+from lightsr_basicsr.runtimes.base import BackendError, Traits
 from lightsr_basicsr.runtimes.network import smooth_picture
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime, openvino_precisions
 
@@ -89,15 +89,15 @@ def test_bf16_is_close_and_not_the_same(small):
 
 
 def test_precisions_that_are_not_here_are_refused(small, monkeypatch):
-    with pytest.raises(RuntimeProblem, match="basicsr export --precision int8"):
+    with pytest.raises(BackendError, match="basicsr export --precision int8"):
         OpenVinoRuntime.of_network(small, "int8")
     monkeypatch.setattr(openvino_runtime, "openvino_precisions", lambda device: ("fp32", "int8"))
-    with pytest.raises(RuntimeProblem, match=r"openvino cannot run bf16 on this CPU: choose fp32\."):
+    with pytest.raises(BackendError, match=r"openvino cannot run bf16 on this CPU: choose fp32\."):
         OpenVinoRuntime.of_network(small, "bf16")
 
 
 def test_a_device_that_is_not_there_is_refused(small):
-    with pytest.raises(RuntimeProblem, match="openvino cannot run on device 'cuda' here: choose cpu"):
+    with pytest.raises(BackendError, match="openvino cannot run on device 'cuda' here: choose cpu"):
         OpenVinoRuntime.of_network(small, device="cuda")
 
 
@@ -145,17 +145,17 @@ def test_a_network_of_another_package_runs():
 @pytest.mark.parametrize("missing", ["openvino", "onnx"])
 def test_without_the_library_the_command_is_named(small, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(RuntimeProblem, match=rf'{missing} is needed .* "lightsr-basicsr\['):
+    with pytest.raises(BackendError, match=rf'{missing} is needed .* "lightsr-basicsr\['):
         OpenVinoRuntime.of_network(small)
 
 
 def test_a_damaged_file_and_missing_weights_are_told(small, tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"nothing of the kind")
-    with pytest.raises(RuntimeProblem, match=r"openvino cannot read .*net\.onnx"):
+    with pytest.raises(BackendError, match=r"openvino cannot read .*net\.onnx"):
         OpenVinoRuntime.of_file(tmp_path / "net.onnx", Traits(2))
     openvino.save_model(OpenVinoRuntime.of_network(small).model, tmp_path / "net.xml")
     (tmp_path / "net.bin").unlink()
-    with pytest.raises(RuntimeProblem, match=r"Its weights, .*net\.bin, are not there"):
+    with pytest.raises(BackendError, match=r"Its weights, .*net\.bin, are not there"):
         OpenVinoRuntime.of_file(tmp_path / "net.xml", Traits(2))
 
 

@@ -12,7 +12,7 @@ from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
 from lightsr_basicsr.archs.drn_arch import DRNDual
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.runtimes import base, torch_runtime
-from lightsr_basicsr.runtimes.base import RuntimeProblem, Traits, require
+from lightsr_basicsr.runtimes.base import BackendError, Traits, require
 from lightsr_basicsr.runtimes.network import smooth_picture
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
 from tests.converting import distilled
@@ -71,7 +71,7 @@ def test_it_runs_the_deployed_form_and_leaves_the_network_as_it_was():
 )
 def test_wrong_images_are_refused(small, images, message):
     runtime = TorchRuntime(small, Traits(2, 3, 5), device="cpu")
-    with pytest.raises(RuntimeProblem, match=message):
+    with pytest.raises(BackendError, match=message):
         runtime(images)
 
 
@@ -113,18 +113,18 @@ def test_bf16_keeps_both_ends_in_float32():
 
 
 def test_precisions_that_are_not_here_are_refused(small, monkeypatch):
-    with pytest.raises(RuntimeProblem, match="torch cannot run fp16 on this cpu: choose fp32"):
+    with pytest.raises(BackendError, match="torch cannot run fp16 on this cpu: choose fp32"):
         TorchRuntime.of_network(small, "fp16", device="cpu")
-    with pytest.raises(RuntimeProblem, match="basicsr export --precision int8"):
+    with pytest.raises(BackendError, match="basicsr export --precision int8"):
         TorchRuntime.of_network(small, "int8", device="cpu")
     monkeypatch.setattr(torch_runtime, "torch_precisions", lambda kind: ("fp32",))
-    with pytest.raises(RuntimeProblem, match=r"torch cannot run bf16 on this cpu: choose fp32\."):
+    with pytest.raises(BackendError, match=r"torch cannot run bf16 on this cpu: choose fp32\."):
         TorchRuntime.of_network(small, "bf16", device="cpu")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "mps"])
 def test_devices_that_are_not_here_are_refused(small, device):
-    with pytest.raises(RuntimeProblem, match=f"torch cannot run on device '{device}' here: choose cpu"):
+    with pytest.raises(BackendError, match=f"torch cannot run on device '{device}' here: choose cpu"):
         TorchRuntime.of_network(small, device=device)
 
 
@@ -135,7 +135,7 @@ def test_threads_are_those_of_the_call_alone(small, monkeypatch):
     TorchRuntime(net, Traits(2), device="cpu", threads=2)(smooth_picture(3, 8, 8))
     assert (inside, torch.get_num_threads()) == ([2], 1)
     for wrong in (0, -1, 1.5, True, 10**6):
-        with pytest.raises(RuntimeProblem, match="`threads` must be a whole number"):
+        with pytest.raises(BackendError, match="`threads` must be a whole number"):
             TorchRuntime(net, Traits(2), device="cpu", threads=wrong)
 
 
@@ -156,25 +156,25 @@ def test_a_network_of_another_package_tells_its_scale_by_running():
 
 
 def test_what_is_no_network_from_images_to_images_is_refused():
-    with pytest.raises(RuntimeProblem, match="DRNDual does not map one LR image to one SR image"):
+    with pytest.raises(BackendError, match="DRNDual does not map one LR image to one SR image"):
         TorchRuntime.of_network(DRNDual(), device="cpu")
-    with pytest.raises(RuntimeProblem, match="Linear does not map one LR image"):
+    with pytest.raises(BackendError, match="Linear does not map one LR image"):
         TorchRuntime.of_network(nn.Linear(7, 2), device="cpu")
-    with pytest.raises(RuntimeProblem, match=r"Expected a network .* got str"):
+    with pytest.raises(BackendError, match=r"Expected a network .* got str"):
         TorchRuntime.of_network("net.pth", device="cpu")
 
 
 def test_a_damaged_program_is_refused(tmp_path):
     (tmp_path / "net.ts").write_bytes(b"nothing of the kind")
-    with pytest.raises(RuntimeProblem, match=r"net.ts cannot be read as TorchScript .*export it anew"):
+    with pytest.raises(BackendError, match=r"net.ts cannot be read as TorchScript .*export it anew"):
         TorchRuntime.of_file(tmp_path / "net.ts", Traits(2))
 
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(RuntimeProblem, match=r'openvino is needed .*pip install "lightsr-basicsr\[openvino\]"'):
+    with pytest.raises(BackendError, match=r'openvino is needed .*pip install "lightsr-basicsr\[openvino\]"'):
         require("openvino", "openvino")
-    with pytest.raises(RuntimeProblem, match="nothing_of_this_name is needed and not installed"):
+    with pytest.raises(BackendError, match="nothing_of_this_name is needed and not installed"):
         require("nothing_of_this_name.inside", "onnx")
 
 
@@ -183,7 +183,7 @@ def test_a_broken_library_is_told_apart(monkeypatch):
         raise ImportError("libfoo.so.1: cannot open shared object file")
 
     monkeypatch.setattr(base, "import_module", fail)
-    with pytest.raises(RuntimeProblem, match=r"is installed, but cannot be imported \(libfoo.*--force-reinstall"):
+    with pytest.raises(BackendError, match=r"is installed, but cannot be imported \(libfoo.*--force-reinstall"):
         require("onnxruntime", "onnx")
 
 

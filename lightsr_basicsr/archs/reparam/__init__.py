@@ -1,7 +1,7 @@
 """Reparameterization: networks that train with several linear branches and are deployed with one convolution each.
 
-``kernels`` is the arithmetic, ``branches`` the branches that are merged, ``convs`` the convolutions that are made of
-them, and ``walker`` what turns a whole network into its deployed form.
+``kernels`` is the arithmetic, ``branches`` the branches that are merged, ``convs`` the convolutions that have them, and
+``walker`` turns a whole network into its deployed form.
 """
 
 from lightsr_basicsr.archs.reparam.convs import BLOCKS, DBBConv, ECBConv, RepConv, RepVGGConv, rep_conv

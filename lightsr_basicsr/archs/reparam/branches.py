@@ -1,9 +1,9 @@
-"""Static branches that become one convolution: those of ECB, RepVGG and DBB.
+"""Static branches that are merged into one convolution: those of ECB, RepVGG and DBB.
 
 Papers: Zhang et al., "Edge-oriented Convolution Block for Real-time Super Resolution on Mobile Devices", ACM MM 2021
 (ECB); Ding et al., "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021; Ding et al., "Diverse Branch Block:
 Building a Convolution as an Inception-like Unit", CVPR 2021 (DBB). Convolutions (``convs``) and the dynamic units
-of DDistill-SR are made of them; key names are those of DDistill-SR's files.
+of DDistill-SR use them; key names are those of DDistill-SR's files.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def surround(inner: Tensor, kernel_size: int, value: Tensor) -> Tensor:
 
 
 class BNAndPad(nn.Module):
-    """Batch normalisation, then padding with what it makes of zero, so that a 1x1 stage before it can be merged.
+    """Batch normalisation, then padding with its output for zero, so that a 1x1 stage before it can be merged.
 
-    In training mode the border uses the running statistics of after this step, and no gradient flows into it.
+    In training mode the border uses the running statistics after this step, and no gradient flows into it.
 
     Args:
         num_ch (int): Channels.
-        kernel_size (int): Of the stage after it, which is to give the size back.
+        kernel_size (int): Of the stage after it, which restores the size.
     """
 
     def __init__(self, num_ch: int, kernel_size: int) -> None:
@@ -97,12 +97,12 @@ def conv_bn(num_in: int, num_out: int, kernel_size: int, groups: int, bias: bool
 
 
 def fuse_conv_bn(branch: nn.Sequential) -> Kernel:
-    """Return the kernel of what :func:`conv_bn` returns."""
+    """Return the kernel of a branch made by :func:`conv_bn`."""
     return fuse_bn(branch.conv.weight, branch.bn, branch.conv.bias)
 
 
 class Branches(nn.Module):
-    """What holds static branches: attributes ``kernel_size``, ``groups`` and ``conv_bias``, and these methods."""
+    """Base of modules with static branches."""
 
     kernel_size: int
     groups: int
@@ -118,7 +118,7 @@ class Branches(nn.Module):
 
     @abstractmethod
     def merged_kernel(self) -> Kernel:
-        """Return the one convolution that the branches are in evaluation mode."""
+        """Return the one convolution that equals the branches in evaluation mode."""
 
 
 class VGGBranches(Branches):
@@ -153,7 +153,7 @@ class DiverseBranches(Branches):
         size, groups, bias = self.kernel_size, self.groups, self.conv_bias
         self.dbb_origin = conv_bn(num_in, num_out, size, groups, bias)
         self.dbb_avg = nn.Sequential()
-        # Never with a bias: what is padded then is what normalisation makes of zero.
+        # Never with a bias: the padding is the output of normalisation for zero.
         self.dbb_avg.add_module("conv", nn.Conv2d(num_in, num_out, 1, groups=groups, bias=False))
         self.dbb_avg.add_module("bn", BNAndPad(num_out, size))
         self.dbb_avg.add_module("avg", nn.AvgPool2d(size, stride=1))
@@ -191,7 +191,7 @@ class DiverseBranches(Branches):
 
 
 def _run_padded(branch: nn.Sequential, x: Tensor) -> Tensor:
-    """Run a branch that pads after its first stage, layer by layer: a call of all would keep the unpadded map."""
+    """Run a branch that pads after its first stage, layer by layer, so that the unpadded feature map is released."""
     first, norm, *rest = branch
     x = norm.bn(first(x))
     x = norm.add_border(x)
@@ -203,7 +203,7 @@ def _run_padded(branch: nn.Sequential, x: Tensor) -> Tensor:
 class EdgeFilter(nn.Module):
     """1x1 convolution, then on each channel a fixed 3x3 edge filter with a learned weight and bias (ECB).
 
-    The 1x1 convolution has no bias, for an edge filter makes nothing of a constant.
+    The 1x1 convolution has no bias, because an edge filter removes a constant.
     """
 
     edge: Tensor
@@ -222,7 +222,7 @@ class EdgeFilter(nn.Module):
         return F.conv2d(self.conv(x), self.scale * self.edge, self.bias, padding=padding, groups=groups)
 
     def merged_kernel(self, dtype: torch.dtype) -> Kernel:
-        """Return the one convolution that this is."""
+        """Return the one convolution that equals this."""
         conv = self.conv
         weight = self.scale * channel_selection(conv.out_channels, conv.groups, self.edge)
         first, second = plain_kernel(conv.weight, dtype=dtype), plain_kernel(weight, self.bias, dtype)
@@ -247,7 +247,7 @@ class EdgeBranches(Branches):
     def sum_branches(self, x: Tensor) -> Tensor:
         """Map (N, num_in, H, W) to (N, num_out, H, W) through the branches."""
         wide, bias = self.ecb_expand(x), self.ecb_expand.bias
-        # Padded with what the first stage makes of zero, so that the two can be merged.
+        # Padded with the output of the first stage for zero, so that the two can be merged.
         wide = surround(wide, self.kernel_size, wide.new_zeros(wide.shape[1]) if bias is None else bias)
         total = self.ecb_conv(x) + self.ecb_squeeze(wide)
         for edge in self.ecb_edges.values():

@@ -20,7 +20,7 @@ class RepConv(Branches):
         num_out (int): Output channels.
         kernel_size (int): At least 1. Default: 3.
         groups (int): Groups of all its convolutions. Default: 1.
-        bias (bool): Whether its convolutions, but those before a padding, have a bias; batch normalisation brings one
+        bias (bool): Whether its convolutions, except those before a padding, have a bias; batch normalisation adds one
             in any case. Default: True.
 
     Raises:
@@ -44,7 +44,7 @@ class RepConv(Branches):
         return self.sum_branches(x)
 
     def to_deploy(self) -> nn.Conv2d:
-        """Return the one convolution that this is in evaluation mode."""
+        """Return the one convolution that equals this in evaluation mode."""
         bias = self.normalised or self.conv_bias
         return conv_from(self.merged_kernel(), next(self.parameters()), self.groups, bias)
 
@@ -66,13 +66,13 @@ class ECBConv(EdgeBranches, RepConv):
         """Map (N, num_in, H, W) to (N, num_out, H, W)."""
         if not self.training:
             return self.sum_branches(x)
-        # Nothing here depends on statistics, so the branches can be merged first: the same function of the same
-        # parameters with the same gradients, at little more than the cost of one convolution.
+        # Without statistics the branches can be merged first: the same function with the same gradients, at little
+        # more than the cost of one convolution.
         weight, bias = self.merged_kernel(x.dtype)
         return F.conv2d(x, weight, bias, padding=same_padding(self.kernel_size), groups=self.groups)
 
 
-# By the name that option files have, and the tensor of a file that has the shape of the convolution it stands for.
+# By name in option files: the class, and the tensor in a checkpoint that has the shape of the deployed weight.
 BLOCKS: dict[str, tuple[type[RepConv], str]] = {
     "ECB": (ECBConv, "ecb_conv.weight"),
     "RepVGG": (RepVGGConv, "rbr_dense.conv.weight"),
@@ -89,12 +89,19 @@ def rep_conv(
     bias: bool = True,
     deploy: bool = False,
 ) -> nn.Module:
-    """Return a same-size convolution of stride 1 that trains wide, or with ``deploy`` the one that it becomes.
+    """Return a same-size convolution of stride 1 that trains wide, or with ``deploy`` its deployed form.
 
     ``block`` is ``'ECB'``, ``'RepVGG'`` or ``'DBB'``; the numbers and ``bias`` are those of :class:`RepConv`.
 
     Raises:
-        ValueError: For another block, or sizes that do not go together.
+        ValueError: If the block is unknown, or ``groups`` does not divide the channels.
+
+    Example:
+        >>> wide = rep_conv("RepVGG", 4, 8, kernel_size=5, groups=2)
+        >>> sorted(name for name, _ in wide.named_children())
+        ['rbr_1x1', 'rbr_dense']
+        >>> rep_conv("RepVGG", 4, 8, kernel_size=5, groups=2, deploy=True)
+        Conv2d(4, 8, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2), groups=2)
     """
     if block not in BLOCKS:
         raise ValueError(f"Expected a block among {', '.join(BLOCKS)}, got {block!r}.")

@@ -1,8 +1,8 @@
-"""Reparameterization: several linear branches become one convolution.
+"""From the training form of a network to its deployed form.
 
-A block that trains wide has a method ``to_deploy`` that returns its narrow module and leaves the block as it is;
+A block that trains wide has a method ``to_deploy`` that returns its narrow module and leaves the block unchanged;
 :func:`deploy` applies it to a copy of a whole network. Batch normalisation is folded as it is in evaluation mode.
-Everything of ours is computed in float64 and rounded once, so the deployed network differs by rounding alone.
+Blocks of this package are merged in float64 and rounded once, so the deployed network differs by rounding alone.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lightsr_basicsr.archs.reparam.kernels import conv_from, plain_kernel
 
 
 def with_children(module: nn.Module, children: Mapping[str, nn.Module], keep: Sequence[str] | None = None) -> nn.Module:
-    """Return a module like ``module`` with other children of these names; it shares the rest, and its source stays.
+    """Return a module like ``module`` with other children of these names; it shares the rest with its source.
 
     Args:
-        module (nn.Module): The source.
+        module (nn.Module): The source; unchanged.
         children (Mapping[str, nn.Module]): New children by name.
-        keep (Sequence[str] | None): Names of those that it shares; None shares all others. Default: None.
+        keep (Sequence[str] | None): Names of the children to share; None shares all others. Default: None.
     """
     new = copy(module)
     kept = {name: child for name, child in module._modules.items() if keep is None or name in keep}
@@ -33,29 +33,41 @@ def with_children(module: nn.Module, children: Mapping[str, nn.Module], keep: Se
 
 
 def deploy(net: nn.Module) -> nn.Module:
-    """Return a copy of ``net``, in evaluation mode, in which every block that can has become its deployed module.
+    """Return the deployed form of ``net``: a copy in evaluation mode in which every block is one narrow module.
 
-    The network itself is left as it is. A network without such blocks, or one already deployed, comes back as a copy.
-    Blocks are modules with a method ``to_deploy``, those of other packages too, and BasicSR's ``ECB``.
+    The network itself is unchanged. For a network without blocks, or one already deployed, this is a plain copy. Blocks
+    are modules with a method ``to_deploy``, including those of other packages, and BasicSR's ``ECB``.
 
     Raises:
-        ValueError: If a block cannot be merged, with its name: batch normalisation without sound statistics.
+        ValueError: If a block cannot be merged, with its name, because its batch normalisation has no sound statistics.
+
+    Example:
+        >>> from lightsr_basicsr.archs.reparam import ECBConv
+        >>> net = nn.Sequential(ECBConv(3, 8), nn.ReLU())
+        >>> deploy(net)
+        Sequential(
+          (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+          (1): ReLU()
+        )
+        >>> x = torch.rand(1, 3, 5, 6)
+        >>> torch.allclose(deploy(net)(x), net.eval()(x), atol=1e-6)
+        True
     """
     with torch.no_grad():
         return _replace(deepcopy(net, _detached(net)), "", {}).eval()
 
 
 def _detached(net: nn.Module) -> dict[int, Tensor]:
-    """Return, for ``deepcopy``, what stands for tensors that modules keep beside their parameters, by identity.
+    """Return a memo for ``deepcopy``: copies, by identity, of tensors that modules keep beside their parameters.
 
-    A feature kept from the last step, or a weight that a hook makes of others, is part of a graph and cannot be copied.
+    A feature kept from the last step, or a weight that a hook computes, is part of a graph and cannot be copied.
     """
     kept = (value for module in net.modules() for value in vars(module).values())
     return {id(value): value.detach().clone() for value in kept if isinstance(value, Tensor) and not value.is_leaf}
 
 
 def _replace(module: nn.Module, name: str, done: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Replace the children, then the module; one that the network holds twice stays one."""
+    """Replace the children, then the module; a module that the network holds twice stays one."""
     if module in done:
         return done[module]
     for key, child in module._modules.items():
@@ -75,7 +87,7 @@ def _deploy_one(module: nn.Module) -> nn.Module:
 
 
 def _deploy_ecb(block: ECB) -> nn.Module:
-    """Return the convolution of a block of BasicSR's ECBSR, its activation after it."""
+    """Return the convolution of a block of BasicSR's ECBSR, followed by its activation."""
     like = block.conv3x3.weight
     weight, bias = block.float().rep_params()  # computes with float32 constants
     conv = conv_from(plain_kernel(weight, bias), like)
@@ -83,11 +95,16 @@ def _deploy_ecb(block: ECB) -> nn.Module:
 
 
 def build_deployed(net: nn.Module) -> None:
-    """Give a network that is being built the modules of its deployed form."""
+    """Replace the modules of a network, at the end of its constructor, by those of its deployed form."""
     net._modules = deploy(net)._modules
     net.train()
 
 
 def has_branches(net: nn.Module) -> bool:
-    """Tell whether :func:`deploy` would change anything."""
+    """Return whether ``net`` is a training form, which :func:`deploy` would change.
+
+    >>> from lightsr_basicsr.archs.reparam import rep_conv
+    >>> has_branches(rep_conv("DBB", 4, 4)), has_branches(rep_conv("DBB", 4, 4, deploy=True))
+    (True, False)
+    """
     return list(deploy(net).state_dict()) != list(net.state_dict())

@@ -1,4 +1,4 @@
-"""``basicsr prepare demo``: the other sub-commands on photographs that are there, printed as they run."""
+"""``basicsr prepare demo``: the other sub-commands on test images of scikit-image, printed as they run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from lightsr_basicsr.commands.prepare.common import add_kind
 
-# {} is the folder of the demo; the first word is left out.
+# {} is the output folder; `basicsr prepare` is left out.
 COMMANDS = (
     "lr -i {}/photos -o {} --scale 2 3 4",
     "lr -i {}/photos -o {} --scale 3 --degradation bd",
@@ -39,7 +39,7 @@ def add_demo(kinds: Any) -> None:
     parser = add_kind(
         kinds,
         "demo",
-        "show all of this on photographs that come with scikit-image, and draw what was made",
+        "run all sub-commands on test images that come with scikit-image, and draw the results",
         _run_demo,
         "  basicsr prepare demo\n  basicsr prepare demo -o somewhere",
         rule=False,
@@ -47,6 +47,7 @@ def add_demo(kinds: Any) -> None:
     parser.add_argument(
         "-o", "--output", default="datasets/prepare_demo", metavar="OUT", help="default: datasets/prepare_demo"
     )
+    parser.set_defaults(overwrite=False)  # it writes files, and continues
 
 
 def _run_demo(args: argparse.Namespace) -> int:
@@ -57,7 +58,7 @@ def _run_demo(args: argparse.Namespace) -> int:
     try:
         names = write_photographs(out / "photos")
     except (FileNotFoundError, ImportError) as error:
-        raise PrepareError(str(error)) from error
+        raise PrepareError(f"{error}. The demo needs scikit-image with its images.") from error
     shared = [*(["--jobs", str(args.jobs)] if args.jobs else []), *(["--quiet"] if args.quiet else [])]
     for text in COMMANDS:
         command = ["prepare", *(part.replace("{}", str(out)) for part in text.split())]

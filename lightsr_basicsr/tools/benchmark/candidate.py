@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.archs.published import published_form
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.runtimes.base import Runtime, RuntimeProblem
+from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.runtimes.base import BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import check_precision
 from lightsr_basicsr.runtimes.graphs import to_onnx
 from lightsr_basicsr.runtimes.metadata import Metadata, put_into_onnx
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant, open_variant, runner
 from lightsr_basicsr.tools.benchmark.plan import Plan
-from lightsr_basicsr.tools.benchmark.rows import Row, one_line
+from lightsr_basicsr.tools.benchmark.rows import Row
 from lightsr_basicsr.tools.benchmark.sources import EXPORTED, BenchmarkError, Subject, photograph
 from lightsr_basicsr.tools.complexity import count_activations, count_convolutions, count_multi_adds, count_parameters
 
@@ -66,7 +67,7 @@ class Candidate:
         self.runtimes: dict[Variant, Runtime] = {}
         self.problems: dict[Variant, str] = {}
         self.folder: tempfile.TemporaryDirectory | None = None
-        self._exported: Path | RuntimeProblem | None = None
+        self._exported: Path | BackendError | None = None
         self._costs: dict[tuple[str, int, int], Costs] = {}
         self._check_sizes()
 
@@ -108,7 +109,7 @@ class Candidate:
         """Return what a process of its own opens for a variant: where the engine needs a graph, the file of it.
 
         Raises:
-            RuntimeProblem: If there is no such graph, or the engine cannot run it in this precision.
+            BackendError: If there is no such graph, or the engine cannot run it in this precision.
         """
         subject, backend, precision = self.weights_of(variant), variant.backend, variant.precision
         if subject.exported or backend == "torch":
@@ -130,8 +131,8 @@ class Candidate:
                 self._exported = path
             except Exception as error:
                 # Exporters raise anything.
-                self._exported = RuntimeProblem(one_line(error))
-        if isinstance(self._exported, RuntimeProblem):
+                self._exported = BackendError(short_message(error))
+        if isinstance(self._exported, BackendError):
             raise self._exported
         return self._exported
 
@@ -143,7 +144,7 @@ class Candidate:
             )
         except Exception as error:
             # Engines raise anything, and the other variants go on.
-            self.problems[variant] = one_line(error)
+            self.problems[variant] = short_message(error)
 
     def close(self) -> None:
         """Let go of the engines and of the files made for them."""
@@ -192,7 +193,7 @@ class Candidate:
                 output = runner(runtime, image)()
             except Exception as error:
                 # Engines raise anything.
-                rows[variant] = replace(rows[variant], problem=one_line(error))
+                rows[variant] = replace(rows[variant], problem=short_message(error))
                 continue
             if variant == REFERENCE:
                 expected = output

@@ -65,7 +65,7 @@ def open_variant(subject: Subject, net: SRNetwork | None, variant: Variant, devi
         threads (int): CPU threads.
 
     Raises:
-        RuntimeProblem: If this cannot be.
+        BackendError: If this cannot be.
     """
     if variant == REFERENCE:
         traits = Traits(net.upscale, net.num_in_ch, net.min_side)

@@ -19,9 +19,10 @@ MARK = "made by basicsr benchmark"
 # Of Okabe and Ito, told apart by the colour-blind too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6F47")
 MARKERS = "osD^vPX*<>"
-GREY = "#555555"
+GRAY = "#555555"
 SMALLEST_AREA, LARGEST_AREA = 40.0, 450.0  # in square points
 MEMORY_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)  # in MiB
+PSNR_SPAN = 0.1  # in dB
 DPI = 150
 
 Value = Callable[[Row], float]
@@ -69,7 +70,7 @@ def _figure(width: float, height: float, machine: Any, columns: int = 1) -> tupl
     place = machine.get("GPU", machine.get("CPU", ""))
     threads = machine.get("threads", "?")
     caption = f"{place}, {threads} CPU thread{'' if threads == '1' else 's'}, {machine.get('date', '')}\n{engines}"
-    figure.supxlabel(caption, fontsize=8, color=GREY, parse_math=False)
+    figure.supxlabel(caption, fontsize=8, color=GRAY, parse_math=False)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
@@ -89,7 +90,7 @@ def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
         machine (Mapping): As ``describe_machine`` tells it.
     """
     quality = any(row.psnr is not None for row in rows)
-    value: Value = (lambda row: row.psnr) if quality else (lambda row: row.timing.speedup)
+    value: Value = _shown_psnr if quality else lambda row: row.timing.speedup
     shown = [row for row in rows if value(row) is not None] or list(rows)
     if value(shown[0]) is None:
         value = lambda row: 1.0  # noqa: E731  nothing to compare with: latency alone
@@ -99,9 +100,11 @@ def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
     _draw_points(axes, shown, value, colours, markers)
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
-    if not quality:
-        axes.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
     axes.margins(0.09, 0.12)
+    if quality:
+        _show_at_least(axes, PSNR_SPAN)
+    else:
+        axes.axhline(1, color=GRAY, linewidth=0.8, linestyle=":")
     axes.set_xlabel("latency of one image (ms), median, log scale")
     axes.set_ylabel("PSNR, luma (dB)" if quality else "speed-up over the reference")
     axes.set_title(f"{'PSNR' if quality else 'Speed-up'} and latency, LR {rows[0].height}x{rows[0].width}")
@@ -109,6 +112,19 @@ def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
     told = {name if name in seen else f"{name} (not known)": colour for name, colour in colours.items()}
     _legends(figure, told, markers, _memory_steps(shown))
     return figure
+
+
+def _shown_psnr(row: Row) -> float | None:
+    """Return the PSNR as the tables show it, so that rows equal there are drawn at the same height."""
+    return None if row.psnr is None else round(row.psnr, 2)
+
+
+def _show_at_least(axes: Axes, span: float) -> None:
+    """Widen the vertical axis to ``span`` around its middle, so that rounding errors do not fill it."""
+    low, high = axes.get_ylim()
+    if high - low < span:
+        axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
+    axes.ticklabel_format(axis="y", useOffset=False)
 
 
 def _draw_points(
@@ -153,7 +169,7 @@ def _legends(
 
     entries = [Line2D([], [], color=colour, linewidth=5, label=name) for name, colour in colours.items()]
     entries.append(Line2D([], [], linestyle="", label=""))
-    entries += [_mark(label, marker, GREY, 7) for label, marker in markers.items()]
+    entries += [_mark(label, marker, GRAY, 7) for label, marker in markers.items()]
     if memory:
         entries += [Line2D([], [], linestyle="", label=text) for text in ("", "peak memory (area)")]
         entries += [_mark(label, "o", "#bbbbbb", area**0.5) for label, area in memory.items()]
@@ -201,7 +217,7 @@ def draw_speedups(rows: Sequence[Row], machine: Any) -> Figure:
         own = [row for row in rows if row.label == label]
         places = [networks.index(row.network) + (index - (len(labels) - 1) / 2) * share for row in own]
         _draw_bars(axes, places, own, 0.92 * share, COLOURS[index % len(COLOURS)], label)
-    axes.axhline(1, color=GREY, linewidth=0.9, linestyle=":")
+    axes.axhline(1, color=GRAY, linewidth=0.9, linestyle=":")
     axes.set_xticks(range(len(networks)), [_short(name) for name in networks], parse_math=False)
     axes.grid(False, axis="x")
     axes.tick_params(axis="x", length=0)

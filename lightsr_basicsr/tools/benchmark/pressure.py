@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from os import PathLike
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant
 from lightsr_basicsr.tools.benchmark.plan import LARGEST_SIDE, Plan
-from lightsr_basicsr.tools.benchmark.probe import Probe, Probed, probe
-from lightsr_basicsr.tools.benchmark.rows import Row, one_line, summarise
+from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
+from lightsr_basicsr.tools.benchmark.rows import Row, summarise
 from lightsr_basicsr.tools.benchmark.run import Report, Save, open_candidates
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject
 
@@ -28,7 +29,7 @@ def pressure(
     limit: float = LIMIT,
     report: Report = lambda line: None,
     save: Save = lambda rows: None,
-    measure: Callable[[Probe], Probed] = probe,
+    measure: Callable[[Probe], ProbeResult] = probe,
 ) -> list[Row]:
     """Measure latency and memory of square LR images of side 60, 120, 180 and so on.
 
@@ -68,7 +69,7 @@ def pressure(
 
 
 def _series(
-    candidate: Candidate, variant: Variant, limit: float, report: Report, measure: Callable[[Probe], Probed]
+    candidate: Candidate, variant: Variant, limit: float, report: Report, measure: Callable[[Probe], ProbeResult]
 ) -> Iterator[Row]:
     """Yield the rows of one variant; the last says why there are no more."""
     plan = candidate.plan
@@ -76,8 +77,8 @@ def _series(
     report(f"{title}: opening")
     try:
         opened = candidate.file_for(variant)
-    except RuntimeProblem as error:
-        yield _row(candidate, variant, STEP, Probed(problem=one_line(error)))
+    except BackendError as error:
+        yield _row(candidate, variant, STEP, ProbeResult(problem=short_message(error)))
         return
     for side in range(STEP, LARGEST_SIDE + 1, STEP):
         report(f"{title}: {side}x{side}")
@@ -87,7 +88,7 @@ def _series(
             return
 
 
-def _row(candidate: Candidate, variant: Variant, side: int, found: Probed) -> Row:
+def _row(candidate: Candidate, variant: Variant, side: int, found: ProbeResult) -> Row:
     row = candidate.blank_row(variant, side, side)
     timing = summarise(found.seconds, None) if found.seconds else None
     return replace(row, timing=timing, memory=found.memory, problem=found.problem)

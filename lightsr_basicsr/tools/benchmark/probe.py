@@ -1,4 +1,7 @@
-"""Measures one variant at one size in a process of its own: memory cannot be told apart within one."""
+"""Measure one variant at one size in a fresh process, so that its memory is its own.
+
+The parent calls :func:`probe`. The child is this module run as a program; the last line of its output is JSON.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,42 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
-from lightsr_basicsr.tools.benchmark.measure import Variant
-from lightsr_basicsr.tools.benchmark.rows import one_line
-from lightsr_basicsr.tools.benchmark.sources import Subject
+import torch
+from torch import Tensor
+
+from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.runtimes.base import BackendError
+from lightsr_basicsr.tools.benchmark.measure import Variant, open_variant, runner
+from lightsr_basicsr.tools.benchmark.memory import PeakMemory, release_freed, resident
+from lightsr_basicsr.tools.benchmark.sources import Subject, photograph
+from lightsr_basicsr.tools.plugins import load_plugins
 
 OPENING = 1200.0  # in seconds; an exporter may take minutes
-OVER_LIMIT, OUT_OF_MEMORY = 124, 125  # exit statuses of the process
-MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc", "bad allocation",
-                "failed to allocate", "std::bad_alloc", "cannot allocate memory", "insufficient memory")  # fmt: skip
+OVER_LIMIT, OUT_OF_MEMORY = 124, 125  # exit statuses of the child
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "bad_alloc",
+                "bad allocation", "failed to allocate", "insufficient memory")  # fmt: skip
 
 
 class Probe(NamedTuple):
-    """What a process is asked to measure.
+    """A measurement for a fresh process.
 
     Attributes:
         subject (Subject): The network.
-        variant (Variant): How it is run.
+        variant (Variant): How to run it.
         height (int): Of the LR image, in pixels.
         width (int): Likewise.
         device (str): ``'cpu'`` or ``'cuda'``.
         threads (int): CPU threads.
-        runs (int): Images that are timed, after one that warms up; 0 where memory is all that is asked for.
-        limit (float | None): Seconds for one image, after which it is given up; None for no limit.
+        runs (int): Timed images, after one warm-up; 0 to measure only memory.
+        limit (float | None): Seconds for one image before giving up; None for no limit.
     """
 
     subject: Subject
@@ -46,19 +60,19 @@ class Probe(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Probed:
-    """What it found: peak memory in bytes, seconds of each image; ``problem`` says why there is nothing, or no more."""
+class ProbeResult:
+    """Peak memory in bytes and seconds of each image; ``problem`` says why something is missing, '' for nothing."""
 
     memory: int | None = None
     seconds: tuple[float, ...] = ()
     problem: str = ""
 
 
-def probe(task: Probe) -> Probed:
-    """Measure in a fresh process; whatever happens to it is told in ``problem``."""
+def probe(task: Probe) -> ProbeResult:
+    """Measure in a fresh process; a failure of that process is reported in ``problem``."""
     threads = str(task.threads)
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    command = [sys.executable, "-m", "lightsr_basicsr.tools.benchmark.child", encode(task)]
+    command = [sys.executable, "-m", __spec__.name, encode(task)]
     longest = None if task.limit is None else OPENING + (task.runs + 3) * task.limit
     with tempfile.TemporaryFile() as errors:
         try:
@@ -66,7 +80,7 @@ def probe(task: Probe) -> Probed:
                 command, stdout=subprocess.PIPE, stderr=errors, env=environment, timeout=longest, check=False
             )
         except subprocess.TimeoutExpired:
-            return Probed(problem=f"over {task.limit:g} s")
+            return ProbeResult(problem=f"over {task.limit:g} s")
         errors.seek(0)
         return _judge(done.returncode, done.stdout.decode(errors="replace"), errors.read(), task.limit)
 
@@ -78,24 +92,101 @@ def encode(task: Probe) -> str:
 
 def decode(text: str) -> Probe:
     """Return the probe that :func:`encode` wrote."""
-    told = json.loads(text)
-    return Probe(**{**told, "subject": Subject(**told["subject"]), "variant": Variant(*told["variant"])})
+    read = json.loads(text)
+    return Probe(**{**read, "subject": Subject(**read["subject"]), "variant": Variant(*read["variant"])})
 
 
-def _judge(status: int, output: str, errors: bytes, limit: float | None) -> Probed:
+def _judge(status: int, output: str, errors: bytes, limit: float | None) -> ProbeResult:
     lines = output.strip().splitlines()
     if status == 0 and lines:
-        told = json.loads(lines[-1])
-        return Probed(told["memory"], tuple(told["seconds"]), told["problem"])
+        found = json.loads(lines[-1])
+        return ProbeResult(**{**found, "seconds": tuple(found["seconds"])})
     if status == OVER_LIMIT and limit is not None:
-        return Probed(problem=f"over {limit:g} s")
+        return ProbeResult(problem=f"over {limit:g} s")
     text = errors.decode(errors="replace").strip()
     if status in (OUT_OF_MEMORY, -getattr(signal, "SIGKILL", 9)) or lacks_memory(text):
-        return Probed(problem="out of memory")
-    last = text.splitlines()[-1] if text else "nothing was said"
-    return Probed(problem=one_line(f"its process ended with status {status}: {last}"))
+        return ProbeResult(problem="out of memory")
+    last = text.splitlines()[-1] if text else "no message"
+    return ProbeResult(problem=short_message(f"its process ended with status {status}: {last}"))
 
 
 def lacks_memory(error: BaseException | str) -> bool:
-    """Return whether an error, or its text, says that memory was not enough."""
+    """Return whether an error, or its text, means that memory ran out.
+
+    >>> lacks_memory("RuntimeError: CUDA out of memory. Tried to allocate 2 GiB"), lacks_memory("no such file")
+    (True, False)
+    """
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS)
+
+
+def measure(get_ready: Callable[[], Callable[[], Tensor]], task: Probe) -> ProbeResult:
+    """Run an image in this process: once to warm up, then ``task.runs`` times, or once for its memory alone.
+
+    Args:
+        get_ready (Callable): Prepares the backend for the image and returns the call that runs it.
+        task (Probe): What to measure.
+    """
+    release_freed()
+    idle = resident()
+    run = get_ready()
+    cancel = _end_after(task.limit)
+    with PeakMemory(task.device, idle) as peak:
+        first = _seconds(run)
+    cancel()
+    if task.limit is not None and first > task.limit:
+        return ProbeResult(peak.bytes, (first,), f"over {task.limit:g} s")
+    release_freed()
+    with PeakMemory(task.device, idle) as peak:
+        taken = [_seconds(run)]
+    while len(taken) < task.runs and (task.limit is None or sum(taken) < task.limit):
+        taken.append(_seconds(run))
+    return ProbeResult(peak.bytes, tuple(taken) if task.runs else ())
+
+
+def _seconds(run: Callable[[], Tensor]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _end_after(limit: float | None) -> Callable[[], None]:
+    """End this process after twice the limit, in seconds, unless the returned function is called before."""
+    if limit is None:
+        return lambda: None
+    timer = threading.Timer(2 * limit, os._exit, (OVER_LIMIT,))
+    timer.daemon = True
+    timer.start()
+    return timer.cancel
+
+
+def _volunteer() -> None:
+    """Make the kernel end this process, and no other, when memory runs out."""
+    try:
+        OOM_SCORE.write_text("1000")
+    except OSError:
+        return
+
+
+def main(text: str) -> int:
+    """Measure the encoded probe ``text``, print the result, and return the exit status."""
+    task = decode(text)
+    _volunteer()
+    load_plugins()
+    torch.set_num_threads(task.threads)
+    try:
+        net = None if task.subject.exported else task.subject.network()
+        runtime = open_variant(task.subject, net, task.variant, task.device, task.threads)
+        image = photograph(task.height, task.width, runtime.num_in_ch).to(task.device)
+        found = measure(lambda: runner(runtime, image), task)
+    except (MemoryError, RuntimeError, BackendError) as error:
+        if lacks_memory(error):
+            return OUT_OF_MEMORY
+        if not isinstance(error, BackendError):
+            raise
+        found = ProbeResult(problem=short_message(error))
+    sys.stdout.write(f"\n{json.dumps(asdict(found))}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

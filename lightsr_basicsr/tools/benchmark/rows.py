@@ -111,9 +111,3 @@ def summarise(seconds: Sequence[float], reference: Sequence[float] | None) -> Ti
         return Timing(*own, None, None, None)
     ratios = [base / taken for taken, base in zip(seconds, reference, strict=True)]
     return Timing(*own, median(ratios), min(ratios), max(ratios))
-
-
-def one_line(error: BaseException | str, most: int = 300) -> str:
-    """Return an error's text in one line that is not too long for a table."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -12,14 +12,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata, read_metadata
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
 from lightsr_basicsr.tools.benchmark.plan import Plan
-from lightsr_basicsr.tools.benchmark.probe import Probe, Probed, probe
+from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
 from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, read_pair, score
-from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, one_line, summarise
+from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject, find_subjects
 from lightsr_basicsr.tools.info.checkpoint import checksum
 
@@ -88,7 +89,7 @@ def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan
 def _metadata(subject: Subject) -> Metadata | None:
     try:
         return read_metadata(subject.path)
-    except RuntimeProblem as error:
+    except BackendError as error:
         raise BenchmarkError(str(error)) from error
 
 
@@ -150,7 +151,7 @@ def _score_all(candidate: Candidate, pairs: list[Pair], report: Report) -> dict[
             raise
         except Exception as error:
             # Engines raise anything.
-            candidate.problems[variant] = f"no PSNR: {one_line(error)}"
+            candidate.problems[variant] = f"no PSNR: {short_message(error)}"
     return found
 
 
@@ -173,7 +174,7 @@ def _measure_size(candidate: Candidate, height: int, width: int, report: Report)
     return rows
 
 
-def _probe(candidate: Candidate, variant: Variant, height: int, width: int) -> Probed:
+def _probe(candidate: Candidate, variant: Variant, height: int, width: int) -> ProbeResult:
     plan = candidate.plan
     return probe(Probe(candidate.file_for(variant), variant, height, width, plan.device, plan.num_threads))
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.checkpoints import SUFFIXES
-from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.networks import (
     ConvertError,

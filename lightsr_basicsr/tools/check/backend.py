@@ -5,41 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from torch import nn
-
-from lightsr_basicsr.runtimes.base import RuntimeProblem, check_threads
+from lightsr_basicsr.runtimes.base import BackendError, check_threads
 from lightsr_basicsr.runtimes.choice import AUTO, check_names, check_precision, choose, choose_reader, open_runtime
 from lightsr_basicsr.runtimes.validation import KEYS, Settings, settings_of
-from lightsr_basicsr.tools.check.keys import Finding, section_of
+from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.findings import Finding
 
 KINDS = {"backend": "a text", "precision": "a text", "exported": "the path of a file"}
 
 
-def check_backend(options: Mapping, net: nn.Module | None, is_train: bool) -> Iterator[Finding]:
-    """Yield what is wrong with ``val.backend``, ``precision``, ``threads`` and ``exported``.
-
-    Args:
-        options (Mapping): Content of an option file.
-        net (nn.Module | None): Its ``network_g``, None if that cannot be built.
-        is_train (bool): Whether a training is to start, in which these keys do nothing.
-    """
-    findings = [*_check_kinds(section_of(options, "val"))]
+def check_backend(run: Run) -> Iterator[Finding]:
+    """Yield what is wrong with ``val.backend``, ``precision``, ``threads`` and ``exported``; training ignores them."""
+    findings = [*_check_kinds(run.section("val"))]
     yield from findings
-    settings = settings_of(options)
+    settings = settings_of(run.options)
     if findings or settings is None:
         return
-    if is_train:
-        there = next(key for key in KEYS if section_of(options, "val").get(key) is not None)
-        yield Finding(f"val.{there}", "acts in `basicsr test` alone: a training validates with torch", False)
+    if run.is_train:
+        given = next(key for key in KEYS if run.section("val").get(key) is not None)
+        yield Finding(f"val.{given}", "acts in `basicsr test` alone: a training validates with torch", False)
     elif settings.exported is None:
-        yield from _check_network(settings, net, _device(options))
+        yield from _check_network(settings, run)
     else:
-        yield from _check_exported(settings, options, net)
-
-
-def runs_exported(options: Mapping) -> bool:
-    """Tell whether a test takes its weights from an exported file."""
-    return bool(section_of(options, "val").get("exported"))
+        yield from _check_exported(settings, run)
 
 
 def _check_kinds(section: Mapping) -> Iterator[Finding]:
@@ -51,30 +39,31 @@ def _check_kinds(section: Mapping) -> Iterator[Finding]:
         elif value is not None and key != "exported":
             try:
                 check_names(**{"backend": AUTO, "precision": None, key: value})
-            except RuntimeProblem as error:
+            except BackendError as error:
                 yield Finding(f"val.{key}", str(error))
     try:
         check_threads(section.get("threads"))
-    except RuntimeProblem as error:
+    except BackendError as error:
         yield Finding("val.threads", str(error))
 
 
-def _device(options: Mapping) -> str | None:
+def _device(run: Run) -> str | None:
     """Return the device of a test as runtimes call it, None for the engine's choice."""
-    return "cpu" if options.get("num_gpu") == 0 else None
+    return "cpu" if run.options.get("num_gpu") == 0 else None
 
 
-def _check_network(settings: Settings, net: nn.Module | None, device: str | None) -> Iterator[Finding]:
+def _check_network(settings: Settings, run: Run) -> Iterator[Finding]:
     """Yield why the option file's own network cannot be run so on this machine."""
     where, precision = f"val.{_named(settings)}", settings.precision or "fp32"
     try:
         if settings.backend == AUTO:
-            choose(precision, device)
+            choose(precision, _device(run))
         else:
-            check_precision(settings.backend, precision, device)
-    except RuntimeProblem as error:
+            check_precision(settings.backend, precision, _device(run))
+    except BackendError as error:
         yield Finding(where, str(error))
         return
+    net = run.networks.get("network_g")
     if not getattr(net, "super_resolves", True):
         text = f"{type(net).__name__} does not map one LR image to one SR image: leave out {', '.join(KEYS)}"
         yield Finding(where, text)
@@ -86,18 +75,18 @@ def _named(settings: Settings) -> str:
     return "precision" if told else "backend"
 
 
-def _check_exported(settings: Settings, options: Mapping, net: nn.Module | None) -> Iterator[Finding]:
+def _check_exported(settings: Settings, run: Run) -> Iterator[Finding]:
     """Yield why an exported file cannot be run, or is not what the option file is about."""
     path = Path(str(settings.exported)).expanduser()
     try:
         choose_reader(path, settings.backend)  # which a checkpoint has none of
-        runtime = open_runtime(path, settings.backend, settings.precision, _device(options), settings.threads)
-    except RuntimeProblem as error:
+        runtime = open_runtime(path, settings.backend, settings.precision, _device(run), settings.threads)
+    except BackendError as error:
         yield Finding("val.exported", str(error))
         return
-    wanted = options.get("scale")
+    wanted = run.options.get("scale")
     if isinstance(wanted, (int, float)) and runtime.scale != wanted:
         yield Finding("val.exported", f"{path} enlarges by {runtime.scale:g}, and the option file's scale is {wanted}")
-    channels = getattr(net, "num_in_ch", runtime.num_in_ch)
+    channels = getattr(run.networks.get("network_g"), "num_in_ch", runtime.num_in_ch)
     if channels != runtime.num_in_ch:
         yield Finding("val.exported", f"{path} takes images of {runtime.num_in_ch} channels, network_g of {channels}")

@@ -34,7 +34,7 @@ def check_dataset(
         wanted (Collection[str]): Keys of which each item must have one, for the model to be fed.
         needed (Collection[str]): Keys of which each item must have all; ``gt`` must be ``scale`` times ``lq``.
     """
-    if getattr(dataset, "prepares_data", False):
+    if prepares_data(dataset):
         missing = [key for key in dataset.required_keys[options["phase"]] if key not in options]
         return [(f".{key}", f"is missing: {dataset.__name__} needs it") for key in missing]
     problems, sizes = [], {}
@@ -52,6 +52,11 @@ def check_dataset(
     if not problems and not sizes.get("dataroot_lq"):
         problems = list(_check_crops(sizes.get("dataroot_gt", {}), options))
     return problems or list(_check_items(dataset, options, wanted, needed))
+
+
+def prepares_data(dataset: type) -> bool:
+    """Return whether a dataset class makes its own folders."""
+    return getattr(dataset, "prepares_data", False)
 
 
 def _backend(options: Mapping) -> str:

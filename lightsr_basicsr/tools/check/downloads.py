@@ -10,28 +10,29 @@ from typing import Any
 
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
-from lightsr_basicsr.tools.check.keys import Finding, section_of
-from lightsr_basicsr.tools.check.names import one_line
+from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.findings import Finding
 
 # Where BasicSR's PerceptualLoss looks first; otherwise torchvision downloads into torch's folder.
 VGG_FOLDER = "experiments/pretrained_models"
 VGG_FILES = {"vgg19": "vgg19-dcbb9e9d.pth", "vgg16": "vgg16-397923af.pth"}
 
 
-def check_downloads(options: Mapping[str, Any], is_train: bool) -> Iterator[Finding]:
+def check_downloads(run: Run) -> Iterator[Finding]:
     """Yield metrics and losses that cannot be had, after trying to have them: half a gigabyte may be downloaded."""
     # The first process validates, and the others find on disk what it has fetched.
     if os.environ.get("RANK", "0") != "0":
         return
-    for name, content in (section_of(options, "val").get("metrics") or {}).items():
+    for name, content in (run.section("val").get("metrics") or {}).items():
         prepare = getattr(look_up(METRIC_REGISTRY, content["type"]), "prepare", None)
         if prepare is not None:
             yield from _try(
                 f"val.metrics.{name}", lambda prepare=prepare, content=content: prepare(**_without_type(content))
             )
-    loss = section_of(section_of(options, "train"), "perceptual_opt")
-    if is_train and loss.get("type") == "PerceptualLoss":
+    loss = run.section("train", "perceptual_opt")
+    if run.is_train and loss.get("type") == "PerceptualLoss":
         file = VGG_FILES.get(str(loss.get("vgg_type", "vgg19")), "the weights of VGG")
         hint = f"; without a connection put {file} into {Path(VGG_FOLDER).absolute()}"
         yield from _try(
@@ -44,7 +45,7 @@ def _try(where: str, action: Callable[[], Any], hint: str = "") -> Iterator[Find
         action()
     except Exception as error:
         # Metrics and losses of other plugins raise anything.
-        yield Finding(where, one_line(error) + hint)
+        yield Finding(where, short_message(error) + hint)
 
 
 def _without_type(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 import torch
 
+from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.findings import Finding
 from lightsr_basicsr.tools.options import EXPONENT_NUMBER
 
 # Keys that BasicSR reads without a default; a number of kind int may be written 5e3 as !!float.
@@ -42,44 +43,27 @@ OPTIONAL_IN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing found in an option file: where (a dotted path), what, and whether it stops the run."""
-
-    where: str
-    message: str
-    fatal: bool = True
-
-    def __str__(self) -> str:
-        return f"{self.where}: {'' if self.fatal else '(warning) '}{self.message}"
-
-
-def section_of(options: Mapping, key: str) -> Mapping:
-    """Return the section ``key``, empty if it is missing or no section."""
-    return options[key] if isinstance(options.get(key), Mapping) else {}
-
-
-def check_keys(options: Mapping, is_train: bool) -> Iterator[Finding]:
+def check_keys(run: Run) -> Iterator[Finding]:
     """Yield keys that BasicSR needs and does not find, and keys that look like a misspelt one."""
-    mode = "train" if is_train else "test"
-    yield from check_required("", options, {**REQUIRED["both"], **REQUIRED[mode]})
+    mode = "train" if run.is_train else "test"
+    yield from check_required("", run.options, {**REQUIRED["both"], **REQUIRED[mode]})
     for name, required in REQUIRED_IN.items():
-        if options.get(name) is None or (name in ("train", "logger") and not is_train):
+        if run.options.get(name) is None or (name in ("train", "logger") and not run.is_train):
             continue
         if name == "val":
-            required = _required_in_val(options, is_train)
-        yield from check_required(name, section_of(options, name), required)
-    if is_train and "debug" in str(options.get("name")):
+            required = _required_in_val(run)
+        yield from check_required(name, run.section(name), required)
+    if run.is_train and "debug" in str(run.options.get("name")):
         yield Finding("name", "holds 'debug', so BasicSR validates and saves every 8 iterations, without logs", False)
     for name in OPTIONAL_IN:
-        yield from check_misspelt(name, section_of(options, name) if name else options)
+        yield from check_misspelt(name, run.section(name) if name else run.options)
 
 
-def _required_in_val(options: Mapping, is_train: bool) -> dict[str, type]:
+def _required_in_val(run: Run) -> dict[str, type]:
     required = dict(REQUIRED_IN["val"])
-    if is_train:
+    if run.is_train:
         required["val_freq"] = int
-    elif section_of(options, "val").get("save_img"):
+    elif run.section("val").get("save_img"):
         required["suffix"] = object
     return required
 
@@ -134,9 +118,9 @@ def check_texts(content: Any, where: str = "") -> Iterator[Finding]:
         yield Finding(where, f"is the text '{content}' in YAML: write !!float {content}")
 
 
-def check_tensorboard(options: Mapping) -> Iterator[Finding]:
+def check_tensorboard(run: Run) -> Iterator[Finding]:
     """Yield a finding if TensorBoard files are wanted and torch cannot write them."""
-    if section_of(options, "logger").get("use_tb_logger") is not True:
+    if run.section("logger").get("use_tb_logger") is not True:
         return
     try:
         importlib.import_module("torch.utils.tensorboard")
@@ -145,12 +129,12 @@ def check_tensorboard(options: Mapping) -> Iterator[Finding]:
         yield Finding("logger.use_tb_logger", message)
 
 
-def check_device(options: Mapping) -> Iterator[Finding]:
+def check_device(run: Run) -> Iterator[Finding]:
     """Yield settings of devices and data loaders that fail or hang on this machine."""
-    wanted, there = options.get("num_gpu"), torch.cuda.device_count()
+    wanted, there = run.options.get("num_gpu"), torch.cuda.device_count()
     if isinstance(wanted, int) and wanted > there:
         yield Finding("num_gpu", f"is {wanted}, but torch sees {there} CUDA devices: write auto, or 0 for the CPU")
-    train = section_of(section_of(options, "datasets"), "train")
+    train = run.section("datasets", "train")
     if isinstance(wanted, str) and there > 1:
         yield Finding("num_gpu", f"auto takes {there} GPUs here, each with batch_size_per_gpu images", False)
     prefetch = train.get("prefetch_mode")

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lightsr_basicsr.registry import look_up, similar_names
-from lightsr_basicsr.tools.check.keys import Finding
+from lightsr_basicsr.tools.check.findings import Finding
 
 
 def check_type(where: str, name: Any, registry: Any, kind: str) -> Iterator[Finding]:
@@ -38,9 +38,3 @@ def check_arguments(where: str, function: Callable, kwargs: Mapping, given: tupl
     for name in names:
         if parameters[name].default is inspect.Parameter.empty and name not in kwargs:
             yield Finding(f"{where}.{name}", f"is missing: {function.__name__} needs it")
-
-
-def one_line(error: Exception) -> str:
-    """Return the message of ``error``, after its type where the message alone may not tell what is wrong."""
-    text = " ".join(str(error).split()) or "no message"
-    return text if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {text}"

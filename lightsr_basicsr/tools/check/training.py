@@ -8,13 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from basicsr.models.sr_model import SRModel
-from basicsr.models.srgan_model import SRGANModel
-from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import LOSS_REGISTRY
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
-from lightsr_basicsr.tools.check.keys import Finding, check_required, check_texts, section_of
-from lightsr_basicsr.tools.check.names import check_arguments, check_type, one_line
+from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.findings import Finding, section_of
+from lightsr_basicsr.tools.check.keys import check_required, check_texts
+from lightsr_basicsr.tools.check.names import check_arguments, check_type
 
 COUNTS = ("epoch_iter", "schedule_every")
 DIVISORS = (*COUNTS, "lr_decay_sr", "net_d_iters")
@@ -26,16 +27,19 @@ NUMBERS = (
 MAY_BE_NONE = ("skip_threshold",)
 
 
-def check_training(options: Mapping[str, Any]) -> Iterator[Finding]:
+def check_training(run: Run) -> Iterator[Finding]:
     """Yield what would stop the set-up of losses, optimizer and scheduler."""
-    yield from _check_training_of_srmodel(options)
-    yield from _check_losses(options)
-    yield from _check_numbers(section_of(options, "train"))
-    yield from _check_optimization(options)
+    train = run.section("train")
+    yield from check_required("train", train, dict.fromkeys(run.contract.required_sections, dict))
+    if run.contract.needs_image_loss and not (train.get("pixel_opt") or train.get("perceptual_opt")):
+        yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
+    yield from _check_losses(train)
+    yield from _check_numbers(train)
+    yield from _check_optimization(run, train)
 
 
-def _check_losses(options: Mapping) -> Iterator[Finding]:
-    for key, content in section_of(options, "train").items():
+def _check_losses(train: Mapping) -> Iterator[Finding]:
+    for key, content in train.items():
         if not (str(key).endswith("_opt") and isinstance(content, Mapping)):
             continue
         # A section of another plugin may end in _opt and be no loss.
@@ -61,7 +65,7 @@ def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[
                 yield Finding(where, f"{loss.__name__} must give one number for two images: reduction: mean or sum")
     except Exception as error:
         # Losses of other plugins raise anything.
-        yield Finding(where, f"{loss.__name__} cannot be built: {one_line(error)}")
+        yield Finding(where, f"{loss.__name__} cannot be built: {short_message(error)}")
 
 
 def _check_numbers(train: Mapping) -> Iterator[Finding]:
@@ -80,24 +84,9 @@ def _check_numbers(train: Mapping) -> Iterator[Finding]:
             yield Finding(f"train.{key}", f"must be more than 0, got {value!r}")
 
 
-def _check_training_of_srmodel(options: Mapping) -> Iterator[Finding]:
-    """Models with a set-up of their own may need other sections."""
-    model, train = look_up(MODEL_REGISTRY, options.get("model_type")), section_of(options, "train")
-    setups, ours = (SRModel.setup_optimizers, SRGANModel.setup_optimizers), hasattr(model, "compute_losses")
-    uses = {
-        "optim_g": ours or getattr(model, "setup_optimizers", None) in setups,
-        "scheduler": getattr(model, "setup_schedulers", None) is SRModel.setup_schedulers,
-    }
-    yield from check_required("train", train, {key: dict for key, used in uses.items() if used})
-    sets_up_losses = getattr(model, "init_training_settings", None) is SRModel.init_training_settings
-    if sets_up_losses and not (train.get("pixel_opt") or train.get("perceptual_opt")):
-        yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
-
-
-def _check_optimization(options: Mapping) -> Iterator[Finding]:
+def _check_optimization(run: Run, train: Mapping) -> Iterator[Finding]:
     """Build an optimizer and a scheduler for one parameter, the way the model will."""
-    model = look_up(MODEL_REGISTRY, options.get("model_type"))
-    train = section_of(options, "train")
+    model = run.model
     optim, scheduler = (deepcopy(dict(section_of(train, key))) for key in ("optim_g", "scheduler"))
     if model is None or not optim or not scheduler or list(check_texts(train)):
         return
@@ -116,9 +105,9 @@ def _check_optimization(options: Mapping) -> Iterator[Finding]:
         except AttributeError:  # the model's own version needs more of the model than a stub has
             return
         except Exception as error:
-            yield Finding(where, one_line(error))
+            yield Finding(where, short_message(error))
             return
-    yield from _check_periods(train, train.get("schedule_every", 1) if hasattr(model, "schedule_every") else 1)
+    yield from _check_periods(train, run.contract.schedule_every(train))
 
 
 def _optimizer(model: type, stub: Any, optim: dict) -> torch.optim.Optimizer:

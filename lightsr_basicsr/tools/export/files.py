@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lightsr_basicsr.checkpoints import EXISTS
 from lightsr_basicsr.checkpoints import SUFFIXES as CHECKPOINTS
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import SUFFIXES
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".ts"}
@@ -23,17 +23,17 @@ def plain_path(path: str | PathLike) -> Path:
     """Return a path as the user meant it.
 
     Raises:
-        RuntimeProblem: If no file can have it.
+        BackendError: If no file can have it.
     """
     if "\0" in os.fspath(path):
-        raise RuntimeProblem(f"A path cannot hold the character NUL, got {os.fspath(path)!r}.")
+        raise BackendError(f"A path cannot hold the character NUL, got {os.fspath(path)!r}.")
     return Path(path).expanduser()
 
 
 def check_source(source: Path) -> None:
-    """Raise RuntimeProblem if the source was exported already."""
+    """Raise BackendError if the source was exported already."""
     if source.suffix.lower() in SUFFIXES and source.is_file():
-        raise RuntimeProblem(f"{source} is an exported file already: name the checkpoint that it was made of.")
+        raise BackendError(f"{source} is an exported file already: name the checkpoint that it was made of.")
 
 
 def choose_target(
@@ -50,10 +50,10 @@ def choose_target(
         precision (str): Is part of the default name, unless it is ``'fp32'``.
 
     Raises:
-        RuntimeProblem: If the format is not known, or is not the suffix's.
+        BackendError: If the format is not known, or is not the suffix's.
     """
     if file_format not in (None, *FORMATS):
-        raise RuntimeProblem(f"`format` must be one of {', '.join(FORMATS)}, got {file_format!r}.")
+        raise BackendError(f"`format` must be one of {', '.join(FORMATS)}, got {file_format!r}.")
     stem = source.stem if source.suffix.lower() in CHECKPOINTS else source.name
     usual = file_format or ("openvino" if precision == "int8" else "onnx")
     name = f"{stem}{'' if precision == 'fp32' else f'_{precision}'}{FORMATS[usual]}"
@@ -65,7 +65,7 @@ def choose_target(
     told = SUFFIXES.get(place.suffix.lower())
     if told is None or file_format not in (None, told):
         wanted = [suffix for suffix, kind in SUFFIXES.items() if file_format in (None, kind)]
-        raise RuntimeProblem(f"The name of {place} decides the format: it must end in {', '.join(wanted)}.")
+        raise BackendError(f"The name of {place} decides the format: it must end in {', '.join(wanted)}.")
     return place, told
 
 
@@ -75,22 +75,22 @@ def files_of(place: Path, file_format: str) -> list[Path]:
 
 
 def check_places(places: list[Path], source: Path, overwrite: bool) -> None:
-    """Raise RuntimeProblem unless these files can be written."""
+    """Raise BackendError unless these files can be written."""
     for place in places:
         if place.exists() and source.exists() and place.samefile(source):
-            raise RuntimeProblem(f"{place} is the checkpoint itself, and it stays: choose another name with -o.")
+            raise BackendError(f"{place} is the checkpoint itself, and it stays: choose another name with -o.")
         if place.exists() and not place.is_file():
-            raise RuntimeProblem(f"{place} is there and is no plain file: choose another name with -o.")
+            raise BackendError(f"{place} is there and is no plain file: choose another name with -o.")
         if os.path.lexists(place) and not overwrite:
-            raise RuntimeProblem(EXISTS.format(place))
+            raise BackendError(EXISTS.format(place))
     folder = _real(places[-1]).parent
     if not folder.is_dir():
-        raise RuntimeProblem(f"There is no folder {folder}: create it first, or choose another with -o.")
+        raise BackendError(f"There is no folder {folder}: create it first, or choose another with -o.")
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as trial:
             (Path(trial) / places[-1].name).touch()
     except OSError as error:
-        raise RuntimeProblem(f"{places[-1]} cannot be written ({error.strerror}): choose another with -o.") from error
+        raise BackendError(f"{places[-1]} cannot be written ({error.strerror}): choose another with -o.") from error
 
 
 def _real(place: Path) -> Path:
@@ -102,7 +102,7 @@ def workshop(places: list[Path], overwrite: bool) -> Iterator[list[Path]]:
     """Give files to write in place of ``places``, which get these names when the block ends well; else all vanish.
 
     Raises:
-        RuntimeProblem: If they cannot be written, or one is there by now.
+        BackendError: If they cannot be written, or one is there by now.
     """
     targets = [_real(place) for place in places] if overwrite else places
     try:
@@ -111,7 +111,7 @@ def workshop(places: list[Path], overwrite: bool) -> Iterator[list[Path]]:
             yield parts
             _publish(dict(zip(parts, targets, strict=True)), overwrite)
     except OSError as error:
-        raise RuntimeProblem(f"{places[-1]} was not written: {error.strerror or error}.") from error
+        raise BackendError(f"{places[-1]} was not written: {error.strerror or error}.") from error
 
 
 def _publish(moves: Mapping[Path, Path], overwrite: bool) -> None:
@@ -120,7 +120,7 @@ def _publish(moves: Mapping[Path, Path], overwrite: bool) -> None:
     for part, place in moves.items():
         if os.path.lexists(place):
             if not overwrite:
-                raise RuntimeProblem(EXISTS.format(place))
+                raise BackendError(EXISTS.format(place))
             before[place] = shutil.copy2(place, part.with_name(f"{place.name}.before"))
     done = []
     try:

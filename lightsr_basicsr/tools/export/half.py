@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem, require
+from lightsr_basicsr.runtimes.base import BackendError, require
 from lightsr_basicsr.runtimes.graphs import INPUT
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, in
         images (Tensor): Photographs (N, C, H, W) that the model takes, to see how large its values become.
 
     Raises:
-        RuntimeProblem: If the converter cannot do it.
+        BackendError: If the converter cannot do it.
     """
     require("onnxruntime", "onnx")
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -40,7 +40,7 @@ def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, in
         half.topological_sort()  # the converter adds its first step at the end
     except Exception as error:
         # The converter raises anything.
-        raise RuntimeProblem(f"The graph cannot be turned into halves ({error}). Use fp32.") from error
+        raise BackendError(f"The graph cannot be turned into halves ({error}). Use fp32.") from error
     return half.model, len(kept)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightsr_basicsr.archs.network import SRNetwork
-from lightsr_basicsr.runtimes.base import Runtime, RuntimeProblem, require
+from lightsr_basicsr.runtimes.base import BackendError, Runtime, require
 from lightsr_basicsr.runtimes.graphs import to_openvino
 from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
@@ -93,7 +93,7 @@ def quantize(
         tuple: The model, for any number and size of images, and the loss.
 
     Raises:
-        RuntimeProblem: If OpenVINO or NNCF is not installed, the network has no graph or none to quantize, or the
+        BackendError: If OpenVINO or NNCF is not installed, the network has no graph or none to quantize, or the
             photographs will not do.
     """
     chosen = with_network(find_recipe(recipe), type(net).__name__)
@@ -123,14 +123,14 @@ def quantize_model(
         progress (bool): Whether to show a bar. Default: True.
 
     Raises:
-        RuntimeProblem: If NNCF fails, or finds nothing to quantize.
+        BackendError: If NNCF fails, or finds nothing to quantize.
     """
     whole = model.clone()
     # A network with kernels of its own for every image is a loop around a graph for one.
     loop = next((op for op in whole.get_ops() if op.get_type_name() == "TensorIterator"), None)
     quantized = _quantize_graph(nncf, whole if loop is None else loop.get_function(), crops, recipe, progress)
     if not count_quantized(quantized):
-        raise RuntimeProblem("NNCF found no convolution to quantize in this network: use fp32 or bf16.")
+        raise BackendError("NNCF found no convolution to quantize in this network: use fp32 or bf16.")
     if loop is None:
         return quantized
     loop.set_function(quantized)
@@ -158,7 +158,7 @@ def _quantize_graph(
             )  # fmt: skip
     except Exception as error:
         # NNCF raises whatever a network unlike those it was made for ends in.
-        raise RuntimeProblem(f"NNCF cannot quantize this network: {_first_line(error)}. Use fp32 or bf16.") from error
+        raise BackendError(f"NNCF cannot quantize this network: {_first_line(error)}. Use fp32 or bf16.") from error
 
 
 class _Counted:
@@ -179,7 +179,7 @@ def load_nncf() -> Any:
     """Return the library NNCF, imported without what it says.
 
     Raises:
-        RuntimeProblem: If it or OpenVINO is not installed.
+        BackendError: If it or OpenVINO is not installed.
     """
     with _quietly():
         require("openvino", EXTRA)

@@ -16,8 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightsr_basicsr.data.degradations import imresize, mod_crop
-from lightsr_basicsr.data.demo_dataset import PHOTOGRAPHS, photographs
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.images import ImageError, list_images, read_image, some, to_8_bit
 
 LR_SIDE = 48
@@ -85,12 +85,12 @@ def gather(
         progress (bool): Whether to show a bar. Default: True.
 
     Raises:
-        RuntimeProblem: If there are too few photographs, or one is too small or cannot be read.
+        BackendError: If there are too few photographs, or one is too small or cannot be read.
     """
     if images < FEWEST_CROPS:
-        raise RuntimeProblem(f"Quantization needs at least {FEWEST_CROPS} crops to lay ranges, got {images}.")
+        raise BackendError(f"Quantization needs at least {FEWEST_CROPS} crops to lay ranges, got {images}.")
     if scale < 1 or scale != int(scale) or num_in_ch not in (1, 3):
-        raise RuntimeProblem(
+        raise BackendError(
             f"Crops can be made for whole scales and 1 or 3 channels; this network has scale {scale} and {num_in_ch}."
         )
     scale, side = int(scale), lr_side(scale, min_side)
@@ -99,7 +99,7 @@ def gather(
         crops = list(_crops(tqdm(calibration, "LR crops", disable=not progress), images, side, scale))
         pairs = [_centre(source, max(HELD_OUT_SIDE, side), side, scale) for source in checked]
     except ImageError as error:
-        raise RuntimeProblem(f"{error}: take it out of the folder.") from error
+        raise BackendError(f"{error}: take it out of the folder.") from error
     return QuantizationData(
         [_with_channels(to_tensor(crop), num_in_ch) for crop in crops],
         [Pair(_with_channels(to_tensor(imresize(hr, 1 / scale)), num_in_ch), hr) for hr in pairs],
@@ -128,10 +128,10 @@ def _choose(
 
 def _listed(folder: Path, fewest: int) -> list[Path]:
     if not folder.expanduser().is_dir():
-        raise RuntimeProblem(f"There is no folder {folder}: give one with photographs.")
+        raise BackendError(f"There is no folder {folder}: give one with photographs.")
     files = list_images(folder.expanduser())
     if len(files) < fewest:
-        raise RuntimeProblem(f"{folder} holds {len(files)} images, expected at least {fewest}: add photographs.")
+        raise BackendError(f"{folder} holds {len(files)} images, expected at least {fewest}: add photographs.")
     return files
 
 
@@ -150,7 +150,7 @@ def _check_size(image: np.ndarray, source: Source, least: int) -> None:
     height, width = image.shape[:2]
     if min(height, width) < least:
         name = source if isinstance(source, str) else some([str(source)])
-        raise RuntimeProblem(
+        raise BackendError(
             f"{name} is {width}x{height} pixels, expected at least {least}x{least} for one crop: take it out of the "
             "folder."
         )

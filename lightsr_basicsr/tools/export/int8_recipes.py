@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.openvino_tuning import operations
 
 if TYPE_CHECKING:
@@ -60,11 +60,11 @@ def find_recipe(name: str) -> Recipe:
     """Return a recipe by name; ``'auto'`` is the one that every network of the package did best with.
 
     Raises:
-        RuntimeProblem: If there is none of this name.
+        BackendError: If there is none of this name.
     """
     name = DEFAULT if name == AUTO else name
     if name not in RECIPES:
-        raise RuntimeProblem(f"Recipes are {AUTO}, {', '.join(RECIPES)}; got {name!r}.")
+        raise BackendError(f"Recipes are {AUTO}, {', '.join(RECIPES)}; got {name!r}.")
     return RECIPES[name]
 
 

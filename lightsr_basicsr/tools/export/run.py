@@ -16,7 +16,7 @@ from torch import nn
 from lightsr_basicsr import __version__
 from lightsr_basicsr.archs.imdn_arch import IMDN_AS
 from lightsr_basicsr.archs.network import SRNetwork
-from lightsr_basicsr.runtimes.base import RuntimeProblem, require
+from lightsr_basicsr.runtimes.base import BackendError, require
 from lightsr_basicsr.runtimes.graphs import (
     OPSET,
     check_opset,
@@ -161,7 +161,7 @@ def export(
         tell (Callable): Called with one line before each step that takes long. Default: nothing is told.
 
     Raises:
-        CheckpointError, ConvertError, ImageError, RuntimeProblem: If a file or an argument is wrong, a library is
+        CheckpointError, ConvertError, ImageError, BackendError: If a file or an argument is wrong, a library is
             missing, or the outputs differ. Nothing is written then, and files that are there stay as they are.
     """
     source = plain_path(source)
@@ -200,15 +200,15 @@ def _check_arguments(
     kind: str, precision: str, opset: int | None, tolerance: float | None, quantization: Quantization | None
 ) -> None:
     if precision not in PRECISIONS:
-        raise RuntimeProblem(f"`precision` must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
+        raise BackendError(f"`precision` must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
     if precision == "int8" and kind != "openvino":
-        raise RuntimeProblem(f"int8 is written for OpenVINO only, got {kind}: name a file that ends in .xml.")
+        raise BackendError(f"int8 is written for OpenVINO only, got {kind}: name a file that ends in .xml.")
     if precision != "int8" and quantization is not None:
-        raise RuntimeProblem(f"Photographs calibrate int8, and the precision is {precision}: leave them away.")
+        raise BackendError(f"Photographs calibrate int8, and the precision is {precision}: leave them away.")
     if tolerance is not None and not (tolerance >= 0 and isfinite(tolerance)):
-        raise RuntimeProblem(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
+        raise BackendError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
     if opset is not None and kind != "onnx":
-        raise RuntimeProblem(f"An opset is a version of ONNX's operators; {kind} has none: leave it away.")
+        raise BackendError(f"An opset is a version of ONNX's operators; {kind} has none: leave it away.")
     for module in NEEDED[kind]:
         require(module, "openvino" if kind == "openvino" else "onnx")
     if kind != "torchscript":

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightsr_basicsr.data.demo_dataset import photographs
-from lightsr_basicsr.runtimes.base import RuntimeProblem, openvino_core, require
+from lightsr_basicsr.data.photographs import photographs
+from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
 from lightsr_basicsr.tools.agreement import take_picture
 
 PHOTOGRAPH = "coffee.png"
@@ -66,7 +66,7 @@ def make_samples(net: nn.Module, num_in_ch: int, min_side: int, picture: Path | 
         picture (Path | None): One more LR image, of the user; sides above 256 are cut.
 
     Raises:
-        RuntimeProblem: If the network cannot be run on one of them, or gives no finite numbers.
+        BackendError: If the network cannot be run on one of them, or gives no finite numbers.
         ConvertError, ImageError: If the picture cannot be read.
     """
     inputs = [(f"photograph '{Path(PHOTOGRAPH).stem}'", images) for images in _crops(num_in_ch, min_side)]
@@ -74,7 +74,7 @@ def make_samples(net: nn.Module, num_in_ch: int, min_side: int, picture: Path | 
         image = take_picture(picture, 1).image
         height, width = (side - side % MULTIPLE if side >= 60 else side for side in image.shape[:2])
         if min(height, width) < min_side:
-            raise RuntimeProblem(
+            raise BackendError(
                 f"{picture} has {width}x{height} pixels, and the network needs at least {min_side}x{min_side}: name a "
                 "larger LR image with -i."
             )
@@ -86,7 +86,7 @@ def _crops(num_in_ch: int, min_side: int) -> list[Tensor]:
     try:
         ((_, image),) = photographs([PHOTOGRAPH])
     except (ImportError, FileNotFoundError) as error:
-        raise RuntimeProblem(
+        raise BackendError(
             "What is exported is compared on photographs of scikit-image, which is not there: pip install scikit-image."
         ) from error
     image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -115,12 +115,12 @@ def _run_network(net: nn.Module, name: str, images: Tensor) -> Tensor:
             made = net.eval()(images)
     except Exception as error:
         # Networks of other packages raise anything.
-        raise RuntimeProblem(
+        raise BackendError(
             f"{type(net).__name__} cannot be run on {where} ({error}). Only networks that take images of any size can "
             "be exported."
         ) from error
     if not torch.isfinite(made).all():
-        raise RuntimeProblem(
+        raise BackendError(
             f"{type(net).__name__} itself gives no finite numbers on {where}: the training diverged; take an earlier "
             "file."
         )
@@ -131,16 +131,16 @@ def open_engine(path: Path, file_format: str) -> Engine:
     """Return what runs an exported file on the CPU, in float32 where it has the choice.
 
     Raises:
-        RuntimeProblem: If the engine cannot load it.
+        BackendError: If the engine cannot load it.
     """
     openers = {"onnx": _open_onnx, "openvino": _open_openvino, "torchscript": _open_torchscript}
     try:
         return openers[file_format](path)
-    except RuntimeProblem:
+    except BackendError:
         raise
     except Exception as error:
         # Engines raise types of their own.
-        raise RuntimeProblem(
+        raise BackendError(
             f"What was made cannot be loaded again: {_first_line(error)} Nothing was written."
         ) from error
 
@@ -183,12 +183,12 @@ def verify(engine: Engine, samples: Sequence[Sample], tolerance: float | None) -
         tolerance (float | None): Largest difference allowed; None allows any that is finite.
 
     Raises:
-        RuntimeProblem: If the engine fails, or the images differ by more.
+        BackendError: If the engine fails, or the images differ by more.
     """
     rows = [_compare(engine, sample) for sample in samples]
     worst = max(rows, key=lambda row: row.difference)
     if tolerance is not None and worst.difference > tolerance:
-        raise RuntimeProblem(
+        raise BackendError(
             f"What was made gives images that differ by {worst.difference:.3g} of the range on {_where(worst)}; "
             f"{tolerance:g} is allowed (--tolerance). Nothing was written."
         )
@@ -201,19 +201,19 @@ def _compare(engine: Engine, sample: Sample) -> Row:
     try:
         got = engine(sample.images)
     except Exception as error:
-        raise RuntimeProblem(
+        raise BackendError(
             f"What was made cannot be run on {_where(blank)}: {_first_line(error)} Nothing was written. The network "
             "may decide in Python, by the image's size, what to compute."
         ) from error
     if got.shape != sample.expected.shape:
-        raise RuntimeProblem(
+        raise BackendError(
             f"What was made gives images {tuple(got.shape)} of {_where(blank)}, expected "
             f"{tuple(sample.expected.shape)}. Nothing was written."
         )
     error = (got.double() - sample.expected.double()).abs()
     largest, square = error.max().item(), error.square().mean().item()
     if not isfinite(largest):
-        raise RuntimeProblem(
+        raise BackendError(
             f"What was made gives no finite numbers on {_where(blank)}: its precision is too small for the network's "
             "values. Nothing was written; try fp32."
         )

@@ -35,7 +35,7 @@ def describe_exported(path: str | PathLike) -> ExportedInfo:
     """Return what is known about an exported file; nothing in it is executed.
 
     Raises:
-        RuntimeProblem: As :func:`lightsr_basicsr.runtimes.metadata.read_metadata`.
+        BackendError: As :func:`lightsr_basicsr.runtimes.metadata.read_metadata`.
     """
     path, metadata = Path(path), read_metadata(path)
     parts = (path, path.with_suffix(".bin")) if format_of(path) == "openvino" else (path,)

@@ -13,7 +13,7 @@ import numpy as np
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.tools.images import write_png
 from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired
 from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
@@ -29,9 +29,7 @@ def prepare_blind(
     noises: Sequence[float] = (0.0,),
     seed: int = 0,
     depth: str = "keep",
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    work: Work = ALL_CORES,
 ) -> Prepared:
     """Make ``HR_xS`` and, for each blur and noise, a folder of LR images of every image in ``source``.
 
@@ -46,9 +44,7 @@ def prepare_blind(
         noises (Sequence[float]): Standard deviations in grey levels, each combined with each blur.
         seed (int): Of the noise.
         depth (str): ``'keep'`` or ``'8'``, the bits per channel of HR images; LR images have 8.
-        workers (int | None): Images at a time; None takes one per core.
-        overwrite (bool): Make files again that are there.
-        progress (bool): Show a progress bar.
+        work (Work): Threads, overwriting, progress bar.
 
     Raises:
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
@@ -60,8 +56,8 @@ def prepare_blind(
     deep: list[str] = []
     jobs = [_job(image, out, hr, sets, partial(read_source, image, depth, deep)) for image in images]
     records = {out / each.folder: _record(each) for each in sets}
-    claim({**records, **({hr: hr_record(scale, depth)} if hr else {})}, jobs, overwrite)
-    done = run_jobs(jobs, f"blind x{scale}, {len(sets)} sets", workers, progress)
+    claim({**records, **({hr: hr_record(scale, depth)} if hr else {})}, jobs, work.overwrite)
+    done = run_jobs(jobs, f"blind x{scale}, {len(sets)} sets", work)
     done.notes = depth_note(deep)
     done.folders = [*([hr] if hr else []), *records]
     done.section = dict(_sections(sets, hr or Path(source), out))

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lightsr_basicsr.data.demo_dataset import photographs
+from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.tools.images import read_image, write_png
 from lightsr_basicsr.tools.run.compare import CROP, PANEL, panel
 

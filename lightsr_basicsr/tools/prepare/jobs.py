@@ -26,6 +26,24 @@ class PrepareError(UserError):
     """Something about the whole task that the user can put right; the message says how."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """How to work through the files.
+
+    Attributes:
+        workers (int | None): Files at a time; None: one per core.
+        overwrite (bool): Whether to recreate existing files.
+        progress (bool): Whether to show a progress bar on standard error.
+    """
+
+    workers: int | None = None
+    overwrite: bool = False
+    progress: bool = True
+
+
+ALL_CORES = Work()
+
+
 @dataclass
 class Prepared:
     """What a task of ``prepare`` did.
@@ -62,14 +80,13 @@ class Job:
     make: Callable[[Sequence[Path]], None]
 
 
-def run_jobs(jobs: Sequence[Job], title: str, workers: int | None = None, progress: bool = True) -> Prepared:
+def run_jobs(jobs: Sequence[Job], title: str, work: Work) -> Prepared:
     """Do ``jobs``, several at a time, and return what was made, kept and failed.
 
     Args:
         jobs (Sequence[Job]): What to do. A broken source file is noted, and the others go on.
         title (str): Shown at the progress bar.
-        workers (int | None): Jobs at a time; None takes one per core.
-        progress (bool): Show a bar on standard error.
+        work (Work): Threads and progress bar; existing outputs are kept.
     """
     done = Prepared()
     remove_parts({output.parent for job in jobs for output in job.outputs})
@@ -81,9 +98,9 @@ def run_jobs(jobs: Sequence[Job], title: str, workers: int | None = None, progre
             todo.append((job, missing))
     with (
         _one_thread_each(),
-        tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc=title, disable=not progress) as bar,
+        tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc=title, disable=not work.progress) as bar,
     ):
-        for job, missing, error in _in_threads(todo, workers or cores()):
+        for job, missing, error in _in_threads(todo, work.workers or cores()):
             bar.update()
             if error is None:
                 done.made += len(missing)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lightsr_basicsr.tools.check.data import spread
 from lightsr_basicsr.tools.images import ImageError, some
-from lightsr_basicsr.tools.prepare.jobs import Prepared, PrepareError
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work
 from lightsr_basicsr.tools.prepare.lmdb_file import Entry, LmdbFile, listed, read_record, refuse_other_files
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
 from lightsr_basicsr.tools.prepare.sources import source_images
@@ -51,9 +51,7 @@ def prepare_lmdb(
     out: Path | str,
     templates: Sequence[str] = (),
     names: Sequence[str] = (),
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    work: Work = ALL_CORES,
 ) -> Prepared:
     """Make an LMDB of each folder in ``sources``; several folders must hold the same images, as HR and LR.
 
@@ -65,9 +63,7 @@ def prepare_lmdb(
         templates (Sequence[str]): How names follow from those of the HR images, such as ``'{}x4'``: one for each
             folder, or for each but the first. Default: names are equal.
         names (Sequence[str]): Names of the LMDBs. Default: those of the folders.
-        workers (int | None): Images at a time; None takes one per core.
-        overwrite (bool): Make LMDBs again that are there.
-        progress (bool): Show a progress bar.
+        work (Work): Threads, overwriting, progress bar.
 
     Raises:
         PrepareError: If an argument is wrong, BasicSR could not read the keys, folders do not belong together, or an
@@ -76,16 +72,18 @@ def prepare_lmdb(
     targets = _targets([Path(source).expanduser() for source in sources], Path(out).expanduser(), templates, names)
     _refuse_unreadable(targets)
     _refuse_unpaired(targets)
-    there = _there(targets, overwrite)
+    there = _there(targets, work.overwrite)
     done = Prepared(kept=sum(map(len, there.values())), folders=[each.path for each in targets])
     # What was broken when an LMDB that is there was made must be left out of those that are made to go with it.
     keys = set(targets[0].files).intersection(*there.values())
     for key in sorted(set(targets[0].files) - keys):
         done.failed += _errors(_attempts(targets, key))
     try:
-        written = _write([each for each in targets if each.path not in there], sorted(keys), done, workers, progress)
-    except (lmdb.Error, OSError) as error:
-        raise PrepareError(f"the LMDB could not be written: {error}. Run the same command again to go on.") from error
+        written = _write([each for each in targets if each.path not in there], sorted(keys), done, work)
+    except lmdb.Error as error:
+        raise PrepareError(
+            f"the LMDB could not be written: {error}. Run the same command again to continue."
+        ) from error
     done.notes += [
         f"{path} was there and holds {len(keys - written)} images that are left out elsewhere: use --overwrite"
         for path in there
@@ -190,16 +188,14 @@ def _errors(results: Sequence[Verified | ImageError]) -> list[str]:
     return [str(result) for result in results if isinstance(result, ImageError)]
 
 
-def _write(
-    targets: Sequence[Target], keys: Sequence[str], done: Prepared, workers: int | None, progress: bool
-) -> set[str]:
+def _write(targets: Sequence[Target], keys: Sequence[str], done: Prepared, work: Work) -> set[str]:
     """Write the LMDBs of ``targets`` side by side; return the keys that could be used in all of them."""
     good, made = set(keys), 0
     with ExitStack() as stack:
         files = [stack.enter_context(closing(_begin(each))) for each in targets]
         missing = [key for key in keys if not all(key in file for file in files)]
-        with tqdm(total=len(keys), initial=len(keys) - len(missing), desc="LMDB", disable=not progress) as bar:
-            for key, results in in_order(partial(_attempts, targets), missing, workers):
+        with tqdm(total=len(keys), initial=len(keys) - len(missing), desc="LMDB", disable=not work.progress) as bar:
+            for key, results in in_order(partial(_attempts, targets), missing, work.workers):
                 bar.update()
                 done.failed += _errors(results)
                 if _errors(results):

@@ -14,7 +14,7 @@ from lightsr_basicsr.data.degradations import BORDERS
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.tools.images import measure, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired, training
 from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
@@ -40,9 +40,7 @@ def prepare_lr(
     layout: str = "benchmark",
     depth: str = "keep",
     write_hr: bool | None = None,
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    work: Work = ALL_CORES,
 ) -> Prepared:
     """Make LR images of every image in ``source``.
 
@@ -57,9 +55,7 @@ def prepare_lr(
             (``DIV2K_train_LR_bicubic/X4/NAMEx4.png`` for a source ``DIV2K_train_HR``).
         depth (str): ``'keep'`` or ``'8'``, the bits per channel of what is written.
         write_hr (bool | None): Write the cropped HR images. None: with the layout ``'benchmark'``.
-        workers (int | None): Images at a time; None takes one per core.
-        overwrite (bool): Make files again that are there.
-        progress (bool): Show a progress bar.
+        work (Work): Threads, overwriting, progress bar.
 
     Raises:
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
@@ -71,8 +67,8 @@ def prepare_lr(
     places = {each: place(Path(source), out, how.degradation, each, layout, write_hr) for each in sorted(set(scales))}
     deep: list[str] = []
     jobs = [_job(image, places, how, depth, deep) for image in images]
-    claim(dict(_records(places, how, depth)), jobs, overwrite)
-    done = run_jobs(jobs, f"{how.degradation.upper()} {'/'.join(f'x{scale}' for scale in places)}", workers, progress)
+    claim(dict(_records(places, how, depth)), jobs, work.overwrite)
+    done = run_jobs(jobs, f"{how.degradation.upper()} {'/'.join(f'x{scale}' for scale in places)}", work)
     done.folders = [folder for each in places.values() for folder in (each.hr, each.lr) if folder]
     done.notes = [*_uneven(images, places), *depth_note(deep)]
     for scale, each in places.items():

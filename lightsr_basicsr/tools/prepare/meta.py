@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from lightsr_basicsr.tools.images import ImageError, some, whole_file
 from lightsr_basicsr.tools.prepare.claims import same_folder
-from lightsr_basicsr.tools.prepare.jobs import Prepared, PrepareError
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work
 from lightsr_basicsr.tools.prepare.sections import common_root, gt_only, paired, training
 from lightsr_basicsr.tools.prepare.sources import source_images
 from lightsr_basicsr.tools.prepare.verify import attempt, in_order
@@ -23,9 +23,7 @@ def prepare_meta(
     sources: Sequence[Path | str],
     out: Path | str,
     root: Path | str | None = None,
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    work: Work = ALL_CORES,
 ) -> Prepared:
     """List the images in ``sources`` as lines ``name.png (height,width,channels)``; broken ones are left out.
 
@@ -34,9 +32,7 @@ def prepare_meta(
         out (Path | str): The list, a text file.
         root (Path | str | None): Folder from which paths are given. None: a single folder itself, or the innermost
             one that holds all of several.
-        workers (int | None): Images at a time; None takes one per core.
-        overwrite (bool): Make the list again if it is there.
-        progress (bool): Show a progress bar.
+        work (Work): Threads, overwriting, progress bar.
 
     Raises:
         PrepareError: If an argument is wrong, BasicSR could not read the names, or another list is there.
@@ -47,11 +43,11 @@ def prepare_meta(
     files = _names(folders, base)
     _check(files, folders, out)
     done = Prepared(folders=[out])
-    there = None if overwrite or not out.exists() else _listed(out, files)
+    there = None if work.overwrite or not out.exists() else _listed(out, files)
     missing = [name for name in files if name not in (there or {})]
     lines = {}
-    with tqdm(total=len(files), initial=len(files) - len(missing), desc="list", disable=not progress) as bar:
-        for name, result in in_order(lambda name: attempt(files[name]), missing, workers):
+    with tqdm(total=len(files), initial=len(files) - len(missing), desc="list", disable=not work.progress) as bar:
+        for name, result in in_order(lambda name: attempt(files[name]), missing, work.workers):
             bar.update()
             if isinstance(result, ImageError):
                 done.failed.append(str(result))

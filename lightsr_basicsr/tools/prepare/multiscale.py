@@ -14,7 +14,7 @@ from PIL import Image
 
 from lightsr_basicsr.tools.images import read_image, to_8_bit, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, same_folder
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import to_be_listed
 from lightsr_basicsr.tools.prepare.sources import source_images
 
@@ -42,9 +42,7 @@ def prepare_multiscale(
     source: Path | str,
     out: Path | str,
     sizes: Sizes = Sizes(),
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    work: Work = ALL_CORES,
 ) -> Prepared:
     """Make smaller images ``NAMET0.png``, ``NAMET1.png``, ... of every image in ``source``, 8 bits per channel.
 
@@ -52,9 +50,7 @@ def prepare_multiscale(
         source (Path | str): Folder of images.
         out (Path | str): Folder of the smaller ones.
         sizes (Sizes): Scales, and the shorter side of the last image.
-        workers (int | None): Images at a time; None takes one per core.
-        overwrite (bool): Make files again that are there.
-        progress (bool): Show a progress bar.
+        work (Work): Threads, overwriting, progress bar.
 
     Raises:
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
@@ -63,8 +59,8 @@ def prepare_multiscale(
     _check(source, out, sizes)
     seen: dict[str, list[str]] = {"deep": [], "small": []}
     jobs = [_job(image, out, sizes, seen) for image in source_images(source)]
-    claim({out: _record(sizes)}, jobs, overwrite)
-    done = run_jobs(jobs, "multi-scale", workers, progress)
+    claim({out: _record(sizes)}, jobs, work.overwrite)
+    done = run_jobs(jobs, "multi-scale", work)
     done.folders = [out]
     done.section["train"], note = to_be_listed(out, source)
     done.notes = [*_notes(seen, sizes), note]

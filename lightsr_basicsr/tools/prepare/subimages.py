@@ -13,7 +13,7 @@ from PIL import Image
 
 from lightsr_basicsr.tools.images import ImageError, measure, read_image, reason, some, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, same_folder
-from lightsr_basicsr.tools.prepare.jobs import Job, Prepared, PrepareError, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
 from lightsr_basicsr.tools.prepare.sources import depth_note, read_source, source_images
 
@@ -70,9 +70,7 @@ def prepare_subimages(
     out: Path | str,
     window: Window = Window(),
     low: LowPartners | None = None,
-    workers: int | None = None,
-    overwrite: bool = False,
-    progress: bool = True,
+    work: Work = ALL_CORES,
 ) -> Prepared:
     """Cut every image in ``source`` into crops ``NAME_s001.png`` and so on, and LR images at the same places.
 
@@ -81,9 +79,7 @@ def prepare_subimages(
         out (Path | str): Folder of their crops.
         window (Window): Side of the crops, step between them, threshold, depth.
         low (LowPartners | None): LR images; their crops are 1 / scale as large and get the names of the HR crops.
-        workers (int | None): Images at a time; None takes one per core.
-        overwrite (bool): Make files again that are there.
-        progress (bool): Show a progress bar.
+        work (Work): Threads, overwriting, progress bar.
 
     Raises:
         PrepareError: If an argument is wrong, a folder holds other images, or an LR image is missing or of another
@@ -98,8 +94,8 @@ def prepare_subimages(
     deep: list[str] = []
     small = [each[0] for each in parts if min(each[0].size) < window.crop]
     jobs = [_job(*each, window=window, deep=deep) for each in parts if each[0] not in small]
-    claim({out: window.record()} | ({low.out: window.record(low.scale)} if low else {}), jobs, overwrite)
-    done = run_jobs(jobs, "sub-images", workers, progress)
+    claim({out: window.record()} | ({low.out: window.record(low.scale)} if low else {}), jobs, work.overwrite)
+    done = run_jobs(jobs, "sub-images", work)
     done.failed = sorted([*done.failed, *failed])
     done.folders = [out, low.out] if low else [out]
     done.notes = [*depth_note(deep), *_small_note(small, window.crop)]

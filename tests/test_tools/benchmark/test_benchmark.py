@@ -15,18 +15,17 @@ import torch
 from lightsr_basicsr import load
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.data.degradations import imresize
-from lightsr_basicsr.data.demo_dataset import photographs
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.data.photographs import photographs
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
-from lightsr_basicsr.tools.benchmark import child as benchmark_child
 from lightsr_basicsr.tools.benchmark import probe as benchmark_probe
 from lightsr_basicsr.tools.benchmark import run as module
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant, in_rounds
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.pressure import pressure
-from lightsr_basicsr.tools.benchmark.probe import Probe, Probed, decode, encode, probe
+from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, decode, encode, probe
 from lightsr_basicsr.tools.benchmark.quality import find_pairs, read_pair
 from lightsr_basicsr.tools.benchmark.rows import summarise
 from lightsr_basicsr.tools.benchmark.run import benchmark
@@ -101,7 +100,7 @@ def test_what_a_back_end_cannot_do_is_told_and_the_rest_goes_on(monkeypatch):
 
     def refuse(subject, net, variant, *rest):
         if variant.precision == "bf16":
-            raise RuntimeProblem("no bf16\nhere")
+            raise BackendError("no bf16\nhere")
         return real(subject, net, variant, *rest)
 
     monkeypatch.setattr(benchmark_candidate, "open_variant", refuse)
@@ -126,7 +125,7 @@ def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
     reference, broken = benchmark([TINY], plan=TORCH)
     assert reference.timing is not None
     assert broken.timing is None
-    assert broken.problem == "'engine'"
+    assert broken.problem == "KeyError: 'engine'"
 
 
 def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
@@ -134,7 +133,7 @@ def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
 
     def measure(task):
         asked.append((task.variant, task.height, task.width))
-        return Probed(memory=3 * 2**20) if task.variant == REFERENCE else Probed(problem="out of memory")
+        return ProbeResult(memory=3 * 2**20) if task.variant == REFERENCE else ProbeResult(problem="out of memory")
 
     monkeypatch.setattr(module, "probe", measure)
     saved = []
@@ -157,15 +156,15 @@ def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
 def test_peak_memory_is_what_a_run_adds():
     task = Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 1, runs=2)
     kept = torch.ones(2**24)  # 64 MiB, as the result of a run; what was there before does not count
-    found = benchmark_child.measure(lambda: kept.clone, task)
-    assert len(found["seconds"]) == 2
-    assert 0.98 * 2**26 <= found["memory"] < 1.1 * 2**26
+    found = benchmark_probe.measure(lambda: kept.clone, task)
+    assert len(found.seconds) == 2
+    assert 0.98 * 2**26 <= found.memory < 1.1 * 2**26
 
 
 def test_what_a_process_runs(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark_child, "_go_first", lambda: None)  # this process stays as the others are
+    monkeypatch.setattr(benchmark_probe, "_volunteer", lambda: None)  # this process stays as the others are
     task = Probe(find_subjects([TINY])[0], REFERENCE, 64, 64, "cpu", torch.get_num_threads(), runs=2)
-    assert benchmark_child.main(encode(task)) == 0
+    assert benchmark_probe.main(encode(task)) == 0
     found = benchmark_probe._judge(0, capsys.readouterr().out, b"", None)
     assert found.problem == ""
     assert len(found.seconds) == 2
@@ -179,7 +178,7 @@ def test_a_fresh_process_has_the_threads_that_were_asked_for(workdir, monkeypatc
     Path("python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(workdir / "python"))
     found = probe(Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 3))
-    assert found == Probed(5, (), "3 -m lightsr_basicsr.tools.benchmark.child")
+    assert found == ProbeResult(5, (), "3 -m lightsr_basicsr.tools.benchmark.probe")
 
 
 def test_what_a_process_is_asked_survives_the_command_line():
@@ -204,18 +203,18 @@ def test_how_a_process_ended_is_told(status, output, errors, problem):
 
 def test_a_process_stops_at_the_limit(monkeypatch):
     clock = iter([0.0, 7.0])
-    monkeypatch.setattr(benchmark_child.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(benchmark_probe.time, "perf_counter", lambda: next(clock))
     task = Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 1, 3, 5.0)
-    found = benchmark_child.measure(lambda: lambda: torch.zeros(1), task)
-    assert found["seconds"] == [7.0]
-    assert found["problem"] == "over 5 s"
+    found = benchmark_probe.measure(lambda: lambda: torch.zeros(1), task)
+    assert found.seconds == (7.0,)
+    assert found.problem == "over 5 s"
 
 
 def test_a_process_that_hangs_ends_itself(monkeypatch):
     ended = threading.Event()
-    monkeypatch.setattr(benchmark_child.os, "_exit", lambda status: ended.set() if status == 124 else None)
-    benchmark_child._watch(30)()  # an image that came in time
-    benchmark_child._watch(0.01)
+    monkeypatch.setattr(benchmark_probe.os, "_exit", lambda status: ended.set() if status == 124 else None)
+    benchmark_probe._end_after(30)()  # an image that came in time
+    benchmark_probe._end_after(0.01)
     assert ended.wait(10)
 
 
@@ -223,9 +222,9 @@ def test_pressure_ends_with_memory_or_time():
     def measure(task):
         side = task.height
         if task.variant == REFERENCE and side == 180:
-            return Probed(problem="out of memory")
+            return ProbeResult(problem="out of memory")
         seconds = (side / 100,) * 3
-        return Probed(side * 1000, seconds, "over 2 s" if side / 100 > 2 else "")
+        return ProbeResult(side * 1000, seconds, "over 2 s" if side / 100 > 2 else "")
 
     saved = []
     rows = pressure([TINY], plan=TORCH, limit=2, measure=measure, save=lambda rows: saved.append(len(rows)))
@@ -242,7 +241,7 @@ def test_pressure_ends_with_memory_or_time():
 
 
 def test_pressure_runs_a_reference_that_two_sources_have_once():
-    rows = pressure([TINY, TINY], plan=TORCH, limit=2, measure=lambda task: Probed(1, (3.0,), "over 2 s"))
+    rows = pressure([TINY, TINY], plan=TORCH, limit=2, measure=lambda task: ProbeResult(1, (3.0,), "over 2 s"))
     assert [row.form for row in rows] == ["reference", "deployed", "deployed"]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.commands import benchmark as command
-from lightsr_basicsr.runtimes.base import BACKENDS, PRECISIONS, RuntimeProblem
+from lightsr_basicsr.runtimes.base import BACKENDS, PRECISIONS, BackendError
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
 from lightsr_basicsr.tools.benchmark import machine as benchmark_machine
 from lightsr_basicsr.tools.benchmark import plots as benchmark_plots
@@ -135,6 +135,23 @@ def test_plots_show_every_network_and_back_end(workdir, monkeypatch):
 
 
 @drawn
+@pytest.mark.parametrize(("others", "span"), [((32.21001, 32.20999), 0.1), ((32.25, 32.21), 0.1), ((33.0,), 0.79)])
+def test_the_psnr_axis_spans_a_tenth_of_a_decibel_and_equal_rows_are_level(others, span):
+    rows = [REFERENCE, *(replace(FAST, psnr=psnr) for psnr in others)]
+    axes = benchmark_plots.draw_tradeoff(rows, MACHINE).axes[0]
+    low, high = axes.get_ylim()
+    assert high - low >= 0.999 * span
+    heights = [points.get_offsets()[0][1] for points in axes.collections]
+    assert heights == [round(row.psnr, 2) for row in rows]
+    assert all(low < height < high for height in heights)
+    axes.figure.canvas.draw()
+    assert axes.yaxis.get_major_formatter().get_offset() == ""
+    assert list(axes.lines[0].get_ydata()) == [
+        round(row.psnr, 2) for row in sorted(rows, key=lambda r: r.timing.seconds)
+    ]
+
+
+@drawn
 def test_networks_look_the_same_where_one_of_them_has_no_psnr():
     from matplotlib.colors import to_rgb
 
@@ -202,7 +219,7 @@ def test_a_busy_machine_is_told_and_noted(capsys, monkeypatch):
 
 def test_nothing_that_runs_is_a_failure(capsys, monkeypatch):
     def refuse(*_):
-        raise RuntimeProblem("not here")
+        raise BackendError("not here")
 
     monkeypatch.setattr(benchmark_candidate, "open_variant", refuse)
     assert cli.main(["benchmark", TINY, *QUICK, "--quiet"]) == 2

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.imdn_arch import IMDN
-from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, DynamicDepthwiseConv
+from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST
+from lightsr_basicsr.archs.kdsr_units import DynamicDepthwiseConv
 from lightsr_basicsr.tools.complexity import count_activations, count_convolutions
 
 

@@ -16,8 +16,8 @@ from lightsr_basicsr.archs.imdn_arch import IMDN_AS, IMDN_RTC
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, BlindSR_TA
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
 from lightsr_basicsr.checkpoints import CheckpointError
-from lightsr_basicsr.data.demo_dataset import photographs
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.data.photographs import photographs
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import read_metadata
 from lightsr_basicsr.tools.export import files as export_files
 from lightsr_basicsr.tools.export import run as tool
@@ -159,7 +159,7 @@ def test_what_cannot_be_done_leaves_nothing(saved, arguments, message):
     Path("there.onnx").write_text("mine")
     Path("half.bin").write_text("mine")
     before = files()
-    with pytest.raises((RuntimeProblem, ConvertError), match=message):
+    with pytest.raises((BackendError, ConvertError), match=message):
         export("net.pth", **arguments)
     assert files() == before
 
@@ -167,18 +167,18 @@ def test_what_cannot_be_done_leaves_nothing(saved, arguments, message):
 @pytest.mark.usefixtures("_onnx")
 def test_what_is_no_network_for_it_is_told(workdir):
     torch.save(BlindSR_TA(**KDSR_SMALL).state_dict(), "teacher.pth")
-    with pytest.raises(RuntimeProblem, match="BlindSR_TA does not map one LR image to one SR image"):
+    with pytest.raises(BackendError, match="BlindSR_TA does not map one LR image to one SR image"):
         export("teacher.pth")
     Path("bad.pth").write_bytes(b"<html>")
     with pytest.raises(CheckpointError, match="a web page"):
         export("bad.pth")
     Path("there.ts").touch()
-    with pytest.raises(RuntimeProblem, match=r"there\.ts is an exported file already: name the checkpoint"):
+    with pytest.raises(BackendError, match=r"there\.ts is an exported file already: name the checkpoint"):
         export("there.ts")
     net = IMDN_RTC(**RTC_SMALL)
     net.model[0].weight.data.fill_(float("nan"))
     torch.save(net.state_dict(), "nan.pth")
-    with pytest.raises(RuntimeProblem, match="itself gives no finite numbers on photograph 'coffee', 1 x 45x53"):
+    with pytest.raises(BackendError, match="itself gives no finite numbers on photograph 'coffee', 1 x 45x53"):
         export("nan.pth")
     assert files() == ["bad.pth", "nan.pth", "teacher.pth", "there.ts"]
 
@@ -186,7 +186,7 @@ def test_what_is_no_network_for_it_is_told(workdir):
 def test_files_that_are_there_are_replaced_only_when_asked(saved, kind):
     for name in TARGETS[kind]:
         Path(name).write_text("mine")
-    with pytest.raises(RuntimeProblem, match="already exists"):
+    with pytest.raises(BackendError, match="already exists"):
         export("net.pth", format=kind)
     assert {Path(name).read_text() for name in TARGETS[kind]} == {"mine"}
     export("net.pth", format=kind, overwrite=True)
@@ -229,14 +229,14 @@ def test_an_interruption_leaves_nothing(saved, kind, monkeypatch, step, there):
 def test_another_engines_images_are_refused(saved, monkeypatch, spoil, message):
     opened = tool.open_engine
     monkeypatch.setattr(tool, "open_engine", lambda *args: lambda images: spoil(opened(*args)(images)))
-    with pytest.raises(RuntimeProblem, match=message):
+    with pytest.raises(BackendError, match=message):
         export("net.pth")
     assert files() == ["net.pth"]
 
 
 def test_what_an_engine_cannot_load_is_refused(saved, kind, monkeypatch):
     monkeypatch.setattr(tool, "_write", lambda job, told, part: (part.write_bytes(b"nothing") and told, []))
-    with pytest.raises(RuntimeProblem, match="What was made cannot be loaded"):
+    with pytest.raises(BackendError, match="What was made cannot be loaded"):
         export("net.pth", format=kind)
     assert files() == ["net.pth"]
 
@@ -250,7 +250,7 @@ def test_it_is_compared_on_the_users_picture_too(workdir):
     assert (done.rows[-1].picture, done.rows[-1].height, done.rows[-1].width) == ("lr.png", 64, 88)
     assert "no multiples of 4 are padded" in done.notes[0]
     torch.save(distilled().state_dict(), "dd.pth")
-    with pytest.raises(RuntimeProblem, match=r"tiny\.png has 20x9 pixels, and the network needs at least 15x15"):
+    with pytest.raises(BackendError, match=r"tiny\.png has 20x9 pixels, and the network needs at least 15x15"):
         export("dd.pth", picture="tiny.png")
 
 
@@ -325,8 +325,8 @@ def test_int8_tells_what_it_costs():
 @pytest.mark.usefixtures("saved")
 def test_int8_is_for_openvino_and_photographs_for_int8():
     before = files()
-    with pytest.raises(RuntimeProblem, match=r"OpenVINO only, got onnx: name a file that ends in \.xml"):
+    with pytest.raises(BackendError, match=r"OpenVINO only, got onnx: name a file that ends in \.xml"):
         export("net.pth", "net.onnx", precision="int8")
-    with pytest.raises(RuntimeProblem, match="calibrate int8, and the precision is fp16"):
+    with pytest.raises(BackendError, match="calibrate int8, and the precision is fp16"):
         export("net.pth", "net.xml", precision="fp16", quantization=Quantization("HR"))
     assert files() == before

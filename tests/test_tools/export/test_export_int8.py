@@ -9,8 +9,8 @@ import torch
 
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
 from lightsr_basicsr.archs.imdn_arch import IMDN, IMDN_RTC
-from lightsr_basicsr.data.demo_dataset import photographs
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.data.photographs import photographs
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.graphs import to_openvino
 from lightsr_basicsr.runtimes.openvino_tuning import operations
 from lightsr_basicsr.tools.export.int8 import PsnrCost, psnr_of, quantize, quantize_model
@@ -148,21 +148,21 @@ def test_nothing_is_written_but_the_bars(net, capfd):
 
 
 def test_unknown_recipe(net):
-    with pytest.raises(RuntimeProblem, match=r"Recipes are auto, convolutions, .*got 'best'"):
+    with pytest.raises(BackendError, match=r"Recipes are auto, convolutions, .*got 'best'"):
         quantize(net, recipe="best")
     assert find_recipe("auto") is RECIPES["convolutions"]
 
 
 def test_without_nncf_the_extra_is_named(net, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(RuntimeProblem, match=r'pip install "lightsr-basicsr\[int8\]"'):
+    with pytest.raises(BackendError, match=r'pip install "lightsr-basicsr\[int8\]"'):
         quantize(net)
 
 
 def test_a_model_with_nothing_to_quantize():
     lr = openvino.opset8.parameter([-1, 3, -1, -1], np.float32, name="lr")
     model = openvino.Model([openvino.opset8.relu(lr)], [lr])
-    with pytest.raises(RuntimeProblem, match="no convolution to quantize in this network: use fp32 or bf16"):
+    with pytest.raises(BackendError, match="no convolution to quantize in this network: use fp32 or bf16"):
         quantize_model(nncf, model, crops(), RECIPES["convolutions"], False)
 
 
@@ -171,7 +171,7 @@ def test_a_failure_inside_nncf_is_one_sentence(net, monkeypatch):
         raise IndexError("list index\nout of range")
 
     monkeypatch.setattr(nncf, "quantize", fail)
-    with pytest.raises(RuntimeProblem, match=r"cannot quantize this network: list index\. Use fp32 or bf16"):
+    with pytest.raises(BackendError, match=r"cannot quantize this network: list index\. Use fp32 or bf16"):
         quantize_model(nncf, to_openvino(net), crops(), RECIPES["convolutions"], False)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lightsr_basicsr.data.degradations import imresize
-from lightsr_basicsr.data.demo_dataset import PHOTOGRAPHS, photographs
-from lightsr_basicsr.runtimes.base import RuntimeProblem
+from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.export import int8_data as quantize_data
 from lightsr_basicsr.tools.export.int8_data import gather, lr_side
 
@@ -94,34 +94,34 @@ def test_side_of_a_crop(scale, min_side, side):
 def test_too_few_photographs(folder):
     for index in range(5):
         (folder / f"{index}.png").unlink()
-    with pytest.raises(RuntimeProblem, match=r"holds 3 images, expected at least 4"):
+    with pytest.raises(BackendError, match=r"holds 3 images, expected at least 4"):
         collect(folder)
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(RuntimeProblem, match="There is no folder"):
+    with pytest.raises(BackendError, match="There is no folder"):
         collect(tmp_path / "nowhere")
 
 
 def test_a_small_photograph_is_named(folder):
     cv2.imwrite(str(folder / "2.png"), np.zeros((90, 200, 3), np.uint8))
-    with pytest.raises(RuntimeProblem, match=r"2\.png is 200x90 pixels, expected at least 96x96"):
+    with pytest.raises(BackendError, match=r"2\.png is 200x90 pixels, expected at least 96x96"):
         collect(folder)
 
 
 @pytest.mark.parametrize("name", ["2.png", "3.png"])
 def test_a_broken_photograph_is_named(folder, name):
     (folder / name).write_bytes(b"no image")
-    with pytest.raises(RuntimeProblem, match=rf"{name}.*take it out of the folder"):
+    with pytest.raises(BackendError, match=rf"{name}.*take it out of the folder"):
         collect(folder)
 
 
 def test_too_few_crops(folder):
-    with pytest.raises(RuntimeProblem, match="at least 8 crops to lay ranges, got 3"):
+    with pytest.raises(BackendError, match="at least 8 crops to lay ranges, got 3"):
         collect(folder, images=3)
 
 
 @pytest.mark.parametrize("wrong", [{"scale": 1.5}, {"scale": 0.5}, {"num_in_ch": 4}])
 def test_networks_that_crops_cannot_be_made_for(folder, wrong):
-    with pytest.raises(RuntimeProblem, match="whole scales and 1 or 3 channels"):
+    with pytest.raises(BackendError, match="whole scales and 1 or 3 channels"):
         collect(folder, **wrong)

@@ -27,5 +27,5 @@ def test_it_can_be_run_again(workdir, capsys):
         assert cli.main(["prepare", "demo", "--quiet", "-o", "here", "--jobs", "1"]) == 0
     printed = capsys.readouterr().out
     again = printed[printed.rindex("$ basicsr prepare lr -i here/photos -o here --scale 2 3 4") :]
-    assert "0 files made, 18 were there already" in again
-    assert "0 files made, 292 were there already" in again
+    assert "0 files made, 18 existing files kept" in again
+    assert "0 files made, 292 existing files kept" in again

@@ -15,7 +15,7 @@ from lightsr_basicsr.tools.prepare import lmdb_file, verify
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from lightsr_basicsr.tools.prepare.lmdb import prepare_lmdb
 from lightsr_basicsr.tools.prepare.lmdb_file import map_size
-from tests.tiny import make_pairs, tree
+from tests.tiny import ALONE, ANEW, QUIET, make_pairs, tree
 
 
 def noise(file: str, side: int = 24, seed: int = 0, dtype: type = np.uint8) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_basicsr_reads_the_pairs_as_the_section_says(workdir, capsys, template):
     arguments = [] if template == "{}" else ["--template", template]
     assert cli.main(["prepare", "lmdb", "-i", "set/HR", "set/LR", "-o", "out", "--quiet", *arguments]) == 0
     printed = capsys.readouterr().out
-    assert "10 files made, 0 were there already: out/HR.lmdb, out/LR.lmdb" in printed
+    assert "10 files made, 0 existing files kept: out/HR.lmdb, out/LR.lmdb" in printed
     assert meta("out/LR.lmdb")[0] == "000.png (16,16,3) 1"
     assert sorted(path.name for path in Path("out").iterdir()) == ["HR.lmdb", "LR.lmdb"]
     section = yaml.safe_load(printed[printed.index("datasets:") :])["datasets"]["train"]
@@ -80,7 +80,7 @@ def test_basicsr_reads_a_single_folder_for_blind_training(workdir):
     from lightsr_basicsr.data.blind_dataset import SecondOrderDataset
 
     make_pairs(Path("set"), 2)
-    section = prepare_lmdb(["set/HR"], "out", progress=False).section["train"]
+    section = prepare_lmdb(["set/HR"], "out", work=QUIET).section["train"]
     dataset = SecondOrderDataset({**section, "phase": "train"})
     assert dataset.paths == ["000", "001"]
     assert dataset[1]["gt"].shape == (3, 400, 400)
@@ -96,7 +96,7 @@ def test_a_first_image_that_compresses_well_is_no_trouble(workdir):
     files = [f"{index:03d}.png" for index in range(9)]
     with pytest.raises(lmdb.MapFullError):
         make_lmdb_from_imgs("set", "theirs.lmdb", files, [file[:3] for file in files])
-    assert prepare_lmdb(["set"], ".", progress=False).made == 9
+    assert prepare_lmdb(["set"], ".", work=QUIET).made == 9
     assert entries("set.lmdb") == {file[:3]: Path("set", file).read_bytes() for file in files}
 
 
@@ -120,24 +120,24 @@ def test_it_grows_if_the_size_was_wrong_after_all(workdir, monkeypatch):
     for index in range(20):
         noise(f"set/{index}.png", 64, index)
     monkeypatch.setattr(lmdb_file, "map_size", lambda _: 1 << 15)
-    prepare_lmdb(["set"], ".", progress=False)
+    prepare_lmdb(["set"], ".", work=QUIET)
     assert entries("set.lmdb") == {file.stem: file.read_bytes() for file in Path("set").iterdir()}
 
 
 @pytest.mark.parametrize("after", [0, 1, 7, 19])
 def test_a_stopped_run_is_continued_with_the_same_result(workdir, monkeypatch, capsys, after):
     make_pairs(Path("set"), 10)
-    prepare_lmdb(["set/HR", "set/LR"], "whole", progress=False)
+    prepare_lmdb(["set/HR", "set/LR"], "whole", work=QUIET)
     monkeypatch.setattr(lmdb_file, "BATCH_FILES", 2)
     with monkeypatch.context() as patch:
         stop_after(patch, after)
         command = ["prepare", "lmdb", "-i", "set/HR", "set/LR", "-o", "out", "--jobs", "1", "--quiet"]
         assert cli.main(command) == 130
-    assert "Run the same command again to go on" in capsys.readouterr().err
+    assert "Run the same command again to continue" in capsys.readouterr().err
     assert sorted(path.name for path in Path("out").iterdir()) == [".HR.lmdb.part", ".LR.lmdb.part"]
     read, original = [], verify.verify
     monkeypatch.setattr(verify, "verify", lambda file: read.append(file) or original(file))
-    done = prepare_lmdb(["set/HR", "set/LR"], "out", progress=False)
+    done = prepare_lmdb(["set/HR", "set/LR"], "out", work=QUIET)
     assert done.made + done.kept == 20
     assert len(read) == done.made
     assert done.kept == after // 2 // 2 * 2 * 2, "whole batches of pairs that came before are kept"
@@ -155,10 +155,10 @@ def test_a_kill_while_the_journal_is_written_costs_one_image(workdir, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(lmdb_file.LmdbFile, "finish", lambda self, keys: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            prepare_lmdb(["set/HR"], ".", progress=False)
+            prepare_lmdb(["set/HR"], ".", work=QUIET)
     journal = Path(".HR.lmdb.part/.journal")
     journal.write_text(journal.read_text()[:-5])
-    done = prepare_lmdb(["set/HR"], ".", progress=False)
+    done = prepare_lmdb(["set/HR"], ".", work=QUIET)
     assert (done.made, done.kept) == (1, 3)
     assert entries("HR.lmdb") == {file.stem: file.read_bytes() for file in Path("set/HR").iterdir()}
 
@@ -169,9 +169,9 @@ def test_a_journal_without_its_data_is_not_believed(workdir, monkeypatch):
         patch.setattr(lmdb_file, "BATCH_FILES", 1)
         stop_after(patch, 3)
         with pytest.raises(KeyboardInterrupt):
-            prepare_lmdb(["set/HR"], ".", workers=1, progress=False)
+            prepare_lmdb(["set/HR"], ".", work=ALONE)
     Path(".HR.lmdb.part/data.mdb").unlink()
-    assert prepare_lmdb(["set/HR"], ".", progress=False).made == 4
+    assert prepare_lmdb(["set/HR"], ".", work=QUIET).made == 4
     assert len(entries("HR.lmdb")) == 4
 
 
@@ -181,26 +181,26 @@ def test_what_was_begun_with_other_files_is_begun_again(workdir, monkeypatch):
         patch.setattr(lmdb_file, "BATCH_FILES", 1)
         stop_after(patch, 3)
         with pytest.raises(KeyboardInterrupt):
-            prepare_lmdb(["set/HR"], ".", workers=1, progress=False)
+            prepare_lmdb(["set/HR"], ".", work=ALONE)
     noise("set/HR/000.png", 32)
-    done = prepare_lmdb(["set/HR"], ".", progress=False)
+    done = prepare_lmdb(["set/HR"], ".", work=QUIET)
     assert (done.made, done.kept) == (4, 0)
     assert entries("HR.lmdb")["000"] == Path("set/HR/000.png").read_bytes()
 
 
 def test_a_finished_lmdb_is_kept_and_replaced_only_if_asked(workdir):
     make_pairs(Path("set"), 3)
-    prepare_lmdb(["set/HR", "set/LR"], "out", progress=False)
+    prepare_lmdb(["set/HR", "set/LR"], "out", work=QUIET)
     before = tree(Path("out"))
-    done = prepare_lmdb(["set/HR", "set/LR"], "out", progress=False)
+    done = prepare_lmdb(["set/HR", "set/LR"], "out", work=QUIET)
     assert (done.made, done.kept, tree(Path("out"))) == (0, 6, before)
     assert done.section["train"]["gt_size"] == 32
     for change in (lambda: noise("set/LR/000.png", 16), lambda: make_pairs(Path("set"), 4)):
         change()
         with pytest.raises(PrepareError, match=r"out/[HL]R\.lmdb holds other images than set/[HL]R: choose another -o"):
-            prepare_lmdb(["set/HR", "set/LR"], "out", progress=False)
+            prepare_lmdb(["set/HR", "set/LR"], "out", work=QUIET)
         assert tree(Path("out")) == before
-    done = prepare_lmdb(["set/HR", "set/LR"], "out", overwrite=True, progress=False)
+    done = prepare_lmdb(["set/HR", "set/LR"], "out", work=ANEW)
     assert (done.made, done.kept) == (8, 0)
     assert len(meta("out/HR.lmdb")) == 4
     assert sorted(path.name for path in Path("out").iterdir()) == ["HR.lmdb", "LR.lmdb"]
@@ -213,13 +213,13 @@ def test_an_lmdb_of_basicsr_is_kept(workdir):
     names = ["000", "001", "002"]
     make_lmdb_from_imgs("set/HR", "HR.lmdb", [f"{name}.png" for name in names], names, map_size=1 << 20)
     before = tree(Path("HR.lmdb"))
-    done = prepare_lmdb(["set/HR", "set/LR"], ".", progress=False)
+    done = prepare_lmdb(["set/HR", "set/LR"], ".", work=QUIET)
     assert (done.made, done.kept, tree(Path("HR.lmdb"))) == (3, 3, before)
     assert done.section["train"]["gt_size"] == 32
     Path("set/HR/002.png").unlink()
     Path("set/LR/002.png").unlink()
     with pytest.raises(PrepareError, match=r"HR\.lmdb holds other images"):
-        prepare_lmdb(["set/HR"], ".", progress=False)
+        prepare_lmdb(["set/HR"], ".", work=QUIET)
 
 
 @pytest.mark.parametrize("name", ["file.txt", "data.mdb"])
@@ -228,10 +228,10 @@ def test_what_is_no_lmdb_is_never_replaced(workdir, name):
     Path("HR.lmdb").mkdir()
     Path("HR.lmdb", name).touch()
     with pytest.raises(PrepareError, match=r"HR\.lmdb is there, but is no finished LMDB of images: move it away"):
-        prepare_lmdb(["set/HR"], ".", progress=False)
+        prepare_lmdb(["set/HR"], ".", work=QUIET)
     if name == "file.txt":
         with pytest.raises(PrepareError, match=r"holds file\.txt, which is of no LMDB"):
-            prepare_lmdb(["set/HR"], ".", overwrite=True, progress=False)
+            prepare_lmdb(["set/HR"], ".", work=ANEW)
         assert Path("HR.lmdb/file.txt").is_file()
 
 
@@ -246,7 +246,7 @@ def test_a_broken_image_is_left_out_of_all(workdir, capsys):
     for made, kept in ((4, 0), (0, 4)):
         assert cli.main(command) == 1
         printed = capsys.readouterr()
-        assert f"{made} files made, {kept} were there already" in printed.out
+        assert f"{made} files made, {kept} existing files kept" in printed.out
         assert "2 files could not be used" in printed.err
         assert "set/HR/003.png: empty file" in printed.err
         assert "set/LR/001.png: image file is truncated" in printed.err
@@ -262,17 +262,17 @@ def test_what_a_stopped_run_knew_to_be_whole_goes_if_its_partner_is_broken(workd
     with monkeypatch.context() as patch:
         stop_after(patch, 3)
         with pytest.raises(KeyboardInterrupt):
-            prepare_lmdb(["set/HR"], ".", workers=1, progress=False)
-    done = prepare_lmdb(["set/HR", "set/LR"], ".", progress=False)
+            prepare_lmdb(["set/HR"], ".", work=ALONE)
+    done = prepare_lmdb(["set/HR", "set/LR"], ".", work=QUIET)
     assert (done.made, done.kept) == (4, 2)
     assert list(entries("HR.lmdb")) == list(entries("LR.lmdb")) == ["000", "002", "003"]
 
 
 def test_an_lmdb_that_was_there_and_holds_too_much_is_told(workdir):
     make_pairs(Path("set"), 3)
-    prepare_lmdb(["set/HR"], ".", progress=False)
+    prepare_lmdb(["set/HR"], ".", work=QUIET)
     Path("set/LR/001.png").write_bytes(b"no image")
-    done = prepare_lmdb(["set/HR", "set/LR"], ".", progress=False)
+    done = prepare_lmdb(["set/HR", "set/LR"], ".", work=QUIET)
     assert (done.made, done.section["train"]["gt_size"]) == (2, 32)
     assert "HR.lmdb was there and holds 1 images that are left out elsewhere: use --overwrite" in done.notes
 
@@ -280,7 +280,7 @@ def test_an_lmdb_that_was_there_and_holds_too_much_is_told(workdir):
 def test_nothing_is_left_if_all_is_broken(workdir):
     Path("set").mkdir()
     Path("set/a.png").write_bytes(b"no image")
-    done = prepare_lmdb(["set"], "out", progress=False)
+    done = prepare_lmdb(["set"], "out", work=QUIET)
     assert (done.made, len(done.failed), done.section) == (0, 1, {})
     assert list(Path("out").iterdir()) == []
 
@@ -293,7 +293,7 @@ def test_files_are_stored_as_they_are(workdir):
     cv2.imwrite("set/photo.jpg", color)
     Image.fromarray(np.dstack([color, color[:, :, 0]]), "CMYK").save("set/cmyk.jpg")
     cv2.imwrite("set/float.tiff", color.astype(np.float32))
-    done = prepare_lmdb(["set"], ".", progress=False)
+    done = prepare_lmdb(["set"], ".", work=QUIET)
     assert [each.split(": ")[1] for each in done.failed] == ["holds float32 numbers, expected 8 or 16 bits per channel"]
     assert done.notes == ["1 images have 16 bits (first deep.png); BasicSR reads 8 bits of them."]
     assert entries("set.lmdb") == {
@@ -308,12 +308,12 @@ def test_files_are_stored_as_they_are(workdir):
 def test_pairs_that_are_no_whole_multiples_are_told(workdir):
     make_pairs(Path("set"), 3)
     noise("set/HR/001.png", 33)
-    done = prepare_lmdb(["set/HR", "set/LR"], ".", progress=False)
+    done = prepare_lmdb(["set/HR", "set/LR"], ".", work=QUIET)
     assert done.notes == [
         "1 images in HR.lmdb have not exactly 2 times the sides of those in LR.lmdb (001), "
         "and training refuses such pairs"
     ]
-    done = prepare_lmdb(["set/LR", "set/HR"], "swapped", progress=False)
+    done = prepare_lmdb(["set/LR", "set/HR"], "swapped", work=QUIET)
     assert "holds larger images than swapped/LR.lmdb: name the folder of HR images first" in done.notes[0]
 
 
@@ -329,7 +329,7 @@ def test_names_that_basicsr_would_not_find_are_refused(workdir, name, message):
     make_pairs(Path("set"), 2)
     Path("set/HR/001.png").rename(f"set/HR/{name}.png")
     with pytest.raises(PrepareError, match=message):
-        prepare_lmdb(["set/HR"], "out", progress=False)
+        prepare_lmdb(["set/HR"], "out", work=QUIET)
     assert not Path("out").exists()
 
 
@@ -338,7 +338,7 @@ def test_names_with_spaces_are_found(workdir):
     from basicsr.utils.file_client import FileClient
 
     noise("set/my photo.png")
-    prepare_lmdb(["set"], ".", progress=False)
+    prepare_lmdb(["set"], ".", work=QUIET)
     (key,) = paths_from_lmdb("set.lmdb")
     assert FileClient("lmdb", db_paths="set.lmdb").get(key) == Path("set/my photo.png").read_bytes()
 
@@ -376,8 +376,8 @@ def test_a_full_disk_is_explained_and_the_next_run_goes_on(workdir, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(lmdb_file.LmdbFile, "_commit", full)
         assert cli.main(["prepare", "lmdb", "-i", "set/HR", "-o", ".", "--quiet"]) == 2
-    assert "No space left on device. Run the same command again to go on" in capsys.readouterr().err
-    assert prepare_lmdb(["set/HR"], ".", progress=False).made == 3
+    assert "No space left on device. Run the same command again to continue" in capsys.readouterr().err
+    assert prepare_lmdb(["set/HR"], ".", work=QUIET).made == 3
 
 
 def test_images_come_in_order_and_errors_are_values():

@@ -18,9 +18,10 @@ from lightsr_basicsr import cli
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.data.degradations import blur_subsample, imresize
 from lightsr_basicsr.data.low_resolution import LowResolution
-from lightsr_basicsr.tools.prepare.jobs import PrepareError
+from lightsr_basicsr.tools.prepare.jobs import PrepareError, Work
 from lightsr_basicsr.tools.prepare.lr import prepare_lr
 from tests import tiny
+from tests.tiny import ANEW, QUIET
 
 
 def photographs(folder: Path, count: int = 3, height: int = 50, width: int = 61) -> Path:
@@ -40,7 +41,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_equals_the_files_that_matlab_wrote(shared, workdir, scale):
     source = shared / "data" / "Set5" / f"HR_x{scale}"
-    done = prepare_lr(source, "Set5", LowResolution(border="replicate"), [scale], progress=False)
+    done = prepare_lr(source, "Set5", LowResolution(border="replicate"), [scale], work=QUIET)
     assert (done.made, done.failed) == (10, [])
     for file in sorted(source.glob("*.png")):
         theirs = cv2.imread(str(shared / "data" / "Set5" / f"LRBI_x{scale}" / file.name))
@@ -50,7 +51,7 @@ def test_equals_the_files_that_matlab_wrote(shared, workdir, scale):
 
 def test_hr_is_cropped_and_lr_is_made_of_the_cropped_image(workdir):
     photographs(Path("photos"))
-    prepare_lr("photos", "set", scales=[4], progress=False)
+    prepare_lr("photos", "set", scales=[4], work=QUIET)
     whole = cv2.imread("photos/01.png")
     assert np.array_equal(cv2.imread("set/HR_x4/01.png"), whole[:48, :60])
     assert np.array_equal(cv2.imread("set/LRBI_x4/01.png"), imresize(whole[:48, :60], 1 / 4))
@@ -59,7 +60,7 @@ def test_hr_is_cropped_and_lr_is_made_of_the_cropped_image(workdir):
 def test_bd_and_dn(workdir):
     photographs(Path("photos"))
     for kind in ("bd", "dn"):
-        prepare_lr("photos", "set", LowResolution(kind, seed=3), [3], progress=False)
+        prepare_lr("photos", "set", LowResolution(kind, seed=3), [3], work=QUIET)
     hr = cv2.imread("set/HR_x3/02.png")
     assert np.array_equal(cv2.imread("set/LRBD_x3/02.png"), blur_subsample(hr, 3))
     noisy, clean = cv2.imread("set/LRDN_x3/02.png").astype(float), imresize(hr, 1 / 3).astype(float)
@@ -71,7 +72,7 @@ def test_bd_and_dn(workdir):
 def test_noise_depends_on_seed_and_name_only(workdir):
     photographs(Path("photos"))
     for out, seed, jobs in (("a", 0, 1), ("b", 0, 3), ("c", 1, 1)):
-        prepare_lr("photos", out, LowResolution("dn", seed=seed), [3], workers=jobs, progress=False)
+        prepare_lr("photos", out, LowResolution("dn", seed=seed), [3], work=Work(workers=jobs, progress=False))
     a, b, c = (contents(Path(out) / "LRDN_x3") for out in "abc")
     a.pop(".prepare.json"), b.pop(".prepare.json")
     assert a == {name: b[name] for name in a}
@@ -86,18 +87,18 @@ def test_div2k_layout_is_what_the_option_files_read(workdir):
     assert [path.name for path in sorted(Path("datasets/DIV2K/DIV2K_train_LR_BD/X3").glob("*.png"))] == [
         "00x3BD.png", "01x3BD.png", "02x3BD.png",
     ]  # fmt: skip
-    prepare_lr("datasets/DIV2K/DIV2K_train_HR", "datasets/DIV2K", scales=[2], layout="div2k", progress=False)
+    prepare_lr("datasets/DIV2K/DIV2K_train_HR", "datasets/DIV2K", scales=[2], layout="div2k", work=QUIET)
     assert Path("datasets/DIV2K/DIV2K_train_LR_bicubic/X2/02x2.png").is_file()
 
 
 def test_uneven_hr_images_are_told_where_none_are_written(workdir):
     photographs(Path("set_HR"))
-    done = prepare_lr("set_HR", "out", scales=[2, 4], layout="div2k", progress=False)
+    done = prepare_lr("set_HR", "out", scales=[2, 4], layout="div2k", work=QUIET)
     assert [note.split(" (")[0] for note in done.notes] == [
         "3 HR images have sides that are no multiples of 2",
         "3 HR images have sides that are no multiples of 4",
     ]
-    done = prepare_lr("set_HR", "out", scales=[4], layout="div2k", write_hr=True, progress=False)
+    done = prepare_lr("set_HR", "out", scales=[4], layout="div2k", write_hr=True, work=QUIET)
     assert cv2.imread("out/set_HR_x4/00.png").shape == (48, 60, 3)
     assert (done.notes, done.section["train"]["dataroot_gt"]) == ([], "out/set_HR_x4")
 
@@ -111,7 +112,7 @@ def test_each_scale_has_a_section_that_can_be_tested_with(workdir, capsys):
     photographs(Path("photos"))
     assert cli.main(["prepare", "lr", "-i", "photos", "-o", "set", "--quiet"]) == 0
     printed = capsys.readouterr().out
-    assert "18 files made, 0 were there already" in printed
+    assert "18 files made, 0 existing files kept" in printed
     blocks = sections(printed)
     assert [block["scale"] for block in blocks] == [2, 3, 4]
     torch.save(IMDN_RTC(num_feat=4, num_block=1).state_dict(), "x2.pth")
@@ -141,14 +142,14 @@ def test_images_of_one_name_are_not_paired_with_each_other(workdir):
     photographs(Path("a"))
     photographs(Path("b"))
     cv2.imwrite("b/01.png", np.zeros((50, 61, 3), np.uint8))
-    prepare_lr("a", "set", scales=[4], progress=False)
+    prepare_lr("a", "set", scales=[4], work=QUIET)
     before = contents(Path("set"))
     for degradation in ("bi", "dn"):  # dn would keep HR_x4 of a, and make LR of b
         with pytest.raises(PrepareError, match=r"made of other images called 01\.png: choose another -o"):
-            prepare_lr("b", "set", LowResolution(degradation), [4], progress=False)
+            prepare_lr("b", "set", LowResolution(degradation), [4], work=QUIET)
     assert contents(Path("set")) == before
     Path("a/01.png").replace("a/moved.png")
-    done = prepare_lr("a", "set", scales=[4], progress=False)
+    done = prepare_lr("a", "set", scales=[4], work=QUIET)
     assert (done.made, done.kept) == (2, 4)
 
 
@@ -159,7 +160,7 @@ def test_a_source_is_not_written_to_through_a_link(workdir):
         (Path("linked") / file.name).symlink_to(file.resolve())
     before = contents(source)
     with pytest.raises(PrepareError, match=r"00\.png is a source and would be written to"):
-        prepare_lr("linked", "set", scales=[2], overwrite=True, progress=False)
+        prepare_lr("linked", "set", scales=[2], work=ANEW)
     assert contents(source) == before
 
 
@@ -179,12 +180,12 @@ def test_an_interrupted_overwrite_is_continued_without_it(workdir, capsys, monke
 
     monkeypatch.setattr(lr, "write_png", interrupted)
     assert cli.main([*arguments, "--overwrite"]) == 130
-    assert "Run the same command again without --overwrite to go on" in capsys.readouterr().err
+    assert "Run the same command again without --overwrite to continue" in capsys.readouterr().err
     there = len(list(Path("set").rglob("*.png")))
     assert 4 <= there < 12
     monkeypatch.setattr(lr, "write_png", write)
     assert cli.main(arguments) == 0
-    assert f"{12 - there} files made, {there} were there already" in capsys.readouterr().out
+    assert f"{12 - there} files made, {there} existing files kept" in capsys.readouterr().out
     assert contents(Path("set")) == whole
 
 
@@ -222,13 +223,13 @@ def test_a_header_that_promises_too_much_stops_nothing_else(workdir, capsys, sid
     printed = capsys.readouterr()
     assert "giant.png" in printed.err
     assert "Traceback" not in printed.err
-    assert "files made, 0 were there" in printed.out
+    assert "files made, 0 existing files kept" in printed.out
 
 
 def test_a_killed_run_is_continued_with_the_same_result(workdir):
     photographs(Path("photos"), count=60, height=200, width=240)
     command = [sys.executable, "-m", "lightsr_basicsr.cli", "prepare", "lr", "-i", "photos", "--jobs", "1"]
-    whole = prepare_lr("photos", "whole", progress=False)
+    whole = prepare_lr("photos", "whole", work=QUIET)
     run = subprocess.Popen([*command, "-o", "killed"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while len(list(Path("killed").rglob("*.png"))) < 20 and time.monotonic() < deadline:
@@ -237,7 +238,7 @@ def test_a_killed_run_is_continued_with_the_same_result(workdir):
     run.wait()
     before = {path: path.stat().st_mtime_ns for path in Path("killed").rglob("*.png")}
     assert 20 <= len(before) < 360, "killed too late to show anything"
-    again = prepare_lr("photos", "killed", progress=False)
+    again = prepare_lr("photos", "killed", work=QUIET)
     assert (again.made, again.kept) == (360 - len(before), len(before))
     assert all(path.stat().st_mtime_ns == when for path, when in before.items()), "finished files were made again"
     assert contents(Path("killed")) == contents(Path("whole"))
@@ -246,10 +247,10 @@ def test_a_killed_run_is_continued_with_the_same_result(workdir):
 
 def test_other_settings_or_other_files_are_not_mixed_in(workdir):
     photographs(Path("photos"))
-    prepare_lr("photos", "set", scales=[4], progress=False)
+    prepare_lr("photos", "set", scales=[4], work=QUIET)
     before = contents(Path("set"))
     with pytest.raises(PrepareError, match=r"LRBI_x4 was made with border mirror \(now replicate\): choose another -o"):
-        prepare_lr("photos", "set", LowResolution(border="replicate"), [4], progress=False)
+        prepare_lr("photos", "set", LowResolution(border="replicate"), [4], work=QUIET)
     Path("other/LRBI_x4").mkdir(parents=True)
     cv2.imwrite("other/LRBI_x4/official.png", np.zeros((4, 4, 3), np.uint8))
     for overwrite, message in (
@@ -257,10 +258,10 @@ def test_other_settings_or_other_files_are_not_mixed_in(workdir):
         (True, "official.png: move them away"),
     ):
         with pytest.raises(PrepareError, match=message):
-            prepare_lr("photos", "other", scales=[4], overwrite=overwrite, progress=False)
+            prepare_lr("photos", "other", scales=[4], work=Work(overwrite=overwrite, progress=False))
     assert contents(Path("set")) == before
     assert [path.name for path in Path("other").rglob("*.png")] == ["official.png"]
-    done = prepare_lr("photos", "set", LowResolution(border="replicate"), [4], overwrite=True, progress=False)
+    done = prepare_lr("photos", "set", LowResolution(border="replicate"), [4], work=ANEW)
     assert (done.made, done.kept) == (6, 0)
     assert contents(Path("set")) != before
 
@@ -268,11 +269,11 @@ def test_other_settings_or_other_files_are_not_mixed_in(workdir):
 def test_the_source_is_never_written_to(workdir):
     source = photographs(Path("set/HR_x4"), height=48, width=60)
     before = contents(source)
-    done = prepare_lr(source, "set", scales=[4], overwrite=True, progress=False)
+    done = prepare_lr(source, "set", scales=[4], work=ANEW)
     assert contents(source) == before
     assert done.section["test_1"]["dataroot_gt"] == "set/HR_x4"
     with pytest.raises(PrepareError, match="is the source itself"):
-        prepare_lr("set/LRBI_x4", "set", scales=[4], progress=False)
+        prepare_lr("set/LRBI_x4", "set", scales=[4], work=QUIET)
 
 
 def test_every_kind_of_image_by_the_documented_rule(workdir):
@@ -291,7 +292,7 @@ def test_every_kind_of_image_by_the_documented_rule(workdir):
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.fromarray(color).save(folder / "turned.jpg", exif=turned, quality=95)
-    done = prepare_lr(folder, "set", scales=[2], progress=False)
+    done = prepare_lr(folder, "set", scales=[2], work=QUIET)
     assert done.failed == []
     assert done.notes == [
         "3 images have 16 bits and keep them (first deep.png). BasicSR reads the upper 8: see --depth 8."
@@ -308,7 +309,7 @@ def test_every_kind_of_image_by_the_documented_rule(workdir):
         assert np.array_equal(low(name), imresize(color, 1 / 2)), name
     assert np.array_equal(low("web"), imresize(color[:, :, ::-1], 1 / 2))
     assert low("turned").shape == (16, 12, 3)
-    done = prepare_lr(folder, "shallow", scales=[2], depth="8", progress=False)
+    done = prepare_lr(folder, "shallow", scales=[2], depth="8", work=QUIET)
     eight = ((deep.astype(float) / 257) + 0.5).astype(np.uint8)
     assert np.array_equal(cv2.imread("shallow/LRBI_x2/deep.png", cv2.IMREAD_UNCHANGED), imresize(eight, 1 / 2))
     assert done.notes == []

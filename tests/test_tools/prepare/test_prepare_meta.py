@@ -12,7 +12,7 @@ from lightsr_basicsr import cli
 from lightsr_basicsr.tools.prepare import verify
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from lightsr_basicsr.tools.prepare.meta import prepare_meta
-from tests.tiny import make_pairs, tree
+from tests.tiny import ANEW, QUIET, make_pairs, tree
 
 
 def lines(file: str) -> list[str]:
@@ -26,7 +26,7 @@ def test_basicsr_reads_a_part_of_a_folder_by_the_list_of_another(workdir, capsys
     make_pairs(Path("all"), 6)
     assert cli.main(["prepare", "meta", "-i", "set/HR", "-o", "lists/set.txt", "--quiet"]) == 0
     printed = capsys.readouterr().out
-    assert "1 files made, 0 were there already: lists/set.txt\nnote: 4 images are listed" in printed
+    assert "1 files made, 0 existing files kept: lists/set.txt\nnote: 4 images are listed" in printed
     assert lines("lists/set.txt") == [f"{index:03d}.png (32,32,3)" for index in range(4)]
     section = yaml.safe_load(printed[printed.index("datasets:") :])["datasets"]["train"]
     section |= {"dataroot_gt": "all/HR", "dataroot_lq": "all/LR", "phase": "val", "scale": 2}
@@ -85,26 +85,26 @@ def test_every_kind_of_image_and_broken_ones(workdir, capsys):
 
 def test_a_list_that_is_there_is_kept_and_replaced_only_if_asked(workdir, monkeypatch):
     make_pairs(Path("set"), 3)
-    prepare_meta(["set/HR"], "meta.txt", progress=False)
+    prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     before = tree(Path())
     with monkeypatch.context() as patch:
         patch.setattr(verify, "verify", lambda file: pytest.fail(f"{file} was read again"))
-        done = prepare_meta(["set/HR"], "meta.txt", progress=False)
+        done = prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert (done.made, done.kept, tree(Path())) == (0, 1, before)
     make_pairs(Path("set"), 4)
     with pytest.raises(PrepareError, match=r"meta\.txt is there and lacks 003\.png: .* --overwrite"):
-        prepare_meta(["set/HR"], "meta.txt", progress=False)
+        prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     Path("set/HR/000.png").unlink()
     with pytest.raises(PrepareError, match=r"meta\.txt is there and lists others: 000\.png: .* --overwrite"):
-        prepare_meta(["set/HR"], "meta.txt", progress=False)
+        prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert len(lines("meta.txt")) == 3
-    prepare_meta(["set/HR"], "meta.txt", overwrite=True, progress=False)
+    prepare_meta(["set/HR"], "meta.txt", work=ANEW)
     assert [line[:3] for line in lines("meta.txt")] == ["001", "002", "003"]
 
 
 def test_a_stopped_run_leaves_no_half_list(workdir, monkeypatch):
     make_pairs(Path("set"), 3)
-    prepare_meta(["set/HR"], "meta.txt", progress=False)
+    prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     Path("set/HR/000.png").unlink()
     before = lines("meta.txt")
 
@@ -113,7 +113,7 @@ def test_a_stopped_run_leaves_no_half_list(workdir, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", lambda path, text, **_: (path.write_bytes(b"half"), stop(text)))
     with pytest.raises(KeyboardInterrupt):
-        prepare_meta(["set/HR"], "meta.txt", overwrite=True, progress=False)
+        prepare_meta(["set/HR"], "meta.txt", work=ANEW)
     assert lines("meta.txt") == before
     assert sorted(path.name for path in Path().iterdir()) == ["meta.txt", "set"]
 
@@ -121,7 +121,7 @@ def test_a_stopped_run_leaves_no_half_list(workdir, monkeypatch):
 def test_letters_that_are_not_ascii_are_told(workdir):
     make_pairs(Path("set"), 1)
     Path("set/HR/000.png").rename("set/HR/ümlaut.png")
-    done = prepare_meta(["set/HR"], "meta.txt", progress=False)
+    done = prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert lines("meta.txt") == ["ümlaut.png (32,32,3)"]
     assert any("1 names have letters that are not ASCII (first ümlaut.png): the list is UTF-8" in n for n in done.notes)
 
@@ -157,6 +157,6 @@ def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, argu
 def test_no_list_of_nothing(workdir):
     Path("set").mkdir()
     Path("set/a.png").write_bytes(b"no image")
-    done = prepare_meta(["set"], "meta.txt", progress=False)
+    done = prepare_meta(["set"], "meta.txt", work=QUIET)
     assert (done.made, len(done.failed), done.section) == (0, 1, {})
     assert not Path("meta.txt").exists()

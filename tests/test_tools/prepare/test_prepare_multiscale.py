@@ -12,7 +12,7 @@ from PIL import Image
 from lightsr_basicsr import cli
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from lightsr_basicsr.tools.prepare.multiscale import Sizes, prepare_multiscale
-from tests.tiny import make_pairs, tree
+from tests.tiny import ANEW, QUIET, make_pairs, tree
 
 
 def noise(file: str, height: int = 40, width: int = 61, dtype: type = np.uint8) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_sizes_are_those_of_the_original_script(size, expected):
 def test_pixels_are_those_of_pillow(workdir):
     noise("photos/a.b c.png")
     Image.new("L", (50, 48), 77).save("photos/gray.png")
-    done = prepare_multiscale("photos", "small", Sizes((0.75, 1 / 3), 20), progress=False)
+    done = prepare_multiscale("photos", "small", Sizes((0.75, 1 / 3), 20), work=QUIET)
     assert (done.made, done.kept, done.failed) == (6, 0, [])
     with Image.open("photos/a.b c.png") as image:
         for index, size in enumerate([(45, 30), (20, 13), (30, 20)]):
@@ -52,8 +52,8 @@ def test_sixteen_bits_are_rounded_to_eight(workdir):
     deep = noise("photos/deep.png", dtype=np.uint16)
     Path("shallow").mkdir()
     cv2.imwrite("shallow/deep.png", np.floor(deep / 257 + 0.5).astype(np.uint8))
-    done = prepare_multiscale("photos", "a", Sizes((0.5,), 0), progress=False)
-    prepare_multiscale("shallow", "b", Sizes((0.5,), 0), progress=False)
+    done = prepare_multiscale("photos", "a", Sizes((0.5,), 0), work=QUIET)
+    prepare_multiscale("shallow", "b", Sizes((0.5,), 0), work=QUIET)
     assert done.notes[0] == "1 images have 16 bits (first deep.png) and were rounded to 8"
     small = cv2.imread("a/deepT0.png", cv2.IMREAD_UNCHANGED)
     assert small.dtype == np.uint8
@@ -67,7 +67,7 @@ def test_cmyk_turned_and_transparent_images_by_the_documented_rule(workdir):
     turned[0x0112] = 6
     Image.fromarray(color).save("photos/turned.jpg", exif=turned)
     cv2.imwrite("photos/alpha.png", np.dstack([color, color[:, :, 0]]))
-    prepare_multiscale("photos", "small", Sizes((0.5,), 0), progress=False)
+    prepare_multiscale("photos", "small", Sizes((0.5,), 0), work=QUIET)
     for file in Path("photos").iterdir():
         read = Image.fromarray(cv2.imread(str(file))[:, :, ::-1].copy())
         expected = read.resize((read.width // 2, read.height // 2), Image.Resampling.LANCZOS)
@@ -80,7 +80,7 @@ def test_on_to_training_as_it_is_printed(workdir, capsys):
     command = ["prepare", "multiscale", "-i", "data/HR", "-o", "data/small", "--shortest", "8", "--quiet"]
     assert cli.main(command) == 0
     printed = capsys.readouterr().out
-    assert "8 files made, 0 were there already: data/small" in printed
+    assert "8 files made, 0 existing files kept: data/small" in printed
     section = yaml.safe_load(printed[printed.index("datasets:") :])["datasets"]["train"]
     follow = next(line.split("made by: basicsr ")[1] for line in printed.splitlines() if "made by: " in line)
     assert cli.main(shlex.split(follow)) == 0
@@ -92,12 +92,12 @@ def test_on_to_training_as_it_is_printed(workdir, capsys):
 
 def test_a_stopped_run_is_continued(workdir):
     make_pairs(Path("data"), 3)
-    prepare_multiscale("data/HR", "small", Sizes(shortest=8), progress=False)
+    prepare_multiscale("data/HR", "small", Sizes(shortest=8), work=QUIET)
     whole = {file: file.read_bytes() for file in Path("small").glob("*.png")}
     Path("small/001T1.png").unlink()
     Path("small/.002T0.png.part").touch()
     before = tree(Path("small"))
-    done = prepare_multiscale("data/HR", "small", Sizes(shortest=8), progress=False)
+    done = prepare_multiscale("data/HR", "small", Sizes(shortest=8), work=QUIET)
     assert (done.made, done.kept) == (1, 11)
     assert {file: file.read_bytes() for file in Path("small").glob("*.png")} == whole
     after = tree(Path("small"))
@@ -121,10 +121,10 @@ def test_enlarged_tiny_and_broken_images_are_told(workdir, capsys):
 
 def test_other_scales_are_not_mixed_in(workdir):
     make_pairs(Path("data"), 1)
-    prepare_multiscale("data/HR", "small", Sizes((0.5,), 0), progress=False)
+    prepare_multiscale("data/HR", "small", Sizes((0.5,), 0), work=QUIET)
     with pytest.raises(PrepareError, match=r"small was made with scales \[0\.5\] \(now \[0\.75\]\)"):
-        prepare_multiscale("data/HR", "small", Sizes((0.75,), 0), progress=False)
-    done = prepare_multiscale("data/HR", "small", Sizes((0.75,), 0), overwrite=True, progress=False)
+        prepare_multiscale("data/HR", "small", Sizes((0.75,), 0), work=QUIET)
+    done = prepare_multiscale("data/HR", "small", Sizes((0.75,), 0), work=ANEW)
     assert (done.made, cv2.imread("small/000T0.png").shape) == (1, (24, 24, 3))
 
 

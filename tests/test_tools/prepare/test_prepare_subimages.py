@@ -11,7 +11,7 @@ from PIL import Image
 from lightsr_basicsr import cli
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from lightsr_basicsr.tools.prepare.subimages import LowPartners, Window, prepare_subimages
-from tests.tiny import make_pairs, tree
+from tests.tiny import QUIET, make_pairs, tree
 
 
 def pairs(template: str = "{}", scale: int = 2) -> LowPartners:
@@ -46,7 +46,7 @@ def test_crops_are_numbered_row_by_row_and_hold_the_pixels(workdir):
     Path("photos").mkdir()
     image = np.random.default_rng(0).integers(0, 256, (25, 38, 3), np.uint8)
     cv2.imwrite("photos/one.png", image)
-    done = prepare_subimages("photos", "crops", Window(16, 10), progress=False)
+    done = prepare_subimages("photos", "crops", Window(16, 10), work=QUIET)
     assert (done.made, done.kept, done.failed) == (8, 0, [])
     corners = [(top, left) for top in (0, 9) for left in (0, 10, 20, 22)]
     for index, (top, left) in enumerate(corners, 1):
@@ -77,14 +77,14 @@ def test_pairs_show_the_same_and_train_as_the_section_says(workdir, capsys, scal
 
 def test_a_stopped_run_is_continued_and_nothing_is_made_twice(workdir):
     low = pairs()
-    prepare_subimages("set/HR", "set/HR_sub", Window(16, 8), low, progress=False)
+    prepare_subimages("set/HR", "set/HR_sub", Window(16, 8), low, work=QUIET)
     whole = {file: file.read_bytes() for folder in ("HR_sub", "LR_sub") for file in Path("set", folder).glob("*.png")}
     lost = [Path("set/HR_sub/001_s003.png"), Path("set/LR_sub/001_s004.png"), Path("set/LR_sub/002_s001.png")]
     for file in lost:
         file.unlink()
     Path("set/HR_sub/.001_s003.png.part").touch()
     before = tree(Path("set"))
-    done = prepare_subimages("set/HR", "set/HR_sub", Window(16, 8), low, progress=False)
+    done = prepare_subimages("set/HR", "set/HR_sub", Window(16, 8), low, work=QUIET)
     assert (done.made, done.kept) == (3, len(whole) - 3)
     assert {file: file.read_bytes() for file in whole} == whole
     after = tree(Path("set"))
@@ -115,7 +115,7 @@ def test_a_broken_lr_image_leaves_no_half_pairs(workdir):
     low = pairs()
     whole = Path("set/LR/001.png").read_bytes()
     Path("set/LR/001.png").write_bytes(whole[:60] + bytes(len(whole) - 80) + whole[-20:])
-    done = prepare_subimages("set/HR", "set/HR_sub", Window(16, 8), low, progress=False)
+    done = prepare_subimages("set/HR", "set/HR_sub", Window(16, 8), low, work=QUIET)
     assert len(done.failed) == 1
     assert "set/LR/001.png" in done.failed[0]
     assert names("set/HR_sub") == names("set/LR_sub")
@@ -133,7 +133,7 @@ def test_every_kind_of_image_by_the_documented_rule(workdir):
     turned[0x0112] = 6
     Image.fromarray(color).save("photos/turned.jpg", exif=turned)
     Image.fromarray(np.dstack([color, color[:, :, 0]]), "CMYK").save("photos/cmyk.jpg")
-    done = prepare_subimages("photos", "crops", Window(16, 8), progress=False)
+    done = prepare_subimages("photos", "crops", Window(16, 8), work=QUIET)
     assert (done.made, done.failed) == (10, [])
     assert done.notes[0].startswith("1 images have 16 bits and keep them (first deep.png)")
 
@@ -145,13 +145,13 @@ def test_every_kind_of_image_by_the_documented_rule(workdir):
     assert np.array_equal(crop("deep_s002.png"), deep[:, 8:])
     assert np.array_equal(crop("turned_s002.png"), cv2.imread("photos/turned.jpg")[8:])
     assert np.array_equal(crop("cmyk_s001.png"), cv2.imread("photos/cmyk.jpg")[:, :16])
-    prepare_subimages("photos", "shallow", Window(16, 8, depth="8"), progress=False)
+    prepare_subimages("photos", "shallow", Window(16, 8, depth="8"), work=QUIET)
     assert cv2.imread("shallow/deep_s001.png", cv2.IMREAD_UNCHANGED).dtype == np.uint8
 
 
 def test_pairs_that_are_none_are_refused(workdir):
     low = pairs("{}x2")
-    arguments = {"window": Window(16, 8), "progress": False}
+    arguments = {"window": Window(16, 8), "work": QUIET}
     with pytest.raises(PrepareError, match=r"no 000\.\*, 001\.\*, 002\.\* .* it holds 000x2, .*--template '{}x2'"):
         prepare_subimages("set/HR", "out", low=LowPartners(low.source, low.out, 2), **arguments)
     cv2.imwrite("set/LR/001x2.png", np.zeros((19, 20, 3), np.uint8))
@@ -183,6 +183,6 @@ def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, argu
 
 def test_crops_of_another_size_are_not_mixed_in(workdir):
     pairs()
-    prepare_subimages("set/HR", "crops", Window(16, 8), progress=False)
+    prepare_subimages("set/HR", "crops", Window(16, 8), work=QUIET)
     with pytest.raises(PrepareError, match=r"crops was made with crop 16 \(now 20\)"):
-        prepare_subimages("set/HR", "crops", Window(20, 8), progress=False)
+        prepare_subimages("set/HR", "crops", Window(20, 8), work=QUIET)

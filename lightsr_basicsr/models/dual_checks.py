@@ -1,12 +1,15 @@
-"""What belongs together in dual regression: networks, dual networks and LR images; and what cannot work."""
+"""Checks for option files of dual regression: networks, dual networks and LR images that belong together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from lightsr_basicsr.models.contract import Networks, Options, Problems
+from lightsr_basicsr.models.reparam_checks import ReparamContract
 
 # BasicSR's losses and ours that do not give one number for two images.
 OTHER_LOSSES = ("PerceptualLoss", "GANLoss", "WeightedTVLoss", "KDLoss")
@@ -14,7 +17,40 @@ OTHER_LOSSES = ("PerceptualLoss", "GANLoss", "WeightedTVLoss", "KDLoss")
 # LR side in pixels on which networks are tried where no crop is given.
 TRIED_SIDE = 24
 
-Problems = Iterator[tuple[str, str]]
+# Prefix of the dual network in a file that holds both networks.
+INSIDE = "dual_model."
+
+
+class DualContract(ReparamContract):
+    """The contract of ``DualRegressionModel``."""
+
+    training_networks = ("network_dual",)
+
+    def schedule_every(self, train: Mapping[str, Any]) -> Any:
+        """Return ``train.schedule_every``."""
+        return train.get("schedule_every", 1)
+
+    def needed_keys(self, phase: str, options: Options, networks: Networks) -> tuple[str, ...]:
+        """Return, for training, also the keys of the larger LR images with which a network with levels is compared."""
+        levels = level_keys(networks.get("network_g")) if phase == "train" else ()
+        return (*super().needed_keys(phase, options, networks), *levels)
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield missing losses, networks that do not belong together, and a warm-up with a staircase."""
+        yield from super().find_problems(options, networks)
+        train = options.get("train") or {}
+        yield from _find_loss_problems(self.name, train)
+        warmup, every = train.get("warmup_iter"), self.schedule_every(train)
+        if isinstance(warmup, (int, float)) and warmup > 0 and every != 1:
+            yield "train.warmup_iter", f"is {warmup}, which does not go with schedule_every {every}: leave one out"
+        if "network_g" in networks:
+            yield from _find_network_problems(networks["network_g"], options, networks)
+
+    @staticmethod
+    def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return ``state``; for a dual network only the dual part of a file that holds both."""
+        inside = {key.removeprefix(INSIDE): value for key, value in state.items() if key.startswith(INSIDE)}
+        return inside if inside and is_dual(net) else state
 
 
 def level_keys(net: nn.Module | None) -> tuple[str, ...]:
@@ -29,13 +65,13 @@ def is_dual(net: nn.Module) -> bool:
     return getattr(net, "upscale", 1) < 1
 
 
-def _upscale(net: nn.Module, options: Mapping[str, Any]) -> int | None:
+def _upscale(net: nn.Module, options: Options) -> int | None:
     """Return the scale of the network, or if it does not tell that of the option file."""
     own = getattr(net, "upscale", None)
     return own if isinstance(own, int) else options.get("scale")
 
 
-def find_loss_problems(name: str, train: Mapping[str, Any]) -> Problems:
+def _find_loss_problems(name: str, train: Mapping[str, Any]) -> Problems:
     """Yield losses of the model ``name`` that ``train`` lacks, or that are none between two images."""
     examples = {"pixel_opt": "{type: L1Loss}", "dual_opt": "{type: L1Loss, loss_weight: 0.1}"}
     for key, example in examples.items():
@@ -51,7 +87,7 @@ def find_loss_problems(name: str, train: Mapping[str, Any]) -> Problems:
         yield "train.optim_dual", f"must be a section as optim_g, or left out to be that, got {optimizer!r}"
 
 
-def find_network_problems(net: nn.Module, options: Mapping[str, Any], networks: Mapping[str, nn.Module]) -> Problems:
+def _find_network_problems(net: nn.Module, options: Options, networks: Networks) -> Problems:
     """Yield networks that do not belong together; ``net`` is the one that is trained for SR."""
     known = getattr(net, "training_output", "image") in ("image", "levels", "image_and_dual")
     if not getattr(net, "super_resolves", True) or not known:
@@ -64,9 +100,7 @@ def find_network_problems(net: nn.Module, options: Mapping[str, Any], networks: 
     yield from _find_dual_problems(net, own, options, networks)
 
 
-def _find_dual_problems(
-    net: nn.Module, scale: int | None, options: Mapping[str, Any], networks: Mapping[str, nn.Module]
-) -> Problems:
+def _find_dual_problems(net: nn.Module, scale: int | None, options: Options, networks: Networks) -> Problems:
     name = type(net).__name__
     output = getattr(net, "training_output", "image")
     if output == "image_and_dual":
@@ -97,7 +131,7 @@ def _find_dual_problems(
         yield "network_dual.num_in_ch", f"is {dual.num_in_ch}, but network_g gives {channels}: write {wanted}"
 
 
-def _find_misfit(net: nn.Module, dual: nn.Module, scale: int | None, options: Mapping[str, Any]) -> Problems:
+def _find_misfit(net: nn.Module, dual: nn.Module, scale: int | None, options: Options) -> Problems:
     """Yield what a try on an LR image of the crop's size shows: networks of other packages do not tell their sizes."""
     crop = ((options.get("datasets") or {}).get("train") or {}).get("gt_size")
     side = crop // scale if isinstance(crop, int) and scale else TRIED_SIDE

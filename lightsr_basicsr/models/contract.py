@@ -1,0 +1,181 @@
+"""What a training model needs of an option file: asked before a run starts, and never while it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from basicsr.models.sr_model import SRModel
+from basicsr.models.srgan_model import SRGANModel
+from torch import Tensor, nn
+
+from lightsr_basicsr.checkpoints.misfit import describe_misfit
+
+Options = Mapping[str, Any]
+Networks = Mapping[str, nn.Module]
+# Each one as (dotted key of the option file, message).
+Problems = Iterator[tuple[str, str]]
+
+
+class ModelContract:
+    """What a model needs of an option file. The defaults describe models of BasicSR and of other plugins.
+
+    Of those only what they inherit from BasicSR is known. A model of this package names a subclass in its class
+    attribute ``contract``.
+
+    Args:
+        model (type | None): The registered class, None for an unknown name.
+
+    Attributes:
+        required_paths (tuple[str, ...]): Files that training needs, as keys of ``path``; a resumed run has its own.
+        training_networks (tuple[str, ...]): Networks that a test does not build.
+        reads_any_wrapper (bool): Whether it finds the weights in a file whatever key they are under.
+    """
+
+    required_paths: tuple[str, ...] = ()
+    training_networks: tuple[str, ...] = ()
+    reads_any_wrapper = False
+
+    def __init__(self, model: type | None) -> None:
+        self.model, self.name = model, getattr(model, "__name__", "")
+
+    def inherits(self, method: str, *classes: type) -> bool:
+        """Return whether the model's ``method`` is that of one of ``classes``."""
+        return getattr(self.model, method, None) in [getattr(parent, method) for parent in classes]
+
+    @property
+    def input_keys(self) -> tuple[str, ...]:
+        """Keys of a batch from which ``feed_data`` takes LR images; one of them must be present, () if unknown."""
+        return ("lq",) if self.inherits("feed_data", SRModel) else ()
+
+    @property
+    def steps_like_srmodel(self) -> bool:
+        """Whether a training step compares one SR image with HR, as that of SRModel does."""
+        return self.inherits("optimize_parameters", SRModel)
+
+    @property
+    def required_sections(self) -> tuple[str, ...]:
+        """Sections of ``train`` that the set-up of optimizers and schedulers reads."""
+        used = {
+            "optim_g": self.inherits("setup_optimizers", SRModel, SRGANModel),
+            "scheduler": self.inherits("setup_schedulers", SRModel),
+        }
+        return tuple(key for key, needed in used.items() if needed)
+
+    @property
+    def needs_image_loss(self) -> bool:
+        """Whether the set-up fails without ``pixel_opt`` and ``perceptual_opt``."""
+        return self.inherits("init_training_settings", SRModel)
+
+    def schedule_every(self, train: Mapping[str, Any]) -> Any:
+        """Return in how many iterations the schedulers make one step, from the section ``train``."""
+        return 1
+
+    def deploys(self, options: Options) -> bool:
+        """Return whether a run with these options validates and saves the deployed form."""
+        return False
+
+    def needed_keys(self, phase: str, options: Options, networks: Networks) -> tuple[str, ...]:
+        """Return the keys that each item of a dataset must have beside one of ``input_keys``.
+
+        Args:
+            phase (str): ``'train'``, ``'val'`` or ``'test'``.
+            options (Mapping): Content of the option file.
+            networks (Mapping): The networks that could be built from it, by their keys.
+        """
+        return ()
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield what is wrong with an option file for training this model; arguments as in :meth:`needed_keys`."""
+        yield from ()
+
+    def find_resume_problems(self, options: Options, state: Path) -> Problems:
+        """Yield why a run with these options cannot resume from the file ``state``."""
+        yield from ()
+
+    def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
+        """Return the keys of networks that are not among the files saved at this iteration.
+
+        A run that is resumed there keeps taking them from ``path.pretrain_network_*`` of the option file.
+        """
+        return ()
+
+    def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
+        """Return the checkpoints that a run resumed from ``state`` loads, by the keys of their networks."""
+        return {}
+
+    def stages(self, options: Options, state: Path | None = None) -> dict[str, dict[str, Any]]:
+        """Return the options of each remaining stage of a run by its name, the first one first; {} without stages.
+
+        Args:
+            options (Mapping): Content of the option file.
+            state (Path | None): The training state from which the run resumes.
+        """
+        return {}
+
+    @classmethod
+    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
+        """Return why the model in training would not load ``state`` of the file ``source`` into ``net``, '' if it does.
+
+        Args:
+            net (nn.Module): The network.
+            state (Mapping): Tensors by name.
+            source (str): The file, for the text.
+            strict (bool): Whether all of it must fit.
+        """
+        return describe_misfit(net, state, source, strict)
+
+
+def contract_of(model: type | None) -> ModelContract:
+    """Return the contract of a registered model: its own, or the defaults for one of another package."""
+    return getattr(model, "contract", ModelContract)(model)
+
+
+class LossDictContract(ModelContract):
+    """The contract of ``LossDictModel`` and of all that derive from it.
+
+    Attributes:
+        needs_gt (bool): Whether validation, too, shows the network HR images.
+    """
+
+    input_keys = ("lq", "degradation")
+    required_sections = ("optim_g", "scheduler")
+    reads_any_wrapper = True
+    needs_gt = False
+
+    @property
+    def steps_like_srmodel(self) -> bool:
+        """Whether the step and all that it calls are those of LossDictModel."""
+        steps = (self.model.run_network, self.model.compute_losses, self.model.optimize_parameters)
+        return all(step.__qualname__.startswith("LossDictModel.") for step in steps)
+
+    def needed_keys(self, phase: str, options: Options, networks: Networks) -> tuple[str, ...]:
+        """Return ``gt`` where training, or the network, takes HR images."""
+        return ("gt",) if phase == "train" or self.needs_gt else ()
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield a crop that is too small for the network."""
+        train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
+        crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
+        if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
+            yield "datasets.train.gt_size", f"is {crop}, LR {crop // scale}: {least} LR pixels are the least here"
+
+    def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
+        """Return the run's own files of that iteration, and for unsaved networks those of the option file."""
+        unsaved, paths = self.unsaved_networks(options, int(state.stem)), options["path"]
+        folder = state.absolute().parent.parent / "models"
+        left_out = (*unsaved, *(key for key in options if key in (paths.get("ignore_resume_networks") or ())))
+        names = [key.removeprefix("network_") for key in options if key.startswith("network_") and key not in left_out]
+        kept = {key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}
+        return {**{f"network_{name}": folder / f"net_{name}_{int(state.stem)}.pth" for name in names}, **kept}
+
+    @staticmethod
+    def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors of a file's ``state`` that are meant for ``net``: all of them."""
+        return state
+
+    @classmethod
+    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
+        """Return why ``LossDictModel.load_network`` would not load ``state``; see :class:`ModelContract`."""
+        return super().describe_misfit(net, cls.weights_for(net, state), source, strict)

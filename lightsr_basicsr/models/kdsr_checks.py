@@ -1,0 +1,204 @@
+"""Checks for option files of KDSR: teacher, student, GAN, and the run of two stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightsr_basicsr.checkpoints import describe_difference
+from lightsr_basicsr.models import kdsr_plan as plan
+from lightsr_basicsr.models.blind_checks import BlindContract
+from lightsr_basicsr.models.contract import Networks, Options, Problems
+from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER
+
+# Keys of the official option files, which overrule the scheduler there.
+RATE_KEYS = ("lr_sr", "gamma_sr", "lr_decay_sr")
+# BasicSR's losses between images, which take no lists.
+PIXEL_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss", "WeightedTVLoss", "PerceptualLoss", "GANLoss")
+# In which of its arguments the SR networks of teacher and student must agree.
+SHARED_ARGUMENTS = ("scale", "n_feats", "n_sr_blocks")
+USM_SWITCHES = ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm")
+USM_TARGETS = ("teacher_only", "per_loss")
+
+
+class TeacherContract(BlindContract):
+    """The contract of ``KDSRNetTAModel``."""
+
+    needs_gt = True
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield a network that is no teacher, and what BlindContract finds."""
+        yield from super().find_problems(options, networks)
+        net = networks.get("network_g")
+        if net is not None and not getattr(net, "encoder_sees_gt", False):
+            yield "network_g.type", f"must be a teacher, BlindSR_TA, for {self.name}; got {type(net).__name__}"
+
+
+class StudentContract(BlindContract):
+    """The contract of ``KDSRNetSTModel``."""
+
+    required_paths = ("pretrain_network_TA",)
+    training_networks = ("network_TA",)
+
+    def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
+        """Return the teacher's key."""
+        return self.training_networks
+
+    @classmethod
+    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
+        """Return why the student would not load ``state``: of a teacher's file G must fit strictly."""
+        if not is_teacher(state) or getattr(net, "encoder_sees_gt", True):
+            return super().describe_misfit(net, state, source, strict)
+        difference = describe_difference(net.G, sr_network_of(state))
+        return f"{source}: the teacher's G does not fit {type(net).__name__}:{difference}" if difference else ""
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield networks that are no teacher and student, or not of one kind, and missing losses."""
+        yield from super().find_problems(options, networks)
+        train = options.get("train") or {}
+        for key, gain in (("pixel_opt", "{type: L1Loss}"), ("kd_opt", "{type: KDLoss}")):
+            if not train.get(key):
+                yield f"train.{key}", f"is missing: {self.name} needs it, for example {gain}"
+        if isinstance(train.get("kd_opt"), Mapping) and train["kd_opt"].get("type") in PIXEL_LOSSES:
+            yield "train.kd_opt.type", f"must be a loss between lists of vectors, KDLoss; got {train['kd_opt']['type']}"
+        missing = [key for key in RATE_KEYS if key not in train]
+        if "lr_sr" in train and missing:
+            yield "train.lr_sr", f"needs {' and '.join(missing)} too; or leave it out and use the scheduler"
+        if "network_TA" not in options:
+            yield "network_TA", "is missing: the teacher, for example {type: BlindSR_TA, scale: 4}"
+        yield from _find_wrong_roles(networks)
+
+
+class GANContract(StudentContract):
+    """The contract of ``KDSRGANSTModel``."""
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield missing parts of the adversarial training, and switches that mean nothing."""
+        yield from super().find_problems(options, networks)
+        train = options.get("train") or {}
+        needed = {"gan_opt": "{type: GANLoss, gan_type: vanilla}", "optim_d": "{type: Adam, lr: 0.0001}"}
+        for key, example in needed.items():
+            if not train.get(key):
+                yield f"train.{key}", f"is missing: {self.name} needs it, for example {example}"
+        if "network_d" not in options:
+            yield "network_d", "is missing: for example {type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 64}"
+        for key, why in (("ldl_opt", "has no such loss"), ("encoder_only_iter", "trains all of the student")):
+            if train.get(key):
+                yield f"train.{key}", f"is of no use: {self.name} {why}"
+        for key in USM_SWITCHES:
+            if not isinstance(options.get(key, False), bool):
+                yield key, f"must be true or false, got {options[key]!r}"
+        if options.get("usm_targets", USM_TARGETS[0]) not in USM_TARGETS:
+            yield "usm_targets", f"must be {' or '.join(USM_TARGETS)}, got {options['usm_targets']!r}"
+        if options.get("gt_usm"):
+            yield "gt_usm", f"is of no use: {self.name} always degrades plain images; see {', '.join(USM_SWITCHES)}"
+
+
+class KDSRContract(StudentContract):
+    """The contract of ``KDSRModel``; its stages are checked on their own, by the contracts of their models."""
+
+    required_paths = ()
+    steps_like_srmodel = False
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield what is wrong with the two stages as a whole."""
+        train = options.get("train") or {}
+        handover, total = plan.count(train.get("teacher_iter")), plan.count(train.get("total_iter"))
+        if handover is None:
+            got = train.get("teacher_iter")
+            yield "train.teacher_iter", f"must be the whole number of iterations of the teacher, got {got!r}"
+        elif total is not None and handover > total:
+            yield "train.teacher_iter", f"is {handover:,}, more than train.total_iter ({total:,}), which counts both"
+        elif not handover and not (options.get("path") or {}).get("pretrain_network_TA"):
+            yield "path.pretrain_network_TA", "is missing: with train.teacher_iter 0 a trained teacher is needed"
+        for name in (TEACHER, STUDENT):
+            yield from _find_section_problems(name, train.get(name, {}))
+        for key, network in (("network_TA", "BlindSR_TA"), ("network_g", "BlindSR_ST")):
+            if key not in options:
+                yield key, f"is missing: for example {{type: {network}, scale: 4}}"
+
+    def find_resume_problems(self, options: Options, state: Path) -> Problems:
+        """Yield why a run with these options cannot resume from ``state``: it is of another plan."""
+        yield from find_resume_problems(options, state)
+
+    def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
+        """Return the key of the network that is not trained at this iteration."""
+        return ("network_g",) if current_iter <= int(options["train"]["teacher_iter"]) else ("network_TA",)
+
+    def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
+        """Return the checkpoints of the state's stage; the student's teacher is the run's own, where it trained one."""
+        handover, folder = int(options["train"]["teacher_iter"]), plan.models_beside(state)
+        if int(state.stem) <= handover:
+            return {"network_TA": folder / f"net_TA_{int(state.stem)}.pth"}
+        teacher = folder / f"net_TA_{handover}.pth" if handover else Path(options["path"]["pretrain_network_TA"])
+        return {"network_TA": teacher, "network_g": folder / f"net_g_{int(state.stem)}.pth"}
+
+    def stages(self, options: Options, state: Path | None = None) -> dict[str, dict[str, Any]]:
+        """Return the options of the teacher's stage, unless ``state`` is past it, and of the student's."""
+        handover = plan.count((options.get("train") or {}).get("teacher_iter"))
+        done = int(state.stem) if state is not None and state.stem.isdigit() else 0
+        names = (STUDENT,) if handover is not None and done >= handover else (TEACHER, STUDENT)
+        return {name: plan.stage_options(options, name) for name in names}
+
+
+def is_teacher(state: Mapping[str, Tensor]) -> bool:
+    """Return whether ``state`` is a KDSR teacher's, by its encoder."""
+    return "E.E.0.weight" in state
+
+
+def sr_network_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of G in ``state``, without their prefix."""
+    return {key.removeprefix("G."): value for key, value in state.items() if key.startswith("G.")}
+
+
+def _find_wrong_roles(networks: Networks) -> Problems:
+    """Yield networks that are no student and no teacher, and where they are, in what they differ."""
+    roles = {"network_g": ("student", False), "network_TA": ("teacher", True)}
+    found = {key: networks[key] for key in roles if key in networks}
+    wrong = [key for key, net in found.items() if getattr(net, "encoder_sees_gt", None) is not roles[key][1]]
+    for key in wrong:
+        name = {"student": "BlindSR_ST", "teacher": "BlindSR_TA"}[roles[key][0]]
+        yield f"{key}.type", f"must be a {roles[key][0]}, {name}; got {type(found[key]).__name__}"
+    if len(found) == len(roles) and not wrong:
+        yield from _find_difference(found["network_TA"], found["network_g"])
+
+
+def _find_difference(teacher: nn.Module, student: nn.Module) -> Problems:
+    """Yield the arguments in which the SR networks differ, for the student's starts as the teacher's."""
+    arguments = [net.arguments_from({key: value.shape for key, value in net.state_dict().items()})
+                 for net in (teacher, student)]  # fmt: skip
+    for key in SHARED_ARGUMENTS:
+        theirs, ours = (each[key] for each in arguments)
+        if theirs != ours:
+            yield f"network_TA.{key}", f"is {theirs}, but the student's (network_g.{key}) is {ours}: they must be equal"
+
+
+def _find_section_problems(name: str, section: Any) -> Problems:
+    """Yield what is wrong with the section of ``train`` that holds for the stage ``name`` alone."""
+    if not isinstance(section, Mapping):
+        yield f"train.{name}", f"must be a section with what holds for the {name} only, got {section!r}"
+        return
+    for key in [key for key in ("total_iter", "teacher_iter") if key in section]:
+        yield f"train.{name}.{key}", "holds for the whole run: write it under train"
+
+
+def find_resume_problems(options: Options, state: Path) -> Problems:
+    """Yield why a KDSR run with these options cannot resume from the file ``state``."""
+    handover, folder = plan.count(options["train"].get("teacher_iter")), plan.models_beside(state)
+    if handover is None or not state.stem.isdigit():
+        return
+    teachers = [int(file.stem[7:]) for file in folder.glob("net_TA_*.pth") if file.stem[7:].isdigit()]
+    stage, network = (TEACHER, "TA") if int(state.stem) <= handover else (STUDENT, "g")
+    there = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
+    if max(teachers, default=0) > handover:
+        yield "train.teacher_iter", f"is {handover}, but {folder} has a teacher of iteration {max(teachers)}"
+    elif not there or (stage == STUDENT and handover and handover not in teachers):
+        wanted = f"the {stage}'s" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
+        message = (
+            f"is {handover}, so {state} should be {wanted}, but {folder} has no such files: "
+            "was the run begun with another train.teacher_iter, or with --stage?"
+        )
+        yield "train.teacher_iter", message

@@ -1,0 +1,81 @@
+"""Check the section ``datasets`` of an option file, and which of its sets ``comparison`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from lightsr_basicsr.registry import look_up
+from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.data import check_dataset, prepares_data
+from lightsr_basicsr.tools.check.findings import Finding
+from lightsr_basicsr.tools.check.keys import check_required
+from lightsr_basicsr.tools.check.names import check_type
+
+
+def check_datasets(run: Run) -> Iterator[Finding]:
+    """Yield missing sets, and what is wrong with each one: its keys, its images, what it gives to the model."""
+    datasets = run.section("datasets")
+    phases = {str(key).split("_")[0] for key in datasets}
+    if run.is_train and "train" not in phases:
+        yield Finding("datasets.train", "is missing")
+    if not run.is_train and "test" not in phases:
+        yield Finding("datasets", "has no test set: add a section test_1")
+    for key, content in datasets.items():
+        phase, where = str(key).split("_")[0], f"datasets.{key}"
+        allowed = ("train", "val") if run.is_train else ("test", "val")
+        if phase not in allowed:
+            yield Finding(where, f"is not a phase that BasicSR knows here: name it {' or '.join(allowed)}, or val_2")
+        elif not isinstance(content, Mapping):
+            yield Finding(where, f"must be a section, got {content!r}")
+        else:
+            yield from _check_section(run, where, phase, content)
+
+
+def _check_section(run: Run, where: str, phase: str, content: Mapping[str, Any]) -> Iterator[Finding]:
+    findings = list(check_type(f"{where}.type", content.get("type"), DATASET_REGISTRY, "dataset"))
+    required: dict[str, type] = {"name": str}
+    if phase == "train":
+        required["batch_size_per_gpu"] = int
+        if "num_worker_per_gpu" not in content:
+            findings.append(Finding(f"{where}.num_worker_per_gpu", "is missing: 0 loads in the main process"))
+    findings += check_required(where, content, required)
+    yield from findings
+    if findings:
+        return
+    section = {**content, "phase": phase, **({"scale": run.options["scale"]} if "scale" in run.options else {})}
+    wanted = run.contract.input_keys
+    if phase != "train":  # where LR images are never synthesised
+        wanted = tuple(key for key in wanted if key == "lq")
+    needed = run.contract.needed_keys(phase, run.sound_options, run.networks)
+    problems = check_dataset(look_up(DATASET_REGISTRY, content["type"]), section, wanted, needed)
+    yield from (Finding(f"{where}{place}", text) for place, text in problems)
+
+
+def check_comparison(run: Run) -> Iterator[Finding]:
+    """Yield a test of random weights, and what is wrong with the section ``comparison``."""
+    if not (run.is_train or run.section("path").get("pretrain_network_g") or run.section("val").get("exported")):
+        fatal = "comparison" in run.options
+        yield Finding("path.pretrain_network_g", "is missing: the network has random weights", fatal)
+    if "comparison" not in run.options:
+        return
+    comparison = run.section("comparison")
+    yield from check_required(
+        "comparison", comparison, {"dataset": object, "crop_border": object, "test_y_channel": bool}
+    )
+    names = comparison.get("dataset")
+    for name in names if isinstance(names, list) else [names]:
+        yield from _check_compared(run, name)
+
+
+def _check_compared(run: Run, name: Any) -> Iterator[Finding]:
+    datasets = run.section("datasets")
+    if name not in datasets:
+        yield Finding("comparison.dataset", f"is {name!r}, which is not in datasets: {', '.join(map(str, datasets))}")
+        return
+    section = run.section("datasets", str(name))
+    dataset = look_up(DATASET_REGISTRY, section.get("type"))
+    if dataset and "dataroot_gt" not in section and not prepares_data(dataset):
+        yield Finding("comparison.dataset", f"{name} has no ground truth to compare with")

@@ -1,0 +1,66 @@
+"""Check the files of weights, and the training state, that an option file names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
+from lightsr_basicsr.checkpoints.misfit import describe_misfit
+from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.findings import Finding
+
+
+def check_weights(run: Run) -> Iterator[Finding]:
+    """Yield files that are missing, cannot be read or do not fit: those of the state, else those of ``path``."""
+    yield from _check_pretrained(run) if run.state is None else _check_resume_state(run, run.state.expanduser())
+
+
+def _check_resume_state(run: Run, state: Path) -> Iterator[Finding]:
+    if not state.is_file():
+        yield Finding("path.resume_state", f"there is no training state {state} (looked from {Path.cwd()})")
+        return
+    if not run.section("train") or not state.stem.isdigit():
+        return
+    problems = list(run.contract.find_resume_problems(run.sound_options, state))
+    yield from (Finding(where, text) for where, text in problems)
+    # Where the plan is another one, so are the files.
+    for key, file in () if problems else run.contract.resume_files(run.sound_options, state).items():
+        yield from _check_file(run, key, str(file))
+
+
+def _check_pretrained(run: Run) -> Iterator[Finding]:
+    paths, contract = run.section("path"), run.contract
+    if run.is_train:
+        missing = [key for key in contract.required_paths if not paths.get(key)]
+        yield from (Finding(f"path.{key}", f"is missing: {contract.name} starts from that file") for key in missing)
+    unused = () if run.is_train else contract.training_networks
+    for key, path in paths.items():
+        name = str(key).removeprefix("pretrain_")
+        if name.startswith("network_") and key != name and path is not None and name not in unused:
+            yield from _check_file(run, name, str(path))
+
+
+def _check_file(run: Run, network: str, path: str) -> Iterator[Finding]:
+    """Yield why the file of weights for ``network`` cannot be read, or does not fit."""
+    where, paths, suffix = f"path.pretrain_{network}", run.section("path"), network.removeprefix("network_")
+    wanted = paths.get(f"param_key_{suffix}", "params")
+    try:
+        state, wrapper = read_state_dict(Path(path).expanduser(), prefer=wanted)
+    except CheckpointError as error:
+        yield Finding(where, str(error))
+        return
+    net = run.networks.get(network)
+    if net is None:
+        return
+    describe = run.contract.describe_misfit if run.is_train else describe_misfit
+    if misfit := describe(net, state, path, paths.get(f"strict_load_{suffix}", True)):
+        yield Finding(where, misfit)
+    found = {"bare"} if wanted is None else {wanted, "params"}
+    if run.model and not run.contract.reads_any_wrapper and wrapper not in found:
+        held, key_found = ("a bare state dict", "~") if wrapper == "bare" else (f"weights under '{wrapper}'", wrapper)
+        yield Finding(
+            where,
+            f"holds {held}, in which {run.options['model_type']} does not find '{wanted or 'bare weights'}': "
+            f"set param_key_{suffix}: {key_found}, or model_type: LossDictModel",
+        )
