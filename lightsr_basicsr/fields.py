@@ -57,10 +57,9 @@ def number(
     help: str = "", least: float | None = None, above: float | None = None, most: float | None = None, **more: Any
 ) -> Field:
     """Return a field that takes a finite number of at least ``least``, more than ``above`` and at most ``most``."""
-    lower = [
-        f"{words} {bound:g}" for words, bound in (("of at least", least), ("of more than", above)) if bound is not None
-    ]
-    upper = [] if most is None else [f"{'and' if lower else 'of'} at most {most:g}"]
+    both = least is not None and most is not None
+    words = {"of at least": least, "of more than": above, "of at most": most}
+    limits = [f"from {least:g} to {most:g}"] if both else [f"{k} {v:g}" for k, v in words.items() if v is not None]
     bounds = {"minimum": least, "exclusiveMinimum": above, "maximum": most}
 
     def takes(value: Any) -> bool:
@@ -74,7 +73,7 @@ def number(
         )
 
     values = {"type": "number", **{key: bound for key, bound in bounds.items() if bound is not None}}
-    return Field(help, " ".join(["a number", *lower, *upper]), takes, values, **more)
+    return Field(help, " ".join(["a number", *limits]), takes, values, **more)
 
 
 def count(help: str = "", least: int | None = 1, most: int | None = None, as_float: bool = False, **more: Any) -> Field:

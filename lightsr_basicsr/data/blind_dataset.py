@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.data.degradations import KERNEL_SIZE, mod_crop
-from lightsr_basicsr.data.hr_images import ImageStore, check_crop, check_section, random_corner, to_tensors
+from lightsr_basicsr.data.hr_images import OPTIONS, ImageStore, check_crop, check_section, random_corner, to_tensors
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur, degrade_batch
 from lightsr_basicsr.registry import register
 
@@ -82,6 +82,7 @@ class ClassicBlindDataset(Dataset):
         "noise_seed": fields.count("Seed of the noise in validation.", least=0, default=0),
         "degradation_per": fields.text("What shares blur and noise level.", PER, default=PER[0]),
         "degrade_on": fields.text("Where LR images are made.", WHERE, default=WHERE[0]),
+        **OPTIONS,
     }
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -180,10 +181,13 @@ class SecondOrderDataset(RealESRGANDataset):
         ValueError: If an option is not known, the folder or the list is missing, or an image cannot be read.
     """
 
-    options: ClassVar = {"meta_info": fields.text("List of the images to take; without it all are.", null=True)}
+    options: ClassVar = {
+        "meta_info": fields.text("List of the images to take; without it all are taken.", null=True),
+        **OPTIONS,
+    }
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        check_section(type(self), opt, (*self.options, *KERNELS))
+        check_section(type(self), opt, (*fields.declared(type(self)), *KERNELS))
         store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
         # BasicSR opens a list in any case; from an empty one it takes nothing.
         super().__init__({**KERNELS, **opt, "meta_info": os.devnull})

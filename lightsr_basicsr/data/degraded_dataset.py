@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.data.degradations import BORDERS, DN_LEVEL, add_noise, mod_crop
-from lightsr_basicsr.data.hr_images import ImageStore, check_crop, check_section, random_corner, to_tensors
+from lightsr_basicsr.data.hr_images import OPTIONS, ImageStore, check_crop, check_section, random_corner, to_tensors
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.registry import register
 
@@ -48,6 +48,7 @@ class DegradedImageDataset(Dataset):
         "border": fields.text("What lies beyond the border of an image.", tuple(BORDERS), default="mirror"),
         "noise_seed": fields.count("Seed of the noise of `dn`.", least=0, default=0),
         "redraw_noise": fields.flag("Whether training draws new noise each time an image is seen.", default=False),
+        **OPTIONS,
     }
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -143,7 +144,7 @@ class MultiScalePairedDataset(DegradedImageDataset):
     """
 
     options: ClassVar = {
-        **{f"dataroot_lq{level}": fields.text(f"Folder or LMDB of {images}.") for level, images in LEVELS.items()},
+        **{f"dataroot_lq{level}": fields.anything(f"Folder or LMDB of {images}.") for level, images in LEVELS.items()},
         **{
             f"filename_tmpl{level}": fields.text(f"Names of {images}; `{{}}` is that of the HR image.", default="{}")
             for level, images in LEVELS.items()

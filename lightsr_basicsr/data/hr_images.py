@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Collection, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from difflib import get_close_matches
 from os import path as osp
 from pathlib import Path
@@ -18,16 +19,33 @@ from basicsr.data.transforms import augment
 from basicsr.utils import FileClient, img2tensor
 from torch import Tensor
 
-from lightsr_basicsr.fields import declared
+from lightsr_basicsr import fields
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 # What BasicSR reads of any dataset section, whatever its type.
 READ_BY_BASICSR = (
-    "name", "type", "phase", "scale", "io_backend", "dataroot_gt", "gt_size", "use_hflip", "use_rot",
-    "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue",
-    "pin_memory", "persistent_workers",
+    "name", "type", "phase", "scale", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio",
+    "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers",
 )  # fmt: skip
 BACKENDS = ("disk", "lmdb", "memcached")
+
+
+def is_backend(value: Any) -> bool:
+    """Return whether ``value`` is an ``io_backend`` of BasicSR."""
+    return isinstance(value, Mapping) and value.get("type") in BACKENDS
+
+
+OPTIONS = {
+    "dataroot_gt": fields.anything("Folder or LMDB of HR images."),
+    "io_backend": replace(
+        fields.section("Whether images are files or in an LMDB."),
+        wanted="{type: disk} or {type: lmdb}",
+        takes=is_backend,
+    ),
+    "gt_size": fields.count("Side of the HR crops in pixels, a multiple of the scale; training only.", null=True),
+    "use_hflip": fields.flag("Whether crops are flipped at random; training only.", null=True),
+    "use_rot": fields.flag("Whether crops are turned at random; training only.", null=True),
+}
 
 
 class ImageStore:
@@ -42,7 +60,7 @@ class ImageStore:
     """
 
     def __init__(self, roots: Mapping[str, str], io_backend: Mapping[str, Any]) -> None:
-        if not isinstance(io_backend, Mapping) or io_backend.get("type") not in BACKENDS:
+        if not is_backend(io_backend):
             raise ValueError(f"io_backend must be {{type: disk}} or {{type: lmdb}}, got {io_backend!r}")
         for kind, root in roots.items():
             if not isinstance(root, (str, os.PathLike)):
@@ -123,7 +141,7 @@ def check_section(dataset: type, options: Mapping[str, Any], own: Collection[str
         names = " or ".join(f"'{name}'" for name in close)
         hint = f": did you mean {names}?" if close else f"; it takes {', '.join(known)}"
         raise ValueError(f"{key} is not an option of {dataset.__name__}{hint}")
-    for key, field in declared(dataset).items():
+    for key, field in fields.declared(dataset).items():
         if key in options and (problem := field.problem(options[key])):
             raise ValueError(f"{key} {problem}")
 

@@ -63,8 +63,8 @@ class KDSRModel:
             as_float=True,
             required="train",
         ),
-        "train.teacher": fields.section("What holds for the teacher only; overrules the rest of `train`.", null=True),
-        "train.student": fields.section("What holds for the student only; overrules the rest of `train`.", null=True),
+        "train.teacher": fields.section("What holds for the teacher only; overrules the rest of `train`."),
+        "train.student": fields.section("What holds for the student only; overrules the rest of `train`."),
     }
     contract: ClassVar = KDSRContract
 

@@ -58,7 +58,7 @@ def test_nothing_is_wrong_with_a_good_file():
         ("datasets.val.type", "PairdImageDataset", "did you mean PairedImageDataset"),
         ("datasets.train", KeyError, "datasets.train: is missing"),
         ("datasets.vall", {}, "datasets.vall: is not a phase"),
-        ("datasets.train.batch_size_per_gpu", 0, "must be a positive number, got 0"),
+        ("datasets.train.batch_size_per_gpu", 0, "must be a whole number of at least 1, got 0"),
         ("datasets.train.num_worker_per_gpu", KeyError, "num_worker_per_gpu: is missing"),
         (
             "train.pixel_opt.type",
@@ -71,7 +71,7 @@ def test_nothing_is_wrong_with_a_good_file():
         ("train.optim_g.beta", 1, "train.optim_g: "),
         ("train.scheduler.type", "StepLR", "train.scheduler: NotImplementedError: Scheduler StepLR"),
         ("train.scheduler.gama", 0.5, "train.scheduler: "),
-        ("train.total_iter", "many", "train.total_iter: must be a positive number, got 'many'"),
+        ("train.total_iter", "many", "train.total_iter: must be a whole number of at least 1, got 'many'"),
         ("train.total_iter", KeyError, "train.total_iter: is missing"),
         ("val.metrics.psnr.type", "psnr", "val.metrics.psnr.type: no metric named 'psnr' is registered"),
         ("val.metrics.psnr.crop_boarder", 2, "val.metrics.psnr.crop_boarder: is not an argument of calculate_psnr"),
@@ -83,9 +83,13 @@ def test_nothing_is_wrong_with_a_good_file():
         ("path.pretrain_network_g", "none.pth", "path.pretrain_network_g: There is no checkpoint at none.pth"),
         ("path.pretrain_netwrok_g", "none.pth", "did you mean 'pretrain_network_g'?"),
         ("path", KeyError, "path: is missing"),
-        ("train.warmup_iters", 3, "train.warmup_iters: is not read by BasicSR: did you mean 'warmup_iter'?"),
-        ("val.metric", {}, "val.metric: is not read by BasicSR: did you mean 'metrics'?"),
-        ("num_gpu", "all", "num_gpu: must be a number of GPUs or auto"),
+        (
+            "train.warmup_iters",
+            3,
+            "train.warmup_iters: is not read by BasicSR or LossDictModel: did you mean 'warmup_iter'?",
+        ),
+        ("val.metric", {}, "val.metric: is not read by BasicSR or LossDictModel: did you mean 'metrics'?"),
+        ("num_gpu", "all", "num_gpu: must be a whole number of at least 0, or auto"),
         ("num_gpu", 64, "num_gpu: is 64, but torch sees"),
         ("name", "", "name: must be a text"),
     ],
@@ -126,7 +130,8 @@ def test_a_name_with_debug_is_a_warning():
 
 
 def test_a_test_file_needs_test_sets():
-    assert "datasets: has no test set: add a section test_1" in findings(lambda options: None, is_train=False)
+    alone = setter("datasets", {"train": tiny.train_options()["datasets"]["train"]})
+    assert "datasets: has no test set: add a section test_1" in findings(alone, is_train=False)
 
 
 def test_nonsense_everywhere_does_not_break_the_check():
