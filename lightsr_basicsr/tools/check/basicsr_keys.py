@@ -71,6 +71,10 @@ def _read_in(tree: ast.AST, names: dict[str, Path]) -> Iterator[Path]:
 
 def _path(node: ast.AST, names: Mapping[str, Path]) -> Path | None:
     """Return the key that an expression reads, () for the whole option file, None if it reads no option."""
+    if isinstance(node, ast.BoolOp):  # opt.get('train') or {}
+        return _path(node.values[0], names)
+    if isinstance(node, ast.IfExp):
+        return _path(node.body, names)
     if isinstance(node, (ast.Name, ast.Attribute)):
         return names.get(ast.unparse(node))
     if isinstance(node, ast.Subscript):
