@@ -124,25 +124,96 @@ def test_a_resume_without_validation_works(pairs):
     assert states() == [1, 2, 3, 4, 5, 6]
 
 
-def test_resume_passes_over_a_state_that_was_cut_off(pairs, capsys):
+def cut_off(name: str, size: int = 100) -> None:
+    """Leave ``size`` bytes of a file of the run; with -1 nothing at all."""
+    file = RUN / name
+    content = file.read_bytes()
+    file.unlink()
+    if size >= 0:
+        file.write_bytes(content[:size])
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "reasons", "start"),
+    [
+        (
+            ["training_states/4.state"],
+            100,
+            ["training_states/4.state cannot be read (100 bytes, cut off or damaged)"],
+            3,
+        ),
+        (["training_states/4.state", "models/net_g_4.pth"], 100, ["training_states/4.state cannot be read"], 3),
+        (["models/net_g_4.pth"], -1, ["models/net_g_4.pth cannot be read (missing)"], 3),
+        (["models/net_g_4.pth"], 0, ["models/net_g_4.pth cannot be read (empty)"], 3),
+        (["models/net_g_4.pth", "training_states/3.state"], 0, ["models/net_g_4.pth", "training_states/3.state"], 2),
+        (["models/net_g_2.pth"], 0, [], 4),
+    ],
+)
+def test_resume_takes_the_newest_state_of_which_every_file_can_be_read(pairs, capfd, files, size, reasons, start):
     options = tiny.train_options(total_iter=4)
     assert train(options) == 0
-    newest = RUN / "training_states" / "4.state"
-    newest.write_bytes(newest.read_bytes()[:100])
+    for name in files:
+        cut_off(name, size)
+    capfd.readouterr()
     assert train(options, "--auto_resume") == 0
-    assert "4.state cannot be read: " in capsys.readouterr().err
-    torch.load(newest, weights_only=False)  # written again, whole
+    reported = capfd.readouterr().err
+    assert f"resuming from {Path.cwd() / RUN / 'training_states' / f'{start}.state'}\n" in reported
+    assert f"Resuming training from epoch: {start // 3}, iter: {start}." in reported
+    assert reported.count("cannot be read") == len(reasons)
+    assert all(reason in reported for reason in reasons)
+    assert reported.count(f": resuming from {start}\n") == len(reasons)
+    if start < 4:
+        torch.load(RUN / "training_states" / "4.state", weights_only=True)  # written again, whole
+        torch.load(RUN / "models" / "net_g_4.pth", weights_only=True)
 
 
-def test_resume_with_no_readable_state_stops_and_touches_nothing(pairs, capsys):
+@pytest.mark.parametrize("name", ["training_states/1.state", "models/net_g_1.pth"])
+def test_a_run_without_a_readable_state_starts_anew(pairs, capfd, name):
+    """Killed while it saved for the first time, and started again with the same command, as job queues do."""
     options = tiny.train_options(total_iter=1)
     assert train(options) == 0
-    (RUN / "training_states" / "1.state").write_bytes(b"")
+    cut_off(name, 0)
+    capfd.readouterr()
+    assert train(options, "--auto_resume") == 0
+    reported = capfd.readouterr().err
+    assert f"{name} cannot be read (empty): starting at iteration 0" in reported
+    assert "no training state to resume from: starting at iteration 0" in reported
+    assert states() == [1]
+    (old,) = Path("experiments").glob("tiny_archived_*")
+    assert (old / name).is_file()
+
+
+def test_the_training_loop_of_basicsr_resumes_alike(pairs, capfd):
+    """As BasicSR's own train.py does it, without the command."""
+    options = tiny.train_options(total_iter=3)
+    assert train(options) == 0
+    cut_off("models/net_g_3.pth")
+    code = "import lightsr_basicsr, basicsr.train as train\ntrain.train_pipeline('.')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-opt", tiny.write(options), "--auto_resume"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "models/net_g_3.pth cannot be read (100 bytes, cut off or damaged): resuming from 2" in done.stderr
+    assert "iter: 2." in done.stderr
+    cut_off("training_states/3.state")
+    options["path"]["resume_state"] = str(RUN / "training_states" / "3.state")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-opt", tiny.write(options)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "3.state cannot be read (100 bytes" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_named_state_that_is_damaged_is_reported_and_nothing_is_touched(pairs, capsys):
+    options = tiny.train_options(total_iter=2)
+    assert train(options) == 0
+    torch.save({}, RUN / "training_states" / "2.state")
     before = tiny.tree(Path("experiments"))
-    with pytest.raises(
-        SystemExit, match=r"No training state in .* can be read\. To begin anew leave out --auto_resume"
-    ):
-        train(options, "--auto_resume")
+    options["path"]["resume_state"] = str(RUN / "training_states" / "2.state")
+    assert train(options) == 2
+    assert "2.state cannot be read (expected a dictionary with epoch, iter, " in capsys.readouterr().err
     assert tiny.tree(Path("experiments")) == before
 
 
@@ -451,7 +522,7 @@ def test_ctrl_c_says_how_to_go_on(pairs, capsys, monkeypatch):
     monkeypatch.setattr("basicsr.train.train_pipeline", interrupt)
     assert train(tiny.train_options()) == 130
     told = capsys.readouterr().err
-    assert "saved up to iteration 2. To go on: basicsr train -opt run.yml --auto_resume" in told
+    assert "saved up to iteration 2. To resume: basicsr train -opt run.yml --auto_resume" in told
     assert train({**tiny.train_options(), "name": "new"}) == 130
     assert "stopped; nothing was saved yet." in capsys.readouterr().err
 

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
+import sys
 from inspect import signature
 from pathlib import Path
 from textwrap import dedent
@@ -15,7 +17,7 @@ import yaml
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightsr_basicsr.cli import _build_parser
-from lightsr_basicsr.tools.info.official import entries
+from lightsr_basicsr.tools.info.official import official_networks
 from lightsr_basicsr.tools.options import find_option_file, read_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +70,7 @@ def test_generated_tables_are_up_to_date(script, name):
 
 
 def test_every_network_of_a_family_is_in_the_table(script):
-    titles = {entry.title for entry in entries()}
+    titles = {entry.title for entry in official_networks()}
     missing = [title for family in script.FAMILIES for title in family.titles if title not in titles]
     assert missing == []
     assert len(script.FAMILIES) <= 8
@@ -80,11 +82,15 @@ def test_missing_markers_are_reported(script):
 
 
 def test_every_point_of_the_plot_has_a_color(script):
-    assert set(script.COLORS) | set(script.BLIND) >= {entry.network for entry in entries() if entry.scale == 4}
+    assert set(script.COLORS) | set(script.BLIND) >= {
+        entry.network for entry in official_networks() if entry.scale == 4
+    }
 
 
 def test_every_option_file_of_the_table_exists():
-    missing = [name for entry in entries() for name in entry.options if not (OPTIONS / f"{name}.yml").is_file()]
+    missing = [
+        name for entry in official_networks() for name in entry.options if not (OPTIONS / f"{name}.yml").is_file()
+    ]
     assert missing == []
 
 
@@ -92,7 +98,7 @@ def test_every_option_file_of_the_table_exists():
 def test_test_option_file_agrees_with_the_table(name):
     """Entries that name an option file have its network, and one of them the file that it reads."""
     listed = name.removesuffix("_bd").removesuffix("_dn")  # other data for a network that is in the table
-    named = [entry for entry in entries() if listed in entry.options]
+    named = [entry for entry in official_networks() if listed in entry.options]
     assert named, f"no entry of official.yml has the option file {name}"
     options = read_options(OPTIONS / f"{name}.yml")
     network = dict(options["network_g"])
@@ -268,6 +274,22 @@ def test_code_blocks_parse(page):
     for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
         if language in parsers:
             parsers[language](dedent(block))
+
+
+# One name of each module: what is imported first decides whether a circle shows.
+PYTHON_NAMES = {
+    found[1]: found[0]
+    for path in (README, *DOCS)
+    for span in code_spans(path.read_text(encoding="utf-8"))
+    if (found := re.match(r"(lightsr_basicsr(?:\.\w+)*)\.\w+", span)) and "bootstrap" not in span
+}
+
+
+@pytest.mark.parametrize("name", PYTHON_NAMES.values())
+def test_named_python_objects_are_found_first_thing(name):
+    if name.startswith("lightsr_basicsr.spandrel"):
+        pytest.importorskip("spandrel", reason="the extra spandrel is not installed")
+    subprocess.run([sys.executable, "-c", f"import pkgutil; pkgutil.resolve_name({name!r})"], check=True, timeout=120)
 
 
 # Size, citation

@@ -88,7 +88,7 @@ def table(title: str, header: str, rows: Iterator[str] | list[str]) -> None:
 
 
 def preparing(folder: Path, work: Path, kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
-    """Return what makes LR images into an empty folder."""
+    """Return a function that makes LR images in an empty folder."""
     out = work / f"lr_{layout}_{kind}_{len(scales)}_{scales[0]}_{jobs}"
 
     def run() -> None:
@@ -99,7 +99,7 @@ def preparing(folder: Path, work: Path, kind: str, scales: list[int], layout: st
 
 
 def files_alone(folder: Path, work: Path, kind: str, scales: list[int], layout: str, jobs: int) -> Callable[[], object]:
-    """Return what reads the HR images and writes the same LR images, which are there already, and computes nothing."""
+    """Return a function that reads the HR images and writes the same LR images, made before, and computes nothing."""
     made = work / f"made_{layout}_{kind}_{len(scales)}_{scales[0]}"
     prepare_lr(folder, made, LowResolution(kind), scales, layout, work=QUIET)
     contents = {path: cv2.imread(str(path)) for path in sorted(made.rglob("*.png"))}
@@ -120,7 +120,7 @@ def files_alone(folder: Path, work: Path, kind: str, scales: list[int], layout: 
 
 
 def bench_lr(folder: Path, work: Path) -> None:
-    """``prepare lr`` on all cores against one, and against reading and writing the same files alone."""
+    """Time ``prepare lr`` on all cores against one, and against reading and writing the same files alone."""
     many = cores()
     lr_only = [("bi", [2]), ("bi", [3]), ("bi", [4]), ("bi", [8]), ("bi", [2, 3, 4]), ("bd", [3]), ("dn", [3])]
     with_hr = [("bi", [2, 3, 4]), ("bi", [4]), ("bd", [3]), ("dn", [3])]
@@ -145,7 +145,7 @@ def bench_lr(folder: Path, work: Path) -> None:
 
 
 def bench_lmdb(folder: Path, work: Path) -> None:
-    """``prepare lmdb`` against BasicSR's function: time, memory, size."""
+    """Compare ``prepare lmdb`` with BasicSR's function: time, memory, size."""
     kinds = ("ours", "basicsr", "basicsr-processes")
     results: dict[str, list[dict]] = {kind: [] for kind in kinds}
     for _ in range(ROUNDS):
@@ -190,7 +190,7 @@ def child_lmdb(kind: str, folder: Path, work: Path) -> None:
 
 
 def bench_blind(work: Path) -> None:
-    """Classic degradation of a batch against a loop over images with BasicSR's functions, all on the CPU."""
+    """Time classic degradation of a batch against a loop over images with BasicSR's functions, all on the CPU."""
     from basicsr.data.degradations import bivariate_Gaussian
     from basicsr.utils.img_process_util import filter2D
     from basicsr.utils.matlab_functions import imresize as basicsr_imresize
@@ -239,7 +239,7 @@ def bench_blind(work: Path) -> None:
 
 
 def bench_datasets(folder: Path, work: Path) -> None:
-    """Items of a dataset that makes LR images against one that reads them from files."""
+    """Time items of a dataset that makes LR images against one that reads them from files."""
     from basicsr.data.paired_image_dataset import PairedImageDataset
 
     prepare_lr(folder, work / "stored", scales=[4], work=QUIET)
@@ -262,7 +262,7 @@ def bench_datasets(folder: Path, work: Path) -> None:
 
 
 def main() -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ("lr", "lmdb", "blind", "datasets")
     parser.add_argument("--part", nargs="+", choices=parts, default=parts)

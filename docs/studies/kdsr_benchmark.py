@@ -49,7 +49,7 @@ class OfficialStudent(KDSRNetSTModel):
 
 
 def options(model: str, size: tuple[int, int, int], folder: Path, device: str) -> dict[str, Any]:
-    """Return what the constructor of a model is given."""
+    """Return the options of a model."""
     arguments = dict(zip(("n_feats", "n_encoder_res", "n_sr_blocks"), size, strict=True), scale=4)
     teacher, student = ({"type": name, **arguments} for name in ("BlindSR_TA", "BlindSR_ST"))
     file = folder / "teacher.pth"
@@ -79,7 +79,7 @@ def build(form: str, args: argparse.Namespace, folder: Path) -> Any:
 
 
 def seconds(model: Any, number: int) -> float:
-    """Return how long one step takes."""
+    """Return the seconds of one step."""
     start = time.perf_counter()
     model.optimize_parameters(number)
     if model.device.type == "cuda":
@@ -88,7 +88,7 @@ def seconds(model: Any, number: int) -> float:
 
 
 def measure_peak(form: str, args: argparse.Namespace, folder: Path) -> None:
-    """Print the most memory in bytes that this process, or its GPU, has held over two steps."""
+    """Print the peak memory in bytes of this process, or its GPU, over two steps."""
     model = build(form, args, folder)
     for number in (1, 2):
         model.optimize_parameters(number)

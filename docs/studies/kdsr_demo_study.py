@@ -28,7 +28,7 @@ def alone(options: dict[str, Any], total_iter: int) -> dict[str, Any]:
     train = {key: value for key, value in train.items() if key not in ("teacher", "student", "teacher_iter")}
     train["scheduler"] = {**train["scheduler"], "periods": [total_iter]}
     train["kd_opt"] = {**train["kd_opt"], "loss_weight": 0.0}
-    # The model asks for a teacher, whose vectors count for nothing.
+    # The model needs a teacher, whose vectors have no weight in the loss.
     teacher = f"experiments/{options['name']}/models/net_TA_latest.pth"
     rest = {key: value for key, value in options.items() if key != "comparison"}
     return {**rest, "model_type": "KDSRNetSTModel", "path": {"pretrain_network_TA": teacher}, "train": train}
@@ -83,7 +83,7 @@ def study(seed: int, folder: Path) -> dict[str, float]:
 
 
 def print_table(seeds: list[int], found: list[dict[str, float]]) -> None:
-    """Print as Markdown the scores that were found for each seed, with their mean and standard deviation."""
+    """Print as Markdown the scores of each seed, with their mean and standard deviation."""
     print(f"\n| PSNR (dB) | {' | '.join(f'seed {seed}' for seed in seeds)} | mean | spread |")
     print("|---|" + "---:|" * (len(seeds) + 2))
     for title in found[0]:

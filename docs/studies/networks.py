@@ -17,7 +17,7 @@ from torch import nn
 
 import lightsr_basicsr  # noqa: F401  makes BasicSR importable, and registers the networks
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
-from lightsr_basicsr.tools.info.official import Entry, entries
+from lightsr_basicsr.tools.info.official import OfficialNetwork, official_networks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ CAPTION = (
 
 
 @cache
-def build(entry: Entry) -> nn.Module:
+def build(entry: OfficialNetwork) -> nn.Module:
     """Return the network of an entry on the ``meta`` device; all weights together are 0.9 GB."""
     from basicsr.utils.registry import ARCH_REGISTRY  # here, because a linter sorts it above lightsr_basicsr
 
@@ -103,13 +103,13 @@ def build(entry: Entry) -> nn.Module:
 
 
 @cache
-def parameters(entry: Entry) -> int:
+def parameters(entry: OfficialNetwork) -> int:
     """Return the number of parameters."""
     return count_parameters(build(entry))
 
 
 @cache
-def multi_adds(entry: Entry, lr_side: int | None = None) -> float:
+def multi_adds(entry: OfficialNetwork, lr_side: int | None = None) -> float:
     """Return the multiply-adds in 10^9, for a 1280x720 output or for a square LR image."""
     height, width = (lr_side, lr_side) if lr_side else hd_lr_size(entry.scale)
     return count_multi_adds(build(entry), height, width) / 1e9
@@ -130,7 +130,7 @@ def networks_table() -> str:
 
 def files_table() -> str:
     """Return the table of official files, and where the authors published them."""
-    files = [entry for entry in entries() if entry.file]
+    files = [entry for entry in official_networks() if entry.file]
     titles: dict[str, list[str]] = {}
     for entry in files:
         titles.setdefault(entry.source or "unknown", []).append(entry.title)
@@ -139,7 +139,7 @@ def files_table() -> str:
 
 
 def _family_row(family: Family) -> str:
-    members = [entry for entry in entries() if entry.title in family.titles]
+    members = [entry for entry in official_networks() if entry.title in family.titles]
     at_x4 = [entry for entry in members if entry.scale == 4]
     published = _range([_psnr(entry.published) for entry in at_x4 if entry.published])
     return _row(
@@ -157,15 +157,15 @@ def _range(numbers: list[float]) -> str:
     return " to ".join(dict.fromkeys((texts[0], texts[-1]))) if texts else NOTHING
 
 
-def _same_networks() -> list[list[Entry]]:
+def _same_networks() -> list[list[OfficialNetwork]]:
     """Return the entries, grouped by network: the members of a group differ only in their file."""
-    groups: dict[str, list[Entry]] = {}
-    for entry in entries():
+    groups: dict[str, list[OfficialNetwork]] = {}
+    for entry in official_networks():
         groups.setdefault(f"{entry.network} {sorted(entry.constructor_arguments().items())}", []).append(entry)
     return list(groups.values())
 
 
-def _network_row(group: list[Entry], notes: dict[str, int]) -> str:
+def _network_row(group: list[OfficialNetwork], notes: dict[str, int]) -> str:
     first = group[0]
     return _row(
         "; ".join(entry.title + _note_numbers(entry, notes) for entry in group),
@@ -180,7 +180,7 @@ def _network_row(group: list[Entry], notes: dict[str, int]) -> str:
     )
 
 
-def _file_row(entry: Entry) -> str:
+def _file_row(entry: OfficialNetwork) -> str:
     tests = [f"`{name}.yml`" for name in entry.options if name.startswith("test_")]
     return _row(
         f"{entry.title} x{entry.scale}",
@@ -194,25 +194,25 @@ def _file_row(entry: Entry) -> str:
     )
 
 
-def _note_numbers(entry: Entry, notes: dict[str, int]) -> str:
+def _note_numbers(entry: OfficialNetwork, notes: dict[str, int]) -> str:
     sentences = re.split(r"(?<=\.)\s+", entry.note) if entry.note else []
     numbers = [notes.setdefault(sentence[0].upper() + sentence[1:], len(notes) + 1) for sentence in sentences]
     return f" <sup>{', '.join(map(str, numbers))}</sup>" if numbers else ""
 
 
-def _published_multi_adds(entry: Entry) -> str | None:
+def _published_multi_adds(entry: OfficialNetwork) -> str | None:
     if entry.published_multi_adds is None or entry.lr_side is None:
         return entry.published_multi_adds and str(entry.published_multi_adds)
     side = entry.lr_side
     return f"{entry.published_multi_adds} ({side}x{side} LR; ours {multi_adds(entry, side):.1f})"
 
 
-def _measured(group: list[Entry]) -> str:
+def _measured(group: list[OfficialNetwork]) -> str:
     missing = "not checked" if any(entry.file for entry in group) else NOTHING
     return _joined(group, lambda entry: entry.measured and f"**{entry.measured}**", missing)
 
 
-def _joined(group: list[Entry], cell: Callable[[Entry], str | None], missing: str = NOTHING) -> str:
+def _joined(group: list[OfficialNetwork], cell: Callable[[OfficialNetwork], str | None], missing: str = NOTHING) -> str:
     return "; ".join(dict.fromkeys(text for entry in group if (text := cell(entry)))) or missing
 
 
@@ -234,7 +234,7 @@ def draw(path: Path) -> None:
 
     figure = Figure(figsize=(10.4, 6.7), dpi=100)
     axes = figure.add_axes((0.075, 0.175, 0.905, 0.755))
-    for entry in entries():
+    for entry in official_networks():
         if entry.scale == 4 and entry.network not in BLIND and (entry.measured or entry.published):
             _draw_entry(axes, entry)
     _decorate(axes)
@@ -243,7 +243,7 @@ def draw(path: Path) -> None:
     figure.savefig(path)
 
 
-def _draw_entry(axes: Axes, entry: Entry) -> None:
+def _draw_entry(axes: Axes, entry: OfficialNetwork) -> None:
     color, area = COLORS[entry.network], MARKER_AREA * parameters(entry) / 1e6
     x, y = multi_adds(entry), _psnr(entry.measured or entry.published)
     if entry.network.startswith("FDIWN"):
@@ -255,7 +255,7 @@ def _draw_entry(axes: Axes, entry: Entry) -> None:
     _label(axes, entry, (x, y), area**0.5 / 2 + 4)
 
 
-def _label(axes: Axes, entry: Entry, point: tuple[float, float], distance: float) -> None:
+def _label(axes: Axes, entry: OfficialNetwork, point: tuple[float, float], distance: float) -> None:
     text, color = RENAMED.get(entry.title, entry.title), COLORS[entry.network]
     offset, side = ((0, 2 * distance), "center") if entry.title in ABOVE else ((distance, 0), "left")
     if entry.title in LEFT:

@@ -45,7 +45,7 @@ class OfficialBranch(DynamicBranch):
 
 
 def options(network: dict[str, Any], more: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
-    """Return what the constructor of a model is given."""
+    """Return the options of a model."""
     return {
         "model_type": "LossDictModel", "scale": 4, "num_gpu": int(torch.cuda.is_available()), "dist": False,
         "is_train": True, "rank": 0, "network_g": network, "path": {}, **more,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 from os import path as osp
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from lightsr_basicsr._fixes.detect import uses
+from lightsr_basicsr.checkpoints.files import CheckpointError
+from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state
+from lightsr_basicsr.errors import message_of
 from lightsr_basicsr.registry import look_up
 
 # Where the run of this process began.
@@ -19,7 +22,7 @@ SCHEDULE = ("milestones", "gamma", "restarts", "restart_weights", "periods", "cu
 
 
 def resume_on_any_device() -> bool:
-    """Resume on CPU, from the run's real folder, and past a state file that was cut off while being written.
+    """Resume on CPU, from the run's real folder, and past files that were cut off while being written.
 
     Why: ``load_resume_state`` asks for the current CUDA device; ``--auto_resume`` looks under the working directory
     although the run lives under ``root_path``, and then starts anew; a new ``name`` has no folders yet.
@@ -38,10 +41,14 @@ def load_resume_state(opt: dict) -> dict | None:
     from basicsr.utils import check_resume
 
     STARTED_FROM.iter, STARTED_FROM.state = 0, None
-    path, state = _newest_state(opt)
+    path = _newest_state(opt) if opt["auto_resume"] else opt["path"].get("resume_state")
     opt["path"]["resume_state"] = path
-    if state is None:
+    if not path:
         return None
+    try:
+        state = read_state(path)
+    except (CheckpointError, OSError) as error:
+        raise SystemExit(message_of(error)) from error
     kept = _leave_unsaved_networks(opt, state["iter"])
     check_resume(opt, state["iter"])
     opt["path"].update(kept)
@@ -53,33 +60,11 @@ def load_resume_state(opt: dict) -> dict | None:
     return state
 
 
-def _newest_state(opt: dict) -> tuple[str | None, dict | None]:
-    folder = opt["path"]["training_states"]
-    if not opt["auto_resume"]:
-        path = opt["path"].get("resume_state")
-        # The optimizers move their states to their parameters' device.
-        return path, _load_state(path) if path else None
-    names = os.listdir(folder) if osp.isdir(folder) else []
-    iters = sorted((int(name[:-6]) for name in names if name.endswith(".state") and name[:-6].isdigit()), reverse=True)
-    for number in iters:
-        path = osp.join(folder, f"{number}.state")
-        try:
-            return path, _load_state(path)
-        except SystemExit as error:
-            sys.stderr.write(f"{error}. Trying the state before it.\n")
-    if iters:
-        raise SystemExit(f"No training state in {folder} can be read. To begin anew leave out --auto_resume.")
-    return None, None
-
-
-def _load_state(path: str) -> dict:
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu")
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SystemExit(f"The training state {path} cannot be read: {reason}") from error
+def _newest_state(opt: dict) -> str | None:
+    state, passed_over = newest_readable_state(Path(opt["path"]["training_states"]), opt)
+    if opt["rank"] == 0:
+        sys.stderr.writelines(f"{line}\n" for line in passed_over)
+    return str(state) if state else None
 
 
 def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
@@ -89,14 +74,14 @@ def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
     """
     from basicsr.utils.registry import MODEL_REGISTRY
 
-    model, paths = look_up(MODEL_REGISTRY, opt["model_type"]), opt["path"]
-    if not hasattr(model, "unsaved_networks"):
-        return {}
-    unsaved = model.unsaved_networks(opt, iteration)
+    from lightsr_basicsr.models.contract import contract_of
+
+    contract, paths = contract_of(look_up(MODEL_REGISTRY, opt["model_type"])), opt["path"]
+    unsaved = contract.unsaved_networks(opt, iteration)
     given = paths.get("ignore_resume_networks") or []
     given = [given] if isinstance(given, str) else given
     # What is saved in one stage is not in the other, so one list for the whole run would be wrong.
-    paths["ignore_resume_networks"] = [*unsaved] if hasattr(model, "stages") else [*given, *unsaved]
+    paths["ignore_resume_networks"] = [*unsaved] if contract.stages(opt) else [*given, *unsaved]
     keys = [name.replace("network", "param_key") for name in unsaved]
     return {key: paths[key] for key in keys if key in paths}
 

@@ -124,20 +124,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         self.window_size, self.min_side = window_size, window_size // 2 + 1
         self.dual_model = dual_network(upscale)
         if channels is not None:
-            self._prune(channels, int(embed_dim * mlp_ratio))
-
-    def _prune(self, channels: Sequence[int] | str | PathLike, hidden: int) -> None:
-        blocks = [block for layer in self.layers for block in layer.residual_group.blocks]
-        widths = iter(read_channels(channels, [self.embed_dim, hidden] * len(blocks), "SwinIR_DR"))
-        for index, block in enumerate(blocks):
-            attention, mlp = next(widths), next(widths)
-            if attention % block.num_heads:
-                raise ValueError(
-                    f"SwinIR_DR: number {2 * index} of `channels`, an attention's, must be a multiple of its "
-                    f"{block.num_heads} heads, got {attention}."
-                )
-            block.attn = PrunedWindowAttention(block.attn, attention)
-            block.mlp = Mlp(self.embed_dim, mlp)
+            _prune(self, channels, int(embed_dim * mlp_ratio))
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -183,6 +170,21 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         padded = F.pad(x, (0, -width % self.window_size, 0, -height % self.window_size), mode="reflect")
         sr = SwinIR.forward(self, padded)[..., : height * self.upscale, : width * self.upscale]
         return (sr, self.dual_model(sr)) if self.training else sr
+
+
+def _prune(net: SwinIR_DR, channels: Sequence[int] | str | PathLike, hidden: int) -> None:
+    """Narrow the attentions and MLPs of ``net``, whose MLPs have ``hidden`` channels inside, to a channel list."""
+    blocks = [block for layer in net.layers for block in layer.residual_group.blocks]
+    widths = iter(read_channels(channels, [net.embed_dim, hidden] * len(blocks), "SwinIR_DR"))
+    for index, block in enumerate(blocks):
+        attention, mlp = next(widths), next(widths)
+        if attention % block.num_heads:
+            raise ValueError(
+                f"SwinIR_DR: number {2 * index} of `channels`, an attention's, must be a multiple of its "
+                f"{block.num_heads} heads, got {attention}."
+            )
+        block.attn = PrunedWindowAttention(block.attn, attention)
+        block.mlp = Mlp(net.embed_dim, mlp)
 
 
 @register(ARCH_REGISTRY)

@@ -8,8 +8,8 @@ from os import PathLike
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.reparam import deploy
+from lightsr_basicsr.checkpoints import identify  # the module: whose import may be the one that leads here
 from lightsr_basicsr.checkpoints.files import CheckpointError
-from lightsr_basicsr.checkpoints.identify import UnknownNetworkError, load_identified
 from lightsr_basicsr.checkpoints.keys import count_fitting, describe_difference
 
 
@@ -33,8 +33,8 @@ def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | P
     if not hasattr(net, "arguments_from"):  # another package's network, of whose files we know nothing
         return f"{misfit}:{difference}"
     try:
-        identity, held = load_identified(state, str(source))
-    except UnknownNetworkError as error:
+        identity, held = identify.load_identified(state, str(source))
+    except identify.UnknownNetworkError as error:
         return f"{misfit}: {str(error).partition(': ')[2]}{difference}"
     except CheckpointError:
         return f"{misfit}:{difference}"

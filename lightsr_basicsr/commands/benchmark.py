@@ -1,4 +1,4 @@
-"""The command ``basicsr benchmark``: arguments, files and the table; the work is done in ``tools/benchmark.py``."""
+"""The command ``basicsr benchmark``: arguments, files and the table; ``tools/benchmark/`` measures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import re
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.commands.console import load_all_plugins, say
+from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from lightsr_basicsr.tools.benchmark.tables import Results
 
 DESCRIPTION = """Measure networks: parameters, multi-adds, activations, latency, peak memory, PSNR if images are given.
-Every network runs on each back end in turns with its reference, the eager float32 form as its authors' code computes
-it; what is told is the ratio of neighbours, which holds also on a machine whose clock moves. Close other programs."""
+Every network runs on each backend in turns with its reference, the eager float32 form as its authors' code computes
+it. Speed-ups are ratios within one round, so a varying clock speed hardly matters. Close other programs."""
 EXAMPLES = """examples:
-  basicsr benchmark                                                   the five networks at x4, all back ends
+  basicsr benchmark                                                   the five networks at x4, all backends
   basicsr benchmark net.pth net_int8.xml --data Set5/LR --gt Set5/HR  your files, with PSNR and SSIM
   basicsr benchmark IMDN:upscale=2 DRN-S --backend torch openvino --precision fp32 bf16 --size 120x160 180x320
   basicsr benchmark net.pth --network train_ecbsr.yml                 a network of BasicSR or another package
   basicsr benchmark IMDN --ntire                                      columns of the NTIRE challenge
-  basicsr benchmark IMDN --pressure --limit 10                        ever larger images, until 10 s or memory are full
-Networks that are named and not read from a file have random weights: their speed means something, their images do not.
-Writes results.json, results.csv, results.md and, with matplotlib, plots into the folder of -o."""
+  basicsr benchmark IMDN --pressure --limit 10                        ever larger images, until 10 s or memory run out
+Networks given by name have random weights: their speed is meaningful, their images are not.
+Writes results.json, results.csv, results.md and, with matplotlib, plots to the folder of -o."""
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -46,21 +46,21 @@ def add_benchmark(commands: Any) -> None:
         "name of a network, with arguments as in IMDN:upscale=4 (default: the five networks in the papers' sizes)",
     )  # fmt: skip
     parser.add_argument(
-        "--network", metavar="NAME|FILE", help="what a checkpoint holds that does not tell it: IMDN:num_feat=48, or "
-        "the option file it was trained with",
+        "--network", metavar="NAME|FILE", help="network of a checkpoint that cannot be identified: IMDN:num_feat=48, "
+        "or the option file it was trained with",
     )  # fmt: skip
     _add_variants(parser)
     _add_measures(parser)
     parser.add_argument(
-        "-o", "--output", default="benchmark", metavar="FOLDER", help="made if it is not there; earlier results in it "
-        "are replaced (default: benchmark)",
+        "-o", "--output", default="benchmark", metavar="FOLDER", help="created if missing; earlier results in it are "
+        "replaced (default: benchmark)",
     )  # fmt: skip
     parser.add_argument(
         "--format", nargs="+", choices=FORMATS, default=FORMATS, help="which tables to write (default: all)"
     )
-    parser.add_argument("--no-plots", action="store_true", help="write tables alone")
+    parser.add_argument("--no-plots", action="store_true", help="write only the tables")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="do not tell what is done at the moment")
+    parser.add_argument("--quiet", action="store_true", help="no progress messages")
     parser.set_defaults(run=run_benchmark)
 
 
@@ -74,26 +74,26 @@ def _add_variants(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision", nargs="+", choices=(*PRECISIONS, "all"), default=["fp32"],
-        help="what it computes with; an exported file has a precision of its own (default: fp32)",
+        help="number format of the computation; an exported file has its own (default: fp32)",
     )  # fmt: skip
     parser.add_argument(
         "--size", nargs="+", type=size, default=[(180, 320)], metavar="HxW", help="height and width of the LR image in "
         "pixels (default: 180x320, at x4 an output of 1280x720)",
     )  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: as many as torch takes)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: those of torch)")
 
 
 def _add_measures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rounds", type=int, default=9, metavar="N", help="that count, after two that warm up (default: 9)"
+        "--rounds", type=int, default=9, metavar="N", help="measured rounds, after two to warm up (default: 9)"
     )
     parser.add_argument("--data", metavar="LR", help="folder of LR images, for PSNR and SSIM; needs --gt")
     parser.add_argument("--gt", metavar="HR", help="folder of their HR images")
     parser.add_argument(
-        "--no-memory", action="store_true", help="skip peak memory, which needs a new process for each row"
+        "--no-memory", action="store_true", help="skip peak memory, which takes a new process for each row"
     )
-    parser.add_argument("--ntire", action="store_true", help="also the columns of NTIRE's report tables, LR 256x256")
+    parser.add_argument("--ntire", action="store_true", help="add the columns of NTIRE's report tables, LR 256x256")
     parser.add_argument(
         "--pressure", action="store_true", help="square LR images of side 60, 120, 180 and so on, until memory or "
         "--limit is exceeded",
@@ -102,7 +102,11 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
 
 
 def size(text: str) -> tuple[int, int]:
-    """Parse height and width, ``HxW``, for argparse."""
+    """Return height and width of ``HxW``, as a type for argparse.
+
+    >>> size("180x320")
+    (180, 320)
+    """
     found = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
     if not found:
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 180x320, got '{text}'")
@@ -113,103 +117,104 @@ def run_benchmark(args: argparse.Namespace) -> int:
     """Measure, write files, print the table, and return the exit status."""
     load_all_plugins()
     _check_arguments(args)
-    keeper = _Keeper(args)
+    session = _Session(args)
     try:
-        keeper.open()
-        keeper.measure()
+        session.open()
+        session.measure()
     except KeyboardInterrupt:
-        keeper.tell()
-        say("interrupted; what was measured until then is kept." if keeper.written else "interrupted.")
+        session.report()
+        say("interrupted; the results so far are kept." if session.written else "interrupted.")
         return 130
     finally:
-        keeper.leave()
-    keeper.tell()
-    if any(row.timing is not None for row in keeper.results.rows):
+        session.close()
+    session.report()
+    if any(row.timing is not None for row in session.rows):
         return 0
-    say("nothing could be run; the lines above say why.")
+    say("nothing could be run; see the lines above.")
     return 2
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
     if args.limit is not None and not args.pressure:
-        raise UserError("--limit is for --pressure, which was not asked for.")
+        raise UserError("--limit needs --pressure: add it, or omit --limit.")
     if args.pressure and (args.ntire or args.data or args.gt):
-        raise UserError("--pressure measures latency and memory alone: leave --ntire, --data and --gt away.")
+        raise UserError("--pressure measures only latency and memory: omit --ntire, --data and --gt.")
 
 
-class _Keeper:
-    """Has what was measured, and writes it each time there is more."""
+class _Session:
+    """Collects rows and rewrites the result files after each one."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.folder = args, Path(args.output).expanduser()
-        self.results: Results
-        self.written: list[Path] = []
-        self.made = False  # whether the folder was not there before
         self.plan = _plan(args)
+        self.results: Results | None = None
+        self.written: list[Path] = []
+        self.created = False
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows so far."""
+        return self.results.rows if self.results else []
 
     def open(self) -> None:
-        """Make the folder and look at the machine."""
+        """Create the folder and describe the machine."""
         from lightsr_basicsr.tools.benchmark.machine import busy, describe_machine
         from lightsr_basicsr.tools.benchmark.tables import Results
 
         self.plan.check()
-        self.made = not self.folder.exists()
+        self.created = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
-        _try_to_write(self.folder)
+        _check_writable(self.folder)
         warning = busy()
         if warning:
             say(warning)
         machine = describe_machine(self.plan.num_threads, self.plan.device)
         self.results = Results(machine, [], self.args.pressure, (f"note: {warning}",) if warning else ())
 
-    def leave(self) -> None:
-        """Take the folder away again if it was made here and nothing came into it."""
-        if self.made and self.folder.is_dir() and not any(self.folder.iterdir()):
+    def close(self) -> None:
+        """Remove the folder if this session created it and it is still empty."""
+        if self.created and self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def measure(self) -> None:
-        """Measure all, and write tables on the way."""
-        given: dict[str, Any] = {
+        """Measure everything, saving after each step."""
+        common: dict[str, Any] = {
             "network": self.args.network,
             "plan": self.plan,
-            "report": self._report(),
-            "save": self.keep,
+            "report": (lambda line: None) if self.args.quiet else say,
+            "save": self.save,
         }
         if self.args.pressure:
             from lightsr_basicsr.tools.benchmark.pressure import LIMIT, pressure
 
-            pressure(self.args.sources, limit=LIMIT if self.args.limit is None else self.args.limit, **given)
+            pressure(self.args.sources, limit=LIMIT if self.args.limit is None else self.args.limit, **common)
         else:
             from lightsr_basicsr.tools.benchmark.run import benchmark
 
-            benchmark(self.args.sources, **given)
+            benchmark(self.args.sources, **common)
 
-    def _report(self) -> Callable[[str], None]:
-        return (lambda line: None) if self.args.quiet else say
-
-    def keep(self, rows: list[Row]) -> None:
+    def save(self, rows: list[Row]) -> None:
         """Write the tables of all rows so far."""
         from lightsr_basicsr.tools.benchmark.tables import write_results
 
-        self.results.rows[:] = rows
+        self.rows[:] = rows
         self.written = write_results(self.results, self.folder, self.args.format)
 
-    def tell(self) -> None:
-        """Draw, and print what is in the tables and where they are."""
-        from lightsr_basicsr.tools.benchmark import tables
+    def report(self) -> None:
+        """Draw the plots, print the tables, and say where the files are."""
+        from lightsr_basicsr.tools.benchmark.tables import json_text, main_table, ntire_table, problem_lines
 
-        rows = getattr(self, "results", None) and self.results.rows
-        if not rows:
+        if not self.rows:
             return
         plots = [] if self.args.no_plots else self._draw()
-        for line in tables.problem_lines(rows):
+        for line in problem_lines(self.rows):
             say(line)
         if self.args.json:
-            sys.stdout.write(tables.json_text(self.results))
+            sys.stdout.write(json_text(self.results))
             return
-        parts = ["\n".join(self.results.heading[: len(self.results.machine)]), tables.text_table(rows)]
-        if any(row.ntire for row in rows):
-            parts.append(tables.ntire_text(rows))
+        parts = ["\n".join(self.results.heading[: len(self.results.machine)]), table(main_table(self.rows))]
+        if any(row.ntire for row in self.rows):
+            parts.append(table(ntire_table(self.rows)))
         print("\n\n".join(parts))
         print(f"\nWritten: {', '.join(map(str, [*self.written, *plots]))}")
 
@@ -223,8 +228,8 @@ class _Keeper:
             return []
 
 
-def _try_to_write(folder: Path) -> None:
-    """Raise UserError if no file can be written, before minutes are spent on what should be in it."""
+def _check_writable(folder: Path) -> None:
+    """Raise UserError if no file can be written, before minutes are spent on its content."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

@@ -1,4 +1,4 @@
-"""The command ``basicsr embed``: arguments and the tables; the work is done in ``tools/embedding.py``."""
+"""The command ``basicsr embed``: arguments and tables; ``tools/embed/`` computes and draws."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.arguments import FORM, add_blurs
 from lightsr_basicsr.commands.console import say
+from lightsr_basicsr.commands.tables import table
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.embed.vectors import Embedding
 
 DESCRIPTION = """Show what the degradation estimators of KDSR learned.
 HR images are degraded in known ways, the encoders of teacher and student turn each LR image into a vector (the teacher
-from LR and HR, the student from LR alone), and the vectors are drawn in two dimensions, one colour per blur. An
-estimator that sees the degradation and not the content puts images of one colour together."""
+from LR and HR, the student only from LR), and the vectors are drawn in two dimensions, one color per blur. An
+estimator that sees the degradation and not the content puts images of one color together."""
 EXAMPLES = """examples:
   basicsr embed --teacher net_TA.pth --student net_g.pth -i datasets/BSD100
   basicsr embed --student KDSRsM_iso_x4.pt -i datasets/BSD100 -o student.pdf --sigma 1.8 2.4 3.0 --method pca
@@ -23,10 +24,11 @@ EXAMPLES = """examples:
 Needs scikit-learn and matplotlib: pip install "lightsr-basicsr[embed]"
 
 silhouette  of the vectors themselves, not of the picture: 1 if degradations lie far apart, 0 if they overlap
-KL          what the distillation loss makes small: 0 if the student's distilled vectors are the teacher's
+KL          the distillation loss: 0 if the student's distilled vectors equal the teacher's
 cosine      similarity of the student's distilled vectors to the teacher's: 1 for the same direction
-Each network is projected on its own: compare how points lie to each other in the two panels, not where they lie.
-t-SNE shows which points are near; distances between its groups mean nothing. PCA is linear; axes tell their share."""
+Each network is projected separately: compare the arrangement of the points in the two panels, not their positions.
+t-SNE shows which points are near; distances between its groups have no meaning. PCA is linear; its axes name their
+share of the variance."""
 
 
 def add_embed(commands: Any) -> None:
@@ -41,14 +43,14 @@ def add_embed(commands: Any) -> None:
         "--output",
         default="degradation_vectors.png",
         metavar="PICTURE",
-        help=".png, .pdf or .svg; an earlier picture of this command is replaced, no other file "
+        help=".png, .pdf or .svg; replaces an earlier picture of this command, but no other file "
         "(default: degradation_vectors.png)",
     )
     add_blurs(
         parser,
-        "default at x4: 0.6 1.4 2.2 3.0 3.8, spread over the 0.2 to 4.0 that KDSR is trained with and few enough to be "
-        "told apart; in proportion at other scales",
-        "grey levels of 255, each with each blur; default: 0",
+        "default at x4: 0.6 1.4 2.2 3.0 3.8, spread over KDSR's training range of 0.2 to 4.0; in proportion at other "
+        "scales",
+        "gray levels of 255, each with each blur; default: 0",
     )
     _add_method(parser)
     parser.set_defaults(run=run_embed)
@@ -60,21 +62,20 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=100,
         metavar="N",
-        help="images per degradation, taken from all over the folder; a folder with fewer files gives several crops of "
-        "each (default: 100)",
+        help="images per degradation, evenly spaced over the folder; fewer files give several crops (default: 100)",
     )
     parser.add_argument(
         "--crop",
         type=int,
         default=128,
         metavar="SIDE",
-        help="side of the square taken of each, in HR pixels (default: 128)",
+        help="side of the square crop of each, in HR pixels (default: 128)",
     )
     parser.add_argument(
         "--vector",
         choices=("distilled", "compressed"),
         default="distilled",
-        help="distilled: what the student is taught to imitate; compressed: what steers the SR network "
+        help="distilled: what the student learns to imitate; compressed: what conditions the SR network "
         "(default: distilled)",
     )
     parser.add_argument("--method", choices=("tsne", "pca"), default="tsne", help="default: tsne, as in the paper")
@@ -82,9 +83,9 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=int,
         default=0,
-        help="of the noise, and of t-SNE, which begins from PCA and hardly depends on it; default: 0",
+        help="of the noise and of t-SNE, which starts from PCA and hardly depends on it; default: 0",
     )
-    parser.add_argument("--csv", metavar="FILE", help="also write all vectors and points as a table")
+    parser.add_argument("--csv", metavar="FILE", help="also write all vectors and points as CSV")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -92,9 +93,9 @@ def run_embed(args: argparse.Namespace) -> int:
     """Draw the vectors, print the tables, and return the exit status."""
     found = _embed(args)
     for line in found.skipped:
-        say(f"left out: {line}")
+        say(f"skipped: {line}")
     _print_tables(found)
-    print(f"\nLook at {args.output}")
+    print(f"\nWritten: {args.output}")
     return 0
 
 
@@ -105,7 +106,7 @@ def _embed(args: argparse.Namespace) -> Embedding:
 
     blurs = [*map(Blur, args.sigma), *(Blur(*each) for each in args.kernel)]
     picture, table = Path(args.output).expanduser(), Path(args.csv).expanduser() if args.csv else None
-    # Before the work and not after it.
+    # Before the long computation, not after it.
     source = Path(args.input).expanduser()
     check_picture(picture, len(set(blurs)) or len(SIGMAS_X4), len(set(args.noise)), source)
     if table is not None:
@@ -134,12 +135,9 @@ def _print_tables(found: Embedding) -> None:
 
     side = found.crops[0].image.shape[0]
     print(f"{len(found.crops)} images of {side}x{side} pixels, {len(found.sets)} degradations\n")
-    print(f"{'network':<10}{'silhouette':>12}  file")
-    for role, file in found.files.items():
-        print(f"{role:<10}{found.silhouettes[role]:>12.3f}  {file}")
+    rows = [(role, f"{found.silhouettes[role]:.3f}", file) for role, file in found.files.items()]
+    print(table([("network", "silhouette", "file"), *rows], "<><"))
     if found.agreement:
-        names = [describe(each) for each in found.sets]
-        width = max(map(len, names)) + 2
-        print(f"\n{'teacher and student':<{max(width, 20)}}{'KL':>10}{'cosine':>10}")
-        for name, (divergence, cosine) in zip(names, found.agreement, strict=True):
-            print(f"{name:<{max(width, 20)}}{divergence:>10.4f}{cosine:>10.4f}")
+        pairs = zip(found.sets, found.agreement, strict=True)
+        rows = [(describe(each), f"{divergence:.4f}", f"{cosine:.4f}") for each, (divergence, cosine) in pairs]
+        print(f"\n{table([('teacher and student', 'KL', 'cosine'), *rows], '<>')}")

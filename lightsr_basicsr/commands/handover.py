@@ -16,7 +16,7 @@ def hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
 
     Args:
         path (Path): The option file, of which BasicSR keeps a copy.
-        options (dict): Its content, overrides included.
+        options (dict): Its content, overrides included; ``path.resume_state`` is where a resumed run starts from.
         args (Namespace): The command line of ``basicsr train`` or ``basicsr test``.
     """
     from basicsr.test import test_pipeline
@@ -24,7 +24,7 @@ def hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
 
     pipeline = train_pipeline if args.command == "train" else test_pipeline
     arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
-    arguments += [flag for flag in ("--auto_resume", "--debug") if getattr(args, flag.strip("-"))]
+    arguments += ["--debug"] if args.debug else []
     replaced: list[Any] = []
     with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
         pipeline(str(Path.cwd()))

@@ -1,4 +1,4 @@
-"""The command ``basicsr info``: what a checkpoint or an exported file is."""
+"""The command ``basicsr info``: describe checkpoints and exported files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightsr_basicsr.errors import UserError, message_of
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.info.checkpoint import FileInfo
     from lightsr_basicsr.tools.info.exported import ExportedInfo
-    from lightsr_basicsr.tools.info.official import Entry
+    from lightsr_basicsr.tools.info.official import OfficialNetwork
 
 EXAMPLES = """examples:
   basicsr info experiments/pretrained_models/*.pt*
   basicsr info --json model.safetensors
-  basicsr info IMDN_x4_int8.xml               what an exported file was made of, and what int8 costs
-Names and shapes of the tensors are all that is looked at; nothing in a file is executed."""
+  basicsr info IMDN_x4_int8.xml               source of an exported file, and the cost of int8
+Only names and shapes of tensors are read; nothing in a file is executed."""
 
 
 def add_info(commands: Any) -> None:
@@ -36,7 +36,7 @@ def add_info(commands: Any) -> None:
 
 
 def run_info(args: argparse.Namespace) -> int:
-    """Print what each file is; the exit status is 2 if one of them is not a network of this package."""
+    """Describe each file; return 2 if one cannot be read or holds no network of this package."""
     from lightsr_basicsr.tools.info.checkpoint import describe_file
     from lightsr_basicsr.tools.info.exported import describe_exported, is_exported
 
@@ -65,7 +65,7 @@ def _facts_of_checkpoint(info: FileInfo) -> dict[str, str]:
     cost = "not counted"
     if info.multi_adds is not None:
         cost = f"{info.multi_adds / 1e9:.2f} G for LR {info.lr_size[0]}x{info.lr_size[1]} (height x width)"
-    known = "not an official file that is known"
+    known = "no known official file"
     if official is not None:
         known = f"{official.released_as or official.file} of {official.title}, {official.source}"
     elif info.same_network:
@@ -88,7 +88,7 @@ def _facts_of_checkpoint(info: FileInfo) -> dict[str, str]:
     return facts
 
 
-def _published_cost(official: Entry) -> str:
+def _published_cost(official: OfficialNetwork) -> str:
     parts = [f"{official.published_parameters} parameters"] if official.published_parameters else []
     if official.published_multi_adds:
         size = f"LR {official.lr_side}x{official.lr_side}" if official.lr_side else "1280x720 output"
@@ -97,30 +97,31 @@ def _published_cost(official: Entry) -> str:
 
 
 def _facts_of_exported(info: ExportedInfo) -> dict[str, str]:
-    told = info.metadata
-    facts = {"format": info.format + (f", opset {told.opset}" if told and told.opset else "")}
-    if told is None:
-        return {**facts, "network": "not told: the file was not written by basicsr export"}
-    low, high = told.value_range
+    metadata = info.metadata
+    facts = {"format": info.format + (f", opset {metadata.opset}" if metadata and metadata.opset else "")}
+    if metadata is None:
+        return {**facts, "network": "unknown: the file was not written by basicsr export"}
+    low, high = metadata.value_range
+    channels = _channels(metadata.num_in_ch, metadata.colour)
     return {
-        "network": f"{told.network} x{told.scale:g}, deployed form",
-        "arguments": _listed(told.arguments),
+        "network": f"{metadata.network} x{metadata.scale:g}, deployed form",
+        "arguments": _listed(metadata.arguments),
         **facts,
-        "precision": told.precision,
-        "cost of int8": _cost_of_int8(told.int8),
-        "input": f"'lr', (N, {told.num_in_ch}, H, W), {_channels(told.num_in_ch, told.colour)} in [{low:g}, {high:g}], "
-        f"sides of at least {told.min_side}",
-        "tiles": "give other pixels than the whole image" if told.pools_globally else "",
-        "made of": told.source or "a network in memory",
-        "its sha256": told.sha256 or "",
-        "written by": told.producer,
+        "precision": metadata.precision,
+        "cost of int8": _cost_of_int8(metadata.int8),
+        "input": f"'lr', (N, {metadata.num_in_ch}, H, W), {channels} in [{low:g}, {high:g}], "
+        f"sides of at least {metadata.min_side}",
+        "tiles": "differ from the whole image" if metadata.pools_globally else "",
+        "made of": metadata.source or "a network in memory",
+        "its sha256": metadata.sha256 or "",
+        "written by": metadata.producer,
     }
 
 
-def _cost_of_int8(told: Mapping[str, Any] | None) -> str:
-    if not told:
+def _cost_of_int8(int8: Mapping[str, Any] | None) -> str:
+    if not int8:
         return ""
-    cost, data, images = (told.get(name, "not told") for name in ("psnr_cost_db", "data", "images"))
+    cost, data, images = (int8.get(name, "unknown") for name in ("psnr_cost_db", "data", "images"))
     return f"{cost} dB of PSNR, measured on {data} (images: {images})"
 
 

@@ -49,18 +49,22 @@ def run_pipeline(args: argparse.Namespace) -> int:
     load_all_plugins()
     if not os.access(Path.cwd(), os.W_OK):
         raise UserError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
-    state = _newest_state(options, args)
+    state, passed_over = _find_state(options, args)
     if not _check(path, options, args.command == "train", state):
         return 2
     if args.command == "train" and args.auto_resume:
+        for line in passed_over:
+            say(line)
         say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
+        # BasicSR is given the state by name, so that it cannot choose another one.
+        options["path"] = {**options["path"], "resume_state": str(state) if state else None}
     try:
-        by_engine = hand_over(path, options, args)
+        replaced = hand_over(path, options, args)
     except KeyboardInterrupt:
         say(_farewell(options, args))
         return 130
     if "comparison" in options and os.environ.get("RANK", "0") == "0":
-        _compare(options, args, by_engine)
+        _compare(options, args, replaced)
     return 0
 
 
@@ -70,23 +74,28 @@ def _run_folder(options: dict, args: argparse.Namespace) -> Path:
     return Path.cwd() / ("experiments" if args.command == "train" else "results") / f"{prefix}{name}"
 
 
-def _newest_state(options: dict, args: argparse.Namespace) -> Path | None:
+def _find_state(options: dict, args: argparse.Namespace) -> tuple[Path | None, list[str]]:
+    """Return the state from which training resumes, and why newer ones are passed over."""
+    from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state
+
     if args.command != "train":
-        return None
-    if not args.auto_resume:
-        explicit = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
-        return Path(explicit) if explicit else None
-    states = (_run_folder(options, args) / "training_states").glob("*.state")
-    return max((state for state in states if state.stem.isdigit()), key=lambda state: int(state.stem), default=None)
+        return None, []
+    if args.auto_resume:
+        return newest_readable_state(_run_folder(options, args) / "training_states", options)
+    named = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
+    state = Path(named).expanduser() if named else None
+    if state and state.is_file():  # the check reports a missing one
+        read_state(state)
+    return state, []
 
 
 def _farewell(options: dict, args: argparse.Namespace) -> str:
     args.auto_resume = True
-    state = _newest_state(options, args)
+    state, _ = _find_state(options, args)
     if state is None:
         return "stopped; nothing was saved yet." if args.command == "train" else "stopped."
     stage = f" --stage {args.stage}" if args.stage else ""
-    return f"stopped; saved up to iteration {state.stem}. To go on: basicsr train -opt {args.opt}{stage} --auto_resume"
+    return f"stopped; saved up to iteration {state.stem}. To resume: basicsr train -opt {args.opt}{stage} --auto_resume"
 
 
 def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> bool:
@@ -103,7 +112,7 @@ def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> boo
     return not fatal
 
 
-def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
+def _compare(options: dict, args: argparse.Namespace, replaced: Any) -> None:
     import cv2
 
     from lightsr_basicsr.tools.run.compare import compare_run, draw_comparisons, mean_scores
@@ -111,10 +120,10 @@ def _compare(options: dict, args: argparse.Namespace, by_engine: Any) -> None:
 
     folder = _run_folder(options, args)
     forms = forms_of(options, folder / "models") if args.command == "train" else {}
-    if by_engine is None:
+    if replaced is None:
         comparisons = compare_run(options, forms or _networks(options, folder if args.command == "train" else None))
     else:
-        comparisons = compare_run(options, {}, {options["network_g"]["type"]: by_engine})
+        comparisons = compare_run(options, {}, {options["network_g"]["type"]: replaced})
     titles = list(comparisons[0].scores)
     rows = [*((each.name, each.scores) for each in comparisons), ("mean", mean_scores(comparisons))]
     cells = [[name, *(f"{scores[title][0]:.4f} / {scores[title][1]:.4f}" for title in titles)] for name, scores in rows]

@@ -1,4 +1,4 @@
-"""Datasets; importing this package registers them in BasicSR's ``DATASET_REGISTRY``."""
+"""Data sets; importing this package registers them in BasicSR's ``DATASET_REGISTRY``."""
 
 from lightsr_basicsr import _compat
 

@@ -1,4 +1,4 @@
-"""HR images for blind super-resolution: KDSR's classic degradation, drawn here and applied where training runs."""
+"""HR images for blind super-resolution: KDSR's classic degradation, drawn here and applied on the training device."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lightsr_basicsr.data.hr_images import OPTIONS, ImageStore, check_crop, chec
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur, degrade_batch
 from lightsr_basicsr.registry import register
 
-# Kernels of Real-ESRGAN's and KDSR's option files: which are drawn, how often, and how wide they are.
+# Kernels of Real-ESRGAN's and KDSR's option files: kinds, probabilities, widths.
 KERNELS: dict[str, Any] = {
     "blur_kernel_size": 21,
     "kernel_list": ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"],
@@ -46,30 +46,31 @@ WHERE = ("model", "worker")
 
 @register(DATASET_REGISTRY)
 class ClassicBlindDataset(Dataset):
-    """HR images with the classic blind degradation of KDSR: Gaussian blur, bicubic downsampling, noise, 8 bit.
+    """HR images with the classic blind degradation of KDSR: Gaussian blur, bicubic downsampling, noise, 8 bits.
 
     In training an item is ``gt`` (3, gt_size, gt_size), RGB in [0, 1], ``gt_path`` and ``degradation``, the drawn
     numbers from which ``LossDictModel`` makes ``lq`` on its device
-    (:func:`~lightsr_basicsr.data.low_resolution.degrade_batch`). With ``degrade_on: worker`` the item has ``lq`` itself
-    and serves any model. In validation an item has ``lq`` and ``gt``, equal to what ``basicsr prepare blind`` writes.
+    (:func:`~lightsr_basicsr.data.low_resolution.degrade_batch`). With ``degrade_on: worker`` it has ``lq`` instead, for
+    any model. In validation an item has ``lq`` and ``gt``, equal to the files of ``basicsr prepare blind``.
 
     Args:
         opt (dict): A dataset section of an option file:
-            dataroot_gt (str), io_backend (dict), meta_info_file (str): As ``DegradedImageDataset`` takes them.
+            dataroot_gt (str), io_backend (dict), meta_info_file (str): As in ``DegradedImageDataset``.
             blur (str): ``isotropic`` (default) or ``anisotropic``.
             sigma (list | float): Range or value of the standard deviations in HR pixels. Default: [0.2, 4.0].
-            theta (list | float): Of the angle in degrees; anisotropic only. Default: [0, 180].
-            noise_level (list | float): Of the noise, in grey levels of 255. Default: 0; KDSR with noise: [0, 25].
+            theta (list | float): Range or value of the angle in degrees; anisotropic only. Default: [0, 180].
+            noise_level (list | float): Range or value of the noise level in gray levels of 255. Default: 0; KDSR with
+                noise: [0, 25].
             degradation_per (str): ``batch`` (default, as published: all images of a batch share blur and noise level)
-                or ``image``. Several processes draw one each.
+                or ``image``. Each process draws its own.
             degrade_on (str): ``model`` (default) or ``worker``, which needs ``degradation_per: image``.
             sigma_2 (float): Second standard deviation in validation; anisotropic only.
-            noise_seed (int): Of the noise in validation. Default: 0.
+            noise_seed (int): Seed of the noise in validation. Default: 0.
             gt_size, use_hflip, use_rot: As in ``PairedImageDataset``; training only.
             scale, phase: Added by BasicSR.
 
     Raises:
-        ValueError: If an option is not known or a range is none, or an image is missing, broken or too small.
+        ValueError: If an option is unknown or a range invalid, or an image is missing, broken or too small.
     """
 
     options: ClassVar = {
@@ -101,7 +102,7 @@ class ClassicBlindDataset(Dataset):
 
     @property
     def degrades_in_worker(self) -> bool:
-        """Whether training items have ``lq``, so that any model can be trained on them."""
+        """Whether training items have ``lq``, so that any model can train on them."""
         return self.where == "worker"
 
     def _check_training(self) -> None:
@@ -119,7 +120,7 @@ class ClassicBlindDataset(Dataset):
             low, high = self.ranges[key]
             if low != high:
                 raise ValueError(
-                    f"{key} must be one number in validation, so that results compare, got [{low}, {high}]"
+                    f"{key} must be one number in validation, so that results are comparable, got [{low}, {high}]"
                 )
         sigma, theta, level = (self.ranges[key][0] for key in ("sigma", "theta", "noise_level"))
         turned = () if self.blur == "isotropic" else (self.opt.get("sigma_2", sigma), theta)
@@ -132,7 +133,7 @@ class ClassicBlindDataset(Dataset):
         path = self.paths[index]
         hr = mod_crop(self.store.read(path, "gt"), self.scale)
         if self.fixed is not None:
-            # Noise is drawn in the order of the channels in files, B G R.
+            # Degraded before the change to RGB: noise is drawn in the channel order of files.
             gt, lq = to_tensors([hr, self.fixed.degrade(hr, Path(path).stem)], self.opt)
             return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}
         size = self.opt["gt_size"]
@@ -174,11 +175,11 @@ class SecondOrderDataset(RealESRGANDataset):
     ``RealESRGANModel`` make ``lq`` on any device, CPU included.
 
     Args:
-        opt (dict): As ``RealESRGANDataset`` takes it. ``meta_info`` may be left out: then all images of ``dataroot_gt``
-            are taken. Kernel options that are left out are those of the Real-ESRGAN paper's option files.
+        opt (dict): As in ``RealESRGANDataset``. Without ``meta_info`` all images of ``dataroot_gt`` are used. Kernel
+            options default to those of the Real-ESRGAN paper's option files.
 
     Raises:
-        ValueError: If an option is not known, the folder or the list is missing, or an image cannot be read.
+        ValueError: If an option is unknown, the folder or the list is missing, or an image cannot be read.
     """
 
     options: ClassVar = {
@@ -189,7 +190,7 @@ class SecondOrderDataset(RealESRGANDataset):
     def __init__(self, opt: dict[str, Any]) -> None:
         check_section(type(self), opt, (*fields.declared(type(self)), *KERNELS))
         store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
-        # BasicSR opens a list in any case; from an empty one it takes nothing.
+        # BasicSR always opens a list, here an empty one.
         super().__init__({**KERNELS, **opt, "meta_info": os.devnull})
         if not store.in_lmdb:
             self.paths = store.paths("gt", opt.get("meta_info"))
@@ -197,5 +198,5 @@ class SecondOrderDataset(RealESRGANDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:
             return super().__getitem__(index)
-        except (AttributeError, TypeError) as error:  # BasicSR computes with an image that OpenCV did not return
-            raise ValueError(f"{self.paths[index]} in {self.gt_folder} is no image that OpenCV can read") from error
+        except (AttributeError, TypeError) as error:  # BasicSR uses an image that OpenCV could not read
+            raise ValueError(f"{self.paths[index]} in {self.gt_folder} cannot be read by OpenCV") from error

@@ -1,4 +1,4 @@
-"""Degradations as pure functions of their arguments; nothing here draws random numbers on its own.
+"""Degradations as pure functions of their arguments, without random numbers of their own.
 
 On 8- and 16-bit images (ndarray, as MATLAB writes files): ``imresize`` (BI), ``blur_subsample`` (BD, also called BN),
 ``add_noise`` (DN after BI). On tensors of any device: Gaussian kernels and the classic degradation of KDSR.
@@ -20,14 +20,19 @@ BORDERS = {"mirror": "symmetric", "replicate": "edge"}
 BD_SIZE, BD_SIGMA = 7, 1.6
 DN_LEVEL = 30.0
 KERNEL_SIZE = 21
-# What is below is lost in float32 anyway.
+# Relative size below which float32 loses a value anyway.
 NEGLIGIBLE = 1e-7
-# Numbers of an image that are transformed at a time on a CPU, whose cache holds no more.
+# Pixel values of images that a CPU transforms at a time, as its cache holds no more.
 CACHED = 1 << 20
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
-    """Return the bicubic interpolation kernel with a = -0.5 (Keys, 1981), as MATLAB's ``imresize`` uses it."""
+    """Return the bicubic interpolation kernel with a = -0.5 (Keys, 1981), as MATLAB's ``imresize`` uses it.
+
+    Examples:
+        >>> cubic(np.array([0.0, 0.5, 1.0, 1.5])).tolist()
+        [1.0, 0.5625, 0.0, -0.0625]
+    """
     x = np.abs(x)
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
@@ -35,18 +40,18 @@ def cubic(x: np.ndarray) -> np.ndarray:
 
 
 def resize_taps(size: int, scale: float, border: str = "mirror") -> tuple[np.ndarray, np.ndarray]:
-    """Return where each output sample of a bicubic resize looks, and with which weights.
+    """Return the input indices and weights of each output sample of a bicubic resize.
 
     Args:
         size (int): Input length.
         scale (float): Output length over input length. Below 1 the kernel is stretched against aliasing.
-        border (str): What lies beyond the image: ``'mirror'`` (the edge pixel repeated) or ``'replicate'``.
+        border (str): Padding: ``'mirror'`` (with the edge pixel repeated) or ``'replicate'``.
 
     Returns:
         tuple: Indices (out, taps) in [0, size), and weights (out, taps) that sum to 1 per row.
 
     Raises:
-        ValueError: If ``border`` or ``scale`` is not supported.
+        ValueError: If ``border`` is unknown or ``scale`` is not positive.
     """
     if border not in BORDERS:
         raise ValueError(f"`border` must be one of {sorted(BORDERS)}, got {border!r}.")
@@ -65,10 +70,10 @@ def resize_taps(size: int, scale: float, border: str = "mirror") -> tuple[np.nda
 
 
 def imresize(image: np.ndarray, scale: float, border: str = "mirror") -> np.ndarray:
-    """Bicubic resize of a whole-number image, bit for bit as MATLAB's ``imresize`` does it on ``uint8``.
+    """Return a whole-number image resized bicubically, bit for bit as by MATLAB's ``imresize`` on ``uint8``.
 
     Height first, rounded, then width, rounded again. Floating-point resizes with one rounding at the end differ from
-    MATLAB's files in 10 to 16 % of the samples. Compared with MATLAB's files at 1/2, 1/3 and 1/4, 8 bit.
+    MATLAB's files in 10 to 16 % of the samples. Verified with MATLAB's files at 1/2, 1/3 and 1/4, 8 bits.
 
     Args:
         image (ndarray): (H, W) or (H, W, C), uint8 or uint16.
@@ -81,7 +86,11 @@ def imresize(image: np.ndarray, scale: float, border: str = "mirror") -> np.ndar
 
     Raises:
         TypeError: If ``image`` is of another type.
-        ValueError: If ``border`` or ``scale`` is not supported.
+        ValueError: If ``border`` is unknown or ``scale`` is not positive.
+
+    Examples:
+        >>> imresize(np.arange(64, dtype=np.uint8).reshape(8, 8), 1 / 4).tolist()
+        [[12, 17], [46, 51]]
     """
     top, (kind, middle) = _top_level(image), _arithmetic(image, scale)
     for _ in ("height", "width"):
@@ -90,7 +99,7 @@ def imresize(image: np.ndarray, scale: float, border: str = "mirror") -> np.ndar
 
 
 def _arithmetic(image: np.ndarray, scale: float) -> tuple[torch.dtype, int]:
-    """Return the type to compute in, float32 where it gives what float64 gives, and what to take off beforehand.
+    """Return the type to compute in, float32 where it gives the results of float64, and an offset to subtract first.
 
     At 1/2 and 1/4 all weights are multiples of 2**-12, at 1/8 of 2**-16, so float32 holds every sum, at 1/8 if the
     values lie in [-128, 127]. At 1/3 every sum is a multiple of 1/81, at least 1/162 from where rounding turns.
@@ -112,7 +121,7 @@ def _top_level(image: np.ndarray) -> int:
 
 
 def blur_subsample(image: np.ndarray, scale: int) -> np.ndarray:
-    """Degrade as BD does (BN in DDistill-SR): blur, round, take the centre pixel of each ``scale`` x ``scale`` cell.
+    """Apply BD (BN in DDistill-SR): blur, round, take the centre pixel of each ``scale`` x ``scale`` cell.
 
     The Gaussian is 7x7 with a standard deviation of 1.6 pixels, the border is replicated. The pixel taken is at index
     ``scale // 2`` of its cell, as MATLAB's nearest-neighbour resize takes it; pipelines that take index 0 are shifted.
@@ -142,15 +151,15 @@ def _blur_products(size: int, scale: int) -> tuple[Products, ...]:
 
 
 def add_noise(image: np.ndarray, noise: np.ndarray, level: float = DN_LEVEL) -> np.ndarray:
-    """Degrade as DN does after BI: add ``level`` times ``noise``, in single precision, and round.
+    """Apply the noise of DN, after BI: add ``level`` times ``noise``, in single precision, and round.
 
     Args:
         image (ndarray): Any shape, uint8 or uint16.
         noise (ndarray): Standard normal numbers in the shape of ``image``.
-        level (float): Standard deviation in grey levels of 8 bit; 30 in DDistill-SR's x3 set.
+        level (float): Standard deviation in gray levels of 8 bits; 30 in DDistill-SR's x3 set.
 
     Returns:
-        ndarray: As ``image``, cut to its range, halves rounded up.
+        ndarray: Shape and type of ``image``, clipped to its range, halves rounded up.
 
     Raises:
         TypeError: If ``image`` is of another type.
@@ -164,7 +173,12 @@ def add_noise(image: np.ndarray, noise: np.ndarray, level: float = DN_LEVEL) -> 
 
 
 def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
-    """Cut (H, W, ...) at the bottom and right so that both sides are multiples of ``scale``."""
+    """Return ``image`` (H, W, ...) cropped at the bottom and right to multiples of ``scale``.
+
+    Examples:
+        >>> mod_crop(np.zeros((10, 13, 3)), 4).shape
+        (8, 12, 3)
+    """
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
 
@@ -172,18 +186,22 @@ def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
 def isotropic_kernel(sigma: Tensor, size: int = KERNEL_SIZE) -> Tensor:
     """Return Gaussian kernels (N, size, size), float64 and of sum 1, of standard deviations ``sigma`` (N,) in pixels.
 
-    A standard deviation of 0 gives the kernel that changes nothing.
+    A standard deviation of 0 gives the identity.
+
+    Examples:
+        >>> isotropic_kernel(torch.tensor([0.5, 2.0])).shape
+        torch.Size([2, 21, 21])
     """
     return anisotropic_kernel(sigma, sigma, torch.zeros_like(sigma), size)
 
 
 def anisotropic_kernel(sigma_1: Tensor, sigma_2: Tensor, theta: Tensor, size: int = KERNEL_SIZE) -> Tensor:
-    """Return turned Gaussian kernels (N, size, size), float64 and of sum 1 (KDSR, classic degradation).
+    """Return anisotropic Gaussian kernels (N, size, size), float64 and of sum 1 (KDSR, classic degradation).
 
     Args:
-        sigma_1 (Tensor): (N,), standard deviation along the axis turned by ``theta``, in pixels. KDSR's option text
-            calls it an eigenvalue of the covariance; its code squares it.
-        sigma_2 (Tensor): (N,), standard deviation across.
+        sigma_1 (Tensor): (N,), standard deviation along the axis at ``theta``, in pixels. KDSR's option text calls it
+            an eigenvalue of the covariance; its code squares it.
+        sigma_2 (Tensor): (N,), standard deviation across that axis, in pixels.
         theta (Tensor): (N,), angle in radians from the x axis (columns) towards the y axis (rows, downwards).
         size (int): Odd side of the kernel.
     """
@@ -192,7 +210,7 @@ def anisotropic_kernel(sigma_1: Tensor, sigma_2: Tensor, theta: Tensor, size: in
     x, y = offsets.view(1, 1, -1), offsets.view(1, -1, 1)
     along = torch.cos(theta) * x + torch.sin(theta) * y
     across = torch.cos(theta) * y - torch.sin(theta) * x
-    # With a standard deviation of 0 only what lies on the axis counts: 0 / 0 there, infinity elsewhere.
+    # A standard deviation of 0 gives 0 / 0 on the axis, which counts fully, and infinity elsewhere.
     distance = torch.nan_to_num(along / sigma_1, nan=0.0) ** 2 + torch.nan_to_num(across / sigma_2, nan=0.0) ** 2
     kernel = torch.exp(-0.5 * distance)
     return kernel / kernel.sum(dim=(1, 2), keepdim=True)
@@ -201,9 +219,9 @@ def anisotropic_kernel(sigma_1: Tensor, sigma_2: Tensor, theta: Tensor, size: in
 def blur_downsample(image: Tensor, kernel: Tensor, scale: int, mode: str = "bicubic") -> Tensor:
     """Blur with reflected borders, then downsample with replicated ones: KDSR's classic degradation before noise.
 
-    Downsampling is linear, so it is one matrix for the height and one for the width. An isotropic Gaussian is a product
-    of a column and a row, which these matrices take in; other kernels are applied in the frequency domain. Both give
-    the numbers of a plain convolution and a resize to float32 rounding.
+    Downsampling is linear: one matrix for the height and one for the width. An isotropic Gaussian is the product of a
+    column and a row, which these matrices absorb; other kernels are applied in the frequency domain. Both equal a plain
+    convolution and a resize up to float32 rounding.
 
     Args:
         image (Tensor): (N, C, H, W), floating point of any range; sides are multiples of ``scale`` and larger than half
@@ -217,7 +235,7 @@ def blur_downsample(image: Tensor, kernel: Tensor, scale: int, mode: str = "bicu
 
     Raises:
         TypeError: If ``image`` is not floating point.
-        ValueError: If sizes do not fit or ``mode`` is not known.
+        ValueError: If sizes do not fit or ``mode`` is unknown.
     """
     if not image.is_floating_point():
         raise TypeError(f"`image` must be floating point, got {image.dtype}: convert it first.")
@@ -242,11 +260,11 @@ def _check_sizes(image: Tensor, kernel: Tensor, scale: int) -> None:
             f"{kernel.shape[-1] // 2}, got {height}x{width}."
         )
     if len(kernel) not in (1, len(image)):
-        raise ValueError(f"There must be one kernel, or one for each of {len(image)} images, got {len(kernel)}.")
+        raise ValueError(f"Expected one kernel, or one for each of {len(image)} images, got {len(kernel)}.")
 
 
 def _separate(kernel: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Return columns and rows (N, k), float64, whose products are ``kernel`` (N, k, k), or None if there are none."""
+    """Return columns and rows (N, k), float64, whose products are ``kernel`` (N, k, k); None if it is not separable."""
     left, size, right = torch.linalg.svd(kernel.double())
     if (size[:, 1:] > NEGLIGIBLE * size[:, :1]).any():
         return None, None
@@ -265,7 +283,7 @@ def _blur_together(image: Tensor, kernel: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     reach = kernel.shape[-1] // 2
     padded = F.pad(image, (reach, reach, reach, reach), mode="reflect")
-    # Transforms of such lengths are fast; what wraps around does not reach the image.
+    # Transforms of multiples of 16 are fast; values that wrap around do not reach the image.
     lengths = [-(-side // 16) * 16 for side in padded.shape[-2:]]
     spectrum = torch.fft.rfft2(kernel, s=lengths).conj().unsqueeze(1)
     return torch.fft.irfft2(torch.fft.rfft2(padded, s=lengths) * spectrum, s=lengths)[..., :height, :width]
@@ -283,7 +301,7 @@ def _operator(size: int, factor: Tensor | None, scale: int, mode: str) -> Tensor
     reach = length // 2
     padded = F.conv1d(down.to(factor).unsqueeze(1), factor.unsqueeze(1).flip(-1), padding=length - 1).transpose(0, 1)
     matrix = padded[..., reach : reach + size].clone()
-    # What falls on a reflected pixel belongs to the pixel it mirrors.
+    # The weight of a reflected pixel belongs to the pixel that it mirrors.
     matrix[..., 1 : reach + 1] += padded[..., :reach].flip(-1)
     matrix[..., size - 1 - reach : size - 1] += padded[..., reach + size :].flip(-1)
     return matrix.unsqueeze(1) if count > 1 else matrix.squeeze(0)
@@ -302,21 +320,26 @@ def _downsampler(size: int, scale: int, mode: str) -> Tensor:
 
 
 def quantize(image: Tensor) -> Tensor:
-    """Round [0, 1] to 8 bit, halves to even as PyTorch and KDSR do, and cut: storing it in a PNG then loses nothing."""
+    """Return [0, 1] rounded to 8 bits, halves to even as by PyTorch and KDSR, and clipped, as a PNG would store it.
+
+    Examples:
+        >>> (quantize(torch.tensor([-0.1, 0.25, 1.2])) * 255).tolist()
+        [0.0, 64.0, 255.0]
+    """
     return (image * 255).round().clamp(0, 255) / 255
 
 
 def classic_degradation(
     image: Tensor, kernel: Tensor, scale: int, noise: Tensor | None = None, level: Tensor | float = 0.0
 ) -> Tensor:
-    """Degrade as KDSR's classic recipes do: blur, downsample, add noise, round to 8 bit.
+    """Apply the degradation of KDSR's classic recipes: blur, downsample, add noise, round to 8 bits.
 
     Args:
         image (Tensor): HR images (N, C, H, W) in [0, 1]; see :func:`blur_downsample`.
         kernel (Tensor): (1, k, k) or (N, k, k).
         scale (int): Downsampling factor.
         noise (Tensor | None): Standard normal numbers in the shape of the LR images.
-        level (Tensor | float): Standard deviation of the noise in grey levels of 8 bit; a tensor is (1,) or (N,).
+        level (Tensor | float): Standard deviation of the noise in gray levels of 8 bits; a tensor is (1,) or (N,).
 
     Returns:
         Tensor: LR images (N, C, H / scale, W / scale) in [0, 1], multiples of 1/255.

@@ -1,4 +1,4 @@
-"""HR images whose LR images are made while training: BI, BD and DN, at one scale or, for DRN, at several."""
+"""HR images whose LR images are made on the fly: BI, BD and DN, at one scale or, for DRN, at several."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ LEVELS = {"": "LR images", "_down2": "images of half the HR side", "_down4": "im
 
 @register(DATASET_REGISTRY)
 class DegradedImageDataset(Dataset):
-    """HR images with LR images made on the fly, equal to the files that ``basicsr prepare lr`` would write.
+    """HR images with LR images made on the fly, equal to the files that ``basicsr prepare lr`` writes.
 
     Items are ``lq`` (3, h, w) and ``gt`` (3, h * scale, w * scale), RGB in [0, 1], with ``lq_path`` and ``gt_path``.
 
     Args:
         opt (dict): A dataset section of an option file:
-            dataroot_gt (str): Folder or LMDB of HR images, cropped to multiples of the scale here.
+            dataroot_gt (str): Folder or LMDB of HR images, which are cropped to multiples of the scale.
             io_backend (dict): ``type: disk`` or ``type: lmdb``.
-            meta_info_file (str): Optional list of the images to take.
+            meta_info_file (str): Optional list of the images to use.
             degradation (str): ``bi`` (default), ``bd`` or ``dn``.
-            border (str): ``mirror`` (default) or ``replicate``, as ``prepare lr`` has it.
-            noise_seed (int): Of the noise of ``dn``. Default: 0.
-            redraw_noise (bool): Draw new noise each time an image is seen in training; as in the official data, by
-                default an image has its noise once and for all. Default: false.
+            border (str): ``mirror`` (default) or ``replicate``, as in ``prepare lr``.
+            noise_seed (int): Seed of the noise of ``dn``. Default: 0.
+            redraw_noise (bool): Whether to draw new noise each time an image is seen in training. Default: false, an
+                image has fixed noise, as in the official data.
             gt_size, use_hflip, use_rot: As in ``PairedImageDataset``; training only.
             scale, phase: Added by BasicSR.
 
     Raises:
-        ValueError: If an option is not known, or an image is missing, broken or smaller than ``gt_size``.
+        ValueError: If an option is unknown, or an image is missing, broken or smaller than ``gt_size``.
     """
 
     options: ClassVar = {
@@ -63,7 +63,7 @@ class DegradedImageDataset(Dataset):
 
     @property
     def known_keys(self) -> tuple[str, ...]:
-        """Options beyond those that BasicSR reads of any section."""
+        """Options beyond those that BasicSR reads from any section."""
         return tuple(fields.declared(type(self)))
 
     def _roots(self) -> dict[str, str]:
@@ -101,7 +101,7 @@ class DegradedImageDataset(Dataset):
         if crop is None:
             low = self.how.clean(hr, factor)
         else:
-            # As far as the bicubic kernel reaches; beyond lies the true border of the image, or nothing that is used.
+            # The reach of the bicubic kernel. At the image's own border the part ends there, as the whole image does.
             margin = 3 * factor
             top, left = (max(start - margin, 0) for start in crop[:2])
             around = hr[top : crop[0] + crop[2] + margin, left : crop[1] + crop[2] + margin]
@@ -131,16 +131,16 @@ class MultiScalePairedDataset(DegradedImageDataset):
     """HR images with the LR images of every level that dual regression (DRN) compares with.
 
     At x4 items hold ``gt``, ``lq`` (HR / 4) and ``lq_down2`` (HR / 2); at x8 ``lq_down4`` too. The crops of all levels
-    show the same part of the image (DRN's data: the corner is a multiple of the scale). Levels that have a folder are
-    read, the others are made of HR; DRN's own are separate bicubic images, not downscales of each other.
+    show the same part of the image (DRN's data: the corner is a multiple of the scale). Levels with a folder are read,
+    the others are made from HR; DRN's own are separate bicubic images, not downscales of each other.
 
     Args:
         opt (dict): As ``DegradedImageDataset`` takes it, and optionally for each level:
             dataroot_lq, dataroot_lq_down2, dataroot_lq_down4 (str): Folder or LMDB of the level's images.
-            filename_tmpl, filename_tmpl_down2, filename_tmpl_down4 (str): Names there, as ``'{}x4'`` and ``'{}x2'``.
+            filename_tmpl, filename_tmpl_down2, filename_tmpl_down4 (str): Their names, as ``'{}x4'`` and ``'{}x2'``.
 
     Raises:
-        ValueError: If the scale is no power of 2, an image is missing, or a level has not HR's size over its factor.
+        ValueError: If the scale is not a power of 2, an image is missing, or a level is not HR's size over its factor.
     """
 
     options: ClassVar = {
@@ -160,12 +160,12 @@ class MultiScalePairedDataset(DegradedImageDataset):
 
     @property
     def factors(self) -> list[int]:
-        """HR over LR size of each level, from the network's input on: [4, 2] at x4."""
+        """HR over LR size of each level, from the network's input upwards: [4, 2] at x4."""
         return [2**power for power in range(self.scale.bit_length() - 1, 0, -1)]
 
     @property
     def known_keys(self) -> tuple[str, ...]:
-        """Options beyond those that BasicSR reads of any section, for the levels of this scale."""
+        """Options beyond those that BasicSR reads from any section, for the levels of this scale."""
         levels = tuple(self._suffix(factor) for factor in self.factors if factor != self.scale)
         return tuple(key for key in super().known_keys if "_down" not in key or key.endswith(levels))
 
@@ -175,14 +175,14 @@ class MultiScalePairedDataset(DegradedImageDataset):
 
     def _find_partners(self, factor: int) -> dict[str, str]:
         kind, template = f"lq{self._suffix(factor)}", self.opt.get(f"filename_tmpl{self._suffix(factor)}", "{}")
-        there = self.store.by_stem(kind)
+        found = self.store.by_stem(kind)
         wanted = {
             path: Path(path).stem if self.store.in_lmdb else template.format(Path(path).stem) for path in self.paths
         }
-        missing = [stem for stem in wanted.values() if stem not in there]
+        missing = [stem for stem in wanted.values() if stem not in found]
         if missing:
             raise ValueError(f"{self.store.roots[kind]} lacks {len(missing)} images, the first is {missing[0]}")
-        return {path: there[stem] for path, stem in wanted.items()}
+        return {path: found[stem] for path, stem in wanted.items()}
 
     def _level(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
         if factor not in self.read_factors:
@@ -190,7 +190,7 @@ class MultiScalePairedDataset(DegradedImageDataset):
         partner = self.partners[factor][path]
         low = self.store.read(partner, f"lq{self._suffix(factor)}")
         height, width = (side // factor for side in hr.shape[:2])
-        # HR is cut here; LR made of the whole HR image may show that much more.
+        # HR is cropped; an LR image made from the whole HR image may be this much larger.
         most = math.ceil((self.scale - 1) / factor)
         if not (0 <= low.shape[0] - height <= most and 0 <= low.shape[1] - width <= most):
             raise ValueError(

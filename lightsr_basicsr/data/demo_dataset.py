@@ -1,4 +1,4 @@
-"""A small training and validation set from the photographs that scikit-image ships, made on first use."""
+"""A small training and validation set of scikit-image's test images, made on first use."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CROP_STEP = 96
 
 @register(DATASET_REGISTRY)
 class DemoPairedDataset(PairedImageDataset):
-    """PairedImageDataset over photographs that come with scikit-image, a dependency of BasicSR.
+    """PairedImageDataset of test images that come with scikit-image, a dependency of BasicSR.
 
-    On first use writes ``<dataroot>/x<scale>_{train,val}_{HR,LR}.lmdb``: sub-images of 192x192 of ten photographs for
-    training, two other photographs whole for validation, and their MATLAB-exact bicubic LR images.
+    First use writes ``<dataroot>/x<scale>_{train,val}_{HR,LR}.lmdb``: 192x192 crops of ten images for training, two
+    other whole images for validation, and their MATLAB-exact bicubic LR images.
 
     Args:
-        opt (dict): As ``PairedImageDataset`` takes it, except that ``dataroot`` (str) names the folder for the LMDBs
-            and replaces ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
+        opt (dict): As in ``PairedImageDataset``, except that ``dataroot`` (str), the folder of the LMDBs, replaces
+            ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
     """
 
     options: ClassVar = DATAROOT
@@ -50,19 +50,16 @@ class DemoPairedDataset(PairedImageDataset):
     }
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        split = "train" if opt["phase"] == "train" else "val"
-        root = Path(opt.get("dataroot", "datasets/demo")).expanduser()
-        gt, lq = _prepare_once(root, split, opt["scale"])
-        super().__init__({**opt, "dataroot_gt": str(gt), "dataroot_lq": str(lq), "io_backend": {"type": "lmdb"}})
+        super().__init__(_with_lmdbs(opt, "dataroot_gt", "dataroot_lq"))
 
 
 @register(DATASET_REGISTRY)
 class DemoBlindDataset(ClassicBlindDataset):
-    """ClassicBlindDataset over the same photographs, prepared in the same way; LR images are made of HR as it does.
+    """ClassicBlindDataset of the HR images of :class:`DemoPairedDataset`.
 
     Args:
-        opt (dict): As ``ClassicBlindDataset`` takes it, except that ``dataroot`` (str) names the folder for the LMDBs
-            and replaces ``dataroot_gt`` and ``io_backend``.
+        opt (dict): As in ``ClassicBlindDataset``, except that ``dataroot`` (str), the folder of the LMDBs, replaces
+            ``dataroot_gt`` and ``io_backend``.
     """
 
     options: ClassVar = DATAROOT
@@ -70,18 +67,16 @@ class DemoBlindDataset(ClassicBlindDataset):
     required_keys: ClassVar = DemoPairedDataset.required_keys
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        split = "train" if opt["phase"] == "train" else "val"
-        gt, _ = _prepare_once(Path(opt.get("dataroot", "datasets/demo")).expanduser(), split, opt["scale"])
-        super().__init__({**opt, "dataroot_gt": str(gt), "io_backend": {"type": "lmdb"}})
+        super().__init__(_with_lmdbs(opt, "dataroot_gt"))
 
 
 @register(DATASET_REGISTRY)
 class DemoMultiScaleDataset(MultiScalePairedDataset):
-    """MultiScalePairedDataset over the same photographs, prepared in the same way; larger LR images are made of HR.
+    """MultiScalePairedDataset of the images of :class:`DemoPairedDataset`; larger LR images are made from HR.
 
     Args:
-        opt (dict): As ``MultiScalePairedDataset`` takes it, except that ``dataroot`` (str) names the folder for the
-            LMDBs and replaces ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
+        opt (dict): As in ``MultiScalePairedDataset``, except that ``dataroot`` (str), the folder of the LMDBs, replaces
+            ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
     """
 
     options: ClassVar = DATAROOT
@@ -89,28 +84,28 @@ class DemoMultiScaleDataset(MultiScalePairedDataset):
     required_keys: ClassVar = DemoPairedDataset.required_keys
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        split = "train" if opt["phase"] == "train" else "val"
-        gt, lq = _prepare_once(Path(opt.get("dataroot", "datasets/demo")).expanduser(), split, opt["scale"])
-        super().__init__({**opt, "dataroot_gt": str(gt), "dataroot_lq": str(lq), "io_backend": {"type": "lmdb"}})
+        super().__init__(_with_lmdbs(opt, "dataroot_gt", "dataroot_lq"))
 
 
-def _prepare_once(root: Path, split: str, scale: int) -> tuple[Path, Path]:
-    """Prepare on the first rank only; the others wait, then find the files."""
+def _with_lmdbs(opt: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return ``opt`` with the HR LMDB, and the LR LMDB, under ``keys``; the first rank makes them, the others wait."""
+    root, split = Path(opt.get("dataroot", "datasets/demo")).expanduser(), "train" if opt["phase"] == "train" else "val"
     rank, world_size = get_dist_info()
     if rank == 0:
-        prepare_demo(root, split, scale)
+        prepare_demo(root, split, opt["scale"])
     if world_size > 1:
         torch.distributed.barrier()
-    return prepare_demo(root, split, scale)
+    paths = map(str, prepare_demo(root, split, opt["scale"]))
+    return {**opt, **dict(zip(keys, paths, strict=False)), "io_backend": {"type": "lmdb"}}
 
 
 def prepare_demo(root: Path, split: str, scale: int) -> tuple[Path, Path]:
-    """Write the HR and LR LMDBs of one split unless they are there.
+    """Write the HR and LR LMDBs of one split unless they exist.
 
-    Both are made in a folder beside and moved at the end, so an interrupted run leaves nothing half-made.
+    Both are made in a temporary folder and moved at the end, so an interrupted run leaves nothing incomplete.
 
     Args:
-        root (Path): Folder for the LMDBs.
+        root (Path): Folder of the LMDBs.
         split (str): ``'train'`` or ``'val'``.
         scale (int): LR is ``1 / scale`` of HR.
 

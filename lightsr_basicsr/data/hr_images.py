@@ -1,4 +1,4 @@
-"""What datasets of HR images share: where the images are, reading them, crops aligned to the LR grid."""
+"""Shared by data sets of HR images: listing and reading images, checks of options, crops aligned to the LR grid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from lightsr_basicsr import fields
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-# What BasicSR reads of any dataset section, whatever its type.
+# Keys that BasicSR reads from any dataset section, whatever its type.
 READ_BY_BASICSR = (
     "name", "type", "phase", "scale", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio",
     "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers",
@@ -49,14 +49,14 @@ OPTIONS = {
 
 
 class ImageStore:
-    """Images of one or several folders or LMDBs, read as BasicSR reads them: 8 bit, colour, B G R.
+    """Images of one or several folders or LMDBs, read as BasicSR reads them: 8 bits, colour, B G R.
 
     Args:
         roots (Mapping[str, str]): Folder or LMDB by kind, for example ``gt``.
         io_backend (Mapping): ``{'type': 'disk'}`` or ``{'type': 'lmdb'}``, as in option files.
 
     Raises:
-        ValueError: If ``io_backend`` names no backend, a folder is missing or an LMDB is not named ``*.lmdb``.
+        ValueError: If ``io_backend`` is unknown, a folder is missing or the name of an LMDB does not end in .lmdb.
     """
 
     def __init__(self, roots: Mapping[str, str], io_backend: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ class ImageStore:
         self.client: FileClient | None = None
         for root in self.roots.values():
             if not osp.isdir(root):
-                raise ValueError(f"there is no folder {root} (looked from {Path.cwd()})")
+                raise ValueError(f"folder {root} does not exist (working directory: {Path.cwd()})")
             if self.in_lmdb and not root.endswith(".lmdb"):
                 raise ValueError(f"{root} must end in .lmdb for io_backend lmdb")
 
@@ -79,7 +79,7 @@ class ImageStore:
         """Return paths (keys in an LMDB) of all images of a kind, sorted, or those that a meta-info file lists.
 
         Raises:
-            ValueError: If there is no such list, or a file that it names is not in the folder.
+            ValueError: If the list, or a file that it names, is missing.
         """
         root = self.roots[kind]
         if listed_in:
@@ -90,14 +90,14 @@ class ImageStore:
 
     def _listed(self, root: str, file: Path) -> list[str]:
         if not file.is_file():
-            raise ValueError(f"there is no list of images {file} (looked from {Path.cwd()})")
+            raise ValueError(f"list of images {file} does not exist (working directory: {Path.cwd()})")
         lines = file.read_text(encoding="utf-8").splitlines()
         names = [line.split(" ")[0] for line in lines if line.strip()]
         if self.in_lmdb:
             return [osp.splitext(name)[0] for name in names]
         for name in names if self.backend["type"] == "disk" else ():
             if not osp.isfile(osp.join(root, name)):
-                raise ValueError(f"{root} has no {name}, which {file} lists: is it the list of another folder?")
+                raise ValueError(f"{root} lacks {name}, which {file} lists: is it the list of another folder?")
         return [osp.join(root, name) for name in names]
 
     def by_stem(self, kind: str) -> dict[str, str]:
@@ -108,14 +108,14 @@ class ImageStore:
         """Return an image (H, W, 3), B G R, uint8.
 
         Raises:
-            ValueError: If it cannot be read.
+            ValueError: If the image is missing or broken.
         """
-        if self.client is None:  # opened by the process that reads
+        if self.client is None:  # opened in the process that reads
             self.client = FileClient(**self._client_options())
         content = self.client.get(path, kind)
         image = None if content is None else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
-            raise ValueError(f"{path} in {self.roots[kind]} is missing or no image that OpenCV can read")
+            raise ValueError(f"{path} in {self.roots[kind]} is missing or cannot be read by OpenCV")
         return image
 
     def _client_options(self) -> dict[str, Any]:
@@ -127,11 +127,11 @@ class ImageStore:
 
 
 def check_section(dataset: type, options: Mapping[str, Any], own: Collection[str]) -> None:
-    """Check that a section holds nothing but what BasicSR reads and the keys that ``dataset`` has of its ``own``.
+    """Check that a section holds only keys that BasicSR reads and the ``own`` keys of ``dataset``.
 
     Raises:
-        ValueError: If it does, because an option that nobody reads leaves its default in force; or if a value is not
-            one that the data set declares.
+        ValueError: For the first other key: ignoring a misspelled option would leave its default in force; or for a
+            value that the field of its key does not take.
     """
     known = [*own, *READ_BY_BASICSR]
     for key in map(str, options):
@@ -150,7 +150,7 @@ def check_crop(options: Mapping[str, Any]) -> None:
     """Check ``gt_size`` of a section for training.
 
     Raises:
-        ValueError: If it is no whole number, or no multiple of the scale.
+        ValueError: If it is not a positive whole number, or not a multiple of the scale.
     """
     size, scale = options["gt_size"], options["scale"]
     if not _is_whole(size) or size < 1:
@@ -164,14 +164,17 @@ def _is_whole(value: Any) -> bool:
 
 
 def is_image(file: Path) -> bool:
-    """Tell by its name whether ``file`` is an image; hidden files are none."""
+    """Return whether the name of ``file`` is that of an image; hidden files are not.
+
+    Examples:
+        >>> [is_image(Path(name)) for name in ("0001.PNG", "notes.txt", ".0001.png")]
+        [True, False, False]
+    """
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def random_corner(image: np.ndarray, size: int, grid: int, path: str) -> tuple[int, int]:
-    """Return the top left corner of a random crop, in pixels of ``image`` (H, W, C), multiples of ``grid``.
-
-    ``size`` is a multiple of ``grid`` too.
+    """Return top and left of a random crop of ``image`` (H, W, C), multiples of ``grid``, which divides ``size``.
 
     Draws from ``random`` as BasicSR's paired crop does, so that the same seed gives the same crop.
 
@@ -188,7 +191,7 @@ def random_corner(image: np.ndarray, size: int, grid: int, path: str) -> tuple[i
 
 
 def to_tensors(images: list[np.ndarray], options: Mapping[str, Any]) -> list[Tensor]:
-    """Flip and turn images (H, W, 3), uint8, alike while training, and return them as RGB (3, H, W) in [0, 1]."""
+    """Return images (H, W, 3), B G R, uint8, as RGB (3, H, W) in [0, 1]; flipped and rotated alike in training."""
     images = [image.astype(np.float32) / 255 for image in images]
     if options["phase"] == "train":
         images = augment(images, options["use_hflip"], options["use_rot"])

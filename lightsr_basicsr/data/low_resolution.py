@@ -1,4 +1,4 @@
-"""LR images with known parameters, the same whether they are written to files or made while training."""
+"""LR images of known parameters, identical in files and in training."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ DEGRADATIONS = ("bi", "bd", "dn")
 
 @dataclass(frozen=True)
 class LowResolution:
-    """BI, BD or DN of whole-number images.
+    """BI, BD or DN degradation of whole-number images.
 
     Attributes:
         degradation (str): ``'bi'``, ``'bd'`` or ``'dn'``.
         border (str): ``'mirror'`` or ``'replicate'``; see :func:`~lightsr_basicsr.data.degradations.imresize`.
-        seed (int): Of the noise of DN.
+        seed (int): Seed of the noise of DN.
     """
 
     degradation: str = "bi"
@@ -45,12 +45,12 @@ class LowResolution:
         return imresize(image, 1 / scale, self.border)
 
     def noise(self, shape: tuple[int, ...], scale: int, name: str) -> np.ndarray:
-        """Return the standard normal numbers for the LR image called ``name``, whatever else is made before it."""
+        """Return the standard normal numbers (``shape``) of the LR image ``name``, independent of other images."""
         draw = np.random.default_rng([self.seed, scale, zlib.crc32(name.encode())])
         return draw.standard_normal(shape, dtype=np.float32)
 
     def degrade(self, image: np.ndarray, scale: int, name: str) -> np.ndarray:
-        """Return the LR image (h, w, C) of ``image`` (H, W, C), of its type."""
+        """Return the LR image (h, w, C) of ``image`` (H, W, C), of the same type."""
         low = self.clean(image, scale)
         if self.degradation != "dn":
             return low
@@ -59,9 +59,9 @@ class LowResolution:
 
 @dataclass(frozen=True)
 class Blur:
-    """A Gaussian blur: standard deviations in HR pixels along and across ``theta``, which is in degrees.
+    """A Gaussian blur: standard deviations in HR pixels along and across the angle ``theta`` in degrees.
 
-    The angle goes from the x axis towards the y axis, which points down. Without ``sigma_2`` the blur is isotropic.
+    The angle is measured from the x axis towards the y axis, which points down. Without ``sigma_2`` it is isotropic.
     """
 
     sigma_1: float
@@ -70,7 +70,12 @@ class Blur:
 
     @property
     def name(self) -> str:
-        """How folders name it, for example ``sig1.8`` or ``3.5_1.5_30``."""
+        """Name in folders.
+
+        Examples:
+            >>> Blur(1.8).name, Blur(3.5, 1.5, 30).name
+            ('sig1.8', '3.5_1.5_30')
+        """
         if self.sigma_2 is None:
             return f"sig{float(self.sigma_1)}"
         return f"{float(self.sigma_1)}_{float(self.sigma_2)}_{self.theta:g}"
@@ -86,7 +91,7 @@ class Blur:
 
 @dataclass(frozen=True)
 class BlindSet:
-    """A set of LR images with one blur and noise of a standard deviation in grey levels of 8 bit."""
+    """A set of LR images of one blur and one noise level, a standard deviation in gray levels of 8 bits."""
 
     blur: Blur
     noise: float
@@ -95,13 +100,20 @@ class BlindSet:
 
     @property
     def folder(self) -> str:
-        """Name of its folder, for example ``LRiso_x4_sig1.8`` or ``LRaniso_x4_3.5_1.5_30_n10``."""
+        """Name of its folder.
+
+        Examples:
+            >>> BlindSet(Blur(1.8), noise=0, scale=4).folder
+            'LRiso_x4_sig1.8'
+            >>> BlindSet(Blur(3.5, 1.5, 30), noise=10, scale=4).folder
+            'LRaniso_x4_3.5_1.5_30_n10'
+        """
         isotropic = self.blur.sigma_2 is None
         noise = "" if isotropic and not self.noise else f"_n{self.noise:g}"
         return f"LR{'iso' if isotropic else 'aniso'}_x{self.scale}_{self.blur.name}{noise}"
 
     def degrade(self, image: np.ndarray, name: str) -> np.ndarray:
-        """Return the LR image, uint8, of ``image`` (H, W, 3); noise depends on ``name``, not on the files' order."""
+        """Return the LR image, uint8, of ``image`` (H, W, 3); its noise depends on ``name``, not on the order."""
         top = np.iinfo(image.dtype).max
         whole = torch.from_numpy(image.astype(np.float32) / top).permute(2, 0, 1).unsqueeze(0)
         noise = None
@@ -114,25 +126,25 @@ class BlindSet:
 
 
 def degrade_batch(image: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
-    """Degrade a batch as its dataset drew it (``ClassicBlindDataset``), on the batch's device.
+    """Return LR images of a batch by the numbers that ``ClassicBlindDataset`` drew, on the batch's device.
 
     Args:
         image (Tensor): HR images (N, 3, H, W) in [0, 1].
-        drawn (Mapping): Tensors (N,): ``sigma_1``, ``sigma_2`` (pixels), ``theta`` (radians), ``level`` (grey levels),
-            ``seed`` (of the noise), ``scale``, and ``shared``: true where the first image's blur and level are for all.
+        drawn (Mapping): Tensors (N,): ``sigma_1``, ``sigma_2`` (pixels), ``theta`` (radians), ``level`` (gray levels),
+            ``seed`` (of the noise), ``scale``, and ``shared``: whether the first image's blur and level apply to all.
 
     Returns:
         Tensor: LR images (N, 3, H / scale, W / scale) in [0, 1], multiples of 1/255.
     """
     scale, count = int(drawn["scale"][0]), 1 if bool(drawn["shared"][0]) else len(image)
-    # Kernels are small: made where float64 exists, whatever the device of the images.
+    # On the CPU, since not every device has float64.
     values = {key: drawn[key][:count].cpu() for key in ("sigma_1", "sigma_2", "theta", "level")}
     kernel = anisotropic_kernel(values["sigma_1"], values["sigma_2"], values["theta"])
     noise = None
     if bool((values["level"] > 0).any()):
         seeds = [int(seed) for seed in drawn["seed"][:count]]
         shape = (len(image) // count, image.shape[1], *(side // scale for side in image.shape[2:]))
-        # An image with a degradation of its own has its own noise, whatever batch or process it is in.
+        # The noise of an image with its own degradation depends on no batch or process.
         generators = (torch.Generator(image.device).manual_seed(seed) for seed in seeds)
         noise = torch.cat([torch.randn(shape, generator=each, device=image.device) for each in generators])
     return classic_degradation(image, kernel, scale, noise, values["level"])

@@ -30,5 +30,5 @@ def photographs(names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
     for name in names:
         image = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
         if image is None:
-            raise FileNotFoundError(f"{folder / name} cannot be read: reinstall scikit-image, which contains it.")
+            raise FileNotFoundError(f"{folder / name} cannot be read: reinstall scikit-image, which contains it")
         yield Path(name).stem, image

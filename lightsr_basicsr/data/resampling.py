@@ -1,4 +1,4 @@
-"""Weighted sums of the rows of an image, which exact resampling consists of, at the speed of matrix products."""
+"""Weighted sums of image rows, the core of exact resampling, as fast matrix products."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Rows of output made by one product, few so that its matrix has few zeros; and products made in one call, several so
-# that threads seldom wait for each other, but not more than the processor's cache holds.
+# Output rows of one product: few, so that its matrix has few zeros. Products of one call: several, so that threads
+# seldom wait for each other, but no more than the processor's cache holds.
 ROWS, PRODUCTS = 8, 4
 
 
@@ -26,7 +26,12 @@ class Products(NamedTuple):
 def as_products(indices: np.ndarray, weights: np.ndarray, kind: torch.dtype) -> tuple[Products, ...]:
     """Return the products that sum ``weights[i, t]`` times input row ``indices[i, t]`` over t, for every output row i.
 
-    A few zeros in the matrices cost less than it saves to leave the work to the linear algebra library.
+    The zeros in the matrices cost less than the linear algebra library saves.
+
+    Examples:
+        >>> indices, weights = np.array([[0, 1], [2, 3]]), np.array([[0.5, 0.5], [0.5, 0.5]])
+        >>> as_products(indices, weights, torch.float64)[0].matrix.tolist()
+        [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
     """
     found: list[Products] = []
     for start in range(0, len(indices), ROWS):
@@ -43,7 +48,7 @@ def as_products(indices: np.ndarray, weights: np.ndarray, kind: torch.dtype) -> 
 
 
 def _join(before: Products, single: Products) -> Products | None:
-    """Return ``before`` with one product more, if that has the same matrix and the same distance."""
+    """Return ``before`` with ``single`` appended; None if its matrix or distance differs."""
     step = single.first - (before.first + (before.count - 1) * before.step)
     fits = before.count < PRODUCTS and step > 0 and (before.count == 1 or step == before.step)
     if not fits or not torch.equal(before.matrix, single.matrix):
@@ -56,14 +61,14 @@ def weigh_rows(
 ) -> np.ndarray:
     """Return the weighted sums of the rows of ``image`` (H, W) or (H, W, C), with the axes exchanged: (W, rows, C).
 
-    So a second call does the same for the columns and puts the axes right.
+    A second call therefore does the same for the columns and restores the axes.
 
     Args:
         image (ndarray): uint8, uint16 or floating point.
         products (tuple): From :func:`as_products`; the weights of a row sum to 1.
-        top (int | None): Round halves up, as MATLAB does, cut to [0, ``top``], and return uint8 or uint16. None: return
-            the sums as they are.
-        middle (int): Taken off beforehand and put back, to keep sums small.
+        top (int | None): Round halves up, as MATLAB does, clip to [0, ``top``], and return uint8 or uint16. None:
+            return the unrounded sums.
+        middle (int): Subtracted first and added back at the end, to keep sums small.
     """
     flat = np.ascontiguousarray(image).reshape(len(image), -1)
     flat = torch.from_numpy(flat.astype(np.int32) if flat.dtype == np.uint16 else flat)
@@ -76,7 +81,7 @@ def weigh_rows(
         parts = flat.as_strided(shape, (step * width, width, 1), first * width).to(kind)
         sums = torch.bmm(matrix.expand(count, -1, -1), parts.sub_(middle) if middle else parts)
         if top is not None:
-            # What is left of the fraction goes when the sums are stored.
+            # Storing the sums as integers drops the rest of the fraction.
             sums.add_(middle + 0.5).clamp_(0, top + 0.5)
         end = done + count * len(matrix)
         np.copyto(out[done:end], sums.view(-1, width).numpy(), casting="unsafe")
@@ -87,5 +92,5 @@ def weigh_rows(
 def _exchange_axes(image: np.ndarray) -> np.ndarray:
     if image.ndim > 3 or (image.ndim == 3 and image.shape[2] > 4):
         return np.ascontiguousarray(image.swapaxes(0, 1))
-    # Ten times as fast as NumPy, for up to four channels.
+    # Ten times as fast as NumPy, but for up to four channels.
     return cv2.transpose(image).reshape(image.shape[1], image.shape[0], *image.shape[2:])

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lightsr_basicsr.checkpoints import load_fitting, read_state_dict
-from lightsr_basicsr.checkpoints.misfit import load_strictly
+from lightsr_basicsr.checkpoints import load_fitting, misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.models.contract import LossDictContract
+from lightsr_basicsr.models.validation import best_metrics_file, read_best_metrics, without_reference
 from lightsr_basicsr.registry import register
 
 
@@ -111,7 +109,7 @@ class LossDictModel(SRModel):
         state = self.contract.weights_for(net, state)
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path} ({wrapper}).")
         if strict:
-            load_strictly(net, state, load_path)
+            misfit.load_strictly(net, state, load_path)
             return
         self._print_different_keys_loading(net, dict(state), strict=False)
         load_fitting(net, state, load_path)
@@ -122,53 +120,31 @@ class LossDictModel(SRModel):
         if not metrics or "gt" in dataloader.dataset[0]:
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
             return
-        usable = {name: metric for name, metric in metrics.items() if not needs_reference(metric["type"])}
-        get_root_logger().info(
-            f"{dataloader.dataset.opt['name']} has no ground truth: metrics computed: {', '.join(usable) or 'none'}."
-        )
-        whole, results = self.opt, self.__dict__.pop("metric_results", None)
-        self.opt = {**whole, "val": {**whole["val"], "metrics": usable or None}}
-        try:
+        with without_reference(self, dataloader.dataset.opt["name"]):
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
-        finally:
-            # SRModel keeps the metric names of the first set it sees for all later sets.
-            self.__dict__.pop("metric_results", None)
-            self.opt = whole
-            if results is not None:
-                self.metric_results = results
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
         if self.is_train:
-            self._best_metrics_file.write_text(json.dumps(self.best_metric_results, indent=2, default=float))
+            records = json.dumps(self.best_metric_results, indent=2, default=float)
+            best_metrics_file(self.opt).write_text(records)
 
     def resume_training(self, resume_state: dict) -> None:
         """Restore optimizers and schedulers, and the best metrics up to that iteration."""
-        saved, made = (
-            [len(state[kind]) for kind in ("optimizers", "schedulers")] for state in (resume_state, vars(self))
-        )
-        if saved != made:
-            raise SystemExit(
-                f"The training state has {saved[0]} optimizers and {saved[1]} schedulers, but {type(self).__name__} "
-                f"has {made[0]} and {made[1]}: it was saved by another model_type. Begin anew under another name, with "
-                "path.pretrain_network_g for the weights."
-            )
+        _check_state(self, resume_state)
         super().resume_training(resume_state)
-        if not self._best_metrics_file.is_file():
-            return
-        records = json.loads(self._best_metrics_file.read_text())
-        wanted = (self.opt.get("val") or {}).get("metrics") or {}
-        self.best_metric_results = {
-            name: record
-            for name, record in records.items()
-            if record.keys() == wanted.keys() and all(best["iter"] <= resume_state["iter"] for best in record.values())
-        }
-
-    @property
-    def _best_metrics_file(self) -> Path:
-        return Path(self.opt["path"]["experiments_root"]) / "best_metrics.json"
+        if (file := best_metrics_file(self.opt)).is_file():
+            metrics = (self.opt.get("val") or {}).get("metrics") or {}
+            self.best_metric_results = read_best_metrics(file, metrics, resume_state["iter"])
 
 
-def needs_reference(metric_type: str) -> bool:
-    """Tell whether the registered metric compares with a ground-truth image (it has a parameter ``img2``)."""
-    return "img2" in inspect.signature(METRIC_REGISTRY.get(metric_type)).parameters
+def _check_state(model: SRModel, resume_state: dict) -> None:
+    """Raise SystemExit unless the state holds as many optimizers and schedulers as the model has."""
+    kinds = ("optimizers", "schedulers")
+    saved, made = ([len(state[kind]) for kind in kinds] for state in (resume_state, vars(model)))
+    if saved != made:
+        raise SystemExit(
+            f"The training state has {saved[0]} optimizers and {saved[1]} schedulers, but {type(model).__name__} "
+            f"has {made[0]} and {made[1]}: it was saved by another model_type. Begin anew under another name, with "
+            "path.pretrain_network_g for the weights."
+        )

@@ -10,7 +10,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.models.srgan_model import SRGANModel
 from torch import Tensor, nn
 
-from lightsr_basicsr.checkpoints.misfit import describe_misfit
+from lightsr_basicsr.checkpoints import misfit
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
@@ -124,7 +124,7 @@ class ModelContract:
             source (str): The file, for the text.
             strict (bool): Whether all of it must fit.
         """
-        return describe_misfit(net, state, source, strict)
+        return misfit.describe_misfit(net, state, source, strict)
 
 
 def contract_of(model: type | None) -> ModelContract:

@@ -7,11 +7,10 @@ arXiv 2207.07929 (any network).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any, ClassVar
 
-import torch
 from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.utils.registry import MODEL_REGISTRY
@@ -20,19 +19,17 @@ from torch.optim import Optimizer
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.models.dual_checks import DualContract, level_keys
-from lightsr_basicsr.models.reparam_model import ReparamModel
-from lightsr_basicsr.models.skip_rule import SkipRule
+from lightsr_basicsr.models.step_rules import StepRulesModel
 from lightsr_basicsr.registry import register
 
-# The official trainer's `skip_threshold`, and iterations of an epoch.
+# The official trainer's `skip_threshold`.
 SKIP_THRESHOLD = 1e6
-EPOCH_ITER = 1000
 # The range of the papers' losses: DRN works on [0, 255], the others on [0, 1].
 RANGE_OF_LEVELS = 255.0
 
 
 @register(MODEL_REGISTRY)
-class DualRegressionModel(ReparamModel):
+class DualRegressionModel(StepRulesModel):
     """Trains by the pixel loss of the SR images and that of what dual networks make of them, against the LR images.
 
     What ``network_g`` gives while it is trained decides:
@@ -48,7 +45,7 @@ class DualRegressionModel(ReparamModel):
     Tests build none. The perceptual loss takes the last image.
 
     Args:
-        opt (dict): Options; beyond those of LossDictModel:
+        opt (dict): Options; beyond those of StepRulesModel (``skip_threshold`` is 1e6 by default for levels):
             network_dual: The dual network, as above.
             path.pretrain_network_dual (str): Its file: ours, an official list of DRN's dual networks, or for a
                 DualNetwork a file of SwinIR_DR or DAT_DR, of which its part is taken.
@@ -58,13 +55,7 @@ class DualRegressionModel(ReparamModel):
                 255 for levels, else 1. L1 on [0, 255] is 255 times L1 on [0, 1] (MSE 255**2 times): weights of L1
                 terms among each other stay, weights of terms beside them, as a perceptual loss, are worth a 255th.
                 Adam hardly notices the factor of the whole.
-            train.skip_threshold (float | None): Take a step only if the total loss is below this times the mean loss
-                of the epoch before (1e8 before the first): see SkipRule. ``~`` is no rule. Default: 1e6 for levels,
-                else none.
-            train.epoch_iter (int): Iterations of an epoch of that rule. Default: 1000.
             train.reparam (bool): Train wide, validate and save the deployed form too: see ReparamModel. Default: False.
-            train.schedule_every (int): Step the schedulers only every so many iterations, in which periods and
-                milestones are counted then; 1000 is DRN's staircase. Default: 1.
 
     Raises:
         CheckpointError: If a file cannot be read or does not fit.
@@ -89,39 +80,19 @@ class DualRegressionModel(ReparamModel):
     }
     contract: ClassVar = DualContract
     reparam_by_default = False
-    schedule_every = 1
-    statistics: Sequence[tuple[Tensor, Tensor]] = ()
 
     def init_training_settings(self) -> None:
-        """Set up the dual network and its loss, and what SRModel sets up; the skip rule joins the schedulers."""
-        train, self.net_dual = self.opt["train"], None
+        """Set up the dual network and its loss, and what SRModel sets up."""
+        train = self.opt["train"]
         net_g = self.get_bare_model(self.net_g)
         self.training_output = getattr(net_g, "training_output", "image")
-        self._build_dual_network(net_g)
-        self.schedule_every = int(train.get("schedule_every", 1))
+        self.net_dual = _build_dual_network(self, net_g)
+        self.default_threshold = SKIP_THRESHOLD if self.training_output == "levels" else None
         super().init_training_settings()
         factor = float(train.get("loss_range", RANGE_OF_LEVELS if self.training_output == "levels" else 1.0))
         dual = build_loss(train["dual_opt"]).to(self.device)
         self.dual_weight = getattr(dual, "loss_weight", 1.0) or 1.0
         self.cri_pix, self.cri_dual = on_range(self.cri_pix, factor), on_range(dual, factor)
-        threshold = train.get("skip_threshold", SKIP_THRESHOLD if self.training_output == "levels" else None)
-        self.skip_rule = SkipRule(threshold, int(train.get("epoch_iter", EPOCH_ITER)))
-        self.schedulers.append(self.skip_rule)
-
-    def _build_dual_network(self, net_g: nn.Module) -> None:
-        paths, networks = self.opt["path"], {"network_g": net_g}
-        if self.opt.get("network_dual"):
-            networks["network_dual"] = build_network(self.opt["network_dual"])
-        problems = [f"{key}: {text}" for key, text in self.contract(type(self)).find_problems(self.opt, networks)]
-        if problems:
-            raise ValueError("; ".join(problems))
-        if self.training_output == "image_and_dual":
-            return
-        self.net_dual = self.model_to_device(networks["network_dual"])
-        self.print_network(self.net_dual)
-        if paths.get("pretrain_network_dual"):
-            strict, key = paths.get("strict_load_dual", True), paths.get("param_key_dual", "params")
-            self.load_network(self.net_dual, paths["pretrain_network_dual"], strict, key)
 
     def setup_optimizers(self) -> None:
         """Set up the optimizer of ``net_g`` and one for each dual network, as the official trainer has them."""
@@ -137,21 +108,6 @@ class DualRegressionModel(ReparamModel):
     def stepped_optimizers(self) -> list[Optimizer]:
         """That of ``net_g`` and those of the dual networks."""
         return self.optimizers
-
-    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Step the schedulers, every ``train.schedule_every`` iterations."""
-        if (current_iter - 1) % self.schedule_every == 0:
-            super().update_learning_rate(current_iter, warmup_iter)
-
-    def resume_training(self, resume_state: dict) -> None:
-        """Restore what LossDictModel restores; the schedule must have been counted as it is now."""
-        steps, iteration = resume_state["schedulers"][0].get("last_epoch"), resume_state["iter"]
-        if steps is not None and steps != (iteration - 1) // self.schedule_every:
-            raise SystemExit(
-                f"The training state of iteration {iteration} has a schedule of {steps} steps, which is not one in "
-                f"{self.schedule_every} iterations: train.schedule_every was another when it was saved."
-            )
-        super().resume_training(resume_state)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; with a network of levels also the larger LR images that it holds, ``lq_down2`` and so on."""
@@ -172,7 +128,7 @@ class DualRegressionModel(ReparamModel):
 
     def run_network(self) -> Tensor:
         """Return SR images (N, C, H, W); keep those of lower levels and the dual images for the losses."""
-        given = self.net_g(self.lq)
+        given = super().run_network()
         self.lower: list[Tensor] = []
         if self.training_output == "image_and_dual":
             given, back = given
@@ -187,9 +143,6 @@ class DualRegressionModel(ReparamModel):
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the pixel loss of each level and the dual loss; the dual loss reaches ``net_g`` as well."""
         lows = self._low_images()
-        statistics = [*self.get_bare_model(self.net_g).buffers()] if self.skip_rule.threshold is not None else []
-        # Batch normalisation moves its statistics in the forward pass, which a skipped batch must not do.
-        self.statistics = [(buffer, buffer.clone()) for buffer in statistics]
         losses = super().compute_losses()
         if self.lower:
             losses["l_levels"] = sum(self.cri_pix(sr, low) for sr, low in zip(self.lower, lows, strict=True))
@@ -197,22 +150,10 @@ class DualRegressionModel(ReparamModel):
         self.lower, self.backs = [], []
         return losses
 
-    def accepts(self, losses: Mapping[str, Tensor]) -> bool:
-        """Ask the skip rule, where there is one, about the mean of all processes."""
-        if self.skip_rule.threshold is None:
-            return True
+    def logged_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of all terms with weight 1. Quirk: the official rule compares with the log, which has that."""
         total = sum(losses.values()).detach()
-        # Quirk: the official log adds all terms with weight 1, and the rule compares with the log.
-        values = torch.stack([total, total + losses["l_dual"].detach() * (1 / self.dual_weight - 1)])
-        if self.opt["dist"]:
-            torch.distributed.all_reduce(values)
-            values /= self.opt["world_size"]
-        accepted = self.skip_rule.accepts(*values.tolist())
-        if not accepted:
-            self.output = self.output.detach()  # frees what a backward pass would have freed
-            for buffer, kept in self.statistics:
-                buffer.copy_(kept)
-        return accepted
+        return total + losses["l_dual"].detach() * (1 / self.dual_weight - 1)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the dual network, and then what LossDictModel saves, the training state last."""
@@ -224,3 +165,25 @@ class DualRegressionModel(ReparamModel):
 def on_range(loss: nn.Module | None, factor: float) -> Callable[[Tensor, Tensor], Tensor] | None:
     """Return ``loss`` as a function of two images in [0, 1] that it sees multiplied by ``factor``."""
     return None if loss is None else lambda image, target: loss(image * factor, target * factor)
+
+
+def _build_dual_network(model: DualRegressionModel, net_g: nn.Module) -> nn.Module | None:
+    """Return the dual network on the model's device, its file loaded; None where ``net_g`` holds it itself.
+
+    Raises:
+        ValueError: If the networks do not belong together.
+    """
+    opt, paths, networks = model.opt, model.opt["path"], {"network_g": net_g}
+    if opt.get("network_dual"):
+        networks["network_dual"] = build_network(opt["network_dual"])
+    problems = [f"{key}: {text}" for key, text in model.contract(type(model)).find_problems(opt, networks)]
+    if problems:
+        raise ValueError("; ".join(problems))
+    if model.training_output == "image_and_dual":
+        return None
+    dual = model.model_to_device(networks["network_dual"])
+    model.print_network(dual)
+    if paths.get("pretrain_network_dual"):
+        strict, key = paths.get("strict_load_dual", True), paths.get("param_key_dual", "params")
+        model.load_network(dual, paths["pretrain_network_dual"], strict, key)
+    return dual

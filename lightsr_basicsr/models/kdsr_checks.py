@@ -175,11 +175,13 @@ def find_resume_problems(options: Options, state: Path) -> Problems:
     handover, folder = plan.count(options["train"].get("teacher_iter")), plan.models_beside(state)
     if handover is None or not state.stem.isdigit():
         return
-    teachers = [int(file.stem[7:]) for file in folder.glob("net_TA_*.pth") if file.stem[7:].isdigit()]
+    teachers, students = (_saved_iterations(folder, f"net_{name}_") for name in ("TA", "g"))
     stage, network = (TEACHER, "TA") if int(state.stem) <= handover else (STUDENT, "g")
     there = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
     if max(teachers, default=0) > handover:
         yield "train.teacher_iter", f"is {handover}, but {folder} has a teacher of iteration {max(teachers)}"
+    elif min(students, default=handover + 1) <= handover:
+        yield "train.teacher_iter", f"is {handover}, but {folder} has a student of iteration {min(students)}"
     elif not there or (stage == STUDENT and handover and handover not in teachers):
         wanted = f"the {stage}'s" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
         message = (
@@ -187,3 +189,8 @@ def find_resume_problems(options: Options, state: Path) -> Problems:
             "was the run begun with another train.teacher_iter, or with --stage?"
         )
         yield "train.teacher_iter", message
+
+
+def _saved_iterations(folder: Path, prefix: str) -> list[int]:
+    numbers = (file.stem.removeprefix(prefix) for file in folder.glob(f"{prefix}*.pth"))
+    return [int(number) for number in numbers if number.isdigit()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -69,13 +68,7 @@ class KDSRModel:
     contract: ClassVar = KDSRContract
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt
-        handover = plan.count(opt["train"].get("teacher_iter")) if opt["is_train"] else 0
-        if handover is None:
-            raise ValueError(
-                f"KDSRModel needs a whole number `train.teacher_iter`, got {opt['train'].get('teacher_iter')!r}."
-            )
-        self.handover = handover
+        self.opt, self.handover = opt, plan.handover_of(opt)
         self.iteration = self.saved = 0
         # A resumed run says later where it goes on.
         if not opt["is_train"] or not opt["path"].get("resume_state"):
@@ -85,28 +78,11 @@ class KDSRModel:
         """Build the model of a stage, with random weights that depend on the seed and the stage alone."""
         self.stage = stage
         get_root_logger().info(f"KDSR: the {stage}.")
-        opt = deepcopy(plan.stage_options(self.opt, stage))
-        if stage == STUDENT and self.opt["is_train"]:
-            teacher = str(self._teacher_file()) if self.handover else opt["path"]["pretrain_network_TA"]
-            opt["path"]["pretrain_network_TA"] = teacher
-            if not opt["path"].get("pretrain_network_g"):
-                opt["path"]["pretrain_network_g"] = teacher
+        opt = deepcopy(plan.training_options(self.opt, stage, self.handover))
         with torch.random.fork_rng(devices=[]):
             # Networks are built on the CPU; torch.manual_seed would set the generators of all GPUs too.
             torch.default_generator.manual_seed(self.opt["manual_seed"] + (stage == STUDENT))
             self.model: SRModel = (TeacherOfRun if stage == TEACHER else KDSRNetSTModel)(opt)
-
-    def _teacher_file(self) -> Path:
-        """Return the file of the student's teacher, which lies in the run's own folder."""
-        return Path(self.opt["path"]["models"]) / f"net_TA_{self.handover}.pth"
-
-    def _bring_teacher(self) -> None:
-        """Copy the teacher of a run that goes on under another name."""
-        own, state = self._teacher_file(), Path(self.opt["path"]["resume_state"])
-        if self.opt["rank"] == 0 and not own.is_file():
-            shutil.copyfile(plan.models_beside(state) / own.name, own.with_suffix(".part"))
-            own.with_suffix(".part").replace(own)
-        self._wait()
 
     def _wait(self) -> None:
         if self.opt["dist"]:
@@ -123,7 +99,9 @@ class KDSRModel:
         if problems:
             raise CheckpointError(" ".join(problems[0]))
         if 0 < self.handover <= self.iteration:
-            self._bring_teacher()
+            if self.opt["rank"] == 0:
+                plan.bring_teacher(self.opt, self.handover)
+            self._wait()
         self._begin(TEACHER if self.iteration <= self.handover else STUDENT)
         self.model.resume_training(resume_state)
 

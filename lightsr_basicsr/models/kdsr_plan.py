@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,18 @@ def count(number: Any) -> int | None:
     """Return a number of iterations, which may be written ``4e5`` as float, as int; None if it is no such number."""
     whole = isinstance(number, (int, float)) and not isinstance(number, bool) and number >= 0 and number == int(number)
     return int(number) if whole else None
+
+
+def handover_of(options: Mapping[str, Any]) -> int:
+    """Return the last iteration of the teacher, 0 in a test.
+
+    Raises:
+        ValueError: If ``train.teacher_iter`` is not a whole number.
+    """
+    given = options["train"].get("teacher_iter") if options["is_train"] else 0
+    if (handover := count(given)) is None:
+        raise ValueError(f"KDSRModel needs a whole number `train.teacher_iter`, got {given!r}.")
+    return handover
 
 
 def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -38,3 +51,27 @@ def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
 def models_beside(state: Path) -> Path:
     """Return the folder of weights of the run that saved ``state``."""
     return state.absolute().parent.parent / "models"
+
+
+def teacher_file(options: Mapping[str, Any], handover: int) -> Path:
+    """Return the file, in the run's own folder, of the teacher that was trained up to iteration ``handover``."""
+    return Path(options["path"]["models"]) / f"net_TA_{handover}.pth"
+
+
+def bring_teacher(options: Mapping[str, Any], handover: int) -> None:
+    """Copy the teacher of a run that is resumed under another name, from beside the state, unless it is present."""
+    own, state = teacher_file(options, handover), Path(options["path"]["resume_state"])
+    if not own.is_file():
+        shutil.copyfile(models_beside(state) / own.name, own.with_suffix(".part"))
+        own.with_suffix(".part").replace(own)
+
+
+def training_options(options: Mapping[str, Any], stage: str, handover: int) -> dict[str, Any]:
+    """Return the options of a stage with the teacher's file, with which the student starts unless it has its own."""
+    stage_opt = stage_options(options, stage)
+    if stage == STUDENT and options["is_train"]:
+        paths = stage_opt["path"]
+        teacher = str(teacher_file(options, handover)) if handover else paths["pretrain_network_TA"]
+        start = paths.get("pretrain_network_g") or teacher
+        stage_opt["path"] = {**paths, "pretrain_network_TA": teacher, "pretrain_network_g": start}
+    return stage_opt

@@ -13,8 +13,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
 from lightsr_basicsr import fields
-from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, read_state_dict
-from lightsr_basicsr.checkpoints.misfit import load_strictly
+from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, misfit, read_state_dict
 from lightsr_basicsr.models.blind import BlindModel
 from lightsr_basicsr.models.kdsr_checks import RATE_KEYS, StudentContract, is_teacher, sr_network_of
 from lightsr_basicsr.registry import register
@@ -82,31 +81,17 @@ class KDSRNetSTModel(BlindModel):
         super().init_training_settings()
         if self.ema_decay > 0 and self.drawn_in_part:
             self.model_ema(0)  # what the file does not hold was drawn a second time for the averaged network
-        self._tell_of_official_keys(train)
+        _warn_of_official_keys(train)
 
     def _frozen_teacher(self) -> nn.Module:
         paths = self.opt["path"]
         teacher, file = build_network(self.opt["network_TA"]), paths["pretrain_network_TA"]
         # Not a key that begins with param_key: BasicSR turns those to raw weights when a run is resumed.
         state, wrapper = read_state_dict(file, prefer=paths.get("teacher_param_key", "params_ema"))
-        load_strictly(teacher, state, file)
+        misfit.load_strictly(teacher, state, file)
         get_root_logger().info(f"Teacher: {type(teacher).__name__} from {file} ({wrapper}).")
         del teacher.G  # most of the weights, and only the encoder is asked
         return teacher.to(self.device).eval().requires_grad_(False)
-
-    def _tell_of_official_keys(self, train: Mapping[str, Any]) -> None:
-        logger = get_root_logger()
-        if self.rate:
-            logger.warning(
-                "train.lr_sr, gamma_sr and lr_decay_sr overrule train.scheduler for network_g: "
-                "leave them out and give the scheduler its milestones."
-            )
-        ignored = [key for key in UNUSED_KEYS if key in train]
-        if ignored:
-            logger.warning(
-                "train.%s: not used, as in the official code. To train the encoder alone at first: encoder_only_iter.",
-                ", ".join(ignored),
-            )
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
@@ -164,3 +149,19 @@ class KDSRNetSTModel(BlindModel):
             rate = self.rate["lr_sr"] * self.rate["gamma_sr"] ** (current_iter // self.rate["lr_decay_sr"])
             for group in self.optimizer_g.param_groups:
                 group["lr"] = rate
+
+
+def _warn_of_official_keys(train: Mapping[str, Any]) -> None:
+    """Log which keys of the official option files overrule the scheduler, and which are not used."""
+    logger = get_root_logger()
+    if "lr_sr" in train:
+        logger.warning(
+            "train.lr_sr, gamma_sr and lr_decay_sr overrule train.scheduler for network_g: "
+            "leave them out and give the scheduler its milestones."
+        )
+    ignored = [key for key in UNUSED_KEYS if key in train]
+    if ignored:
+        logger.warning(
+            "train.%s: not used, as in the official code. To train the encoder alone at first: encoder_only_iter.",
+            ", ".join(ignored),
+        )

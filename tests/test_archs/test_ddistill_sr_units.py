@@ -1,4 +1,4 @@
-"""Reparameterized dynamic units: what merging keeps, in every style, and what impossible networks are told."""
+"""Reparameterized dynamic units: merging keeps the outputs in every style, and impossible arguments are explained."""
 
 import pytest
 import torch

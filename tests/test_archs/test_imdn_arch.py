@@ -1,4 +1,4 @@
-"""What is special to the IMDN family."""
+"""Tests of the IMDN family alone."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is special to FDIWN, KDSR, DRN, SwinIR-DR and DAT-DR."""
+"""Tests of FDIWN, KDSR, DRN, SwinIR-DR and DAT-DR alone."""
 
 import copy
 
@@ -155,7 +155,7 @@ def test_every_pixel_counts_for_the_dual_network_for_x3():
 
 
 @pytest.mark.parametrize("downscale", [2, 3, 4, 8])
-def test_a_file_of_a_dual_network_tells_its_scale(downscale):
+def test_the_checkpoint_of_a_dual_network_shows_its_scale(downscale):
     net = DualNetwork(num_feat=5, downscale=downscale)
     shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     assert DualNetwork.arguments_from(shapes) == {"num_feat": 5, "downscale": downscale}

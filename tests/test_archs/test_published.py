@@ -85,7 +85,7 @@ def test_dynamic_branches_cost_fewer_multi_adds():
             form(pictures())
         operations.append(counted.get_total_flops())
     assert operations[0] < 0.95 * operations[1]
-    # What is told of a network is what its authors' steps cost.
+    # The reported cost of a network is that of its authors' steps.
     assert 2 * count_multi_adds(net.float(), 33, 27) == operations[1]
 
 

@@ -1,4 +1,4 @@
-"""What merging keeps: every block, every network, and what it says where it cannot."""
+"""Merging keeps the outputs of every block and network, and names what cannot be merged."""
 
 from copy import deepcopy
 
@@ -68,7 +68,7 @@ def test_a_block_is_one_convolution(block, kernel_size, num_in, num_out, groups,
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_branch_of_a_block_counts(block):
-    """A branch that merging forgets, or that the training form does not run, would go unseen with zero weights."""
+    """A branch that merging forgets, or that the training form does not run, would be missed with zero weights."""
     wide = shake(layers.rep_conv(block, 4, 4))
     x = torch.rand(1, 4, 7, 7)
     before = deploy(wide)(x)
@@ -136,7 +136,7 @@ def test_a_network_gives_the_same_deployed_borders_included(name):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_a_deployed_file_tells_what_it_is_and_loads(name):
+def test_a_deployed_checkpoint_is_recognised_and_loads(name):
     net = shake(ARCH_REGISTRY.get(name)(**TINY[name]))
     state = deploy(net).state_dict()
     identity = identify(state)
@@ -172,7 +172,7 @@ def test_any_network_trains_wide_and_becomes_itself(block):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_widened_file_tells_network_and_block(block):
+def test_a_widened_checkpoint_shows_network_and_block(block):
     net = Reparameterized(IMDN, block)
     identity = identify(net.state_dict())
     assert (identity.network, identity.form, identity.scale) == ("Reparameterized", "train", 2)

@@ -134,7 +134,7 @@ def test_validation_equals_the_files_of_prepare_blind(photographs, blurs, option
     ("train", {"xyz": 3}, "xyz is not an option of ClassicBlindDataset; it takes meta_info_file, blur, sigma, "),
     ("train", {"degrade_on": "worker"}, "degrade_on: worker needs degradation_per: image"),
     ("train", {"degradation_per": "epoch"}, "batch or image, got 'epoch'"),
-    ("val", {}, r"sigma must be one number in validation, so that results compare, got \[0.2, 4.0\]"),
+    ("val", {}, r"sigma must be one number in validation, so that results are comparable, got \[0.2, 4.0\]"),
 ])  # fmt: skip
 def test_mistakes_are_explained(photographs, phase, options, message):
     with pytest.raises(ValueError, match=message):
@@ -230,8 +230,8 @@ def test_second_order_reads_a_folder_a_list_and_an_lmdb(photographs):
 @pytest.mark.parametrize(("options", "message"), [
     ({"blur_sigma3": [0.2, 3]}, "blur_sigma3 is not an option of SecondOrderDataset: did you mean 'blur_sigma"),
     ({"meta_info_file": "list.txt"}, "meta_info_file is not an option of SecondOrderDataset: did you mean 'meta_info'"),
-    ({"meta_info": "none.txt"}, "there is no list of images none.txt"),
-    ({"meta_info": "list.txt"}, "photos has no 9.png, which list.txt lists: is it the list of another folder"),
+    ({"meta_info": "none.txt"}, "list of images none.txt does not exist"),
+    ({"meta_info": "list.txt"}, "photos lacks 9.png, which list.txt lists: is it the list of another folder"),
     ({"io_backend": {}}, "io_backend must be {type: disk} or {type: lmdb}, got {}"),
 ])  # fmt: skip
 def test_second_order_explains_mistakes(photographs, options, message):
@@ -246,7 +246,7 @@ def test_second_order_takes_the_options_of_real_esrgan(photographs):
 
 def test_second_order_names_a_broken_image(photographs):
     (photographs / "2.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"2.png in photos is no image that OpenCV can read"):
+    with pytest.raises(ValueError, match=r"2.png in photos cannot be read by OpenCV"):
         SecondOrderDataset(second_order())[2]
 
 

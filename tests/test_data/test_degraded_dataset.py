@@ -148,11 +148,11 @@ def test_levels_in_lmdbs(photographs):
     (DegradedImageDataset, {"io_backend": "disk"}, "io_backend must be {type: disk} .*, got 'disk'"),
     (DegradedImageDataset, {"io_backend": {"type": "dsik"}}, "io_backend must be .*, got {'type': 'dsik'}"),
     (DegradedImageDataset, {"dataroot_gt": ["photos"]}, r"dataroot_gt must be one folder or LMDB, got \['photos'\]"),
-    (DegradedImageDataset, {"meta_info_file": "none.txt"}, "there is no list of images none.txt"),
-    (DegradedImageDataset, {"meta_info_file": "list.txt"}, "photos has no img.7.png, which list.txt lists"),
+    (DegradedImageDataset, {"meta_info_file": "none.txt"}, "list of images none.txt does not exist"),
+    (DegradedImageDataset, {"meta_info_file": "list.txt"}, "photos lacks img.7.png, which list.txt lists"),
     (MultiScalePairedDataset, {"dataroot_lq_down4": "empty"},
      "dataroot_lq_down4 is not an option of MultiScalePairedDataset: did you mean 'dataroot_lq_down2'"),
-    (DegradedImageDataset, {"dataroot_gt": "nowhere"}, "there is no folder nowhere"),
+    (DegradedImageDataset, {"dataroot_gt": "nowhere"}, "folder nowhere does not exist"),
     (DegradedImageDataset, {"io_backend": {"type": "lmdb"}}, "must end in .lmdb"),
     (MultiScalePairedDataset, {"scale": 3}, "2, 4 or 8, got 3"),
     (MultiScalePairedDataset, {"dataroot_lq": "empty"}, "empty lacks 3 images, the first is img.0"),
@@ -192,7 +192,7 @@ def test_bad_images_are_explained(photographs):
     with pytest.raises(ValueError, match=r"img.2.png is 19x16, expected HR / 4 = 20x16"):
         MultiScalePairedDataset(section(dataroot_lq="low"))[2]
     (photographs / "img.1.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"img.1.png in photos is missing or no image"):
+    with pytest.raises(ValueError, match=r"img.1.png in photos is missing or cannot be read"):
         DegradedImageDataset(section())[1]
 
 
@@ -213,7 +213,7 @@ def test_training_through_the_command(photographs, kind):
     ("DegradedImageDataset", {"degredation": "dn"},
      ".degredation: is not read by DegradedImageDataset: did you mean 'degradation'?"),
     ("MultiScalePairedDataset", {"border": "miror"}, ".border: must be mirror or replicate, got 'miror'"),
-    ("DegradedImageDataset", {"meta_info_file": "none.txt"}, ": there is no list of images none.txt"),
+    ("DegradedImageDataset", {"meta_info_file": "none.txt"}, ": list of images none.txt does not exist"),
 ])  # fmt: skip
 def test_mistakes_stop_the_run_before_it_makes_anything(photographs, capsys, kind, change, message):
     options = tiny.train_options(total_iter=3)

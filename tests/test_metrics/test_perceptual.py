@@ -1,4 +1,4 @@
-"""LPIPS and DISTS: what pyiqa is given, and what is said before a run if it cannot measure."""
+"""LPIPS and DISTS: the input of pyiqa, and the report before a run if a metric is unavailable."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from lightsr_basicsr import cli
 from lightsr_basicsr.metrics import perceptual
 from lightsr_basicsr.metrics.perceptual import MetricUnavailableError, calculate_dists, calculate_lpips
-from lightsr_basicsr.models.base import needs_reference
+from lightsr_basicsr.models.validation import needs_reference
 from lightsr_basicsr.tools.check.options import check_options
 from tests import tiny
 
@@ -78,11 +78,11 @@ def test_pyiqa_gets_rgb_between_0_and_1_without_the_border(pyiqa):
 
 
 @pytest.mark.parametrize("shape", [(40, 48), (40, 48, 1)])
-def test_grey_images_become_three_equal_channels(shape, pyiqa):
-    grey = image(*shape)
-    calculate_dists(grey, grey)
+def test_gray_images_become_three_equal_channels(shape, pyiqa):
+    gray = image(*shape)
+    calculate_dists(gray, gray)
     given = pyiqa.given[0][0].cpu()
-    assert torch.equal(given, torch.from_numpy(grey.reshape(1, 1, 40, 48)).expand(1, 3, 40, 48) / 255)
+    assert torch.equal(given, torch.from_numpy(gray.reshape(1, 1, 40, 48)).expand(1, 3, 40, 48) / 255)
 
 
 def test_the_order_of_axes_makes_no_difference(pyiqa):
@@ -155,9 +155,9 @@ def test_without_a_connection_the_files_and_their_places_are_named(metric, argum
     with pytest.raises(MetricUnavailableError, match="Name or service not known") as caught:
         metric(image(40, 40, 3), image(40, 40, 3), **arguments)
     backbone, head = files
-    told = str(caught.value).replace("\\", "/")
-    assert f"https://download.pytorch.org/models/{backbone} to cache/hub/checkpoints/{backbone}" in told
-    assert f"/{head} to cache/hub/pyiqa/{head}" in told
+    message = str(caught.value).replace("\\", "/")
+    assert f"https://download.pytorch.org/models/{backbone} to cache/hub/checkpoints/{backbone}" in message
+    assert f"/{head} to cache/hub/pyiqa/{head}" in message
 
 
 def findings(**metrics: dict) -> list[str]:
@@ -192,19 +192,19 @@ def test_only_the_first_process_loads_them(pairs, pyiqa, monkeypatch):
     ],
 )
 def test_the_check_finds_wrong_sections(arguments, message, pairs, pyiqa):
-    (told,) = findings(lpips=section(calculate_lpips, **arguments))
-    assert told.startswith(message)
+    (finding,) = findings(lpips=section(calculate_lpips, **arguments))
+    assert finding.startswith(message)
 
 
 def test_the_check_finds_that_better_is_missing(pairs, pyiqa):
-    (told,) = findings(dists={"type": "calculate_dists"})
-    assert told.startswith("val.metrics.dists: add `better: lower`")
+    (finding,) = findings(dists={"type": "calculate_dists"})
+    assert finding.startswith("val.metrics.dists: add `better: lower`")
 
 
 def test_the_check_finds_that_pyiqa_is_missing(pairs, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiqa", None)
-    (told,) = findings(dists=section(calculate_dists))
-    assert told.startswith("val.metrics.dists: MetricUnavailableError: DISTS is measured by pyiqa")
+    (finding,) = findings(dists=section(calculate_dists))
+    assert finding.startswith("val.metrics.dists: MetricUnavailableError: DISTS is measured by pyiqa")
 
 
 def test_a_run_reports_them_and_leaves_them_out_without_ground_truth(pairs, pyiqa):
@@ -215,10 +215,10 @@ def test_a_run_reports_them_and_leaves_them_out_without_ground_truth(pairs, pyiq
     options["val"]["metrics"] = {"lpips": section(calculate_lpips), "dists": section(calculate_dists)}
     assert cli.main(["test", "-opt", tiny.write(options)]) == 0
     (log,) = Path("results/tiny_test").glob("*.log")
-    told = log.read_text()
-    assert "# lpips: 0.2500" in told
-    assert "# dists: 0.2500" in told
-    assert "blind has no ground truth: metrics computed: none" in told
+    report = log.read_text()
+    assert "# lpips: 0.2500" in report
+    assert "# dists: 0.2500" in report
+    assert "blind has no ground truth: metrics computed: none" in report
     assert len(pyiqa.given) == 2 * 4
 
 

@@ -12,7 +12,7 @@ from basicsr.archs import build_network
 from basicsr.models import build_model
 
 from lightsr_basicsr.checkpoints import CheckpointError
-from lightsr_basicsr.models.skip_rule import SkipRule
+from lightsr_basicsr.models.step_rules import SkipRule
 from tests import golden
 from tests.conftest import SHARED
 

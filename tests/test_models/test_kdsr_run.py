@@ -234,14 +234,6 @@ def test_stages_need_an_option_file_that_has_them(images, capsys):
     assert "the option file has no two stages (no train.teacher_iter)" in capsys.readouterr().err
 
 
-def test_a_state_of_another_plan_is_refused(finished, capsys):
-    cut_off(finished, 6)
-    before = tiny.tree(Path("experiments"))
-    assert train(kdsr.run_options(teacher_iter=2), "--auto_resume") == 2
-    assert "train.teacher_iter: is 2, but" in capsys.readouterr().err
-    assert tiny.tree(Path("experiments")) == before
-
-
 @pytest.mark.parametrize("iteration", [3, 4, 6])
 def test_a_resumed_run_with_another_name_finds_its_teacher(finished, iteration):
     cut_off(finished, iteration)
@@ -266,14 +258,24 @@ def test_auto_resume_begins_anew_where_the_run_has_no_states(finished):
     assert_equal(weights("net_g_latest", Path("experiments/third")), weights("net_g_latest", finished))
 
 
-@pytest.mark.parametrize("name", ["net_TA_4", "net_g_6"])
-def test_weights_that_are_torn_beside_a_whole_state_are_told(finished, capsys, name):
+@pytest.mark.parametrize(("name", "start"), [("net_TA_4", 3), ("net_g_6", 5)])
+def test_a_run_resumes_before_weights_that_are_cut_off(finished, capsys, name, start):
+    """The teacher of iteration 4 belongs to every state of the student, so its own stage is resumed."""
     cut_off(finished, 6)
     torn = RUN / "models" / f"{name}.pth"
     torn.write_bytes(torn.read_bytes()[:100])
+    assert train(kdsr.run_options(), "--auto_resume") == 0
+    reported = capsys.readouterr().err
+    assert f"models/{name}.pth cannot be read (100 bytes, cut off or damaged): resuming from {start}\n" in reported
+    assert_equal(weights(), weights("net_g_latest", finished))
+
+
+@pytest.mark.parametrize("teacher_iter", [2, 5, 7])
+def test_a_state_of_another_plan_is_refused(finished, capsys, teacher_iter):
+    cut_off(finished, 6)
     before = tiny.tree(Path("experiments"))
-    assert train(kdsr.run_options(), "--auto_resume") == 2
-    assert f"{name}.pth (100 bytes) cannot be read as a checkpoint" in capsys.readouterr().err
+    assert train(kdsr.run_options(teacher_iter=teacher_iter), "--auto_resume") == 2
+    assert f"train.teacher_iter: is {teacher_iter}, but" in capsys.readouterr().err
     assert tiny.tree(Path("experiments")) == before
 
 

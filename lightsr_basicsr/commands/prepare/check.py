@@ -1,17 +1,17 @@
-"""``basicsr prepare check``: arguments, and the report as text or JSON."""
+"""``basicsr prepare check``: faults of folders, pairs and LMDBs, as text or JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.prepare.common import add_kind
+from lightsr_basicsr.commands.tables import table
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.prepare.check.files import Finding
+    from lightsr_basicsr.tools.prepare.check.files import DatasetFinding
     from lightsr_basicsr.tools.prepare.check.report import CheckReport, Summary
 
 
@@ -20,20 +20,20 @@ def add_check(kinds: Any) -> None:
     parser = add_kind(
         kinds,
         "check",
-        "find what would stop or spoil training and testing: decodes every file of a folder, or of pairs",
+        "find faults that would stop or spoil training and testing, by decoding every file of a folder or of pairs",
         _run_check,
         "  basicsr prepare check datasets/Set5/HR_x4\n"
         "  basicsr prepare check datasets/Set5/HR_x4 datasets/Set5/LRBI_x4 --scale 4\n"
         "  basicsr prepare check DIV2K_train_HR DIV2K_train_LR_bicubic/X4 --scale 4 --patch 192\n"
         "  basicsr prepare check HR.lmdb LR.lmdb --scale 4\n"
-        "It names each file with damage, gray, alpha, palette or CMYK, 16 bits or floating point, an orientation tag,\n"
-        "sizes that do not fit, no partner, a troublesome name, a twin, or an LR image of something else.\n"
-        "Errors would stop training or testing or make it wrong; warnings work. Nothing is changed.\n"
+        "It lists each file with damage, gray, alpha, palette or CMYK, 16 bits or floating point, an orientation tag,\n"
+        "sizes that do not fit, no partner, a problematic name, a duplicate, or an LR image of something else.\n"
+        "Errors would stop training or testing or make it wrong; warnings would not. Nothing is changed.\n"
         "The exit status is 0 without errors, 1 with errors, 2 if the command itself is wrong.",
         rule=False,
     )
     parser.add_argument("hr", metavar="HR", help="folder of images, or an LMDB (its name ends in .lmdb)")
-    parser.add_argument("lr", metavar="LR", nargs="?", help="the same with the LR images of HR")
+    parser.add_argument("lr", metavar="LR", nargs="?", help="folder or LMDB of its LR images")
     parser.add_argument("--scale", type=int, metavar="S", help="HR side over LR side; needed with LR")
     parser.add_argument(
         "--template",
@@ -47,13 +47,7 @@ def add_check(kinds: Any) -> None:
 def _run_check(args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.prepare.check.report import check_images
 
-    try:
-        report = check_images(
-            args.hr, args.lr, args.scale, args.template, args.patch, args.jobs, progress=not args.quiet
-        )
-    except KeyboardInterrupt:
-        print("\nstopped; nothing was changed.", file=sys.stderr)
-        return 130
+    report = check_images(args.hr, args.lr, args.scale, args.template, args.patch, args.jobs, progress=not args.quiet)
     if args.json:
         _print_json(report)
     else:
@@ -84,7 +78,7 @@ def _print_report(report: CheckReport) -> None:
         print(yaml.safe_dump({"datasets": report.section}, sort_keys=False), end="")
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
+def _print_findings(findings: Sequence[DatasetFinding]) -> None:
     for kind in dict.fromkeys(finding.kind for finding in findings):
         of_kind = [finding for finding in findings if finding.kind == kind]
         print(f"  {kind} ({len(of_kind)})")
@@ -93,25 +87,22 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 
 
 def _print_table(report: CheckReport) -> None:
-    columns = [_column(summary) for summary in report.folders]
-    for title in columns[0]:
-        first, *others = (column[title] for column in columns)
-        width = max(len(value) for value in columns[0].values()) + 2
-        print(f"{title:<18}" + (f"{first:<{width}}{others[0]}" if others else first))
+    rows = [*zip(("", "files", "sizes", "channels", "bits"), *map(_column, report.folders), strict=True)]
     if report.pairs is not None:
-        print(f"{'pairs':<18}{report.pairs}, LR named {report.template}")
+        rows.append(("pairs", f"{report.pairs}, LR named {report.template}"))
     if report.psnr:
-        least, middle, most = (f"{value:.1f}" for value in report.psnr)
-        print(f"{'PSNR of LR':<18}{least} / {middle} / {most} dB against MATLAB's bicubic of HR; 60 is equal")
-    print(f"{'errors, warnings':<18}{len(report.errors)}, {len(report.warnings)}")
+        values = " / ".join(f"{value:.1f}" for value in report.psnr)
+        rows.append(("PSNR of LR", f"{values} dB", "against MATLAB's bicubic of HR; 60 is equal"))
+    rows.append(("errors, warnings", f"{len(report.errors)}, {len(report.warnings)}"))
+    print(table(rows))
 
 
-def _column(summary: Summary) -> dict[str, str]:
+def _column(summary: Summary) -> tuple[str, ...]:
     sizes = [f"{size[0]}x{size[1]}" for size in (summary.smallest, summary.median, summary.largest) if size]
-    return {
-        "": summary.root,
-        "files": f"{summary.files}, {summary.readable} readable images",
-        "sizes": " / ".join(sizes) or "none",
-        "channels": ", ".join(f"{name} {count}" for name, count in summary.channels.items()) or "none",
-        "bits": ", ".join(f"{bits}: {count}" for bits, count in summary.bits.items()) or "none",
-    }
+    return (
+        summary.root,
+        f"{summary.files}, {summary.readable} readable images",
+        " / ".join(sizes) or "none",
+        ", ".join(f"{name} {count}" for name, count in summary.channels.items()) or "none",
+        ", ".join(f"{bits}: {count}" for bits, count in summary.bits.items()) or "none",
+    )

@@ -51,14 +51,14 @@ def add_demo(kinds: Any) -> None:
 
 
 def _run_demo(args: argparse.Namespace) -> int:
-    from lightsr_basicsr.tools.prepare.demo import draw_contact_sheet, write_photographs
+    from lightsr_basicsr.tools.prepare.demo import draw_contact_sheet, write_test_images
     from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
     out = Path(args.output).expanduser()
     try:
-        names = write_photographs(out / "photos")
-    except (FileNotFoundError, ImportError) as error:
-        raise PrepareError(f"{error}. The demo needs scikit-image with its images.") from error
+        names = write_test_images(out / "photos")
+    except ImportError as error:
+        raise PrepareError(f"{error}: the demo needs the test images of scikit-image. Install it.") from error
     shared = [*(["--jobs", str(args.jobs)] if args.jobs else []), *(["--quiet"] if args.quiet else [])]
     for text in COMMANDS:
         command = ["prepare", *(part.replace("{}", str(out)) for part in text.split())]

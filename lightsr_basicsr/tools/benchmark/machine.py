@@ -1,4 +1,4 @@
-"""What a number depends on besides the network: processor, threads, versions, date; and whether the machine is busy."""
+"""Describe the machine: processor, threads, versions, date, current load; and the conventions of the measurements."""
 
 from __future__ import annotations
 
@@ -12,28 +12,27 @@ from pathlib import Path
 import torch
 
 from lightsr_basicsr import __version__
+from lightsr_basicsr.runtimes.base import BACKENDS
 
-ENGINES = ("torch", "onnxruntime", "openvino")
 BUSY_CORES = 0.3  # more than an idle desktop's background work
 WATCHED = 0.5  # in seconds
 CONVENTIONS = (
     "reference: the network's eager float32 torch form as its authors' code computes it",
-    "latency: one image, output included; on a GPU between tensors that are there. Median, smallest and largest of the "
-    "rounds",
+    "latency: one image, output included; on a GPU without transfers. Median, minimum and maximum of the rounds",
     "speed-up: time of the reference over own time. In each round all variants of a network run once, in random order; "
-    "the ratio is taken per round, then median, smallest and largest of the rounds. The first two rounds warm up",
+    "the ratio is taken per round, then median, minimum and maximum of the rounds. The first two rounds warm up",
     "multi-adds: convolutions, linear layers and matrix products at the row's LR size; 1 multi-add = 2 FLOPs",
-    "OpenVINO runs a model compiled for the image's size, which is not part of the latency",
-    "activations: numbers that the convolutions give out, at the row's LR size",
-    "memory, CPU: by how much the resident memory of a fresh process exceeds, while it runs a second image of that "
-    "size, that after loading (weights and input do not count, what an engine prepares for the size does); GPU: "
-    "torch.cuda.max_memory_allocated (weights and input count)",
-    "PSNR and SSIM: luma (Y), 8 bits, a border of the scale's width left out, as BasicSR computes them",
-    "difference: largest of the output to that of the reference, where 1 is white",
+    "OpenVINO runs a model compiled for the image's size; the latency excludes compiling",
+    "activations: output elements of all convolutions, at the row's LR size",
+    "memory, CPU: peak resident memory of a fresh process while it runs a second image of that size, minus that after "
+    "loading (excludes weights and input, includes what a backend prepares for the size); GPU: "
+    "torch.cuda.max_memory_allocated (includes weights and input)",
+    "PSNR and SSIM: luma (Y), 8 bits, without a border of the scale's width, as BasicSR computes them",
+    "difference: maximum absolute difference to the output of the reference, where 1 is white",
 )
 PRESSURE_CONVENTIONS = (
-    "each size in a fresh process, after a first image that warms up: latency is the median of up to three images, "
-    "with smallest and largest; the first size that runs out of memory or over the limit ends a series",
+    "each size in a fresh process, after one image to warm up: latency is the median of up to three images, with "
+    "minimum and maximum; the first size out of memory or over the limit ends a series",
     *(
         line
         for line in CONVENTIONS
@@ -41,8 +40,8 @@ PRESSURE_CONVENTIONS = (
     ),
 )
 NTIRE_CONVENTIONS = (
-    "NTIRE columns: Params, FLOPs (a multiplication and an addition are one), Acts, Conv and Mem (MiB) for an LR image "
-    "of 256x256; Time is the mean over the images that were given, else the median at the first LR size",
+    "NTIRE columns: Params, FLOPs (a multiplication and an addition count as one), Acts, Conv and Mem (MiB) for an LR "
+    "image of 256x256; Time is the mean over the given images, else the median at the first LR size",
 )
 
 
@@ -52,7 +51,7 @@ def describe_machine(threads: int, device: str = "cpu") -> dict[str, str]:
     if device != "cpu":
         facts["GPU"] = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     facts["threads"] = str(threads)
-    facts |= {name: version(name) for name in ENGINES}
+    facts |= {name: version(name) for name in BACKENDS}
     facts["python"] = platform.python_version()
     facts["system"] = platform.platform()
     facts["lightsr-basicsr"] = __version__
@@ -61,7 +60,7 @@ def describe_machine(threads: int, device: str = "cpu") -> dict[str, str]:
 
 
 def version(name: str) -> str:
-    """Return the version of an installed library, or that there is none."""
+    """Return the version of a library, or ``'not installed'``."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -69,7 +68,7 @@ def version(name: str) -> str:
 
 
 def cpu_name() -> str:
-    """Return the processor's name as the system tells it, with the vector instructions that torch uses."""
+    """Return the processor's name and the vector instructions that torch uses."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.is_file() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
@@ -79,7 +78,7 @@ def cpu_name() -> str:
 
 
 def busy() -> str | None:
-    """Return a line of warning if other programs use the processor now, else None. Takes half a second."""
+    """Return a warning if other programs use the processor now, else None. Takes half a second."""
     try:
         import psutil
 
@@ -87,10 +86,10 @@ def busy() -> str | None:
     except ImportError:
         if sys.platform == "win32":
             return None
-        cores = os.getloadavg()[0]  # which also counts what ended in the minute before
+        cores = os.getloadavg()[0]  # the average of one minute
     if cores <= BUSY_CORES:
         return None
     return (
-        f"the machine is busy: other programs use {cores:.1f} of {os.cpu_count()} cores. Times and ratios mean little "
-        "then; close them, or repeat this later."
+        f"the machine is busy: other programs use {cores:.1f} of {os.cpu_count()} cores, so times and ratios are "
+        "unreliable. Close them, or repeat this later."
     )

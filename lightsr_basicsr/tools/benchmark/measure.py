@@ -1,4 +1,4 @@
-"""Runs networks in turns: in every round each variant once, in random order, so that ratios are of neighbours."""
+"""Run networks in turns: every round runs each variant once, in random order, so that ratios compare neighbours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightsr_basicsr.runtimes.choice import open_runtime
 from lightsr_basicsr.tools.benchmark.sources import Subject
 
 WARM_UPS = 2  # the first compiles, the second fills caches
-PAUSE = 0.05  # in seconds; threads of the engine before still look for work that long
+PAUSE = 0.05  # in seconds; the threads of the previous backend keep spinning that long
 
 Key = TypeVar("Key")
 
@@ -35,11 +35,11 @@ REFERENCE = Variant("reference", "torch", "fp32")
 
 
 class EagerRuntime(Runtime):
-    """A network as it is, run by torch operation by operation in float32.
+    """A network run unchanged by eager torch in float32.
 
     Args:
         net (nn.Module): The network.
-        traits (Traits): What images must be like for it.
+        traits (Traits): What its images must be like.
         device (str): As torch names devices.
         threads (int): CPU threads.
     """
@@ -55,11 +55,11 @@ class EagerRuntime(Runtime):
 
 
 def open_variant(subject: Subject, net: SRNetwork | None, variant: Variant, device: str, threads: int) -> Runtime:
-    """Return a network on its engine.
+    """Return a network on its backend.
 
     Args:
-        subject (Subject): What to open where it is an exported file.
-        net (SRNetwork | None): The network, where it is not, and for the reference.
+        subject (Subject): What to open if it is an exported file.
+        net (SRNetwork | None): The network if it is not, and for the reference.
         variant (Variant): How to run it.
         device (str): ``'cpu'`` or ``'cuda'``.
         threads (int): CPU threads.
@@ -71,16 +71,16 @@ def open_variant(subject: Subject, net: SRNetwork | None, variant: Variant, devi
         traits = Traits(net.upscale, net.num_in_ch, net.min_side)
         return EagerRuntime(published_form(net), traits, device, threads)
     if subject.exported:
-        # A file of halves or integers tells its precision, and an engine what it makes of it.
+        # A file of fp16 or int8 has its own precision.
         precision = variant.precision if variant.precision in ("fp32", "bf16") else None
         return open_runtime(subject.path, variant.backend, precision, device, threads)
     return open_runtime(net, variant.backend, variant.precision, device, threads)
 
 
 def runner(runtime: Runtime, image: Tensor) -> Callable[[], Tensor]:
-    """Return a call that runs ``image`` and comes back when the output is there.
+    """Return a call that runs ``image`` and waits for the output.
 
-    An engine that compiles for a size of images does so here, if it can be asked to.
+    A backend that compiles for an image size does so here.
     """
     if hasattr(runtime, "prepare_for"):
         runtime.prepare_for(tuple(image.shape))
@@ -108,12 +108,12 @@ def in_rounds(
 
     Args:
         runs (Mapping): Calls by key.
-        rounds (int): How many rounds count.
-        warm_ups (int): Rounds before them, which do not. Default: 2.
+        rounds (int): Measured rounds.
+        warm_ups (int): Rounds before them that do not count. Default: 2.
         pause (float): Seconds between two runs. Default: 0.
         clock (Callable): Returns the time in seconds.
         seed (int): Of the order within rounds. Default: 0.
-        tick (Callable): Called after each round, those that warm up among them.
+        tick (Callable): Called after each round, warm-ups included.
     """
     draw = random.Random(seed)
     taken: dict[Key, list[float]] = {key: [] for key in runs}
@@ -130,7 +130,7 @@ def in_rounds(
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Have torch use so many threads inside the block."""
+    """Set the number of torch's CPU threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

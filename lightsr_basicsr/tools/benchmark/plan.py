@@ -1,4 +1,4 @@
-"""How to measure: what a benchmark is asked for, checked before anything runs."""
+"""How to measure: the settings of a benchmark, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Plan:
 
     Attributes:
         backends (Sequence[str]): Of ``BACKENDS``. Default: all.
-        precisions (Sequence[str]): Of ``PRECISIONS``; exported files have one of their own. Default: ``'fp32'``.
-        sizes (Sequence): Heights and widths of LR images, in pixels. Default: 180x320, of a 1280x720 output at x4.
-        rounds (int): That count, at least 1. Default: 9.
-        threads (int | None): CPU threads of every engine; None is torch's number. Default: None.
+        precisions (Sequence[str]): Of ``PRECISIONS``; exported files have their own. Default: ``'fp32'``.
+        sizes (Sequence): Heights and widths of LR images, in pixels. Default: 180x320, for a 1280x720 output at x4.
+        rounds (int): Measured rounds, at least 1. Default: 9.
+        threads (int | None): CPU threads of every backend; None takes torch's number. Default: None.
         device (str): ``'cpu'`` or ``'cuda'``. Default: ``'cpu'``.
         data (str | PathLike | None): Folder of LR images for PSNR and SSIM. Default: None.
         gt (str | PathLike | None): Folder of their HR images. Default: None.
-        memory (bool): Whether to measure peak memory, each time in a new process. Default: True.
-        ntire (bool): Whether to measure what the report tables of NTIRE hold. Default: False.
+        memory (bool): Whether to measure peak memory, each row in a new process. Default: True.
+        ntire (bool): Whether to measure the columns of NTIRE's report tables. Default: False.
     """
 
     backends: Sequence[str] = BACKENDS
@@ -49,7 +49,7 @@ class Plan:
 
     def check(self) -> None:
         """Raise BenchmarkError unless this can be measured."""
-        for name, given, known in (("back end", self.backends, BACKENDS), ("precision", self.precisions, PRECISIONS)):
+        for name, given, known in (("backend", self.backends, BACKENDS), ("precision", self.precisions, PRECISIONS)):
             wrong = [value for value in given if value not in known]
             if wrong or not given:
                 raise BenchmarkError(f"A {name} is one of {', '.join(known)}; got {', '.join(wrong) or 'none'}.")
@@ -58,6 +58,6 @@ class Plan:
         if self.rounds < 1 or (self.threads is not None and self.threads < 1):
             raise BenchmarkError(f"Rounds and threads must be at least 1, got {self.rounds} and {self.threads}.")
         if self.device != "cpu" and not (self.device.startswith("cuda") and torch.cuda.is_available()):
-            raise BenchmarkError(f"The device {self.device} is not there for torch: take cpu, or install torch for it.")
+            raise BenchmarkError(f"torch cannot use the device {self.device}: take cpu, or install torch for it.")
         if (self.data is None) != (self.gt is None):
             raise BenchmarkError("PSNR and SSIM need LR images and their HR images: give both --data and --gt.")

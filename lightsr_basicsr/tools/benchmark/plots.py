@@ -1,4 +1,4 @@
-"""Draws what a benchmark found: quality or speed-up against latency, latency and memory against size, speed-ups."""
+"""Plots of a benchmark: PSNR or speed-up against latency, latency and memory against image size, speed-ups."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.runtimes.base import BACKENDS
 from lightsr_basicsr.tools.benchmark.rows import MIB, Row
 from lightsr_basicsr.tools.benchmark.tables import Results
 from lightsr_basicsr.tools.images import whole_file
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARK = "made by basicsr benchmark"
-# Of Okabe and Ito, told apart by the colour-blind too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6F47")
+# Okabe and Ito's, distinguishable by the color-blind.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8B6F47")
 MARKERS = "osD^vPX*<>"
 GRAY = "#555555"
 SMALLEST_AREA, LARGEST_AREA = 40.0, 450.0  # in square points
@@ -29,7 +30,7 @@ Value = Callable[[Row], float]
 
 
 def draw_all(results: Results, folder: Path) -> list[Path]:
-    """Write the plots that the rows are enough for as PNG, and return their paths.
+    """Write all plots that the rows allow as PNG, and return their paths.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -51,7 +52,7 @@ def draw_all(results: Results, folder: Path) -> list[Path]:
 
 
 def _compared(rows: Sequence[Row]) -> list[Row]:
-    """Return the rows that tell how much faster than the reference something is."""
+    """Return the rows with a speed-up over the reference."""
     return [row for row in rows if row.form != "reference" and row.timing.speedup is not None]
 
 
@@ -66,10 +67,10 @@ def _figure(width: float, height: float, machine: Any, columns: int = 1) -> tupl
 
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = list(figure.subplots(1, columns, squeeze=False)[0])
-    engines = ", ".join(f"{name} {machine[name]}" for name in ("torch", "onnxruntime", "openvino") if name in machine)
+    backends = ", ".join(f"{name} {machine[name]}" for name in BACKENDS if name in machine)
     place = machine.get("GPU", machine.get("CPU", ""))
     threads = machine.get("threads", "?")
-    caption = f"{place}, {threads} CPU thread{'' if threads == '1' else 's'}, {machine.get('date', '')}\n{engines}"
+    caption = f"{place}, {threads} CPU thread{'' if threads == '1' else 's'}, {machine.get('date', '')}\n{backends}"
     figure.supxlabel(caption, fontsize=8, color=GRAY, parse_math=False)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
@@ -83,21 +84,21 @@ def _styles(names: Iterable[str], looks: Sequence[str]) -> dict[str, str]:
 
 
 def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
-    """Return a figure of PSNR, or of the speed-up where no PSNR is known, against latency; areas show peak memory.
+    """Return a figure of PSNR, or without PSNR of the speed-up, against latency; areas show peak memory.
 
     Args:
-        rows (Sequence[Row]): Of one image size, all timed.
-        machine (Mapping): As ``describe_machine`` tells it.
+        rows (Sequence[Row]): Timed rows of one image size.
+        machine (Mapping): From ``describe_machine``.
     """
     quality = any(row.psnr is not None for row in rows)
     value: Value = _shown_psnr if quality else lambda row: row.timing.speedup
     shown = [row for row in rows if value(row) is not None] or list(rows)
     if value(shown[0]) is None:
-        value = lambda row: 1.0  # noqa: E731  nothing to compare with: latency alone
+        value = lambda row: 1.0  # noqa: E731  without a reference there is only latency
     figure, (axes,) = _figure(8.4, 5.2, machine)
-    # Of all rows, so that a network looks the same in every figure.
-    colours, markers = _styles((row.network for row in rows), COLOURS), _styles((row.label for row in rows), MARKERS)
-    _draw_points(axes, shown, value, colours, markers)
+    # From all rows, so that a network looks the same in every figure.
+    colors, markers = _styles((row.network for row in rows), COLORS), _styles((row.label for row in rows), MARKERS)
+    _draw_points(axes, shown, value, colors, markers)
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
     axes.margins(0.09, 0.12)
@@ -109,8 +110,8 @@ def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
     axes.set_ylabel("PSNR, luma (dB)" if quality else "speed-up over the reference")
     axes.set_title(f"{'PSNR' if quality else 'Speed-up'} and latency, LR {rows[0].height}x{rows[0].width}")
     seen = {row.network for row in shown}
-    told = {name if name in seen else f"{name} (not known)": colour for name, colour in colours.items()}
-    _legends(figure, told, markers, _memory_steps(shown))
+    titles = {name if name in seen else f"{name} (unknown)": color for name, color in colors.items()}
+    _legends(figure, titles, markers, _memory_steps(shown))
     return figure
 
 
@@ -128,15 +129,15 @@ def _show_at_least(axes: Axes, span: float) -> None:
 
 
 def _draw_points(
-    axes: Axes, rows: Sequence[Row], value: Value, colours: dict[str, str], markers: dict[str, str]
+    axes: Axes, rows: Sequence[Row], value: Value, colors: dict[str, str], markers: dict[str, str]
 ) -> None:
     areas = _areas(rows)
-    for name, colour in colours.items():
+    for name, color in colors.items():
         own = [row for row in rows if row.network == name]
-        axes.plot(*_along(own, value), color=colour, linewidth=0.8, alpha=0.5, zorder=1)
+        axes.plot(*_along(own, value), color=color, linewidth=0.8, alpha=0.5, zorder=1)
         for row in own:
             axes.scatter(
-                1000 * row.timing.seconds, value(row), s=areas[row], marker=markers[row.label], color=colour,
+                1000 * row.timing.seconds, value(row), s=areas[row], marker=markers[row.label], color=color,
                 alpha=0.75, edgecolors="white", linewidths=0.8, zorder=2,
             )  # fmt: skip
 
@@ -156,18 +157,18 @@ def _area(memory: float, largest: float) -> float:
 
 
 def _memory_steps(rows: Sequence[Row]) -> dict[str, float]:
-    """Return areas of a few round amounts of memory, for the legend."""
+    """Return the areas of a few round amounts of memory, for the legend."""
     largest = max((row.memory or 0 for row in rows), default=0)
     fitting = [step for step in MEMORY_STEPS if 0.12 * largest <= step * MIB <= largest]
     return {f"{step} MiB": _area(step * MIB, largest) for step in fitting[-3:]}
 
 
 def _legends(
-    figure: Figure, colours: dict[str, str], markers: dict[str, str], memory: dict[str, float] | None = None
+    figure: Figure, colors: dict[str, str], markers: dict[str, str], memory: dict[str, float] | None = None
 ) -> None:
     from matplotlib.lines import Line2D
 
-    entries = [Line2D([], [], color=colour, linewidth=5, label=name) for name, colour in colours.items()]
+    entries = [Line2D([], [], color=color, linewidth=5, label=name) for name, color in colors.items()]
     entries.append(Line2D([], [], linestyle="", label=""))
     entries += [_mark(label, marker, GRAY, 7) for label, marker in markers.items()]
     if memory:
@@ -180,14 +181,14 @@ def _legends(
         text.set_parse_math(False)
 
 
-def _mark(label: str, marker: str, colour: str, size: float) -> Any:
+def _mark(label: str, marker: str, color: str, size: float) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], linestyle="", marker=marker, color=colour, markersize=size, label=label)
+    return Line2D([], [], linestyle="", marker=marker, color=color, markersize=size, label=label)
 
 
 def _plain_numbers(axis: Any) -> None:
-    """Write 200 and not 2 x 10^2, at 1, 2 and 5 of each power of ten."""
+    """Label 1, 2 and 5 of each power of ten, as 200 and not 2 x 10^2."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -203,11 +204,11 @@ def _short_number(number: float) -> str:
 
 
 def draw_speedups(rows: Sequence[Row], machine: Any) -> Figure:
-    """Return a figure of bars, a group per network: speed-up over the reference, with the range over the rounds.
+    """Return a bar chart, a group per network: speed-up over the reference, with the range over the rounds.
 
     Args:
-        rows (Sequence[Row]): Of one image size, some of them compared with a reference.
-        machine (Mapping): As ``describe_machine`` tells it.
+        rows (Sequence[Row]): Timed rows of one image size, at least one with a speed-up.
+        machine (Mapping): From ``describe_machine``.
     """
     rows = _compared(rows)
     networks, labels = (list(dict.fromkeys(names)) for names in zip(*((r.network, r.label) for r in rows), strict=True))
@@ -216,7 +217,7 @@ def draw_speedups(rows: Sequence[Row], machine: Any) -> Figure:
     for index, label in enumerate(labels):
         own = [row for row in rows if row.label == label]
         places = [networks.index(row.network) + (index - (len(labels) - 1) / 2) * share for row in own]
-        _draw_bars(axes, places, own, 0.92 * share, COLOURS[index % len(COLOURS)], label)
+        _draw_bars(axes, places, own, 0.92 * share, COLORS[index % len(COLORS)], label)
     axes.axhline(1, color=GRAY, linewidth=0.9, linestyle=":")
     axes.set_xticks(range(len(networks)), [_short(name) for name in networks], parse_math=False)
     axes.grid(False, axis="x")
@@ -229,11 +230,11 @@ def draw_speedups(rows: Sequence[Row], machine: Any) -> Figure:
     return figure
 
 
-def _draw_bars(axes: Axes, places: list[float], rows: Sequence[Row], width: float, colour: str, label: str) -> None:
+def _draw_bars(axes: Axes, places: list[float], rows: Sequence[Row], width: float, color: str, label: str) -> None:
     heights = [row.timing.speedup for row in rows]
     below = [row.timing.speedup - row.timing.speedup_low for row in rows]
     above = [row.timing.speedup_high - row.timing.speedup for row in rows]
-    axes.bar(places, heights, width, color=colour, label=label, alpha=0.9)
+    axes.bar(places, heights, width, color=color, label=label, alpha=0.9)
     axes.errorbar(places, heights, (below, above), fmt="none", ecolor="#333333", elinewidth=0.9, capsize=2)
     for place, row in zip(places, rows, strict=True):
         axes.annotate(
@@ -247,20 +248,20 @@ def _short(name: str, most: int = 22) -> str:
 
 
 def draw_growth(rows: Sequence[Row], machine: Any, title: str) -> Figure:
-    """Return a figure of latency, and of peak memory where it was measured, against pixels of the LR image.
+    """Return a figure of latency and, if measured, of peak memory against pixels of the LR image.
 
     Args:
-        rows (Sequence[Row]): Of several image sizes, all timed.
-        machine (Mapping): As ``describe_machine`` tells it.
-        title (str): What is shown.
+        rows (Sequence[Row]): Timed rows of several image sizes.
+        machine (Mapping): From ``describe_machine``.
+        title (str): Start of the title.
     """
     remembered = any(row.memory for row in rows)
     figure, panels = _figure(11.5 if remembered else 7.5, 4.8, machine, 2 if remembered else 1)
-    colours, markers = _styles((row.network for row in rows), COLOURS), _styles((row.label for row in rows), MARKERS)
-    _draw_lines(panels[0], rows, lambda row: row.timing.seconds, colours, markers)
+    colors, markers = _styles((row.network for row in rows), COLORS), _styles((row.label for row in rows), MARKERS)
+    _draw_lines(panels[0], rows, lambda row: row.timing.seconds, colors, markers)
     panels[0].set_ylabel("latency of one image (s)")
     if remembered:
-        _draw_lines(panels[1], [row for row in rows if row.memory], lambda row: row.memory / MIB, colours, markers)
+        _draw_lines(panels[1], [row for row in rows if row.memory], lambda row: row.memory / MIB, colors, markers)
         panels[1].set_ylabel("peak memory (MiB)")
     for axes in panels:
         axes.set_xscale("log")
@@ -270,17 +271,15 @@ def draw_growth(rows: Sequence[Row], machine: Any, title: str) -> Figure:
         axes.set_xlabel("pixels of the LR image")
         axes.tick_params(axis="x", labelsize=8)
     figure.suptitle(f"{title}: latency{' and memory' if remembered else ''} against pixels")
-    _legends(figure, colours, markers)
+    _legends(figure, colors, markers)
     return figure
 
 
-def _draw_lines(
-    axes: Axes, rows: Sequence[Row], value: Value, colours: dict[str, str], markers: dict[str, str]
-) -> None:
+def _draw_lines(axes: Axes, rows: Sequence[Row], value: Value, colors: dict[str, str], markers: dict[str, str]) -> None:
     for name, label in dict.fromkeys((row.network, row.label) for row in rows):
         own = sorted((row for row in rows if (row.network, row.label) == (name, label)), key=_pixels)
         axes.plot(
-            [_pixels(row) for row in own], [value(row) for row in own], color=colours[name], marker=markers[label],
+            [_pixels(row) for row in own], [value(row) for row in own], color=colors[name], marker=markers[label],
             markersize=5, linewidth=1.2, alpha=0.85, linestyle="--" if label == "reference" else "-",
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Ever larger images until memory or time is exceeded, as in the pressure test of the IMDN paper."""
+"""Pressure test of the IMDN paper: ever larger images, until memory or the time limit is exceeded."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def pressure(
 ) -> list[Row]:
     """Measure latency and memory of square LR images of side 60, 120, 180 and so on.
 
-    Every size runs in a process of its own, so that one which runs out of memory takes nothing else along.
+    Every size runs in its own process, so that running out of memory ends only that one.
 
     Args:
-        sources (Sequence): As :func:`lightsr_basicsr.tools.benchmark.run.benchmark` takes them.
+        sources (Sequence): As in :func:`lightsr_basicsr.tools.benchmark.run.benchmark`.
         network (str | None): Likewise. Default: None.
-        plan (Plan | None): How to measure; its sizes and rounds are not used. Default: None.
-        limit (float): Seconds for one image, after which a series ends. Default: 20.
+        plan (Plan | None): How to measure; sizes and rounds are ignored. Default: None.
+        limit (float): Seconds for one image; the first above it ends a series. Default: 20.
         report (Callable): Called with a line of text before each size.
         save (Callable): Called with all rows so far, after each size.
         measure (Callable): Runs one size. Default: in a fresh process.
 
     Raises:
-        BenchmarkError: If something that was asked for cannot be; then nothing was measured.
+        BenchmarkError: If a source or setting is wrong; then nothing was measured.
     """
     plan = replace(plan or Plan(), sizes=((STEP, STEP),))
     if not limit > 0:
@@ -54,7 +54,7 @@ def pressure(
     references: list[Subject | None] = []
     for candidate in open_candidates(sources, network, plan):
         try:
-            # A checkpoint and the file that was exported from it have one reference.
+            # A checkpoint and the file exported from it share a reference.
             known = candidate.base in references
             references.append(candidate.base)
             for variant in candidate.variants:
@@ -71,7 +71,7 @@ def pressure(
 def _series(
     candidate: Candidate, variant: Variant, limit: float, report: Report, measure: Callable[[Probe], ProbeResult]
 ) -> Iterator[Row]:
-    """Yield the rows of one variant; the last says why there are no more."""
+    """Yield the rows of one variant; the last says why the series ends."""
     plan = candidate.plan
     title = f"{candidate.subject.title} {variant.form} {variant.backend} {variant.precision}"
     report(f"{title}: opening")

@@ -1,4 +1,4 @@
-"""PSNR and SSIM of a network on a folder of LR images and one of HR images."""
+"""PSNR and SSIM of a network on a folder of LR images and a folder of HR images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lightsr_basicsr.tools.images import ImageError, list_images, read_image, so
 
 
 @dataclass(frozen=True)
-class Pair:
+class FilePair:
     """An LR image file and its HR image file."""
 
     low: Path
@@ -36,11 +36,11 @@ class Quality:
     seconds: float
 
 
-def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
+def find_pairs(data: str | Path, gt: str | Path) -> list[FilePair]:
     """Return the LR images of ``data`` with the HR images of ``gt``, by name: ``0801.png`` or ``0801x4.png``.
 
     Raises:
-        BenchmarkError: If a folder is not there, holds no image, or an LR image has no HR image.
+        BenchmarkError: If a folder is missing or empty, or an LR image has no HR image.
     """
     lows, highs = (_images(folder, option) for folder, option in ((data, "--data"), (gt, "--gt")))
     by_name = {file.stem: file for file in highs}
@@ -51,13 +51,15 @@ def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
             f"{gt} has no HR image for {some(alone)} of {data}: names must be the same, or end in x2, x3 and "
             "so on for LR."
         )
-    return [Pair(low, high) for low, high in partner.items()]
+    return [FilePair(low, high) for low, high in partner.items()]
 
 
 def _images(folder: str | Path, option: str) -> list[Path]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise BenchmarkError(f"There is no folder {folder} (looked from {Path.cwd()}): name another with {option}.")
+        raise BenchmarkError(
+            f"There is no folder {folder} (working directory {Path.cwd()}): name another with {option}."
+        )
     found = list_images(folder)
     if not found:
         raise BenchmarkError(f"{folder} holds no images: name another folder with {option}.")
@@ -69,12 +71,12 @@ def _plain(stem: str) -> str:
     return name if mark and scale.isdigit() else stem
 
 
-def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
-    """Return LR (1, 3, H, W), float32 RGB in [0, 1], and HR (sH, sW, 3), BGR uint8, cut to that size.
+def read_pair(pair: FilePair, scale: float) -> tuple[Tensor, np.ndarray]:
+    """Return LR (1, 3, H, W), float32 RGB in [0, 1], and HR (sH, sW, 3), BGR uint8, cropped to that size.
 
     Raises:
-        BenchmarkError: If an image cannot be read, or HR is not ``scale`` times as large, up to a last row and column
-            that LR has no share in.
+        BenchmarkError: If an image cannot be read, or HR is not ``scale`` times as large; up to ``scale`` - 1 extra
+            rows and columns of HR are allowed.
     """
     try:
         low, high = read_image(pair.low), to_8_bit(read_image(pair.high))
@@ -90,8 +92,8 @@ def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
     return image_tensor(low), high[: wanted[0], : wanted[1]]
 
 
-def score(runtime: Runtime, pairs: Sequence[Pair], device: str = "cpu") -> Quality:
-    """Return PSNR and SSIM of what a network makes of LR images, luma, a border of the scale's width left out.
+def score(runtime: Runtime, pairs: Sequence[FilePair], device: str = "cpu") -> Quality:
+    """Return mean PSNR and SSIM of a network's outputs: luma, without a border of the scale's width.
 
     Raises:
         BenchmarkError: As :func:`read_pair`.

@@ -1,4 +1,4 @@
-"""What a benchmark finds: one row per network, back end, precision and image size; and the statistics in it."""
+"""Results of a benchmark: one row per network, backend, precision and image size, and its statistics."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MILLION, BILLION, MIB = 1e6, 1e9, 2**20
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one image, and how many times as fast as the reference: median, smallest and largest of the rounds.
+    """Seconds of one image, and speed-up over the reference: median, minimum and maximum of the rounds.
 
-    Speed-ups are None where there is no reference.
+    Speed-ups are None without a reference.
     """
 
     seconds: float
@@ -29,13 +29,13 @@ class Ntire:
     """Columns of the report tables of the NTIRE challenges on efficient super-resolution, for LR images of 256x256.
 
     Attributes:
-        psnr (float | None): In dB, of the images that were given.
-        time_ms (float): Mean over these images, or the median for the first LR size where there are none.
+        psnr (float | None): In dB, mean over the given images.
+        time_ms (float): Mean over these images; without images the median at the first LR size.
         params (float): In millions.
-        flops (float | None): In billions; a multiplication and an addition together are one.
+        flops (float | None): In billions; a multiplication and an addition count as one.
         acts (float): In millions.
         memory (float | None): In MiB.
-        convs (int): Convolutions that one pass runs.
+        convs (int): Convolutions run by one forward pass.
     """
 
     psnr: float | None
@@ -49,28 +49,28 @@ class Ntire:
 
 @dataclass(frozen=True)
 class Row:
-    """One network on one back end, in one precision, at one image size.
+    """One network on one backend, in one precision, at one image size.
 
     Attributes:
         network (str): Title of the network.
-        weights (str): File name, or that they are random.
-        scale (float): Output side over input side; 0 where the file could not be opened.
+        weights (str): File name, or ``'random, seed ..'``.
+        scale (float): Output side over input side; 0 if the file could not be opened.
         form (str): ``'reference'``: eager, float32, as its authors' code computes; ``'deployed'``: from
-            :func:`lightsr_basicsr.archs.reparam.deploy`; ``'exported'``: a file that is run as it is.
+            :func:`lightsr_basicsr.archs.reparam.deploy`; ``'exported'``: a file, run unchanged.
         backend (str): One of ``lightsr_basicsr.runtimes.base.BACKENDS``.
         precision (str): One of ``PRECISIONS`` there.
         height (int): Of the LR image, in pixels.
         width (int): Of the LR image, in pixels.
-        parameters (int | None): Of this form; None for an exported file that does not tell its network.
+        parameters (int | None): Of this form; None for an exported file without metadata.
         multi_adds (int | None): For this image size.
         activations (int | None): For this image size.
-        timing (Timing | None): None where it did not run.
-        memory (int | None): Peak, in bytes; None where it was not measured.
-        psnr (float | None): In dB, mean of the images that were given.
+        timing (Timing | None): None if it did not run.
+        memory (int | None): Peak, in bytes; None if not measured.
+        psnr (float | None): In dB, mean over the given images.
         ssim (float | None): Likewise.
-        difference (float | None): Largest difference of the output to that of the reference, in [0, 1].
-        ntire (Ntire | None): Where asked for, in the row of the first size.
-        problem (str): Why it did not run, or only in part; '' for nothing.
+        difference (float | None): Maximum absolute difference to the output of the reference, in [0, 1].
+        ntire (Ntire | None): On request, for the first size.
+        problem (str): Why something is missing; '' for nothing.
     """
 
     network: str
@@ -94,17 +94,19 @@ class Row:
 
     @property
     def label(self) -> str:
-        """Back end, precision, and what is special about the form."""
-        if self.form == "reference":
-            return "reference"
-        return f"{self.backend} {self.precision}"
+        """``'reference'``, or backend and precision."""
+        return "reference" if self.form == "reference" else f"{self.backend} {self.precision}"
 
 
 def summarise(seconds: Sequence[float], reference: Sequence[float] | None) -> Timing:
     """Return the statistics of paired rounds: the n-th of ``seconds`` ran in the same round as the n-th reference.
 
     Raises:
-        ValueError: If there are no rounds, or not as many of both.
+        ValueError: If there are no rounds, or not the same number of both.
+
+    >>> timing = summarise([1.0, 2.0, 4.0], reference=[2.0, 4.0, 16.0])
+    >>> timing.seconds, timing.speedup, timing.speedup_high
+    (2.0, 2.0, 4.0)
     """
     own = (median(seconds), min(seconds), max(seconds))
     if reference is None:

@@ -1,7 +1,7 @@
-"""Speed, memory and quality of networks on several back ends, against the networks' published form.
+"""Speed, memory and quality of networks on several backends, relative to their published form.
 
-``for row in benchmark(["IMDN:upscale=4"], plan=Plan(sizes=[(60, 80)])): ...`` measures from Python what the command
-``basicsr benchmark`` does; tables and plots are in ``benchmark_tables.py`` and ``benchmark_plots.py``.
+``for row in benchmark(["IMDN:upscale=4"], plan=Plan(sizes=[(60, 80)])): ...`` measures from Python, as the command
+``basicsr benchmark`` does; ``tables.py`` and ``plots.py`` write the results.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
-from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, read_pair, score
+from lightsr_basicsr.tools.benchmark.quality import FilePair, Quality, find_pairs, read_pair, score
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject, find_subjects
 from lightsr_basicsr.tools.info.checkpoint import checksum
@@ -38,21 +38,21 @@ def benchmark(
     report: Report = lambda line: None,
     save: Save = lambda rows: None,
 ) -> list[Row]:
-    """Measure networks in turns with their published form.
+    """Measure networks in turns with their published form, and return one row per variant and size.
 
     Args:
         sources (Sequence): Checkpoints, exported files, option files, names of networks such as ``'IMDN:upscale=4'``.
-            None at all are ``network``, or the networks of ``benchmark_sources.STANDARD``. What is named and no file
-            has random weights: its speed alone can be judged.
-        network (str | None): Name with arguments, or option file, of what a checkpoint holds where that cannot be told
-            from it. Default: None.
-        plan (Plan | None): How to measure; None is ``Plan()``. Default: None.
-        report (Callable): Called with a line of text before each thing that takes time.
+            Default: ``network``, or else the networks of ``sources.STANDARD``. Networks given by name have random
+            weights: only their speed is meaningful.
+        network (str | None): Name with arguments, or option file, of the network of checkpoints that cannot be
+            identified. Default: None.
+        plan (Plan | None): How to measure; None takes ``Plan()``. Default: None.
+        report (Callable): Called with a line of text before each lengthy step.
         save (Callable): Called with all rows so far, after each network and size, and again with NTIRE's columns.
 
     Raises:
-        BenchmarkError: If something that was asked for cannot be; then nothing was measured. What an engine cannot do
-            is told in ``problem`` of a row.
+        BenchmarkError: If a source or setting is wrong; then nothing was measured. Failures of a backend are reported
+            in ``problem`` of a row.
     """
     plan = plan or Plan()
     candidates = open_candidates(sources, network, plan)
@@ -68,22 +68,22 @@ def benchmark(
 
 
 def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan: Plan) -> list[Candidate]:
-    """Return the networks that sources name; none of their engines is started yet.
+    """Return the networks named by ``sources``; no backend is started yet.
 
     Raises:
         BenchmarkError: As :func:`benchmark`.
     """
     plan.check()
     subjects = find_subjects(sources, network)
-    told = {subject.title: _metadata(subject) for subject in subjects if subject.exported}
-    wanted = {metadata.sha256 for metadata in told.values() if metadata is not None} - {None}
+    metadata = {subject.title: _metadata(subject) for subject in subjects if subject.exported}
+    wanted = {own.sha256 for own in metadata.values() if own is not None} - {None}
     checkpoints = [subject for subject in subjects if subject.path is not None and not subject.exported]
     by_sum = {checksum(Path(subject.path)): subject for subject in checkpoints if wanted}
-    return [
-        Candidate(subject, plan, metadata, by_sum.get(metadata.sha256) if metadata is not None else None)
-        for subject in subjects
-        for metadata in [told.get(subject.title)]
-    ]
+    candidates = []
+    for subject in subjects:
+        own = metadata.get(subject.title)
+        candidates.append(Candidate(subject, plan, own, None if own is None else by_sum.get(own.sha256)))
+    return candidates
 
 
 def _metadata(subject: Subject) -> Metadata | None:
@@ -93,8 +93,8 @@ def _metadata(subject: Subject) -> Metadata | None:
         raise BenchmarkError(str(error)) from error
 
 
-def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[Pair]:
-    """Return pairs of images, after a look at whether they fit all networks that they are for."""
+def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[FilePair]:
+    """Return pairs of images, after checking that they fit the scales of all networks."""
     if plan.data is None:
         return []
     pairs = find_pairs(plan.data, plan.gt)
@@ -104,7 +104,7 @@ def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[Pair]:
     return pairs
 
 
-def _measure(candidate: Candidate, pairs: list[Pair], rows: list[Row], report: Report, save: Save) -> None:
+def _measure(candidate: Candidate, pairs: list[FilePair], rows: list[Row], report: Report, save: Save) -> None:
     """Append the rows of a network to ``rows``."""
     title = candidate.subject.title
     for variant in candidate.variants:
@@ -116,7 +116,7 @@ def _measure(candidate: Candidate, pairs: list[Pair], rows: list[Row], report: R
         for variant, row in _measure_size(candidate, *size, report).items():
             known = quality.get(variant)
             rows.append(row if known is None else replace(row, psnr=known.psnr, ssim=known.ssim))
-        save(rows)  # what follows may be interrupted
+        save(rows)  # the next step may be interrupted
         if candidate.plan.ntire and index == 0:
             rows[start:] = _with_ntire(candidate, rows[start:], quality, report)
             save(rows)
@@ -138,8 +138,8 @@ def _words(variant: Variant) -> str:
     return "the reference" if variant == REFERENCE else f"{variant.backend} {variant.precision}"
 
 
-def _score_all(candidate: Candidate, pairs: list[Pair], report: Report) -> dict[Variant, Quality]:
-    """Return PSNR and SSIM by variant; none where weights are random."""
+def _score_all(candidate: Candidate, pairs: list[FilePair], report: Report) -> dict[Variant, Quality]:
+    """Return PSNR and SSIM by variant; none for random weights."""
     found: dict[Variant, Quality] = {}
     for variant, runtime in candidate.runtimes.items():
         if not pairs or candidate.weights_of(variant).path is None:
@@ -150,7 +150,7 @@ def _score_all(candidate: Candidate, pairs: list[Pair], report: Report) -> dict[
         except BenchmarkError:
             raise
         except Exception as error:
-            # Engines raise anything.
+            # Backends raise any type.
             candidate.problems[variant] = f"no PSNR: {short_message(error)}"
     return found
 
@@ -168,9 +168,9 @@ def _measure_size(candidate: Candidate, height: int, width: int, report: Report)
         rows[variant] = replace(rows[variant], timing=summarise(taken, seconds.get(REFERENCE)))
         if plan.memory:
             report(f"{title}: {_words(variant)}, memory")
-            told = _probe(candidate, variant, height, width)
-            problem = rows[variant].problem or (f"memory: {told.problem}" if told.problem else "")
-            rows[variant] = replace(rows[variant], memory=told.memory, problem=problem)
+            found = _probe(candidate, variant, height, width)
+            problem = rows[variant].problem or (f"memory: {found.problem}" if found.problem else "")
+            rows[variant] = replace(rows[variant], memory=found.memory, problem=problem)
     return rows
 
 

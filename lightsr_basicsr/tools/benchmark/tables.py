@@ -1,4 +1,4 @@
-"""Writes what a benchmark found as JSON, CSV and Markdown, each with the machine and the conventions in it."""
+"""Write the rows of a benchmark as JSON, CSV and Markdown, each with the machine and the conventions in it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Column = tuple[str, Callable[[Row], Any]]
 
 @dataclass(frozen=True)
 class Results:
-    """Rows, and what they depend on.
+    """The rows of a benchmark, and what they depend on.
 
     Attributes:
-        machine (dict[str, str]): As ``describe_machine`` tells it.
+        machine (dict[str, str]): From :func:`~lightsr_basicsr.tools.benchmark.machine.describe_machine`.
         rows (list[Row]): In the order in which they were measured.
-        pressure (bool): Whether sizes grew until something was exceeded.
-        notes (tuple[str, ...]): What else a reader must know.
+        pressure (bool): Whether this is a pressure test: sizes grew until memory or the time limit was exceeded.
+        notes (tuple[str, ...]): Further remarks for the reader.
     """
 
     machine: Mapping[str, str]
@@ -38,18 +38,18 @@ class Results:
 
     @property
     def conventions(self) -> tuple[str, ...]:
-        """How the numbers were measured, one sentence each."""
+        """How the numbers were measured, one line each."""
         ntire = NTIRE_CONVENTIONS if any(row.ntire for row in self.rows) else ()
         return (PRESSURE_CONVENTIONS if self.pressure else CONVENTIONS) + ntire
 
     @property
     def heading(self) -> list[str]:
-        """Lines about machine, conventions and notes."""
+        """Machine, notes and conventions, one line each."""
         return [*(f"{name}: {text}" for name, text in self.machine.items()), *self.notes, *self.conventions]
 
 
 def write_results(results: Results, folder: Path, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
-    """Write files of some ``FORMATS`` into a folder that is there, and return them; each is whole or as it was."""
+    """Write files of some ``FORMATS`` into an existing folder, each atomically, and return their paths."""
     makers = {"csv": csv_text, "markdown": markdown_text, "json": json_text}
     written = []
     for name in formats:
@@ -61,7 +61,7 @@ def write_results(results: Results, folder: Path, formats: Sequence[str] = tuple
 
 
 def json_text(results: Results) -> str:
-    """Return everything: ``machine``, ``conventions``, ``notes`` and ``rows``, in SI units and bytes."""
+    """Return all results: ``machine``, ``conventions``, ``notes`` and ``rows``, in SI units and bytes."""
     content = {
         "machine": dict(results.machine),
         "conventions": list(results.conventions),
@@ -72,7 +72,7 @@ def json_text(results: Results) -> str:
 
 
 def csv_text(results: Results) -> str:
-    """Return one line per row under a line of names; lines about the machine before them begin with ``#``."""
+    """Return a header and one line per row; lines about the machine come first and begin with ``#``."""
     stream = io.StringIO(newline="")
     stream.writelines(f"# {line}\n" for line in results.heading)
     writer = csv.writer(stream, lineterminator="\n")
@@ -91,64 +91,51 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def markdown_text(results: Results) -> str:
-    """Return the tables with a list of machine and conventions under them."""
+    """Return the tables, followed by the problems and by lists of machine and conventions."""
     title = "Pressure test" if results.pressure else "Benchmark"
-    parts = [f"# {title} of super-resolution networks", markdown_table(results.rows)]
+    parts = [f"# {title} of super-resolution networks", _markdown(main_table(results.rows))]
     if any(row.ntire for row in results.rows):
-        parts += ["## Columns of the NTIRE challenge on efficient super-resolution", ntire_table(results.rows)]
+        title = "## Columns of the NTIRE challenge on efficient super-resolution"
+        parts += [title, _markdown(ntire_table(results.rows))]
     problems = problem_lines(results.rows)
     parts += ["\n".join(f"- {line}" for line in problems)] if problems else []
     parts.append("\n".join(f"- {line}" for line in results.heading))
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table, without columns in which nothing stands."""
-    return _markdown(shown_columns(rows), rows)
+def main_table(rows: Sequence[Row]) -> list[list[str]]:
+    """Return a header and one line of cells per row, without empty columns."""
+    always = ("network", "form")
+    shown = [each for each in _columns() if each[0] in always or any(each[1](row) is not None for row in rows)]
+    return _cells(shown, rows)
 
 
-def ntire_table(rows: Sequence[Row]) -> str:
-    """Return the columns of NTIRE's report tables, of the rows that have them."""
-    return _markdown(_ntire_columns(), [row for row in rows if row.ntire is not None])
+def ntire_table(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the columns of NTIRE's report tables, as :func:`main_table` does, for the rows that have them."""
+    return _cells(_ntire_columns(), [row for row in rows if row.ntire is not None])
 
 
-def text_table(rows: Sequence[Row], columns: Sequence[Column] | None = None) -> str:
-    """Return the rows in columns of equal width, for a terminal."""
-    columns = shown_columns(rows) if columns is None else columns
-    cells = [[name for name, _ in columns], *([_cell(value(row)) for _, value in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-                     for row in cells)  # fmt: skip
+def _cells(columns: Sequence[Column], rows: Sequence[Row]) -> list[list[str]]:
+    cells = ([MISSING if (text := value(row)) is None else text for _, value in columns] for row in rows)
+    return [[name for name, _ in columns], *cells]
 
 
-def ntire_text(rows: Sequence[Row]) -> str:
-    """Return :func:`ntire_table` for a terminal."""
-    return text_table([row for row in rows if row.ntire is not None], _ntire_columns())
+def _markdown(cells: Sequence[Sequence[str]]) -> str:
+    header, *lines = ([cell.replace("|", "\\|") for cell in line] for line in cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *lines))
 
 
 def problem_lines(rows: Sequence[Row]) -> list[str]:
     """Return one line for every row with a problem."""
-    return list(
-        dict.fromkeys(
-            f"{row.network} {row.label} {row.height}x{row.width}: {row.problem}" for row in rows if row.problem
-        )
-    )
-
-
-def shown_columns(rows: Sequence[Row]) -> list[Column]:
-    """Return title and content of the columns that have something in them."""
-    return [
-        (name, value)
-        for name, value in _columns()
-        if name in ("network", "form") or any(value(row) is not None for row in rows)
-    ]
+    lines = (f"{row.network} {row.label} {row.height}x{row.width}: {row.problem}" for row in rows if row.problem)
+    return list(dict.fromkeys(lines))
 
 
 def _columns() -> list[Column]:
     return [
         ("network", lambda row: f"{row.network} x{row.scale:g}" if row.scale else row.network),
         ("form", lambda row: row.form),
-        ("back end", lambda row: row.backend),
+        ("backend", lambda row: row.backend),
         ("precision", lambda row: row.precision),
         ("LR", lambda row: f"{row.height}x{row.width}"),
         ("params [M]", lambda row: _scaled(row.parameters, MILLION, ".3f")),
@@ -179,7 +166,7 @@ def _ntire_columns() -> list[Column]:
 
 def _latency(row: Row) -> str | None:
     if row.timing is None:
-        # The reason belongs where the number would be.
+        # The reason takes the place of the number.
         return row.problem if row.problem.startswith(("out of memory", "over ")) else None
     middle, low, high = (
         1000 * value for value in (row.timing.seconds, row.timing.seconds_low, row.timing.seconds_high)
@@ -196,13 +183,3 @@ def _speedup(row: Row) -> str | None:
 
 def _scaled(value: float | None, unit: float, form: str) -> str | None:
     return None if value is None else f"{value / unit:{form}}"
-
-
-def _cell(value: str | None) -> str:
-    return MISSING if value is None else value
-
-
-def _markdown(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    lines = [[name for name, _ in columns], ["---"] * len(columns)]
-    lines += [[_cell(value(row)).replace("|", "\\|") for _, value in columns] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -39,7 +39,8 @@ def check_dataset(
         return [(f".{key}", f"is missing: {dataset.__name__} needs it") for key in missing]
     problems, sizes = [], {}
     backend, listed = _backend(options), bool(options.get("meta_info_file") or options.get("meta_info"))
-    roots = sorted(key for key in options if str(key).startswith("dataroot") and options[key] is not None)
+    # BasicSR writes `dataroot_flow: ~` for a folder that is not used.
+    roots = sorted(key for key, root in options.items() if str(key).startswith("dataroot") and root is not None)
     home = {key: str(Path(options[key]).expanduser()) for key in roots if isinstance(options[key], str)}
     options = {**options, **home}  # BasicSR expands the home folder too
     for key in roots:

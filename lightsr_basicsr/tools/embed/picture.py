@@ -1,4 +1,4 @@
-"""Writes what :mod:`lightsr_basicsr.tools.embed.vectors` found: a picture, and a table of all numbers."""
+"""Write an embedding as a picture and as a table of all numbers."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from matplotlib.path import Path as MplPath
 
 SUFFIXES = (".png", ".pdf", ".svg")
-MARK = "made by basicsr embed"  # in every picture, so that no other is overwritten
+MARK = "made by basicsr embed"  # in every picture, so that no other file is overwritten
 COLUMNS = ("network", "image", "degradation", "x", "y")
-# The colour tells the blur, the shape the noise; more could not be told apart.
+# The color is the blur, the shape the noise; more would be indistinguishable.
 MARKERS = "o^sDvP"
 MOST = 18
 LONGEST_NAME = 34
 LEGEND = "blur (HR pixels)"
-GREY = "#555555"
+GRAY = "#555555"
 
 
 def check_picture(path: Path, blurs: int, noises: int, source: Path | None = None) -> None:
-    """Check that a picture of so many blurs and levels of noise can be drawn and written to ``path``.
+    """Check that a picture with this number of blurs and noise levels can be drawn and written to ``path``.
 
     Raises:
-        EmbedError: If it cannot, if another file is there, or if it would be an HR image of ``source`` from then on.
+        EmbedError: If it cannot, if ``path`` is another file, or if it lies among the HR images in ``source``.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise EmbedError(f"the picture's name must end in {', '.join(SUFFIXES)}, got {path}.")
@@ -48,7 +48,7 @@ def check_picture(path: Path, blurs: int, noises: int, source: Path | None = Non
 
 
 def check_table(path: Path, picture: Path | None = None, source: Path | None = None) -> None:
-    """Raise EmbedError if another file is at ``path``, or it is where ``picture`` or the HR images are to be."""
+    """Raise EmbedError if ``path`` is another file, equals ``picture``, or lies among the HR images in ``source``."""
     if picture is not None and path.resolve() == picture.resolve():
         raise EmbedError(f"{path} cannot be both picture and table: name another with --csv.")
     if source is not None and path.parent.resolve() == source.resolve():
@@ -58,9 +58,9 @@ def check_table(path: Path, picture: Path | None = None, source: Path | None = N
 
 def _check_place(path: Path, mark: str) -> None:
     if not path.parent.is_dir():
-        raise EmbedError(f"there is no folder {path.parent} for {path.name}: make it first.")
+        raise EmbedError(f"the folder {path.parent} for {path.name} is missing: create it first.")
     if path.exists() and (path.is_dir() or mark.encode() not in path.read_bytes()):
-        raise EmbedError(f"{path} is there and was not made by this command: choose another name, or move it away.")
+        raise EmbedError(f"{path} exists and was not made by this command: choose another name, or move it away.")
 
 
 def draw(found: Embedding, path: Path | str) -> None:
@@ -78,7 +78,7 @@ def draw(found: Embedding, path: Path | str) -> None:
 
 
 def make_figure(found: Embedding) -> Figure:
-    """Return a figure with one panel per network, in it a point per degradation and image."""
+    """Return a figure with one panel per network and, in each, a point per degradation and image."""
     from matplotlib.figure import Figure
 
     beside = 0.5 + 0.085 * max(len(LEGEND), *(len(describe(each)) for each in found.sets))
@@ -90,17 +90,17 @@ def make_figure(found: Embedding) -> Figure:
     _draw_legend(panels[-1], found.sets, looks)
     length = next(iter(found.vectors.values())).shape[2]
     caption = f"{found.title} ({length} numbers): {len(found.crops)} images, each with {len(found.sets)} degradations"
-    figure.supxlabel(caption, fontsize=9, color=GREY)
+    figure.supxlabel(caption, fontsize=9, color=GRAY)
     return figure
 
 
 def _looks(sets: Sequence[BlindSet]) -> list[tuple[tuple[float, ...], str]]:
-    """Return colour and marker of each degradation; viridis keeps its order for the colour-blind and in grey."""
+    """Return color and marker of each degradation; viridis keeps its order for the color-blind and in gray."""
     from matplotlib import colormaps
 
     blurs, noises = (list(dict.fromkeys(getattr(each, what) for each in sets)) for what in ("blur", "noise"))
-    colours = colormaps["viridis"](np.linspace(0, 0.94, len(blurs)))
-    return [(tuple(colours[blurs.index(each.blur)]), MARKERS[noises.index(each.noise)]) for each in sets]
+    colors = colormaps["viridis"](np.linspace(0, 0.94, len(blurs)))
+    return [(tuple(colors[blurs.index(each.blur)]), MARKERS[noises.index(each.noise)]) for each in sets]
 
 
 def _draw_panel(axes: Axes, found: Embedding, role: str, looks: Sequence[tuple[tuple[float, ...], str]]) -> None:
@@ -112,14 +112,14 @@ def _draw_panel(axes: Axes, found: Embedding, role: str, looks: Sequence[tuple[t
         "linewidths": 0.4,
         "edgecolors": "white",
     }
-    # In random order, so that no degradation lies on top of the others.
+    # In random order, so that no degradation covers the others.
     order = np.random.default_rng(0).permutation(count * images)
-    colours = np.repeat([colour for colour, _ in looks], images, axis=0)[order]
-    dots = axes.scatter(*projection.points.reshape(-1, 2)[order].T, c=colours, **style)
+    colors = np.repeat([color for color, _ in looks], images, axis=0)[order]
+    dots = axes.scatter(*projection.points.reshape(-1, 2)[order].T, c=colors, **style)
     shapes = {marker: _outline(marker) for _, marker in looks}
     dots.set_paths([shapes[looks[index // images][1]] for index in order])
     shown = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
-    # What a file name holds is no formula.
+    # A file name is no formula.
     axes.set_title(f"{role}: {shown}\nsilhouette {found.silhouettes[role]:.2f}", fontsize=11, parse_math=False)
     axes.set_xlabel(projection.axes[0], fontsize=9.5)
     axes.set_ylabel(projection.axes[1], fontsize=9.5)
@@ -140,8 +140,8 @@ def _draw_legend(axes: Axes, sets: Sequence[BlindSet], looks: Sequence[tuple[tup
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, markersize=7, label=_words(each))
-        for each, (colour, marker) in zip(sets, looks, strict=True)
+        Line2D([], [], linestyle="", marker=marker, color=color, markersize=7, label=_words(each))
+        for each, (color, marker) in zip(sets, looks, strict=True)
     ]
     axes.legend(
         handles=handles, title=LEGEND, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False,
@@ -155,7 +155,7 @@ def _words(each: BlindSet) -> str:
 
 
 def write_csv(found: Embedding, path: Path | str) -> None:
-    """Write a row per network, image and degradation: where it is in the picture, and its vector.
+    """Write a row per network, image and degradation: its point in the picture, and its vector.
 
     Raises:
         EmbedError: As :func:`check_table`.

@@ -1,8 +1,8 @@
-"""What KDSR's degradation estimators learned: their vectors of images whose degradation is known.
+"""Vectors of KDSR's degradation estimators for images with known degradations.
 
 Paper: Xia et al., "Knowledge Distillation based Degradation Estimation for Blind Super-Resolution", ICLR 2023,
-arXiv 2211.16928. The teacher's encoder sees LR and HR, the student's sees LR alone and is taught to give the same. If
-they estimate the degradation and not the content, vectors of different images with one degradation lie together.
+arXiv 2211.16928. The teacher's encoder sees LR and HR, the student's sees only LR and is trained to give the same
+vectors. If they estimate the degradation and not the content, images with one degradation have similar vectors.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ PACKAGES = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 
 
 class EmbedError(UserError):
-    """Something that the user can put right; the message says how."""
+    """An error of an embedding that the user can correct; the message says how."""
 
 
 @dataclass(frozen=True)
 class Crop:
     """A square of an HR image, (S, S, 3), B G R, uint8.
 
-    ``name`` is the file's with the top and left of the square, such as ``baby.png:192:192``; noise depends on it.
+    ``name`` is the file name with top and left of the square, such as ``baby.png:192:192``; it seeds the noise.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Vectors:
-    """What an encoder of width C says about N images under D degradations, float32.
+    """Vectors of an encoder of width C for N images under D degradations, float32.
 
     Attributes:
         distilled (ndarray): (D, N, 4C), D' in the paper: what the distillation loss compares.
@@ -65,14 +65,14 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Vectors of one or two networks, and what can be said about them; keys are ``teacher`` and ``student``.
+    """Vectors of one or two networks and their statistics; keys are ``teacher`` and ``student``.
 
     Attributes:
         files (dict[str, Path]): The checkpoints.
         sets (list[BlindSet]): The D degradations.
         crops (list[Crop]): The N images.
-        skipped (list[str]): Files that could not be used, with the reason.
-        vectors (dict[str, ndarray]): (D, N, length), the kind that was asked for.
+        skipped (list[str]): Unusable files, with the reason.
+        vectors (dict[str, ndarray]): (D, N, length), of the chosen kind.
         projections (dict[str, Projection]): Of each network on its own.
         silhouettes (dict[str, float]): As :func:`separability` of ``vectors``.
         agreement (list[tuple[float, float]]): As :func:`agreement`; empty for one network.
@@ -103,13 +103,13 @@ def embed(
     seed: int = 0,
     progress: bool = True,
 ) -> Embedding:
-    """Degrade images in known ways, and return what the encoders of KDSR say about them.
+    """Degrade images in known ways and return the vectors of KDSR's encoders for them.
 
     Args:
         files (Mapping): Checkpoint of the ``teacher``, of the ``student``, or of both.
         source (Path | str): Folder of HR images.
         blurs (Sequence[Blur]): Empty takes five isotropic ones (:func:`degradations`).
-        noises (Sequence[float]): Standard deviations in grey levels, each combined with each blur.
+        noises (Sequence[float]): Standard deviations in gray levels, each combined with each blur.
         images (int): HR crops at most.
         crop (int): Side of a crop in HR pixels; cut to a multiple of the scale.
         vector (str): ``'distilled'`` or ``'compressed'``; see :class:`Vectors`.
@@ -120,9 +120,7 @@ def embed(
     Raises:
         EmbedError, PrepareError: If a file, an argument or the folder is wrong, or a package is missing.
     """
-    _check_choices(method=(method, METHODS), vector=(vector, KINDS))
-    if not 0 <= seed < 2**32:
-        raise EmbedError(f"the seed must be a whole number from 0 to 4294967295, got {seed}.")
+    _check_arguments(seed, method=(method, METHODS), vector=(vector, KINDS))
     require_packages()
     paths = {role: Path(files[role]).expanduser() for role in NETWORKS if role in files}
     nets = {role: load_network(path, role) for role, path in paths.items()}
@@ -144,14 +142,16 @@ def embed(
     )
 
 
-def _check_choices(**choices: tuple[str, Iterable[str]]) -> None:
+def _check_arguments(seed: int, **choices: tuple[str, Iterable[str]]) -> None:
     for argument, (value, known) in choices.items():
         if value not in known:
             raise EmbedError(f"{argument} must be {' or '.join(known)}, got {value!r}.")
+    if not 0 <= seed < 2**32:
+        raise EmbedError(f"the seed must be a whole number from 0 to 4294967295, got {seed}.")
 
 
 def require_packages() -> None:
-    """Raise EmbedError with the command that helps, if scikit-learn or matplotlib is not installed."""
+    """Raise EmbedError with the install command if scikit-learn or matplotlib is missing."""
     missing = [package for module, package in PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise EmbedError(f'this needs {" and ".join(missing)}: pip install "lightsr-basicsr[embed]"')
@@ -162,7 +162,7 @@ def load_network(file: Path, role: str) -> nn.Module:
 
     Args:
         file (Path): Any form that :func:`lightsr_basicsr.load` reads.
-        role (str): ``'teacher'`` or ``'student'``, what it must be.
+        role (str): ``'teacher'`` or ``'student'``, the expected kind.
 
     Raises:
         EmbedError: If it cannot be read or holds another network.
@@ -186,12 +186,12 @@ def common_scale(nets: Mapping[str, nn.Module]) -> int:
         EmbedError: If there is no network, or if scales or lengths of vectors differ.
     """
     if not nets:
-        raise EmbedError("there is no network to look into: name a teacher, a student or both.")
+        raise EmbedError("no network was given: name a teacher, a student or both.")
     # Rows of the weights that make the vectors.
     facts = {role: (net.upscale, len(getattr(net, net.encoder_name).mlp[0].weight)) for role, net in nets.items()}
     if len(set(facts.values())) > 1:
         said = " and ".join(f"the {role} is x{scale}, vectors of {size}" for role, (scale, size) in facts.items())
-        raise EmbedError(f"teacher and student do not belong together: {said} numbers. Look at one at a time.")
+        raise EmbedError(f"teacher and student do not match: {said} numbers. Name one at a time.")
     return next(iter(facts.values()))[0]
 
 
@@ -203,23 +203,27 @@ def degradations(
     Args:
         scale (int): Downsampling factor.
         blurs (Sequence[Blur]): Empty takes five isotropic Gaussians, 0.6 to 3.8 HR pixels at x4.
-        noises (Sequence[float]): Standard deviations in grey levels.
+        noises (Sequence[float]): Standard deviations in gray levels.
         seed (int): Of the noise.
 
     Raises:
-        EmbedError: If there is one alone.
-        PrepareError: If one cannot be made.
+        EmbedError: If there is only one.
+        PrepareError: If one is invalid.
     """
     chosen = tuple(blurs) or [Blur(round(sigma * scale / 4, 3)) for sigma in SIGMAS_X4]
     sets = [BlindSet(blur, noise, scale, seed) for noise in dict.fromkeys(noises) for blur in dict.fromkeys(chosen)]
     check_sets(sets)
     if len(sets) < 2:
-        raise EmbedError(f"degradations are compared: name two or more, got {describe(sets[0])} alone.")
+        raise EmbedError(f"expected two or more degradations to compare, got only {describe(sets[0])}.")
     return sets
 
 
 def describe(each: BlindSet) -> str:
-    """Return a degradation in words, for example ``sigma 1.8, noise 10``."""
+    """Return a degradation in words.
+
+    >>> describe(BlindSet(Blur(1.8), 10, scale=4)), describe(BlindSet(Blur(2.5, 1, 30), 0, scale=4))
+    ('sigma 1.8, noise 10', '2.5 x 1.0 at 30 deg')
+    """
     blur = each.blur
     text = f"sigma {float(blur.sigma_1)}"
     if blur.sigma_2 is not None:
@@ -230,10 +234,10 @@ def describe(each: BlindSet) -> str:
 def take_crops(
     folder: Path | str, count: int = 100, side: int = 128, progress: bool = True
 ) -> tuple[list[Crop], list[str]]:
-    """Return squares of the images of a folder, and the files that could not be used with the reason.
+    """Return square crops of the images of a folder, and the unusable files with the reason.
 
-    With as many files as crops or more, files are taken at even distances and give their centre. Fewer files give
-    several crops each, which do not overlap; small files give fewer, so there may be less than ``count`` in all.
+    With at least as many files as crops, evenly spaced files give their center. Fewer files give several crops each,
+    without overlap; small files give fewer, so there may be less than ``count`` in all.
 
     Args:
         folder (Path | str): Images of 8 or 16 bits; the latter are rounded to 8, as training reads them.
@@ -243,11 +247,11 @@ def take_crops(
 
     Raises:
         EmbedError: If arguments are wrong, or fewer than two crops are found.
-        PrepareError: If there is no such folder or no image in it.
+        PrepareError: If the folder is missing or holds no image.
     """
     if side <= KERNEL_SIZE // 2 or count < 2:
         raise EmbedError(
-            f"two images or more are compared, with sides of more than {KERNEL_SIZE // 2} pixels for the blur; got "
+            f"expected at least two images with sides of more than {KERNEL_SIZE // 2} pixels, for the blur; got "
             f"{count} of {side} pixels."
         )
     files = folder_images(folder)
@@ -276,7 +280,7 @@ def _cut(file: Path, side: int, count: int) -> list[Crop]:
     top, left = (height - rows * side) // 2, (width - columns * side) // 2
     corners = [(top + row * side, left + column * side) for row in range(rows) for column in range(columns)]
     corners.sort(key=lambda at: (at[0] + side / 2 - height / 2) ** 2 + (at[1] + side / 2 - width / 2) ** 2)
-    # Copies: a view would keep its whole image in memory.
+    # A view would keep its whole image in memory.
     return [Crop(f"{file.name}:{y}:{x}", image[y : y + side, x : x + side].copy()) for y, x in corners[:count]]
 
 
@@ -284,11 +288,11 @@ def _cut(file: Path, side: int, count: int) -> list[Crop]:
 def collect_vectors(
     nets: Mapping[str, nn.Module], crops: Sequence[Crop], sets: Sequence[BlindSet], progress: bool = True
 ) -> dict[str, Vectors]:
-    """Return what the encoder of each network says about each crop under each degradation.
+    """Return the vectors of each network's encoder for each crop under each degradation.
 
     Args:
         nets (Mapping[str, nn.Module]): KDSR teachers (``BlindSR_TA``) and students (``BlindSR_ST``) by any name. They
-            are moved to the GPU, if there is one.
+            are moved to the GPU, if available.
         crops (Sequence[Crop]): N squares of equal size, a multiple of the scale.
         sets (Sequence[BlindSet]): D degradations of the networks' scale.
         progress (bool): Show a progress bar.
@@ -322,6 +326,6 @@ def _to_tensor(images: Sequence[np.ndarray]) -> Tensor:
 def _check_vectors(vectors: Mapping[str, np.ndarray], files: Mapping[str, Path]) -> None:
     for role, each in vectors.items():
         if not np.isfinite(each).all():
-            raise EmbedError(f"{files[role]} gives vectors that are not finite: its training went wrong.")
+            raise EmbedError(f"{files[role]} gives vectors with NaN or infinity: its training diverged.")
         if not np.ptp(each, axis=(0, 1)).any():
-            raise EmbedError(f"{files[role]} gives the same vector for every image: there is nothing to draw.")
+            raise EmbedError(f"{files[role]} gives the same vector for every image: nothing can be drawn.")

@@ -1,4 +1,4 @@
-"""What can be said about a checkpoint file: identity, size, cost, and whether it is an official one."""
+"""Describe a checkpoint: network, size, cost, and whether it is an official file."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from torch import nn
 from lightsr_basicsr.checkpoints import read_state_dict
 from lightsr_basicsr.checkpoints.identify import Identity, load_identified
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
-from lightsr_basicsr.tools.info.official import Entry, entries, entry_of
+from lightsr_basicsr.tools.info.official import OfficialNetwork, find_official, official_networks
 
 BLOCK = 2**20
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a file is.
+    """Description of a checkpoint.
 
     Attributes:
         path (str): The file.
         size (int): In bytes.
         sha256 (str): Of the file.
-        wrapper (str): Key under which the tensors were, ``'bare'`` for none.
+        wrapper (str): Key of the tensors in the file, ``'bare'`` for none.
         tensors (int): Number of tensors.
         identity (Identity): The network.
         parameters (int): Of the network, frozen ones included.
-        multi_adds (int | None): Of one forward pass; convolutions, linear layers, matrix products. None for networks
-            that do not take an LR image, and with a torch that cannot count.
-        lr_size (tuple[int, int] | None): Height and width of the LR image that ``multi_adds`` is for.
+        multi_adds (int | None): Of one forward pass: convolutions, linear layers, matrix products. None for networks
+            without an LR input, and if torch cannot count.
+        lr_size (tuple[int, int] | None): Height and width of the LR image for ``multi_adds``.
         num_in_ch (int): Channels of the input image.
         min_side (int): Smallest height and width of an input image.
-        img_range (float): Largest value inside the network; outside images are always in [0, 1].
-        official (Entry | None): The official file that this is, byte by byte.
-        same_network (tuple[Entry, ...]): Official files of the same network and arguments.
+        img_range (float): Largest value inside the network; its images are always in [0, 1].
+        official (OfficialNetwork | None): The official file with the same bytes.
+        same_network (tuple[OfficialNetwork, ...]): Official files of the same network and arguments.
     """
 
     path: str
@@ -55,12 +55,12 @@ class FileInfo:
     num_in_ch: int
     min_side: int
     img_range: float
-    official: Entry | None
-    same_network: tuple[Entry, ...]
+    official: OfficialNetwork | None
+    same_network: tuple[OfficialNetwork, ...]
 
 
 def describe_file(path: str | PathLike) -> FileInfo:
-    """Return what is known about a checkpoint file.
+    """Return the description of a checkpoint.
 
     Raises:
         CheckpointError, UnknownNetworkError: As :func:`lightsr_basicsr.identify`.
@@ -83,8 +83,8 @@ def describe_file(path: str | PathLike) -> FileInfo:
         num_in_ch=net.num_in_ch,
         min_side=net.min_side,
         img_range=getattr(net, "img_range", 1.0),
-        official=entry_of(sha256),
-        same_network=tuple(entry for entry in entries() if _agrees(entry, identity)),
+        official=find_official(sha256),
+        same_network=tuple(entry for entry in official_networks() if _agrees(entry, identity)),
     )
 
 
@@ -107,7 +107,7 @@ def _cost(net: nn.Module) -> tuple[int | None, tuple[int, int] | None]:
         return None, lr_size
 
 
-def _agrees(entry: Entry, identity: Identity) -> bool:
+def _agrees(entry: OfficialNetwork, identity: Identity) -> bool:
     if entry.network != identity.network or entry.file is None:
         return False
     defaults = _defaults(entry.network)

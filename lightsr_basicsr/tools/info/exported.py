@@ -1,4 +1,4 @@
-"""What can be said about an exported file: what it tells about itself."""
+"""Describe an exported file by its metadata."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lightsr_basicsr.runtimes.metadata import SUFFIXES, Metadata, format_of, rea
 
 @dataclass(frozen=True)
 class ExportedInfo:
-    """What an exported file is.
+    """Description of an exported file.
 
     Attributes:
         path (str): The file.
-        size (int): In bytes; OpenVINO's weights, in a file beside it, included.
+        size (int): In bytes, including OpenVINO's separate file of weights.
         format (str): ``'onnx'``, ``'openvino'`` or ``'torchscript'``.
-        metadata (Metadata | None): What it tells about itself; None if another program wrote it.
+        metadata (Metadata | None): Of the file; None if another program wrote it.
     """
 
     path: str
@@ -27,12 +27,16 @@ class ExportedInfo:
 
 
 def is_exported(path: str | PathLike) -> bool:
-    """Tell by its name whether a file is an exported one."""
+    """Return whether a file is an exported one, by its name.
+
+    >>> is_exported("net_int8.xml"), is_exported("net.pth")
+    (True, False)
+    """
     return Path(path).suffix.lower() in SUFFIXES
 
 
 def describe_exported(path: str | PathLike) -> ExportedInfo:
-    """Return what is known about an exported file; nothing in it is executed.
+    """Return the description of an exported file; nothing in it is executed.
 
     Raises:
         BackendError: As :func:`lightsr_basicsr.runtimes.metadata.read_metadata`.

@@ -1,4 +1,4 @@
-"""The table of networks: official files, what was published about them, and what we measured (``official.yml``)."""
+"""The table of networks, ``official.yml``: official files, published numbers, and our measurements."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ TABLE = Path(__file__).with_suffix(".yml")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One network at one scale; numbers that are not known are None.
+class OfficialNetwork:
+    """One network at one scale; unknown numbers are None.
 
     Attributes:
         title (str): Name in the paper.
         network (str): Registered name.
         arguments (dict): Constructor arguments, without the channel list of a pruned network.
         options (list[str]): Option files, without ``.yml``.
-        channels_of (str | None): Option file that has the channel list.
-        file (str | None): Name that the option file expects for the official checkpoint.
-        released_as (str | None): The authors' name of that file, where it is another.
-        sha256 (str | None): Of the file, whole or its first 16 digits.
+        channels_of (str | None): Option file with the channel list.
+        file (str | None): Name of the official checkpoint in the option file.
+        released_as (str | None): The authors' name of that file, if different.
+        sha256 (str | None): Of the file: all 64 digits, or the first 16.
         source (str | None): Where the authors published it.
         published (str | None): ``"PSNR / SSIM"`` on Set5, Y channel.
         measured (str | None): The same by this package with the official file, whole images.
         published_parameters (str | None): As published.
         published_multi_adds (float | None): 10^9, for 1280x720 output or for ``lr_side``.
         lr_side (int | None): Side of the LR image that ``published_multi_adds`` is for.
-        note (str | None): What a reader of the numbers must know.
+        note (str | None): Remark about the numbers.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Entry:
 
     @property
     def scale(self) -> int:
-        """Return output side over input side."""
+        """Output side over input side."""
         return self.arguments.get("upscale", self.arguments.get("scale", 1))
 
     def constructor_arguments(self) -> dict[str, Any]:
@@ -66,11 +66,15 @@ class Entry:
 
 
 @cache
-def entries() -> tuple[Entry, ...]:
-    """Return the rows of the table in its order."""
-    return tuple(Entry(**row) for row in yaml.safe_load(TABLE.read_text(encoding="utf-8")))
+def official_networks() -> tuple[OfficialNetwork, ...]:
+    """Return the rows of the table in its order.
+
+    >>> [entry.file for entry in official_networks() if entry.title == "IMDN"]
+    ['IMDN_x2.pth', 'IMDN_x3.pth', 'IMDN_x4.pth']
+    """
+    return tuple(OfficialNetwork(**row) for row in yaml.safe_load(TABLE.read_text(encoding="utf-8")))
 
 
-def entry_of(sha256: str) -> Entry | None:
-    """Return the official file with this checksum (64 digits), None for any other file."""
-    return next((entry for entry in entries() if entry.sha256 and sha256.startswith(entry.sha256)), None)
+def find_official(sha256: str) -> OfficialNetwork | None:
+    """Return the official file with this SHA-256 (64 digits), None for any other file."""
+    return next((entry for entry in official_networks() if entry.sha256 and sha256.startswith(entry.sha256)), None)

@@ -1,1 +1,1 @@
-"""Functions behind ``basicsr prepare``: from folders of images to the data that training and testing read."""
+"""Functions behind ``basicsr prepare``: turn folders of images into training and test data."""

@@ -1,4 +1,4 @@
-"""Test sets for blind super-resolution with known blurs, as KDSR's classic recipes are measured on."""
+"""Make test sets of known blur and noise, on which KDSR's classic recipes are measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, Prepare
 from lightsr_basicsr.tools.prepare.sections import paired
 from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
-# The eight isotropic Gaussians ("Gaussian8") of the KDSR paper's tables, standard deviations in HR pixels.
+# "Gaussian8" of the KDSR paper's tables: eight isotropic Gaussians by scale, standard deviations in HR pixels.
 GAUSSIAN8 = {2: (0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6), 4: (1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2)}
 
 
@@ -38,12 +38,12 @@ def prepare_blind(
 
     Args:
         source (Path | str): Folder of HR images.
-        out (Path | str): Folder for the folders.
+        out (Path | str): Parent folder of the outputs.
         scale (int): Downsampling factor.
         blurs (Sequence[Blur]): Blurs; empty takes the eight isotropic ones of the paper at x2 or x4.
-        noises (Sequence[float]): Standard deviations in grey levels, each combined with each blur.
-        seed (int): Of the noise.
-        depth (str): ``'keep'`` or ``'8'``, the bits per channel of HR images; LR images have 8.
+        noises (Sequence[float]): Standard deviations in gray levels of 255, each combined with each blur.
+        seed (int): Seed of the noise.
+        depth (str): ``'keep'`` or ``'8'``, bits per channel of HR images; LR images have 8.
         work (Work): Threads, overwriting, progress bar.
 
     Raises:
@@ -65,26 +65,26 @@ def prepare_blind(
 
 
 def _record(each: BlindSet) -> dict[str, Any]:
-    """Return what a folder of such images must agree on."""
+    """Return the record of a folder of such LR images."""
     settings = {"command": "prepare blind", "scale": each.scale, "blur": each.blur.name, "noise": each.noise}
     return {**settings, "seed": each.seed} if each.noise else settings
 
 
 def _default(scale: int) -> list[Blur]:
     if scale not in GAUSSIAN8:
-        raise PrepareError(f"blurs of a paper are known for x2 and x4; for x{scale} name them: --sigma or --kernel.")
+        raise PrepareError(f"the paper's blurs exist for x2 and x4; for x{scale} give --sigma or --kernel.")
     return [Blur(sigma) for sigma in GAUSSIAN8[scale]]
 
 
 def check_sets(sets: Sequence[BlindSet]) -> None:
-    """Raise PrepareError if a set has a scale, a blur or a noise that cannot be made."""
+    """Raise PrepareError if the scale, a blur or a noise level is out of range."""
     for each in sets:
         sigmas = (each.blur.sigma_1,) if each.blur.sigma_2 is None else (each.blur.sigma_1, each.blur.sigma_2)
         numbers = (*sigmas, each.noise)
         if each.scale < 2 or not all(math.isfinite(number) and number >= 0 for number in numbers):
-            raise PrepareError(f"scale must be at least 2, blurs and noise finite and not negative, got {each.folder}.")
+            raise PrepareError(f"scale must be at least 2, blurs and noise finite and at least 0, got {each.folder}.")
         if each.blur.sigma_2 is not None and not all(sigmas):
-            raise PrepareError(f"a turned kernel needs two standard deviations above 0, got {each.blur.name}.")
+            raise PrepareError(f"an anisotropic kernel needs two standard deviations above 0, got {each.blur.name}.")
 
 
 def _sections(sets: Sequence[BlindSet], hr: Path, out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -107,7 +107,7 @@ def _make(
     wanted: Sequence[Path],
 ) -> None:
     image = crop_for(read(), scale)
-    # What is no LR image is the HR image. All are made before one is written, so that a failure leaves no half pair.
+    # All are made before the first is written, so that a failure leaves no half pair.
     made = {output: outputs[output].degrade(image, source.stem) if output in outputs else image for output in wanted}
     for output, content in made.items():
         write_png(output, content)

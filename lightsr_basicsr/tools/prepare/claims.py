@@ -1,4 +1,4 @@
-"""What made the files of a folder, in a hidden file beside them, so that a folder never mixes two kinds of data."""
+"""Record in a hidden file what made the files of a folder, so that a folder never mixes two kinds of data."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ SAMPLED = 4096
 
 
 def hr_record(scale: int, depth: str) -> dict[str, Any]:
-    """Return what a folder of cropped HR images must agree on, whoever made it."""
+    """Return the record of a folder of cropped HR images, whichever sub-command makes them."""
     return {"command": "prepare, HR", "scale": scale, "depth": depth}
 
 
 def same_folder(one: Path, other: Path) -> bool:
-    """Tell whether two paths are one folder."""
+    """Return whether two paths are the same folder, after links."""
     return one.expanduser().resolve() == other.expanduser().resolve()
 
 
 def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[Job], overwrite: bool) -> None:
-    """Make the output folders, and see that what is in them is of the kind that will be added.
+    """Create the output folders, after a check that their images fit those that will be added.
 
     Args:
-        records (Mapping): Each folder with what makes its files: command and settings, plain values.
-        jobs (Sequence[Job]): What will be made.
-        overwrite (bool): Remove the outputs of ``jobs`` that are there; no other file is ever removed.
+        records (Mapping): Command and settings that make the files of each folder, as plain values.
+        jobs (Sequence[Job]): The jobs to come.
+        overwrite (bool): Whether to remove existing outputs of ``jobs``; no other file is ever removed.
 
     Raises:
-        PrepareError: If a folder holds images of another origin, made with other settings or of other images of the
-            same name, or if a source would be written to. Nothing is touched then.
+        PrepareError: If a folder holds images of another origin, made with other settings or from other images of the
+            same name, or if a source would be overwritten. Nothing is changed then.
     """
     outputs = {output: job.source for job in jobs for output in job.outputs}
     _refuse_sources(outputs)
@@ -43,12 +43,12 @@ def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[Job], overwr
     contents = {}
     for folder, settings in records.items():
         ours = {output: source for output, source in outputs.items() if output.parent == folder}
-        there = _images_in(folder)
+        existing = _images_in(folder)
         if overwrite:
-            _refuse_others(folder, there - set(ours))
-            there = set()
-        known = _known_sources(folder, json.loads(json.dumps(settings))) if there else {}
-        _refuse_other_sources(folder, known, {ours[output]: marks[ours[output]] for output in there & set(ours)})
+            _refuse_others(folder, existing - set(ours))
+            existing = set()
+        known = _known_sources(folder, json.loads(json.dumps(settings))) if existing else {}
+        _refuse_other_sources(folder, known, {ours[output]: marks[ours[output]] for output in existing & set(ours)})
         contents[folder] = {**settings, SOURCES: {**known, **{source.stem: marks[source] for source in ours.values()}}}
     for output in outputs if overwrite else ():
         output.unlink(missing_ok=True)
@@ -61,25 +61,25 @@ def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[Job], overwr
 def _images_in(folder: Path) -> set[Path]:
     for path in (folder, *folder.parents):
         if path.is_file():
-            raise PrepareError(f"{path} is a file, and {folder} is to be a folder: choose another -o.")
+            raise PrepareError(f"{folder} must be a folder, but {path} is a file: choose another -o.")
     return set(list_images(folder)) if folder.is_dir() else set()
 
 
 def _refuse_sources(outputs: Mapping[Path, Path]) -> None:
     own = {source.resolve() for source in outputs.values()} & {output.resolve() for output in outputs}
     if own:
-        raise PrepareError(f"{min(own)} is a source and would be written to: choose another -o.")
+        raise PrepareError(f"{min(own)} is a source and would be overwritten: choose another -o.")
 
 
 def _refuse_others(folder: Path, others: Iterable[Path]) -> None:
     names = sorted(path.name for path in others)
     if names:
-        raise PrepareError(f"{folder} holds images that would not be made again: {some(names)}: move them away.")
+        raise PrepareError(f"{folder} holds images that are not recreated: {some(names)}: move them away.")
 
 
 def _known_sources(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fingerprints of the sources of ``folder``; PrepareError if its images were made in another way."""
-    made = _record(folder)
+    """Return the fingerprints of the sources of ``folder``; PrepareError if its images were made differently."""
+    made = _read_record(folder)
     remedy = "choose another -o, or --overwrite"
     if made is None:
         raise PrepareError(f"{folder} holds images that this command did not make: {remedy}.")
@@ -95,16 +95,16 @@ def _known_sources(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _refuse_other_sources(folder: Path, known: Mapping[str, str], kept: Mapping[Path, str]) -> None:
-    """HR of one image must not meet LR of another that has the same name."""
+    """Raise PrepareError if an HR image would be paired with the LR image of another one of the same name."""
     other = sorted(source.name for source, mark in kept.items() if known.get(source.stem, mark) != mark)
     if other:
         raise PrepareError(
-            f"{folder} holds what was made of other images called {some(other)}: choose another -o, or --overwrite."
+            f"{folder} was made from other images named {some(other)}: choose another -o, or --overwrite."
         )
 
 
 def _fingerprint(file: Path) -> str:
-    """Return what tells an image file from another: its size, and a checksum of its beginning, middle and end."""
+    """Return the size of a file, and a checksum of its beginning, middle and end."""
     check = 0
     try:
         size = file.stat().st_size
@@ -112,12 +112,12 @@ def _fingerprint(file: Path) -> str:
             for start in (0, size // 2, max(size - SAMPLED, 0)):
                 stream.seek(start)
                 check = zlib.crc32(stream.read(SAMPLED), check)
-    except OSError:  # told when it is to be read
+    except OSError:  # reported when it is read
         return ""
     return f"{size}-{check:08x}"
 
 
-def _record(folder: Path) -> dict[str, Any] | None:
+def _read_record(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

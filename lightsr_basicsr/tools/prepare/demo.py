@@ -1,4 +1,4 @@
-"""The demo of ``basicsr prepare``: photographs to work on, and a picture of what was made of them."""
+"""The demo of ``basicsr prepare``: test images as its input, and a contact sheet of its output."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from lightsr_basicsr.tools.images import read_image, write_png
 from lightsr_basicsr.tools.run.compare import CROP, PANEL, panel
 
 NAMES = ("chelsea.png", "coffee.png", "astronaut.png")
-# Centre of the part that is shown, as a fraction of height and width: an eye, the rim of a cup, a face.
+# Centre of the part shown, as fractions of height and width: an eye, the rim of a cup, a face.
 SHOWN = {"chelsea": (0.36, 0.42), "coffee": (0.42, 0.52), "astronaut": (0.2, 0.42)}
 
 
-def write_photographs(folder: Path) -> list[str]:
-    """Write the demo's photographs into ``folder`` unless they are there, and return their names without suffix."""
+def write_test_images(folder: Path) -> list[str]:
+    """Write missing test images into ``folder`` and return all names without suffix.
+
+    Raises:
+        ImportError, FileNotFoundError: If scikit-image is missing or lacks them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = []
     for name, image in photographs(NAMES):
@@ -29,12 +33,12 @@ def write_photographs(folder: Path) -> list[str]:
 
 
 def draw_contact_sheet(out: Path, names: Sequence[str], sets: Mapping[str, tuple[str, int]]) -> Path:
-    """Draw the same part of each image in each set, pixels enlarged, and return the path of the picture.
+    """Draw the same part of each image in each set, pixels enlarged, and return the path of the sheet.
 
     Args:
-        out (Path): Folder of the sets; the picture is ``out/contact_sheet.png``.
-        names (Sequence[str]): Names of the images without suffix: the rows.
-        sets (Mapping): Caption of each column, with its folder in ``out`` and its factor to HR (1 for HR).
+        out (Path): Folder of the sets; the sheet is ``out/contact_sheet.png``.
+        names (Sequence[str]): Names of the images without suffix, one for each row.
+        sets (Mapping): Folder in ``out`` and scale (1 for HR) by caption, one for each column.
     """
     rows = [
         np.concatenate([_cell(out / folder / f"{name}.png", name, caption, factor)

@@ -1,7 +1,7 @@
-"""One way to work through many files: on all cores, with a progress bar, in any order, and again after a stop.
+"""Process many files: on all cores, with a progress bar, and resumable.
 
-A job turns one source file into some outputs. Outputs that are there are not made again, because files are only ever
-moved into place whole; ``claims.py`` sees to it that they are of the kind and of the source that is asked for.
+A job turns one source file into some outputs. Existing outputs are kept, because a file is only ever moved into place
+whole; ``claims.py`` ensures that they were made from the same source with the same settings.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from lightsr_basicsr.tools.images import ImageError, remove_parts
 
 
 class PrepareError(UserError):
-    """Something about the whole task that the user can put right; the message says how."""
+    """An error that concerns the whole task; a broken source file is reported in :class:`Prepared` instead."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """How to work through the files.
+    """How to process the files.
 
     Attributes:
         workers (int | None): Files at a time; None: one per core.
@@ -46,15 +46,15 @@ ALL_CORES = Work()
 
 @dataclass
 class Prepared:
-    """What a task of ``prepare`` did.
+    """Result of a ``prepare`` function.
 
     Attributes:
-        made, kept (int): Outputs that were written, and that were there already.
-        failed (list[str]): Files that could not be used, with the reason.
-        folders (list[Path]): Where outputs are.
+        made, kept (int): Numbers of outputs written, and of existing ones.
+        failed (list[str]): Files that could not be used, each with the reason.
+        folders (list[Path]): Folders of the outputs.
         section (dict): Section ``datasets`` for an option file, ready to be dumped as YAML.
-        others (dict): Where several scales were made, ``section`` of each scale, since an option file has one.
-        notes (list[str]): What the user should know about the data.
+        others (dict): ``section`` by scale where several scales were made, since an option file has one scale.
+        notes (list[str]): Remarks on the data for the user.
     """
 
     made: int = 0
@@ -65,15 +65,10 @@ class Prepared:
     others: dict[int, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def add_section(self, key: str, section: dict[str, Any], scale: int) -> None:
-        """Add the section of one scale; ``section`` is that of the first."""
-        self.others[scale] = {key: section}
-        self.section = next(iter(self.others.values()))
-
 
 @dataclass(frozen=True)
 class Job:
-    """One source file and the files that are made of it; ``make`` gets those that are wanted."""
+    """One source file, its outputs, and ``make``, which writes the outputs that it is given."""
 
     source: Path
     outputs: tuple[Path, ...]
@@ -81,11 +76,11 @@ class Job:
 
 
 def run_jobs(jobs: Sequence[Job], title: str, work: Work) -> Prepared:
-    """Do ``jobs``, several at a time, and return what was made, kept and failed.
+    """Run ``jobs`` in threads and return what was made, kept and failed.
 
     Args:
-        jobs (Sequence[Job]): What to do. A broken source file is noted, and the others go on.
-        title (str): Shown at the progress bar.
+        jobs (Sequence[Job]): A broken source file is recorded in the result and does not stop the others.
+        title (str): Label of the progress bar.
         work (Work): Threads and progress bar; existing outputs are kept.
     """
     done = Prepared()
@@ -111,19 +106,19 @@ def run_jobs(jobs: Sequence[Job], title: str, work: Work) -> Prepared:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_threads(
     todo: Iterable[tuple[Job, list[Path]]], workers: int
 ) -> Iterator[tuple[Job, list[Path], Exception | None]]:
-    """Yield jobs as they end. Threads serve, since decoding, encoding and arithmetic all leave Python's lock."""
+    """Yield jobs as they finish. Threads suffice: decoding, encoding and arithmetic all release Python's lock."""
     remaining, running = iter(todo), {}
     executor = ThreadPoolExecutor(workers)
     try:
         while True:
-            # No more are begun than can be kept in memory, and none is left to wait for after Ctrl-C.
+            # Few are started at a time, which bounds the memory and the wait after Ctrl-C.
             for job, missing in remaining:
                 running[executor.submit(job.make, missing)] = (job, missing)
                 if len(running) > workers:
@@ -145,7 +140,7 @@ def _error_of(future: Future) -> Exception | None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """The jobs share the cores, so each must keep to one."""
+    """Limit torch and OpenCV to one thread, since the jobs share the cores."""
     torch_threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

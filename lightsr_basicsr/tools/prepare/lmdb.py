@@ -1,6 +1,6 @@
-"""Folders of images to LMDBs, one for each folder: one large file instead of many small ones.
+"""Make an LMDB of each folder of images: one large file instead of many small ones.
 
-Files are stored as they are. Folders that belong together (HR and LR) get equal keys, by which BasicSR pairs them.
+Files are stored unchanged. Folders that belong together (HR and LR) get equal keys, by which BasicSR pairs them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Target:
-    """A folder, the LMDB made of it, and its image files by key."""
+    """A folder, its LMDB, and its image files by key."""
 
     folder: Path
     path: Path
     files: Mapping[str, Path]
 
     def record(self) -> dict[str, str]:
-        """Return what tells this LMDB from one of other files: all sizes, and some whole files."""
+        """Return the command and a hash of the files: of all sizes, and of the content of some."""
         mark = hashlib.sha256()
         for key in sorted(self.files):
             mark.update(f"{key} {self.files[key].stat().st_size}\n".encode())
@@ -55,43 +55,56 @@ def prepare_lmdb(
 ) -> Prepared:
     """Make an LMDB of each folder in ``sources``; several folders must hold the same images, as HR and LR.
 
-    An image that is broken in one folder is left out of all, so that pairs stay whole.
+    An image that is broken in one folder is left out of all LMDBs, so that pairs stay whole.
 
     Args:
         sources (Sequence[Path | str]): Folders; if several, the HR images first.
-        out (Path | str): Folder for the LMDBs.
-        templates (Sequence[str]): How names follow from those of the HR images, such as ``'{}x4'``: one for each
-            folder, or for each but the first. Default: names are equal.
+        out (Path | str): Parent folder of the LMDBs. If it ends in .lmdb, the LMDB itself, of a single folder.
+        templates (Sequence[str]): Names from those of the HR images, such as ``'{}x4'``: one for each folder, or for
+            each but the first. Default: names are equal.
         names (Sequence[str]): Names of the LMDBs. Default: those of the folders.
         work (Work): Threads, overwriting, progress bar.
 
     Raises:
-        PrepareError: If an argument is wrong, BasicSR could not read the keys, folders do not belong together, or an
-            LMDB of other images is there. Nothing is written then. Broken images are in the result.
+        PrepareError: If an argument is wrong, BasicSR could not read the keys, folders hold different images, or an
+            existing LMDB holds others. Nothing is written then. Broken images are in the result.
     """
-    targets = _targets([Path(source).expanduser() for source in sources], Path(out).expanduser(), templates, names)
+    folders, out = [Path(source).expanduser() for source in sources], Path(out).expanduser()
+    if out.suffix == ".lmdb":
+        out, names = _single_target(folders, out, names)
+    targets = _targets(folders, out, templates, names)
     _refuse_unreadable(targets)
     _refuse_unpaired(targets)
-    there = _there(targets, work.overwrite)
-    done = Prepared(kept=sum(map(len, there.values())), folders=[each.path for each in targets])
-    # What was broken when an LMDB that is there was made must be left out of those that are made to go with it.
-    keys = set(targets[0].files).intersection(*there.values())
+    existing = _existing(targets, work.overwrite)
+    done = Prepared(kept=sum(map(len, existing.values())), folders=[each.path for each in targets])
+    # An image that an existing LMDB lacks, since it was broken, must be left out of the new ones too.
+    keys = set(targets[0].files).intersection(*existing.values())
     for key in sorted(set(targets[0].files) - keys):
         done.failed += _errors(_attempts(targets, key))
     try:
-        written = _write([each for each in targets if each.path not in there], sorted(keys), done, work)
+        written = _write([each for each in targets if each.path not in existing], sorted(keys), done, work)
     except lmdb.Error as error:
         raise PrepareError(
             f"the LMDB could not be written: {error}. Run the same command again to continue."
         ) from error
     done.notes += [
-        f"{path} was there and holds {len(keys - written)} images that are left out elsewhere: use --overwrite"
-        for path in there
+        f"{path} existed and holds {len(keys - written)} images that the others lack: recreate it with --overwrite"
+        for path in existing
         if keys - written
     ]
     if written:
         _add_sections(done, targets)
     return done
+
+
+def _single_target(folders: Sequence[Path], out: Path, names: Sequence[str]) -> tuple[Path, list[str]]:
+    """Return the parent folder and the name of the LMDB ``out``."""
+    if len(folders) > 1 or names:
+        raise PrepareError(
+            f"{out} ends in .lmdb, so it is the LMDB itself, of one folder without --names: choose the folder for the "
+            f"LMDBs as -o, such as {out.parent}."
+        )
+    return out.parent, [out.name]
 
 
 def _targets(folders: Sequence[Path], out: Path, templates: Sequence[str], names: Sequence[str]) -> list[Target]:
@@ -107,9 +120,7 @@ def _targets(folders: Sequence[Path], out: Path, templates: Sequence[str], names
         if Path(name).name != name or name.startswith("."):
             raise PrepareError(f"names must be plain, without folders, got {name!r}.")
         if names.count(name) > 1:
-            raise PrepareError(
-                f"several LMDBs would be called {name}.lmdb: name them with --names, in the order of -i."
-            )
+            raise PrepareError(f"several LMDBs would be named {name}.lmdb: name them with --names, in the order of -i.")
     return [
         Target(folder, out / f"{name}.lmdb", _by_key(folder, template))
         for folder, name, template in zip(folders, names, templates, strict=True)
@@ -118,7 +129,7 @@ def _targets(folders: Sequence[Path], out: Path, templates: Sequence[str], names
 
 def _by_key(folder: Path, template: str) -> dict[str, Path]:
     if template.count("{}") != 1:
-        raise PrepareError(f"a template must hold {{}} once, for the name of the HR image, got {template!r}.")
+        raise PrepareError(f"a template must contain {{}} once, for the name of the HR image, got {template!r}.")
     before, after = template.split("{}")
     images = source_images(folder)
     strangers = [
@@ -127,17 +138,19 @@ def _by_key(folder: Path, template: str) -> dict[str, Path]:
         if not (image.stem.startswith(before) and image.stem.endswith(after) and len(image.stem) >= len(template) - 1)
     ]
     if strangers:
-        raise PrepareError(f"{folder} holds images that are not called as the template {template}: {some(strangers)}.")
+        raise PrepareError(
+            f"{folder} holds images whose names do not follow the template {template}: {some(strangers)}."
+        )
     return {image.stem[len(before) : len(image.stem) - len(after)]: image for image in images}
 
 
 def _refuse_unreadable(targets: Sequence[Target]) -> None:
-    """Refuse keys that BasicSR would write and then not find."""
+    """Raise PrepareError for keys that BasicSR would not find."""
     for each in targets:
         dotted = [file.name for key, file in each.files.items() if "." in key]
         if dotted:
             raise PrepareError(
-                f"{each.folder}: BasicSR takes what is before the first dot as the name of an image in an LMDB, and "
+                f"{each.folder}: BasicSR ends the key of an image in an LMDB at the first dot, and "
                 f"would not find {some(dotted)}: rename them, without inner dots."
             )
         foreign = [file.name for key, file in each.files.items() if not (key.isascii() and key.isprintable())]
@@ -150,34 +163,34 @@ def _refuse_unreadable(targets: Sequence[Target]) -> None:
 def _refuse_unpaired(targets: Sequence[Target]) -> None:
     first = targets[0]
     for each in targets[1:]:
-        lonely = [
+        unpaired = [
             f"only in {one.folder}: {some([one.files[key].name for key in sorted(set(one.files) - set(other.files))])}"
             for one, other in ((first, each), (each, first))
             if set(one.files) - set(other.files)
         ]
-        if lonely:
+        if unpaired:
             raise PrepareError(
-                f"BasicSR pairs LMDBs by equal names, but {'; '.join(lonely)}. If names follow a rule, give it as in "
-                "--template '{}x4', once for each folder after the first. Folders that are no pairs: one at a time."
+                f"BasicSR pairs LMDBs by equal names, but {'; '.join(unpaired)}. If names follow a rule, give it as in "
+                "--template '{}x4', once for each folder after the first. Convert unrelated folders one at a time."
             )
 
 
-def _there(targets: Sequence[Target], overwrite: bool) -> dict[Path, set[str]]:
-    """Return the LMDBs that need not be made, with their keys; PrepareError if there are others in their place."""
-    there = {}
+def _existing(targets: Sequence[Target], overwrite: bool) -> dict[Path, set[str]]:
+    """Return the keys of the LMDBs that need not be made; PrepareError if they hold other images."""
+    existing = {}
     for each in targets:
         if overwrite and each.path.exists():
             refuse_other_files(each.path)
         elif each.path.exists():
-            there[each.path] = set(listed(each.path))
+            existing[each.path] = set(listed(each.path))
             record = read_record(each.path)
-            # BasicSR's own script leaves no record, and no images out.
-            same = there[each.path] == set(each.files) if record is None else record == each.record()
+            # BasicSR's own script leaves no record, and leaves no images out.
+            same = existing[each.path] == set(each.files) if record is None else record == each.record()
             if not same:
                 raise PrepareError(
                     f"{each.path} holds other images than {each.folder}: choose another -o or --names, or --overwrite."
                 )
-    return there
+    return existing
 
 
 def _attempts(targets: Sequence[Target], key: str) -> list[Verified | ImageError]:
@@ -189,7 +202,7 @@ def _errors(results: Sequence[Verified | ImageError]) -> list[str]:
 
 
 def _write(targets: Sequence[Target], keys: Sequence[str], done: Prepared, work: Work) -> set[str]:
-    """Write the LMDBs of ``targets`` side by side; return the keys that could be used in all of them."""
+    """Write the LMDBs of ``targets`` together; return the keys whose images are whole in all of them."""
     good, made = set(keys), 0
     with ExitStack() as stack:
         files = [stack.enter_context(closing(_begin(each))) for each in targets]
@@ -227,7 +240,7 @@ def _depth_note(targets: Sequence[Target], files: Sequence[LmdbFile]) -> list[st
         for key, entry in file.entries.items()
         if entry.bits > 8
     ]
-    return [f"{len(deep)} images have 16 bits (first {min(deep)}); BasicSR reads 8 bits of them."] if deep else []
+    return [f"{len(deep)} images have 16 bits (first {min(deep)}); BasicSR reads the upper 8."] if deep else []
 
 
 def _add_sections(done: Prepared, targets: Sequence[Target]) -> None:
@@ -235,7 +248,7 @@ def _add_sections(done: Prepared, targets: Sequence[Target]) -> None:
     if not others:
         done.section["train"] = gt_only(first.path.stem, first.path, backend="lmdb")
     if len(others) > 1:
-        done.notes.append("of the sections, an option file takes one, under the name train")
+        done.notes.append("an option file takes one of the sections, under the name train")
     high = listed(first.path)
     for index, other in enumerate(others, 1):
         section = paired(other.path.stem, first.path, other.path, backend="lmdb")
@@ -250,14 +263,14 @@ def _add_sections(done: Prepared, targets: Sequence[Target]) -> None:
 def _scale(
     high_path: Path, high: Mapping[str, Shape], low_path: Path, low: Mapping[str, Shape]
 ) -> tuple[int, list[str]]:
-    """Return the scale of pairs, 0 if there is none, and notes if some have another."""
+    """Return the scale of most pairs, 0 if LR is larger than HR, and notes if some pairs have another."""
     scale = Counter(round(high[key][0] / low[key][0]) for key in low).most_common(1)[0][0]
     if not scale:
-        return 0, [f"{low_path} holds larger images than {high_path}: name the folder of HR images first"]
+        return 0, [f"{low_path} holds larger images than {high_path}: give the folder of HR images first"]
     odd = [key for key in sorted(low) if high[key][:2] != (low[key][0] * scale, low[key][1] * scale)]
     if not odd:
         return scale, []
     return scale, [
-        f"{len(odd)} images in {high_path} have not exactly {scale} times the sides of those in {low_path} "
-        f"({some(odd)}), and training refuses such pairs"
+        f"{len(odd)} images in {high_path} do not have exactly {scale} times the sides of those in {low_path} "
+        f"({some(odd)}); training refuses such pairs"
     ]

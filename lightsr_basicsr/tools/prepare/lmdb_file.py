@@ -1,6 +1,6 @@
-"""An LMDB as BasicSR reads it, written so that it is whole or not there, and continued after a stop.
+"""Write an LMDB as BasicSR reads it, atomically and resumably.
 
-It holds the bytes of image files under their names, and meta_info.txt lists them: ``name.png (h,w,c) 1``.
+It holds the bytes of image files by name, and meta_info.txt lists them: ``name.png (h,w,c) 1``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ JOURNAL = ".journal"
 KNOWN = {"data.mdb", "lock.mdb", META, RECORD, JOURNAL}
 LINE = re.compile(r"(?P<key>[^.]*)\.\w+ \((?P<shape>\d+,\d+,\d+)\)")
 BATCH_FILES, BATCH_BYTES = 100, 32 << 20
-# Header of a page, and of an entry with its place in the page's table; LMDB's data file is made of such pages.
+# Bytes of a page's header, of an entry's with its slot in the page's table, and of a page number in LMDB's data file.
 PAGE_HEADER, ENTRY_HEADER, PAGE_NUMBER = 16, 10, 8
 SPARE_PAGES = 64
 
@@ -37,9 +37,9 @@ class Entry(NamedTuple):
 
 
 def map_size(sizes: Mapping[str, int], page: int = min(mmap.PAGESIZE, 1 << 15)) -> int:
-    """Return how large the data file becomes at most, for values of ``sizes`` bytes by key.
+    """Return an upper bound of the data file's bytes, for values of ``sizes`` bytes by key.
 
-    It matters where a file cannot have holes: on Windows, it has this size from the beginning.
+    It matters where files are not sparse: on Windows the data file has this size from the beginning.
     """
     large = small = 0
     for key, size in sizes.items():
@@ -49,16 +49,16 @@ def map_size(sizes: Mapping[str, int], page: int = min(mmap.PAGESIZE, 1 << 15)) 
             small += head + PAGE_NUMBER
         else:
             small += head + size + 1
-    # A page that is full is split into halves; changed pages are written anew before the old ones become free.
+    # A full page is split into halves; changed pages are written to new places before the old ones are freed.
     return (large + 2 * -(-small // page) + SPARE_PAGES) * page
 
 
 class LmdbFile:
-    """An LMDB in the making: a hidden folder beside ``path``, which it becomes when it is finished.
+    """An LMDB being written to a hidden folder beside ``path``, which is renamed to ``path`` when finished.
 
     Args:
-        path (Path): Where the LMDB will be; its name ends in .lmdb.
-        record (Mapping): What it is made of. What an interrupted run left is continued if it has the same record.
+        path (Path): The LMDB; its name ends in .lmdb.
+        record (Mapping): Identity of its content. An interrupted run of the same record is continued.
         sizes (Mapping[str, int]): Bytes of the values by key.
     """
 
@@ -79,13 +79,13 @@ class LmdbFile:
         return key in self.entries or key in self._pending
 
     def add(self, key: str, content: bytes, entry: Entry) -> None:
-        """Take a value; it is in the file after the next :meth:`flush`, which comes by itself now and then."""
+        """Queue a value; a full batch is written by :meth:`flush`."""
         self._pending[key] = (content, entry)
         if len(self._pending) >= BATCH_FILES or sum(len(each) for each, _ in self._pending.values()) >= BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was taken, and then note that it is there."""
+        """Write the queued values, and then their lines of the journal."""
         self._commit({key: content for key, (content, _) in self._pending.items()})
         lines = (json.dumps([key, *entry]) + "\n" for key, (_, entry) in self._pending.items())
         with (self.part / JOURNAL).open("a", encoding="ascii") as journal:
@@ -105,7 +105,7 @@ class LmdbFile:
                 self._environment.set_mapsize(self._environment.info()["map_size"] * 3 // 2)
 
     def _journal(self) -> dict[str, Entry]:
-        """Return what is in the data file already. A kill may have cut the last line."""
+        """Return the entries already written; a last line that a kill has cut is removed."""
         try:
             lines = (self.part / JOURNAL).read_text(encoding="ascii").splitlines(keepends=True)
         except FileNotFoundError:
@@ -117,7 +117,7 @@ class LmdbFile:
         return {key: Entry(tuple(shape), bits) for key, shape, bits in map(json.loads, lines)}
 
     def finish(self, keys: Iterable[str]) -> None:
-        """Leave only ``keys`` in the file, list them, and move it into place."""
+        """Delete all but ``keys``, list them in meta_info.txt, and move the LMDB into place."""
         self.flush()
         keys = sorted(keys)
         self._commit(dict.fromkeys(set(self.entries) - set(keys)))
@@ -135,17 +135,17 @@ class LmdbFile:
         shutil.rmtree(old, ignore_errors=True)
 
     def discard(self) -> None:
-        """Remove what there is, since nothing is to be kept."""
+        """Remove the unfinished LMDB."""
         self.close()
         shutil.rmtree(self.part)
 
     def close(self) -> None:
-        """Let go of the data file; what was flushed is in it."""
+        """Close the data file; flushed values stay for the next run."""
         self._environment.close()
 
 
 def read_record(folder: Path) -> dict[str, str] | None:
-    """Return what a finished or begun LMDB says it is made of; None if it does not."""
+    """Return the record of a finished or unfinished LMDB; None if it has none."""
     try:
         return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -156,7 +156,7 @@ def listed(path: Path) -> dict[str, tuple[int, int, int]]:
     """Return (height, width, channels) of the images that a finished LMDB lists, by key.
 
     Raises:
-        PrepareError: If ``path`` is no LMDB of images.
+        PrepareError: If ``path`` is not a finished LMDB of images.
     """
     try:
         lines = (path / META).read_text(encoding="ascii").splitlines()
@@ -164,12 +164,12 @@ def listed(path: Path) -> dict[str, tuple[int, int, int]]:
         lines = [""]
     found = [LINE.match(line) for line in lines]
     if not all(found) or not (path / "data.mdb").is_file():
-        raise PrepareError(f"{path} is there, but is no finished LMDB of images: move it away, or choose another -o.")
+        raise PrepareError(f"{path} exists, but is not a finished LMDB of images: move it away, or choose another -o.")
     return {match["key"]: tuple(map(int, match["shape"].split(","))) for match in found}
 
 
 def refuse_other_files(path: Path) -> None:
-    """Raise PrepareError if replacing the LMDB ``path`` would remove anything that is not of an LMDB."""
+    """Raise PrepareError if replacing the LMDB ``path`` would remove files that belong to no LMDB."""
     others = sorted({file.name for file in path.iterdir()} - KNOWN) if path.is_dir() else [path.name]
     if others:
-        raise PrepareError(f"{path} would be replaced, but holds {others[0]}, which is of no LMDB: move it away.")
+        raise PrepareError(f"{path} would be replaced, but holds {others[0]}, which belongs to no LMDB: move it away.")

@@ -1,4 +1,4 @@
-"""HR images to LR images: BI, BD and DN as the papers' MATLAB scripts make them."""
+"""Make LR images from HR images: BI, BD and DN as the papers' MATLAB scripts do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIV2K_NAMES = {"bi": ("LR_bicubic", ""), "bd": ("LR_BD", "BD"), "dn": ("LR_DN", 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the images of one scale go."""
+    """Output folders of one scale, and the LR name from the HR name."""
 
     hr: Path | None
     lr: Path
@@ -44,17 +44,17 @@ def prepare_lr(
 ) -> Prepared:
     """Make LR images of every image in ``source``.
 
-    HR images are cropped at the bottom and right to multiples of the scale first, so each pair has the exact ratio.
+    HR images are first cropped at the bottom and right to multiples of the scale, so that pairs have the exact ratio.
 
     Args:
         source (Path | str): Folder of HR images.
-        out (Path | str): Folder for the folders of each scale.
+        out (Path | str): Parent folder of the outputs.
         how (LowResolution): Degradation, border, seed of the noise.
         scales (Sequence[int]): Scales, each at least 2.
         layout (str): ``'benchmark'`` (``HR_x4/NAME.png``, ``LRBI_x4/NAME.png``) or ``'div2k'``
             (``DIV2K_train_LR_bicubic/X4/NAMEx4.png`` for a source ``DIV2K_train_HR``).
-        depth (str): ``'keep'`` or ``'8'``, the bits per channel of what is written.
-        write_hr (bool | None): Write the cropped HR images. None: with the layout ``'benchmark'``.
+        depth (str): ``'keep'`` or ``'8'``, bits per channel of the outputs.
+        write_hr (bool | None): Whether to write the cropped HR images. None: with the layout ``'benchmark'``.
         work (Work): Threads, overwriting, progress bar.
 
     Raises:
@@ -62,8 +62,7 @@ def prepare_lr(
     """
     _check(how, scales, layout, depth)
     images, out = source_images(source), Path(out).expanduser()
-    if write_hr is None:
-        write_hr = layout == "benchmark"
+    write_hr = layout == "benchmark" if write_hr is None else write_hr
     places = {each: place(Path(source), out, how.degradation, each, layout, write_hr) for each in sorted(set(scales))}
     deep: list[str] = []
     jobs = [_job(image, places, how, depth, deep) for image in images]
@@ -74,15 +73,13 @@ def prepare_lr(
     for scale, each in places.items():
         name = f"{out.resolve().name}_{how.degradation.upper()}_x{scale}"
         section = paired(name, each.hr or source, each.lr, each.template)
-        if layout == "div2k":
-            done.add_section("train", training(section, scale), scale)
-        else:
-            done.add_section("test_1", section, scale)
+        done.others[scale] = {"train": training(section, scale)} if layout == "div2k" else {"test_1": section}
+    done.section = next(iter(done.others.values()))
     return done
 
 
 def _uneven(images: Sequence[Path], places: dict[int, Layout]) -> Iterator[str]:
-    """Yield which scales lack cropped HR images although some need them."""
+    """Yield a note for each scale whose HR images are not written although some need cropping."""
     for scale in [scale for scale, each in places.items() if each.hr is None]:
         uneven = [image.name for image in images if _needs_cropping(image, scale)]
         if uneven:
@@ -113,7 +110,7 @@ def _check(how: LowResolution, scales: Sequence[int], layout: str, depth: str) -
 
 
 def place(source: Path, out: Path, degradation: str, scale: int, layout: str, write_hr: bool) -> Layout:
-    """Return folders and names for one scale; HR images are not written onto themselves."""
+    """Return the folders and names of one scale; HR images that lie in the HR folder already are not written."""
     if layout == "benchmark":
         hr, lr, template = out / f"HR_x{scale}", out / f"LR{degradation.upper()}_x{scale}", "{}"
     else:

@@ -1,4 +1,4 @@
-"""Lists of images, with their sizes, by which BasicSR's datasets read a part of a folder or several folders."""
+"""List images with their sizes, for BasicSR's datasets to read part of a folder or several folders."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def prepare_meta(
     Args:
         sources (Sequence[Path | str]): Folders of images.
         out (Path | str): The list, a text file.
-        root (Path | str | None): Folder from which paths are given. None: a single folder itself, or the innermost
-            one that holds all of several.
+        root (Path | str | None): Folder that names are relative to. None: a single folder itself, or the innermost
+            common parent of several.
         work (Work): Threads, overwriting, progress bar.
 
     Raises:
-        PrepareError: If an argument is wrong, BasicSR could not read the names, or another list is there.
+        PrepareError: If an argument is wrong, BasicSR could not read the names, or ``out`` lists other images.
     """
     folders, out = [Path(source).expanduser() for source in sources], Path(out).expanduser()
     single = len(folders) == 1 and root is None
@@ -43,21 +43,21 @@ def prepare_meta(
     files = _names(folders, base)
     _check(files, folders, out)
     done = Prepared(folders=[out])
-    there = None if work.overwrite or not out.exists() else _listed(out, files)
-    missing = [name for name in files if name not in (there or {})]
+    listed = None if work.overwrite or not out.exists() else _listed(out, files)
+    missing = [name for name in files if name not in (listed or {})]
     lines = {}
     with tqdm(total=len(files), initial=len(files) - len(missing), desc="list", disable=not work.progress) as bar:
         for name, result in in_order(lambda name: attempt(files[name]), missing, work.workers):
             bar.update()
             if isinstance(result, ImageError):
                 done.failed.append(str(result))
-            elif there is not None:
-                raise PrepareError(f"{out} is there and lacks {name}: choose another -o, or --overwrite.")
+            elif listed is not None:
+                raise PrepareError(f"{out} exists and lacks {name}: choose another -o, or --overwrite.")
             else:
                 lines[name] = f"{name} ({','.join(map(str, result.shape))})\n"
-    _write(lines, out, done, kept=there is not None)
+    _write(lines, out, done, kept=listed is not None)
     done.notes += _encoding_note(list(files))
-    if there or lines:
+    if listed or lines:
         _add_section(done, out, base, single)
     return done
 
@@ -70,18 +70,18 @@ def _common_root(folders: Sequence[Path]) -> Path:
 
 
 def _names(folders: Sequence[Path], base: Path) -> dict[str, Path]:
-    """Return the images by the names that the list will have."""
+    """Return the images by their names in the list."""
     files = {}
     for folder in folders:
         images = source_images(folder)
-        # Links are not followed: a dataset is often put together of links to folders elsewhere.
+        # Links are not followed: a dataset is often assembled from links to folders elsewhere.
         inner = Path(os.path.relpath(folder, base))
         if ".." in inner.parts:
-            raise PrepareError(f"root must hold all folders, but {folder} is not in {base}.")
+            raise PrepareError(f"root must contain all folders, but {folder} is not in {base}.")
         for image in images:
             name = (inner / image.name).as_posix()
             if name in files:
-                raise PrepareError(f"{folder} is named twice.")
+                raise PrepareError(f"{folder} is given twice.")
             files[name] = image
     return files
 
@@ -90,25 +90,25 @@ def _check(files: Mapping[str, Path], folders: Sequence[Path], out: Path) -> Non
     spaced = [name for name in files if any(letter.isspace() for letter in name)]
     if spaced:
         raise PrepareError(
-            f"BasicSR takes what is before the first space of a line as the name of an image, and would not find "
+            f"BasicSR ends the name of an image at the first space of a line, and would not find "
             f"{some(spaced)}: rename them, without spaces."
         )
     if out.is_dir():
         raise PrepareError(f"{out} is a folder; -o must be the file to write, such as {out / 'meta_info.txt'}.")
     if any(same_folder(out.parent, folder) for folder in folders):
-        raise PrepareError(f"{out} would lie among the images, and be read as one: choose another -o.")
+        raise PrepareError(f"{out} would lie among the images and be read as one: choose another -o.")
 
 
 def _listed(out: Path, files: Mapping[str, Path]) -> set[str]:
-    """Return the names in a list that is there; PrepareError if it lists others than ``files``."""
+    """Return the names in an existing list; PrepareError if it lists others than ``files``."""
     try:
         lines = out.read_text(encoding="utf-8").splitlines()
     except ValueError as error:
-        raise PrepareError(f"{out} is there, and is no list: {error}: choose another -o.") from error
+        raise PrepareError(f"{out} exists and is not a list of images ({error}): choose another -o.") from error
     names = {line.strip().split(" ")[0] for line in lines}
     others = sorted(names - set(files))
     if others:
-        raise PrepareError(f"{out} is there and lists others: {some(others)}: choose another -o, or --overwrite.")
+        raise PrepareError(f"{out} exists and lists other images: {some(others)}: choose another -o, or --overwrite.")
     return names
 
 
@@ -116,12 +116,12 @@ def _write(lines: Mapping[str, str], out: Path, done: Prepared, kept: bool) -> N
     done.kept = int(kept)
     if not lines:
         return
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(out) as part:
             part.write_text("".join(lines.values()), encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise PrepareError(f"{out} could not be written: {error}.") from error
+    except UnicodeError as error:
+        raise PrepareError(f"{out} could not be written: {error}. Rename that file.") from error
     done.made = 1
     done.notes.append(f"{len(lines)} images are listed")
 
@@ -131,8 +131,8 @@ def _encoding_note(names: Sequence[str]) -> list[str]:
     if not foreign:
         return []
     return [
-        f"{len(foreign)} names have letters that are not ASCII (first {foreign[0]}): the list is UTF-8, and BasicSR "
-        "reads it in the encoding of the system, which may be another on Windows"
+        f"{len(foreign)} names are not ASCII (first {foreign[0]}): the list is UTF-8, but BasicSR "
+        "reads it in the encoding of the system, which may differ on Windows"
     ]
 
 
@@ -142,7 +142,7 @@ def _add_section(done: Prepared, out: Path, base: Path, single: bool) -> None:
         section = {**paired(name, base, LQ), "meta_info_file": str(out)}
         done.section["train"] = training(section, SCALE)
         done.notes.append(
-            f"put the folder of LR images in dataroot_lq; gt_size is for x{SCALE}. SecondOrderDataset reads the list "
+            f"set dataroot_lq to the folder of LR images; gt_size is for x{SCALE}. SecondOrderDataset reads the list "
             "as meta_info"
         )
     else:

@@ -1,4 +1,4 @@
-"""Images at several sizes, as Real-ESRGAN adds them to its training data: a small image shows more per patch."""
+"""Downscale images to several sizes, as Real-ESRGAN adds them to its training data: more content per patch."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ SCALES = (0.75, 0.5, 1 / 3)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Which sizes are made; the fields are the options of ``basicsr prepare multiscale``."""
+    """Output sizes; the fields are the options of ``basicsr prepare multiscale``."""
 
     scales: tuple[float, ...] = SCALES
     shortest: int = 400
 
     def of(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return (width, height) of T0, T1, ...; sides are cut to whole pixels as in Real-ESRGAN's script."""
+        """Return (width, height) of T0, T1, ...; sides are rounded down as in Real-ESRGAN's script.
+
+        Examples:
+            >>> Sizes(scales=(0.75, 0.5), shortest=400).of(2040, 1356)
+            [(1530, 1017), (1020, 678), (601, 400)]
+        """
         sizes = [(int(width * scale), int(height * scale)) for scale in self.scales]
         if not self.shortest:
             return sizes
@@ -44,11 +49,11 @@ def prepare_multiscale(
     sizes: Sizes = Sizes(),
     work: Work = ALL_CORES,
 ) -> Prepared:
-    """Make smaller images ``NAMET0.png``, ``NAMET1.png``, ... of every image in ``source``, 8 bits per channel.
+    """Make downscaled images ``NAMET0.png``, ``NAMET1.png``, ... of every image in ``source``, 8 bits per channel.
 
     Args:
         source (Path | str): Folder of images.
-        out (Path | str): Folder of the smaller ones.
+        out (Path | str): Folder of the downscaled images.
         sizes (Sizes): Scales, and the shorter side of the last image.
         work (Work): Threads, overwriting, progress bar.
 
@@ -71,7 +76,7 @@ def _check(source: Path, out: Path, sizes: Sizes) -> None:
     if not all(0 < scale < 1 for scale in sizes.scales):
         raise PrepareError(f"scales must be between 0 and 1, got {', '.join(map(str, sizes.scales))}.")
     if sizes.shortest < 0:
-        raise PrepareError(f"shortest must be a number of pixels, or 0 for no such image, got {sizes.shortest}.")
+        raise PrepareError(f"shortest must be at least 1 pixel, or 0 for no such image, got {sizes.shortest}.")
     if not sizes.scales and not sizes.shortest:
         raise PrepareError("nothing to make: give scales, or a shorter side.")
     if same_folder(source, out):

@@ -1,4 +1,4 @@
-"""The sections of option files that read prepared data."""
+"""Sections of option files for prepared data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ from typing import Any
 
 
 def paired(name: str, gt: Path | str, lq: Path | str, template: str = "{}", backend: str = "disk") -> dict[str, Any]:
-    """Return a section that pairs ``gt`` with ``lq``, whose names follow ``template``, for PairedImageDataset."""
+    """Return a section of PairedImageDataset: GT and LQ folders, or LMDBs with ``backend`` ``'lmdb'``.
+
+    Args:
+        name (str): Name of the data set.
+        gt (Path | str): Folder or LMDB of GT images.
+        lq (Path | str): Folder or LMDB of LQ images.
+        template (str): LQ name from GT name, without suffix. LMDBs need none.
+        backend (str): ``'disk'`` or ``'lmdb'``.
+
+    Examples:
+        >>> paired("Set5", "Set5/HR_x4", "Set5/LRBI_x4", "{}x4")["filename_tmpl"]
+        '{}x4'
+        >>> paired("Set5", "HR.lmdb", "LR.lmdb", backend="lmdb")["io_backend"]
+        {'type': 'lmdb'}
+    """
     section = {"name": name, "type": "PairedImageDataset", "dataroot_gt": str(gt), "dataroot_lq": str(lq)}
     if template != "{}" and backend == "disk":
         section["filename_tmpl"] = template
@@ -18,7 +32,12 @@ def paired(name: str, gt: Path | str, lq: Path | str, template: str = "{}", back
 
 
 def training(section: Mapping[str, Any], scale: int, patch: int = 64) -> dict[str, Any]:
-    """Return ``section`` with what training reads beside it: crops of ``patch`` LR pixels, 16 in a batch."""
+    """Return ``section`` with the keys of training added: crops of ``patch`` LR pixels, 16 in a batch.
+
+    Examples:
+        >>> training({"type": "PairedImageDataset"}, scale=4, patch=48)["gt_size"]
+        192
+    """
     return {
         **section,
         "gt_size": patch * scale,
@@ -32,9 +51,9 @@ def training(section: Mapping[str, Any], scale: int, patch: int = 64) -> dict[st
 
 
 def gt_only(name: str, gt: Path | str, meta_info: Path | str | None = None, backend: str = "disk") -> dict[str, Any]:
-    """Return a section of GT images for blind training: all in ``gt``, or those that ``meta_info`` lists.
+    """Return a section of SecondOrderDataset: all images in ``gt``, or those that ``meta_info`` lists.
 
-    Batch and flips are those of KDSR's option files.
+    Batch size and flips are those of KDSR's option files.
     """
     section = {"name": name, "type": "SecondOrderDataset", "dataroot_gt": str(gt)}
     listed = {} if meta_info is None else {"meta_info": str(meta_info)}
@@ -44,16 +63,24 @@ def gt_only(name: str, gt: Path | str, meta_info: Path | str | None = None, back
 
 
 def to_be_listed(out: Path, *others: Path | str) -> tuple[dict[str, Any], str]:
-    """Return a section for the images in ``out`` and ``others``, and a note on the command that lists them for it."""
+    """Return a section for the images in ``out`` and ``others``, and a note with the command that makes its list."""
     name = out.resolve().name
     meta_info = out.parent / "meta_info" / f"meta_info_{name}.txt"
     command = shlex.join(["basicsr", "prepare", "meta", "-i", *map(str, others), str(out), "-o", str(meta_info)])
     root = common_root([*others, out]) if others else out
-    note = f"the list that the section names is made by: {command}"
+    note = f"make the list that the section names with: {command}"
     return gt_only(name, root, meta_info), note
 
 
 def common_root(folders: Sequence[Path | str]) -> Path:
-    """Return the innermost folder that holds all ``folders``, from the working directory if they are given so."""
+    """Return the innermost common parent of ``folders``: absolute if one of them is, else relative.
+
+    Raises:
+        ValueError: If there is none, as for two drives of Windows.
+
+    Examples:
+        >>> common_root(["DF2K/HR", "DF2K/multiscale"]).name
+        'DF2K'
+    """
     root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
     return Path(root if any(os.path.isabs(folder) for folder in folders) else os.path.relpath(root))

@@ -1,4 +1,4 @@
-"""Source images of ``prepare``: which a folder holds, read in the depth that is wanted, cut to exact sizes."""
+"""Source images of ``prepare``: list them, read them at the chosen depth, crop them to multiples of the scale."""
 
 from __future__ import annotations
 
@@ -11,52 +11,67 @@ from lightsr_basicsr.data.degradations import mod_crop
 from lightsr_basicsr.tools.images import list_images, read_image, to_8_bit
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
+ORIENTATION = 0x112  # Exif tag of a camera
+
 
 def source_images(folder: Path | str) -> list[Path]:
     """Return the images of a source folder.
 
     Raises:
-        PrepareError: If there is no such folder, no image in it, or two whose outputs would have the same name.
+        PrepareError: If the folder is missing or holds no image, or two of its images would share an output name.
     """
     images = folder_images(folder)
     stems: dict[str, Path] = {}
     for image in images:
         if image.stem in stems:
             raise PrepareError(
-                f"{stems[image.stem].name} and {image.name} in {folder} would become one file: rename one."
+                f"{stems[image.stem].name} and {image.name} in {folder} would become the same file: rename one."
             )
         stems[image.stem] = image
     return images
 
 
 def folder_images(folder: Path | str) -> list[Path]:
-    """Return the images of a folder, whatever their names.
+    """Return the images of a folder, sorted by name.
 
     Raises:
-        PrepareError: If there is no such folder or no image in it.
+        PrepareError: If the folder is missing or holds no image.
     """
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise PrepareError(f"there is no folder {folder} (looked from {Path.cwd()}).")
+    path = existing_folder(folder)
     images = list_images(path)
     if not images:
-        nested = [each.name for each in sorted(path.iterdir()) if each.is_dir() and list_images(each)]
-        hint = f"; its sub-folder {nested[0]} does" if nested else ""
-        raise PrepareError(f"{folder} holds no images (png, bmp, jpg, tif, webp){hint}.")
+        raise PrepareError(f"{folder} holds no images (png, bmp, jpg, tif, webp){nested_hint(path)}.")
     return images
 
 
+def existing_folder(folder: Path | str) -> Path:
+    """Return ``folder`` as a path; PrepareError if it is missing."""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise PrepareError(f"folder {folder} does not exist (working directory: {Path.cwd()}).")
+    return path
+
+
+def nested_hint(folder: Path) -> str:
+    """Return the end of a message on an empty folder: its first sub-folder with images, if any."""
+    nested = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and list_images(each)]
+    return f"; its sub-folder {nested[0]} does" if nested else ""
+
+
+def size_text(size: Sequence[int]) -> str:
+    """Return width and height, such as ``48x32``."""
+    return f"{size[0]}x{size[1]}"
+
+
 def depth_note(deep: Sequence[str]) -> list[str]:
-    """Return the note on images of 16 bits, if there are any."""
+    """Return the note on images of 16 bits, if any."""
     if not deep:
         return []
-    return [
-        f"{len(deep)} images have 16 bits and keep them (first {min(deep)}). BasicSR reads the upper 8: see --depth 8."
-    ]
+    return [f"{len(deep)} images stay at 16 bits (first {min(deep)}). BasicSR reads the upper 8: see --depth 8."]
 
 
 def read_source(source: Path, depth: str, deep: list[str]) -> np.ndarray:
-    """Read an image in the wanted depth, and note it in ``deep`` if it keeps 16 bits."""
+    """Return an image (H, W, 3), B G R, at ``depth`` ``'keep'`` or ``'8'``; add its name to ``deep`` if of 16 bits."""
     image = read_image(source)
     if depth == "8":
         return to_8_bit(image)
@@ -66,7 +81,7 @@ def read_source(source: Path, depth: str, deep: list[str]) -> np.ndarray:
 
 
 def crop_for(image: np.ndarray, scale: int) -> np.ndarray:
-    """Return ``image`` cut to multiples of ``scale``; ValueError if nothing is left."""
+    """Return ``image`` (H, W, C) cropped to multiples of ``scale``; ValueError if nothing remains."""
     if min(image.shape[:2]) < scale:
         raise ValueError(f"{image.shape[1]}x{image.shape[0]} is too small for x{scale}")
     return mod_crop(image, scale)

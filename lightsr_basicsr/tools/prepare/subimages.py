@@ -1,4 +1,4 @@
-"""Large images to overlapping crops, which load faster; LR images are cropped at the same places."""
+"""Cut large images into overlapping crops, which load faster; LR images are cropped at the same positions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from lightsr_basicsr.tools.images import ImageError, measure, read_image, reason
 from lightsr_basicsr.tools.prepare.claims import claim, same_folder
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
-from lightsr_basicsr.tools.prepare.sources import depth_note, read_source, source_images
-
-ORIENTATION = 0x0112
+from lightsr_basicsr.tools.prepare.sources import ORIENTATION, depth_note, read_source, size_text, source_images
 
 
 @dataclass(frozen=True)
 class Window:
-    """Where crops are taken; the fields are the options of ``basicsr prepare subimages``."""
+    """Size and positions of crops; the fields are the options of ``basicsr prepare subimages``."""
 
     crop: int = 480
     step: int = 240
@@ -30,24 +28,29 @@ class Window:
     depth: str = "keep"
 
     def starts(self, side: int) -> list[int]:
-        """Return where crops begin on a side; the last one ends with it if more than ``threshold`` would be left."""
+        """Return the first pixel of each crop along a side; a last crop ends with it if over ``threshold`` remain.
+
+        Examples:
+            >>> Window(crop=480, step=240).starts(1000)
+            [0, 240, 480, 520]
+        """
         starts = list(range(0, side - self.crop + 1, self.step))
         if starts and side - (starts[-1] + self.crop) > self.threshold:
             starts.append(side - self.crop)
         return starts
 
     def corners(self, width: int, height: int) -> list[tuple[int, int]]:
-        """Return top and left of every crop, row by row."""
+        """Return (top, left) of every crop, row by row."""
         return [(top, left) for top in self.starts(height) for left in self.starts(width)]
 
     def record(self, scale: int = 1) -> dict[str, Any]:
-        """Return what a folder of such crops must agree on."""
+        """Return the record of a folder of such crops."""
         return {"command": "prepare subimages", "scale": scale, **vars(self)}
 
 
 @dataclass(frozen=True)
 class LowPartners:
-    """LR images of ``scale`` in ``source``, called ``template`` with the name of the HR image; crops go to ``out``."""
+    """LR images at 1 / ``scale`` in ``source``, named by ``template`` from the HR name; their crops go to ``out``."""
 
     source: Path
     out: Path
@@ -57,7 +60,7 @@ class LowPartners:
 
 @dataclass(frozen=True)
 class _Part:
-    """An image with its size and the folder of its crops; those of an LR image lie at 1 / ``scale``."""
+    """An image, its (width, height), the folder of its crops, and its scale: 1 for HR images."""
 
     file: Path
     size: tuple[int, int]
@@ -72,18 +75,18 @@ def prepare_subimages(
     low: LowPartners | None = None,
     work: Work = ALL_CORES,
 ) -> Prepared:
-    """Cut every image in ``source`` into crops ``NAME_s001.png`` and so on, and LR images at the same places.
+    """Cut every image in ``source`` into crops ``NAME_s001.png`` and so on, and LR images at the same positions.
 
     Args:
         source (Path | str): Folder of (HR) images.
         out (Path | str): Folder of their crops.
         window (Window): Side of the crops, step between them, threshold, depth.
-        low (LowPartners | None): LR images; their crops are 1 / scale as large and get the names of the HR crops.
+        low (LowPartners | None): LR images; their crops are 1 / scale as large and have the names of the HR crops.
         work (Work): Threads, overwriting, progress bar.
 
     Raises:
-        PrepareError: If an argument is wrong, a folder holds other images, or an LR image is missing or of another
-            size than its HR image asks for. Broken images are in the result.
+        PrepareError: If an argument is wrong, a folder holds other images, or an LR image is missing or does not have
+            its HR image's size over the scale. Broken images are in the result.
     """
     out = Path(out).expanduser()
     _check(Path(source), out, window, low)
@@ -114,37 +117,37 @@ def _check(source: Path, out: Path, window: Window, low: LowPartners | None) -> 
     folders = [source, out, *([low.source, low.out] if low else [])]
     for index, folder in enumerate(folders):
         if any(same_folder(folder, other) for other in folders[:index]):
-            raise PrepareError(f"{folder} is named twice: sources and outputs must be different folders.")
+            raise PrepareError(f"{folder} is given twice: sources and outputs must be different folders.")
     if low is None:
         return
     if low.scale < 2:
         raise PrepareError(f"scale must be at least 2, got {low.scale}.")
     if low.template.count("{}") != 1:
-        raise PrepareError(f"template must hold {{}} once, for the name of the HR image, got {low.template!r}.")
+        raise PrepareError(f"template must contain {{}} once, for the name of the HR image, got {low.template!r}.")
     for name, value in (("crop", window.crop), ("step", window.step)):
         if value % low.scale:
             raise PrepareError(
-                f"{name} must be a multiple of the scale {low.scale}, so that LR crops show the same, got {value}."
+                f"{name} must be a multiple of the scale {low.scale}, so that LR crops align with HR, got {value}."
             )
 
 
 def _partners(images: Sequence[Path], low: LowPartners) -> dict[Path, Path]:
     """Return the LR image of each HR image; PrepareError if one has none."""
-    there = {file.stem: file for file in source_images(low.source)}
+    found = {file.stem: file for file in source_images(low.source)}
     names = {image: low.template.replace("{}", image.stem) for image in images}
-    lonely = [f"{name}.*" for name in names.values() if name not in there]
-    if lonely:
+    missing = [f"{name}.*" for name in names.values() if name not in found]
+    if missing:
         raise PrepareError(
-            f"{low.source} has no {some(lonely)} for the HR images; it holds {some(sorted(there))}. "
-            f"If names differ, say how with --template, as in --template '{{}}x{low.scale}'."
+            f"{low.source} has no {some(missing)} for the HR images; it holds {some(sorted(found))}. "
+            f"If names differ, give the rule: --template '{{}}x{low.scale}'."
         )
-    return {image: there[name] for image, name in names.items()}
+    return {image: found[name] for image, name in names.items()}
 
 
 def _measured(
     images: Sequence[Path], partners: Mapping[Path, Path], out: Path, low: LowPartners | None
 ) -> tuple[list[tuple[_Part, ...]], list[str]]:
-    """Return each HR image with its LR image, and what is broken."""
+    """Return each HR image with its LR image, and messages on broken ones."""
     parts, failed = [], []
     for image in images:
         wanted = [(image, out, 1)] + ([(partners[image], low.out, low.scale)] if low else [])
@@ -156,11 +159,11 @@ def _measured(
 
 
 def _size_as_read(file: Path) -> tuple[int, int]:
-    """Return width and height of what ``read_image`` will return; ImageError if the file is broken."""
+    """Return (width, height) as ``read_image`` will return them; ImageError if the file is broken."""
     try:
         size = measure(file)
         with Image.open(file) as image:
-            # A PNG without the tag in its header would be decoded to look for one behind the pixels.
+            # Without the tag in a PNG's header, getexif would decode the pixels to look behind them.
             tagged = image.format == "TIFF" or "exif" in image.info
             turned = tagged and image.getexif().get(ORIENTATION, 1) > 4
     except (OSError, ValueError, SyntaxError) as error:
@@ -170,7 +173,7 @@ def _size_as_read(file: Path) -> tuple[int, int]:
 
 def _refuse_other_sizes(parts: Sequence[tuple[_Part, ...]]) -> None:
     wrong = [
-        f"{high.file.name} {_text(high.size)} with {low.file.name} {_text(low.size)}"
+        f"{high.file.name} {size_text(high.size)} with {low.file.name} {size_text(low.size)}"
         for high, low in (each for each in parts if len(each) == 2)
         if high.size != (low.size[0] * low.scale, low.size[1] * low.scale)
     ]
@@ -184,8 +187,8 @@ def _refuse_other_sizes(parts: Sequence[tuple[_Part, ...]]) -> None:
 def _small_note(small: Sequence[_Part], crop: int) -> list[str]:
     if not small:
         return []
-    names = some([f"{part.file.name} ({_text(part.size)})" for part in small], 20)
-    return [f"{len(small)} images are smaller than a crop of {crop}x{crop} and left out: {names}"]
+    names = some([f"{part.file.name} ({size_text(part.size)})" for part in small], 20)
+    return [f"{len(small)} images are smaller than a crop of {crop}x{crop} and were skipped: {names}"]
 
 
 def _job(*parts: _Part, window: Window, deep: list[str]) -> Job:
@@ -201,7 +204,7 @@ def _job(*parts: _Part, window: Window, deep: list[str]) -> Job:
 def _make(
     outputs: dict[Path, tuple[_Part, tuple[int, int]]], window: Window, deep: list[str], wanted: Sequence[Path]
 ) -> None:
-    # Both images of a pair are read before a crop of either is written, so a broken one leaves no half pairs.
+    # Both images of a pair are read before the first crop is written, so a broken one leaves no half pairs.
     whole = {part: _read(part, window, deep) for part in dict.fromkeys(outputs[output][0] for output in wanted)}
     for output in wanted:
         part, (top, left) = outputs[output]
@@ -212,7 +215,9 @@ def _make(
 def _read(part: _Part, window: Window, deep: list[str]) -> np.ndarray:
     image = read_source(part.file, window.depth, deep)
     if image.shape[1::-1] != part.size:
-        raise ValueError(f"{part.file.name} is {_text(image.shape[1::-1])}, but its header says {_text(part.size)}")
+        raise ValueError(
+            f"{part.file.name} is {size_text(image.shape[1::-1])}, but its header says {size_text(part.size)}"
+        )
     return image
 
 
@@ -222,7 +227,3 @@ def _add_section(done: Prepared, out: Path, window: Window, low: LowPartners | N
         done.section["train"] = training(section, low.scale, min(64, window.crop // low.scale))
     else:
         done.section["train"] = gt_only(out.resolve().name, out)
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"

@@ -1,4 +1,4 @@
-"""Image files that are used as they are: each decoded once, several at a time, to know that it is whole."""
+"""Decode image files that are stored unchanged, several at a time, to ensure that they are whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Verified:
-    """An image file that could be decoded: its bytes, (height, width, channels) and bits per channel."""
+    """A decoded image file: its bytes, (height, width, channels) and bits per channel."""
 
     content: bytes
     shape: tuple[int, int, int]
@@ -39,7 +39,7 @@ def verify(file: Path) -> Verified:
 
 
 def attempt(file: Path) -> Verified | ImageError:
-    """Return what :func:`verify` returns, or its error."""
+    """Return the result of :func:`verify`, or its error."""
     try:
         return verify(file)
     except ImageError as error:
@@ -49,13 +49,13 @@ def attempt(file: Path) -> Verified | ImageError:
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield each item with its result, in the order of ``items``; a few are worked on ahead, in threads."""
+    """Yield each item with the result of ``function``, in the order of ``items``; threads work a few items ahead."""
     count = workers or cores()
     executor, ahead = ThreadPoolExecutor(count), deque()
     try:
         for item in items:
             ahead.append((item, executor.submit(function, item)))
-            # One item more than threads, so that none waits while the first one is fetched.
+            # One item more than threads, so that none is idle while the first result is consumed.
             if len(ahead) > count:
                 first, future = ahead.popleft()
                 yield first, future.result()

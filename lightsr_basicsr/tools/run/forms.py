@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 
+from lightsr_basicsr.models.contract import contract_of
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.complexity import count_parameters
 from lightsr_basicsr.tools.run.compare import Networks, load_networks, open_datasets
@@ -33,8 +34,7 @@ def forms_of(options: Mapping[str, Any], models: Path) -> Networks:
 
     A run that could not be deployed at its end has the training form alone.
     """
-    model = look_up(MODEL_REGISTRY, options["model_type"])
-    if not (hasattr(model, "deploys") and model.deploys(options)):
+    if not contract_of(look_up(MODEL_REGISTRY, options["model_type"])).deploys(options):
         return {}
     network, deployed = options["network_g"], models / "net_g_latest_deploy.pth"
     if not deployed.is_file():

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.checkpoints.states import saved_iterations
 from lightsr_basicsr.models.kdsr_plan import TEACHER, count
 from lightsr_basicsr.tools.options import OptionError
 
@@ -41,7 +42,7 @@ def limit_to_stage(options: Mapping[str, Any], stage: str, folder: Path, resume:
     state = folder / "training_states" / f"{handover}.state"
     if not state.is_file() or not (folder / "models" / f"net_TA_{handover}.pth").is_file():
         return _with_other_teacher(options, folder, handover, total)
-    newest = max(_iterations(folder))
+    newest = max(saved_iterations(folder / "training_states"))
     if not resume and newest > handover and not paths.get("resume_state"):
         raise OptionError(
             f"--stage student: the student of {folder} has been trained up to iteration {newest}. To go on add "
@@ -57,14 +58,10 @@ def _given(paths: Mapping[str, Any]) -> dict[str, Any]:
 def _with_other_teacher(options: Mapping[str, Any], folder: Path, handover: int, total: int) -> dict[str, Any]:
     """Return the options of a run of the student only, of a teacher that another run has trained."""
     if not (options.get("path") or {}).get("pretrain_network_TA"):
-        reached = max(_iterations(folder), default=0)
+        reached = max(saved_iterations(folder / "training_states"), default=0)
         raise OptionError(
             f"--stage student: {folder} has no teacher of iteration {handover} (newest state: {reached or 'none'}). "
             "Train it first (--stage teacher), or name the file of another one: "
             "--force_yml path:pretrain_network_TA=FILE"
         )
     return {**options, "train": {**options["train"], "teacher_iter": 0, "total_iter": total - handover}}
-
-
-def _iterations(folder: Path) -> list[int]:
-    return [int(file.stem) for file in (folder / "training_states").glob("*.state") if file.stem.isdigit()]

@@ -129,9 +129,18 @@ def test_a_name_with_debug_is_a_warning():
     assert "every 8 iterations" in findings(setter("name", "debug_this"), fatal=False)[0]
 
 
-def test_a_test_file_needs_test_sets():
-    alone = setter("datasets", {"train": tiny.train_options()["datasets"]["train"]})
-    assert "datasets: has no test set: add a section test_1" in findings(alone, is_train=False)
+@pytest.mark.parametrize("datasets", [{}, {"train": tiny.paired("t", "data")}])
+def test_a_test_file_needs_test_sets(datasets):
+    told = findings(setter("datasets", datasets), is_train=False)
+    assert "datasets: has no test set: add a section test_1" in told
+
+
+@pytest.mark.parametrize("names", [["val"], ["val_1", "val_2"], ["test"], ["test_1", "val_1"]])
+def test_sets_of_a_test_may_be_called_val(names):
+    """BasicSR tests on every section of datasets; KDSR's own files call them val_1 and so on."""
+    options = tiny.test_options()
+    options["datasets"] = {name: tiny.paired(name, "data") for name in names}
+    assert [str(finding) for finding in check_options(options, False) if finding.fatal] == []
 
 
 def test_nonsense_everywhere_does_not_break_the_check():

@@ -45,6 +45,19 @@ def test_missing_and_empty_folders(pairs):
     assert "different number of images" in check(dataroot_lq="data/nested")[0]
 
 
+@pytest.mark.parametrize("key", ["dataroot_flow", "dataroot_mask", "dataroot"])
+def test_a_folder_that_is_left_empty_is_no_problem(pairs, key):
+    """BasicSR's EDVR files have `dataroot_flow: ~`."""
+    assert check(**{key: None}) == []
+    assert check(**TRAIN, **{key: None}) == []
+    assert check(**{key: 3}) == [f".{key} must be one folder, got 3"]
+
+
+def test_a_folder_that_the_dataset_needs_must_not_be_empty(pairs):
+    (problem,) = check(dataroot_gt=None)
+    assert problem.startswith("PairedImageDataset cannot be read: ")
+
+
 def test_a_list_of_images_allows_other_files_in_the_folder(pairs):
     (pairs / "HR" / "notes.txt").write_text("x")
     assert "notes.txt" in check()[0]

@@ -173,16 +173,3 @@ def test_a_schedule_that_never_acts_is_a_warning(workdir):
     options = changed("train.scheduler.milestones", [10, 20])
     (warning,) = [str(finding) for finding in check_options(options, True)]
     assert warning.startswith("train.scheduler.milestones: (warning) first acts at iteration 10: total_iter is 10")
-
-
-def test_a_set_without_optical_flow_is_no_folder_that_is_missing(workdir):
-    tiny.make_pairs(workdir / "data", 4)
-    options = changed("datasets.val.dataroot_flow", None)
-    assert [finding for finding in check_options(options, True) if finding.fatal] == []
-
-
-def test_test_sets_may_be_called_val(workdir):
-    tiny.make_pairs(workdir / "data", 4)
-    options = tiny.test_options(tiny.paired("a", "data"))
-    options["datasets"] = {"val_1": options["datasets"]["test_1"]}
-    assert [finding for finding in check_options(options, False) if finding.fatal] == []

@@ -92,8 +92,8 @@ def test_what_cannot_be_used_is_left_out_and_said(pair, capsys):
     cv2.imwrite("HR/small.png", np.zeros((20, 90, 3), np.uint8))
     assert both("--method", "pca") == 0
     said = capsys.readouterr()
-    assert "left out: HR/01.png: no image" in said.err
-    assert "left out: HR/small.png: 90x20 is smaller than a crop, 32x32" in said.err
+    assert "skipped: HR/01.png: no image" in said.err
+    assert "skipped: HR/small.png: 90x20 is smaller than a crop, 32x32" in said.err
     assert "12 images of 32x32 pixels, 2 degradations" in said.out
 
 
@@ -154,10 +154,10 @@ def test_the_command_draws_two_panels_and_prints_numbers(pair, capsys):
     found = embed(PAIR, "HR", blurs=[Blur(1), Blur(3)], crop=32, progress=False)
     assert "16 images of 32x32 pixels, 2 degradations" in told
     for role, file in PAIR.items():
-        assert f"{role:<10}{found.silhouettes[role]:>12.3f}  {file}" in told
+        assert f"{role}  {found.silhouettes[role]:>10.3f}  {file}" in told
     for each, (divergence, cosine) in zip(("sigma 1.0", "sigma 3.0"), found.agreement, strict=True):
-        assert f"{each:<20}{divergence:>10.4f}{cosine:>10.4f}" in told
-    assert told.endswith("Look at degradation_vectors.png\n")
+        assert f"\n{each:<19}  {divergence:.4f}  {cosine:.4f}\n" in told
+    assert told.endswith("Written: degradation_vectors.png\n")
     height, width = cv2.imread("degradation_vectors.png").shape[:2]
     assert command("--student", "net_g.pth", "-o", "one.png") == 0
     assert "KL" not in capsys.readouterr().out
@@ -166,7 +166,7 @@ def test_the_command_draws_two_panels_and_prints_numbers(pair, capsys):
     assert one[1] < 0.65 * width
 
 
-def test_colours_tell_the_blur_and_shapes_the_noise(pair):
+def test_colors_tell_the_blur_and_shapes_the_noise(pair):
     found = embed(PAIR, "HR", blurs=[Blur(1), Blur(2), Blur(3)], noises=[0, 10], crop=32, method="pca", progress=False)
     figure = make_figure(found)
     legend = {line.get_label(): line for line in figure.axes[-1].get_legend().get_lines()}
@@ -179,8 +179,8 @@ def test_colours_tell_the_blur_and_shapes_the_noise(pair):
         for each, points in zip(found.sets, found.projections[role].points, strict=True):
             words = describe(each).replace("sigma", "\N{GREEK SMALL LETTER SIGMA} =")
             for point in points.tolist():
-                colour, shape = drawn[tuple(point)]
-                assert np.allclose(colour[:3], legend[words].get_color()[:3])
+                color, shape = drawn[tuple(point)]
+                assert np.allclose(color[:3], legend[words].get_color()[:3])
                 assert (len(shape.vertices) > 10) == (legend[words].get_marker() == "o") == (each.noise == 0)
 
 
@@ -219,7 +219,7 @@ def test_its_own_files_are_replaced_and_no_others(pair, name, capsys):
     for option, place in (("-o", f"mine{Path(name).suffix}"), ("--csv", "mine.csv")):
         Path(place).write_text("mine", encoding="utf-8")
         assert both(option, place) == 2
-        assert f"{place} is there and was not made by this command" in capsys.readouterr().err
+        assert f"{place} exists and was not made by this command" in capsys.readouterr().err
         assert Path(place).read_text(encoding="utf-8") == "mine"
 
 
@@ -236,7 +236,7 @@ def test_formulas_and_long_file_names_are_drawn_as_they_are(pair):
     (["--student", "missing.pth"], "There is no checkpoint at missing.pth"),
     (["--teacher", "net_TA.pth", "--student", "x2.pth"], "the teacher is x4, vectors of 32 and the student is x2"),
     (["--teacher", "net_TA.pth", "--student", "wide.pth"], "the student is x4, vectors of 48 numbers."),
-    (["--student", "nan.pth"], "nan.pth gives vectors that are not finite"),
+    (["--student", "nan.pth"], "nan.pth gives vectors with NaN or infinity"),
     (["--student", "zero.pth"], "zero.pth gives the same vector for every image"),
     ([], "name a teacher, a student or both"),
 ])  # fmt: skip
@@ -253,16 +253,16 @@ def test_wrong_networks_are_explained(pair, capsys, arguments, message):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--sigma", "2"], "degradations are compared: name two or more, got sigma 2.0 alone."),
-    (["--sigma", "2", "-1"], "not negative, got LRiso_x4_sig-1.0"),
+    (["--sigma", "2"], "expected two or more degradations to compare, got only sigma 2.0."),
+    (["--sigma", "2", "-1"], "at least 0, got LRiso_x4_sig-1.0"),
     (["--sigma", *map(str, range(1, 20))], "at most 18 degradations and 6 levels of noise, got 19 and 1: name fewer"),
-    (["--images", "1"], "two images or more are compared"),
-    (["--crop", "10"], "sides of more than 10 pixels for the blur; got 100 of 8 pixels"),
+    (["--images", "1"], "expected at least two images"),
+    (["--crop", "10"], "sides of more than 10 pixels, for the blur; got 100 of 8 pixels"),
     (["--crop", "200"], "HR gives 0 crops of 200x200 pixels, at least 2 are needed.\n  HR/00.png: 72x64 is smaller"),
-    (["-i", "nowhere"], "there is no folder nowhere"),
+    (["-i", "nowhere"], "folder nowhere does not exist"),
     (["-o", "HR/p.png"], "HR/p.png would be one of the HR images next time"),
     (["-o", "p.jpg"], "must end in .png, .pdf, .svg, got p.jpg"),
-    (["-o", "nowhere/p.png"], "there is no folder nowhere for p.png"),
+    (["-o", "nowhere/p.png"], "the folder nowhere for p.png is missing"),
 ])  # fmt: skip
 def test_wrong_arguments_are_explained(pair, capsys, arguments, message):
     assert both(*arguments) == 2

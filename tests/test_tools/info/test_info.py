@@ -14,7 +14,7 @@ from lightsr_basicsr import cli
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.export.run import export
 from lightsr_basicsr.tools.info.checkpoint import describe_file
-from lightsr_basicsr.tools.info.official import entries, entry_of
+from lightsr_basicsr.tools.info.official import find_official, official_networks
 
 counts = pytest.mark.skipif(
     find_spec("torch.utils.flop_counter") is None, reason="this torch cannot count multiply-adds: it is older than 2.1"
@@ -102,7 +102,7 @@ def test_people_read_text(saved, capsys):
     text = capsys.readouterr().out
     for fact in ("IMDN x2, train form", "694,404", "under 'params'", "158.77 G for LR 360x640", "RGB in [0, 1]"):
         assert fact in text
-    assert "not an official file that is known; the same network as IMDN_x2.pth" in text
+    assert "no known official file; the same network as IMDN_x2.pth" in text
 
 
 def test_a_torch_that_cannot_count_is_no_error(saved, monkeypatch, capsys):
@@ -132,12 +132,12 @@ def test_only_bad_files_print_nothing(workdir, capsys):
 
 def test_checksums_are_known_whole_or_by_their_start():
     digits = "0123456789abcdef"
-    for entry in entries():
+    for entry in official_networks():
         if entry.sha256:
             assert len(entry.sha256) in (16, 64)
             assert set(entry.sha256) <= set(digits)
-            assert entry_of(entry.sha256.ljust(64, "0")) is entry
-    assert entry_of("0" * 64) is None
+            assert find_official(entry.sha256.ljust(64, "0")) is entry
+    assert find_official("0" * 64) is None
 
 
 def test_official_files_are_known_by_their_checksum(shared):

@@ -65,10 +65,10 @@ def test_a_turned_kernel_blurs_along_its_angle(workdir):
 
 
 @pytest.mark.parametrize(("keywords", "message"), [
-    ({"scale": 3}, "for x3 name them: --sigma or --kernel"),
-    ({"blurs": [Blur(-1.0)]}, "not negative, got LRiso_x4_sig-1.0"),
+    ({"scale": 3}, "for x3 give --sigma or --kernel"),
+    ({"blurs": [Blur(-1.0)]}, "at least 0, got LRiso_x4_sig-1.0"),
     ({"blurs": [Blur(2.0, 0.0, 3)]}, "two standard deviations above 0"),
-    ({"noises": [float("nan")]}, "finite and not negative"),
+    ({"noises": [float("nan")]}, "finite and at least 0"),
 ])  # fmt: skip
 def test_mistakes_are_explained(workdir, keywords, message):
     photographs(Path("photos"))
@@ -89,7 +89,7 @@ def test_an_image_smaller_than_the_kernel_is_reported(workdir, capsys):
 def test_the_source_may_be_no_folder_of_the_result(workdir):
     photographs(Path("set/LRiso_x4_sig1.8"), height=48, width=60)
     before = contents(Path("set"))
-    with pytest.raises(PrepareError, match="is a source and would be written to"):
+    with pytest.raises(PrepareError, match="is a source and would be overwritten"):
         prepare_blind("set/LRiso_x4_sig1.8", "set", 4, [Blur(1.8)], work=ANEW)
     assert contents(Path("set")) == before
 

@@ -24,7 +24,7 @@ BROKEN = {
     "cut.bmp": (encoded("RGB", "BMP")[:-60], "damaged: "),
     "empty.png": (b"", "empty file"),
     "text.png": (b"<!DOCTYPE html>\n<html>", "text, not an image: it begins with '<!DOCTYPE html>'"),
-    "noise.png": (b"\xf0\xf1" * 99, "damaged or no image: neither OpenCV nor Pillow can read it"),
+    "noise.png": (b"\xf0\xf1" * 99, "damaged or not an image: neither OpenCV nor Pillow can read it"),
 }
 
 
@@ -46,8 +46,8 @@ ODD = {
     "gray.png": (encoded("L", "PNG"), "channels", "gray: becomes three equal channels"),
     "gray.jpg": (encoded("L", "JPEG"), "channels", "gray: becomes three equal channels"),
     "one_bit.png": (encoded("1", "PNG"), "channels", "gray: becomes three equal channels"),
-    "alpha.png": (encoded("RGBA", "PNG"), "channels", "alpha channel, opaque: is dropped, and nothing is lost"),
-    "hidden.png": (hidden(), "channels", "alpha channel, transparent in parts: is dropped, and what it hides shows"),
+    "alpha.png": (encoded("RGBA", "PNG"), "channels", "alpha channel, opaque: dropped, without loss"),
+    "hidden.png": (hidden(), "channels", "alpha channel, transparent in parts: dropped, so hidden pixels show"),
     "palette.png": (encoded("P", "PNG"), "channels", "palette of at most 256 colours"),
     "cmyk.jpg": (encoded("CMYK", "JPEG"), "channels", "CMYK: becomes RGB without its colour profile"),
     "lab.tif": (encoded("LAB", "TIFF"), "channels", "LAB and not RGB"),
@@ -102,7 +102,7 @@ def test_an_image_that_pillow_refuses_for_its_size_is_none_the_worse(workdir, mo
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     ((kind, error, message),) = said(check("HR"), "large.png")
     assert (kind, error) == ("format", False)
-    assert "so large that Pillow refuses it: training reads it" in message
+    assert "too large for Pillow: training reads it" in message
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # more is a warning, twice as much refused
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -114,7 +114,7 @@ def test_files_that_are_no_images_are_read_as_such_by_basicsr(workdir):
     Path("HR", ".hidden").write_text("not read")
     Path("HR", "sub").mkdir()
     report = check("HR")
-    hint = "; BasicSR reads every file of a folder as one: move it away"
+    hint = "; BasicSR reads every file of a folder as an image: move it away"
     assert said(report, "notes.txt") == [("not an image", True, f"text, not an image: it begins with 'hello'{hint}")]
     assert said(report, "Thumbs.db")[0][:2] == ("not an image", True)
     assert len(report.findings) == 2
@@ -139,15 +139,15 @@ def test_troublesome_names(workdir):
         put("HR", **{name: encoded("RGB", "JPEG" if name.endswith("jpg") else "PNG", seed)})
     report = check("HR")
     assert said(report, "with space.png") == [
-        ("names", False, "holds a space: BasicSR's meta_info files end a name there")
+        ("names", False, "contains a space: BasicSR's meta_info files end a name there")
     ]
-    assert said(report, "v1.2.png") == [("names", False, "holds a dot: BasicSR cuts keys of an LMDB there, to 'v1'")]
+    assert said(report, "v1.2.png") == [("names", False, "contains a dot: BasicSR cuts keys of an LMDB there, to 'v1'")]
     assert said(report, "größe.png") == [
-        ("names", False, "holds characters beyond ASCII: BasicSR's LMDBs cannot have them")
+        ("names", False, "contains characters beyond ASCII, which BasicSR's LMDBs cannot store")
     ]
     ((kind, error, message),) = said(report, "twin.png")
     assert (kind, error) == ("names", False)
-    assert "has the name of Twin.jpg but for ending or case" in message
+    assert "differs from Twin.jpg only in ending or case" in message
     assert len(report.findings) == 4
 
 
@@ -178,7 +178,9 @@ def test_sizes_of_one_folder(workdir):
     put("HR", even__png=PNG)
     cv2.imwrite("HR/odd.png", picture(1, 45, 32))
     report = check("HR", scale=2)
-    assert said(report, "odd.png") == [("sizes", False, "45x32: not all sides are multiples of 2; LR needs it cut")]
+    assert said(report, "odd.png") == [
+        ("sizes", False, "45x32: not all sides are multiples of 2; crop it before making LR")
+    ]
     assert len(report.findings) == 1
     report = check("HR", patch=33)
     assert said(report, "even.png") == [("sizes", True, "48x32 is smaller than the patch of 33x33: training stops")]

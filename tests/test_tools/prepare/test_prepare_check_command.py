@@ -78,12 +78,12 @@ def test_json(pairs, capsys):
 
 
 USAGE = {
-    "there is no folder none": ["none"],
+    "folder none does not exist": ["none"],
     "empty holds no files": ["empty"],
     "its sub-folder HR does": ["data"],
     "pairs need their scale": ["data/HR", "data/LR"],
     "--template '{}x2' needs a second folder": ["data/HR", "--template", "{}x2"],
-    "--template must hold {}": ["data/HR", "data/LR", "--scale", "2", "--template", "x2"],
+    "--template must contain {}": ["data/HR", "data/LR", "--scale", "2", "--template", "x2"],
     "--scale must be at least 1, got 0": ["data/HR", "--scale", "0"],
     "a multiple of the scale 2; got 17": ["data/HR", "data/LR", "--scale", "2", "--patch", "17"],
     "must both be folders or both be LMDBs": ["data/HR", "LR.lmdb", "--scale", "2"],

@@ -59,8 +59,8 @@ def test_the_template_is_guessed_although_some_names_do_not_fit(pairs):
 NEAR = {
     "001x2.png": "has no partner 001.png in data/LR; did you mean 001x2.png? Rename it",
     "001_LR.jpg": "has no partner 001.png in data/LR; did you mean 001_LR.jpg? Rename it and store it as .png",
-    "001.PNG": "has no partner 001.png in data/LR; BasicSR does not take 001.PNG, since the ending differs",
-    "001.bmp": "has no partner 001.png in data/LR; BasicSR does not take 001.bmp, since the ending differs",
+    "001.PNG": "has no partner 001.png in data/LR; BasicSR does not pair it with 001.PNG, since the ending differs",
+    "001.bmp": "has no partner 001.png in data/LR; BasicSR does not pair it with 001.bmp, since the ending differs",
 }
 
 
@@ -81,7 +81,7 @@ def test_upper_and_lower_case(pairs):
     for kind in ("HR", "LR"):
         (pairs / kind / "001.png").rename(pairs / kind / "name.png")
     (pairs / "LR" / "name.png").rename(pairs / "LR" / "Name.png")
-    message = "has no partner name.png in data/LR; did you mean Name.png? Upper and lower case count: rename it"
+    message = "has no partner name.png in data/LR; did you mean Name.png? Case matters: rename it"
     assert said(check_pairs(), "name.png") == [("names", True, message)]
 
 
@@ -105,9 +105,9 @@ def test_a_file_that_is_no_image_needs_no_partner(pairs):
 
 SIZES = {
     (32, 30): "HR 32x30, expected 32x32 for LR 16x16 times 2: training and testing stop",
-    (33, 32): "HR 33x32, expected 32x32 for LR 16x16 times 2: training stops, testing takes the upper left part",
+    (33, 32): "HR 33x32, expected 32x32 for LR 16x16 times 2: training stops, testing uses the upper left part",
     (64, 64): "HR 64x64, expected 32x32 for LR 16x16 times 2: this pair seems to be x4",
-    (8, 8): "HR 8x8, expected 32x32 for LR 16x16 times 2: HR is smaller than LR: were the two exchanged?",
+    (8, 8): "HR 8x8, expected 32x32 for LR 16x16 times 2: HR is smaller than LR: were the two swapped?",
 }
 
 
@@ -125,7 +125,7 @@ def test_a_turned_pair(pairs):
     cv2.imwrite(str(pairs / "HR" / "002.png"), image)
     ((_, error, message),) = said(check_pairs(), "002.png")
     assert error
-    assert message.endswith("one of them is turned by 90 degrees")
+    assert message.endswith("one of them is rotated by 90 degrees")
 
 
 def test_pairs_smaller_than_the_patch(pairs):
@@ -168,7 +168,7 @@ def test_exchanged_images_are_found_whatever_the_degradation(workdir, how):
         ("pairs", "LR/03.png", False),
         ("pairs", "LR/07.png", False),
     ]
-    assert said(report, "03.png")[0][2].startswith("shows something else than 03.png; it looks like 07.png (PSNR ")
+    assert said(report, "03.png")[0][2].startswith("does not show 03.png; it looks like 07.png (PSNR ")
 
 
 def test_a_slip_by_one_is_found_in_every_pair(workdir):
@@ -179,7 +179,7 @@ def test_a_slip_by_one_is_found_in_every_pair(workdir):
         cv2.imwrite(f"LR/{(seed + 1) % 8}.png", imresize(picture(seed, 96, 64), 1 / 2))
     messages = [finding.message for finding in check("HR", "LR", scale=2).findings]
     assert len(messages) == 8
-    assert messages[1].startswith("shows something else than 1.png; it looks like 0.png")
+    assert messages[1].startswith("does not show 1.png; it looks like 0.png")
 
 
 def test_an_image_that_was_made_in_another_way(workdir):
@@ -193,7 +193,7 @@ def test_an_image_that_was_made_in_another_way(workdir):
     report = check("HR", "LR", scale=2)
     ((kind, error, message),) = said(report, "5.png")
     assert (kind, error) == ("pairs", False)
-    assert message.startswith("was made in another way than the rest: PSNR ")
+    assert message.startswith("was made differently from the rest: PSNR ")
     assert message.endswith("median 60.0")
     assert len(report.findings) == 1
 
@@ -263,7 +263,7 @@ def test_lmdbs_with_faults(workdir):
         )
     ]
     assert ("broken", True) in [each[:2] for each in said(report, "v1")]  # BasicSR cuts the key at the dot
-    assert said(report, "003x2") == [("names", False, "listed 2 times: it is read as often")]
+    assert said(report, "003x2") == [("names", False, "listed 2 times: BasicSR reads it 2 times")]
     assert ("broken", True) in [each[:2] for each in said(report, r"\n")]  # it reads the empty line as a key
 
 

@@ -227,10 +227,10 @@ def test_what_is_no_lmdb_is_never_replaced(workdir, name):
     make_pairs(Path("set"), 1)
     Path("HR.lmdb").mkdir()
     Path("HR.lmdb", name).touch()
-    with pytest.raises(PrepareError, match=r"HR\.lmdb is there, but is no finished LMDB of images: move it away"):
+    with pytest.raises(PrepareError, match=r"HR\.lmdb exists, but is not a finished LMDB of images: move it away"):
         prepare_lmdb(["set/HR"], ".", work=QUIET)
     if name == "file.txt":
-        with pytest.raises(PrepareError, match=r"holds file\.txt, which is of no LMDB"):
+        with pytest.raises(PrepareError, match=r"holds file\.txt, which belongs to no LMDB"):
             prepare_lmdb(["set/HR"], ".", work=ANEW)
         assert Path("HR.lmdb/file.txt").is_file()
 
@@ -274,7 +274,7 @@ def test_an_lmdb_that_was_there_and_holds_too_much_is_told(workdir):
     Path("set/LR/001.png").write_bytes(b"no image")
     done = prepare_lmdb(["set/HR", "set/LR"], ".", work=QUIET)
     assert (done.made, done.section["train"]["gt_size"]) == (2, 32)
-    assert "HR.lmdb was there and holds 1 images that are left out elsewhere: use --overwrite" in done.notes
+    assert "HR.lmdb existed and holds 1 images that the others lack: recreate it with --overwrite" in done.notes
 
 
 def test_nothing_is_left_if_all_is_broken(workdir):
@@ -295,7 +295,7 @@ def test_files_are_stored_as_they_are(workdir):
     cv2.imwrite("set/float.tiff", color.astype(np.float32))
     done = prepare_lmdb(["set"], ".", work=QUIET)
     assert [each.split(": ")[1] for each in done.failed] == ["holds float32 numbers, expected 8 or 16 bits per channel"]
-    assert done.notes == ["1 images have 16 bits (first deep.png); BasicSR reads 8 bits of them."]
+    assert done.notes == ["1 images have 16 bits (first deep.png); BasicSR reads the upper 8."]
     assert entries("set.lmdb") == {
         file.stem: file.read_bytes() for file in Path("set").iterdir() if file.stem != "float"
     }
@@ -310,17 +310,17 @@ def test_pairs_that_are_no_whole_multiples_are_told(workdir):
     noise("set/HR/001.png", 33)
     done = prepare_lmdb(["set/HR", "set/LR"], ".", work=QUIET)
     assert done.notes == [
-        "1 images in HR.lmdb have not exactly 2 times the sides of those in LR.lmdb (001), "
-        "and training refuses such pairs"
+        "1 images in HR.lmdb do not have exactly 2 times the sides of those in LR.lmdb (001); "
+        "training refuses such pairs"
     ]
     done = prepare_lmdb(["set/LR", "set/HR"], "swapped", work=QUIET)
-    assert "holds larger images than swapped/LR.lmdb: name the folder of HR images first" in done.notes[0]
+    assert "holds larger images than swapped/LR.lmdb: give the folder of HR images first" in done.notes[0]
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.b", "BasicSR takes what is before the first dot .* would not find a.b.png: rename"),
+        ("a.b", "BasicSR ends the key .* at the first dot, and would not find a.b.png: rename"),
         ("ümlaut", "by ASCII names only, not ümlaut.png: rename"),
         ("line\nbreak", "by ASCII names only"),
     ],
@@ -346,15 +346,15 @@ def test_names_with_spaces_are_found(workdir):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["set/HR", "more/HR"], "several LMDBs would be called HR.lmdb: name them with --names"),
+        (["set/HR", "more/HR"], "several LMDBs would be named HR.lmdb: name them with --names"),
         (["set/HR", "set/few"], "only in set/HR: 001.png, 002.png, 003.png, 004.png. If names follow a rule"),
-        (["set/HR", "set/LR", "--template", "{}x2"], "are not called as the template {}x2: 000.png, 001.png"),
-        (["set/HR", "set/LR", "--template", "x2"], "a template must hold {} once"),
+        (["set/HR", "set/LR", "--template", "{}x2"], "whose names do not follow the template {}x2: 000.png, 001.png"),
+        (["set/HR", "set/LR", "--template", "x2"], "a template must contain {} once"),
         (["set/HR", *["--template", "{}"] * 2], "a template for each of the 1 folders"),
         (["set/HR", "--names", "a", "b"], "a name for each of the 1 folders, got 2"),
         (["set/HR", "--names", "a/b"], "names must be plain, without folders, got 'a/b'"),
-        (["twins"], "a.bmp and a.png in twins would become one file"),
-        (["nowhere"], "there is no folder nowhere"),
+        (["twins"], "a.bmp and a.png in twins would become the same file"),
+        (["nowhere"], "folder nowhere does not exist"),
     ],
 )
 def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, arguments, message):

@@ -145,7 +145,7 @@ def test_images_of_one_name_are_not_paired_with_each_other(workdir):
     prepare_lr("a", "set", scales=[4], work=QUIET)
     before = contents(Path("set"))
     for degradation in ("bi", "dn"):  # dn would keep HR_x4 of a, and make LR of b
-        with pytest.raises(PrepareError, match=r"made of other images called 01\.png: choose another -o"):
+        with pytest.raises(PrepareError, match=r"made from other images named 01\.png: choose another -o"):
             prepare_lr("b", "set", LowResolution(degradation), [4], work=QUIET)
     assert contents(Path("set")) == before
     Path("a/01.png").replace("a/moved.png")
@@ -159,7 +159,7 @@ def test_a_source_is_not_written_to_through_a_link(workdir):
     for file in source.glob("*.png"):
         (Path("linked") / file.name).symlink_to(file.resolve())
     before = contents(source)
-    with pytest.raises(PrepareError, match=r"00\.png is a source and would be written to"):
+    with pytest.raises(PrepareError, match=r"00\.png is a source and would be overwritten"):
         prepare_lr("linked", "set", scales=[2], work=ANEW)
     assert contents(source) == before
 
@@ -195,7 +195,7 @@ def test_a_place_that_cannot_be_written_to_is_explained(workdir, capsys, out):
     Path("file").write_text("here")
     assert cli.main(["prepare", "lr", "-i", "photos", "-o", out]) == 2
     printed = capsys.readouterr().err
-    assert "is a file, and" in printed or "/proc/nothing" in printed
+    assert "must be a folder, but" in printed or "/proc/nothing" in printed
     assert Path("file").read_text() == "here"
 
 
@@ -294,9 +294,7 @@ def test_every_kind_of_image_by_the_documented_rule(workdir):
     Image.fromarray(color).save(folder / "turned.jpg", exif=turned, quality=95)
     done = prepare_lr(folder, "set", scales=[2], work=QUIET)
     assert done.failed == []
-    assert done.notes == [
-        "3 images have 16 bits and keep them (first deep.png). BasicSR reads the upper 8: see --depth 8."
-    ]
+    assert done.notes == ["3 images stay at 16 bits (first deep.png). BasicSR reads the upper 8: see --depth 8."]
 
     def low(name):
         return cv2.imread(f"set/LRBI_x2/{name}.png", cv2.IMREAD_UNCHANGED)
@@ -339,11 +337,11 @@ def test_broken_files_are_named_and_the_others_are_made(workdir, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-i", "nowhere", "-o", "x"], "there is no folder nowhere"),
+        (["-i", "nowhere", "-o", "x"], "folder nowhere does not exist"),
         (["-i", "above", "-o", "x"], "above holds no images (png, bmp, jpg, tif, webp); its sub-folder photos does"),
         (["-i", "above/photos", "-o", "x", "--scale", "1"], "at least 2, got [1]"),
         (["-i", "above/photos", "-o", "x", "--jobs", "0"], "--jobs must be at least 1, got 0"),
-        (["-i", "twins", "-o", "x"], "a.bmp and a.png in twins would become one file: rename one"),
+        (["-i", "twins", "-o", "x"], "a.bmp and a.png in twins would become the same file: rename one"),
     ],
 )
 def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, arguments, message):

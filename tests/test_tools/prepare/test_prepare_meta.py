@@ -72,7 +72,7 @@ def test_every_kind_of_image_and_broken_ones(workdir, capsys):
     Path("set/cut.png").write_bytes(whole[:-40])
     Path("set/rotten.png").write_bytes(whole[:50] + bytes(len(whole) - 70) + whole[-20:])
     command = ["prepare", "meta", "-i", "set", "-o", "meta.txt", "--quiet"]
-    for counts in ("1 files made, 0 were", "0 files made, 1 were"):
+    for counts in ("1 files made, 0 existing", "0 files made, 1 existing"):
         assert cli.main(command) == 1
         printed = capsys.readouterr()
         assert counts in printed.out
@@ -92,10 +92,10 @@ def test_a_list_that_is_there_is_kept_and_replaced_only_if_asked(workdir, monkey
         done = prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert (done.made, done.kept, tree(Path())) == (0, 1, before)
     make_pairs(Path("set"), 4)
-    with pytest.raises(PrepareError, match=r"meta\.txt is there and lacks 003\.png: .* --overwrite"):
+    with pytest.raises(PrepareError, match=r"meta\.txt exists and lacks 003\.png: .* --overwrite"):
         prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     Path("set/HR/000.png").unlink()
-    with pytest.raises(PrepareError, match=r"meta\.txt is there and lists others: 000\.png: .* --overwrite"):
+    with pytest.raises(PrepareError, match=r"meta\.txt exists and lists other images: 000\.png: .* --overwrite"):
         prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert len(lines("meta.txt")) == 3
     prepare_meta(["set/HR"], "meta.txt", work=ANEW)
@@ -123,7 +123,7 @@ def test_letters_that_are_not_ascii_are_told(workdir):
     Path("set/HR/000.png").rename("set/HR/ümlaut.png")
     done = prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert lines("meta.txt") == ["ümlaut.png (32,32,3)"]
-    assert any("1 names have letters that are not ASCII (first ümlaut.png): the list is UTF-8" in n for n in done.notes)
+    assert any("1 names are not ASCII (first ümlaut.png): the list is UTF-8" in n for n in done.notes)
 
 
 @pytest.mark.parametrize(
@@ -131,15 +131,15 @@ def test_letters_that_are_not_ascii_are_told(workdir):
     [
         (
             ["-i", "spaced", "-o", "x"],
-            "before the first space of a line as the name of an image, and would not find a ",
+            "ends the name of an image at the first space of a line, and would not find a ",
         ),
         (["-i", "a b/HR", "--root", ".", "-o", "x"], "would not find a b/HR/000.png: rename them, without spaces"),
         (["-i", "set/HR", "-o", "set/HR/meta.txt"], "set/HR/meta.txt would lie among the images"),
         (["-i", "set/HR", "-o", "set"], "set is a folder; -o must be the file to write, such as set/meta_info.txt"),
-        (["-i", "set/HR", "--root", "set/LR", "-o", "x"], "root must hold all folders, but set/HR is not in set/LR"),
-        (["-i", "set/HR", "set/HR", "-o", "x"], "set/HR is named twice"),
+        (["-i", "set/HR", "--root", "set/LR", "-o", "x"], "root must contain all folders, but set/HR is not in set/LR"),
+        (["-i", "set/HR", "set/HR", "-o", "x"], "set/HR is given twice"),
         (["-i", "set/HR", "set", "-o", "x"], "set holds no images (png, bmp, jpg, tif, webp); its sub-folder HR does"),
-        (["-i", "set/HR", "-o", "picture.png"], "picture.png is there, and is no list"),
+        (["-i", "set/HR", "-o", "picture.png"], "picture.png exists and is not a list of images"),
     ],
 )
 def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, arguments, message):

@@ -82,7 +82,7 @@ def test_on_to_training_as_it_is_printed(workdir, capsys):
     printed = capsys.readouterr().out
     assert "8 files made, 0 existing files kept: data/small" in printed
     section = yaml.safe_load(printed[printed.index("datasets:") :])["datasets"]["train"]
-    follow = next(line.split("made by: basicsr ")[1] for line in printed.splitlines() if "made by: " in line)
+    follow = next(line.split("names with: basicsr ")[1] for line in printed.splitlines() if "names with: " in line)
     assert cli.main(shlex.split(follow)) == 0
     listed = [line.split(" ")[0] for line in Path(section["meta_info"]).read_text().splitlines()]
     files = {str(file) for folder in ("HR", "small") for file in Path("data", folder).glob("*.png")}
@@ -133,7 +133,7 @@ def test_other_scales_are_not_mixed_in(workdir):
     [
         (["-o", "data/HR"], "data/HR is the source itself: choose another -o"),
         (["--scales", "0.5", "1.5"], "scales must be between 0 and 1, got 0.5, 1.5"),
-        (["--shortest", "-1"], "shortest must be a number of pixels, or 0 for no such image, got -1"),
+        (["--shortest", "-1"], "shortest must be at least 1 pixel, or 0 for no such image, got -1"),
         (["--scales", "--shortest", "0"], "nothing to make: give scales, or a shorter side"),
     ],
 )

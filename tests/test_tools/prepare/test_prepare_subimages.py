@@ -105,7 +105,7 @@ def test_small_and_broken_images_are_reported_and_others_made(workdir, capsys):
     assert "48 files made" in printed.out
     assert "type: SecondOrderDataset\n    dataroot_gt: out\n" in printed.out
     assert "2 files could not be used" in printed.err
-    assert "note: 1 images are smaller than a crop of 16x16 and left out: flat.png (40x15)" in printed.out
+    assert "note: 1 images are smaller than a crop of 16x16 and were skipped: flat.png (40x15)" in printed.out
     assert "cut.png: image file is truncated" in printed.err
     assert "rotten.png: " in printed.err
     assert len(names("out")) == 48
@@ -135,7 +135,7 @@ def test_every_kind_of_image_by_the_documented_rule(workdir):
     Image.fromarray(np.dstack([color, color[:, :, 0]]), "CMYK").save("photos/cmyk.jpg")
     done = prepare_subimages("photos", "crops", Window(16, 8), work=QUIET)
     assert (done.made, done.failed) == (10, [])
-    assert done.notes[0].startswith("1 images have 16 bits and keep them (first deep.png)")
+    assert done.notes[0].startswith("1 images stay at 16 bits (first deep.png)")
 
     def crop(name):
         return cv2.imread(f"crops/{name}", cv2.IMREAD_UNCHANGED)
@@ -165,12 +165,12 @@ def test_pairs_that_are_none_are_refused(workdir):
     ("arguments", "message"),
     [
         (["--crop", "0"], "crop and step must be at least 1"),
-        (["-o", "set/HR"], "set/HR is named twice: sources and outputs must be different folders"),
+        (["-o", "set/HR"], "set/HR is given twice: sources and outputs must be different folders"),
         (["--lr", "set/LR"], "pairs need --lr, --lr-output and --scale, all three"),
         (["--scale", "2"], "pairs need --lr, --lr-output and --scale, all three"),
         (["--lr", "set/LR", "--lr-output", "low", "--scale", "2", "--crop", "15"], "crop must be a multiple of the"),
-        (["--lr", "set/LR", "--lr-output", "low", "--scale", "2", "--step", "7"], "the same, got 7"),
-        (["--lr", "set/LR", "--lr-output", "low", "--scale", "2", "--template", "x2"], "must hold {} once"),
+        (["--lr", "set/LR", "--lr-output", "low", "--scale", "2", "--step", "7"], "align with HR, got 7"),
+        (["--lr", "set/LR", "--lr-output", "low", "--scale", "2", "--template", "x2"], "must contain {} once"),
     ],
 )
 def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, arguments, message):

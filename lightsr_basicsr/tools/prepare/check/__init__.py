@@ -1,1 +1,1 @@
-"""Check folders, pairs and LMDBs of images."""
+"""Check folders, pairs and LMDBs of images before training or testing."""

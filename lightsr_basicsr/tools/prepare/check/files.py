@@ -1,7 +1,7 @@
-"""One image of a data set: whether it is whole, and what training will make of it.
+"""Check one image of a data set: whether it is whole, and how training will read it.
 
-Training reads with OpenCV alone. Pillow is asked as well, since it knows what OpenCV converts without a word, and since
-each is lax where the other is strict: Pillow with a PNG that lost its end, OpenCV (until 4) with a JPEG that did.
+Training reads with OpenCV alone. Pillow is used as well, since it reports what OpenCV converts silently, and since each
+is lax where the other is strict: Pillow with a truncated PNG, OpenCV (until 4) with a truncated JPEG.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lightsr_basicsr.data.hr_images import SUFFIXES
-from lightsr_basicsr.tools.images import list_images, reason
+from lightsr_basicsr.tools.images import reason
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
+from lightsr_basicsr.tools.prepare.sources import ORIENTATION, existing_folder, nested_hint
 
 KINDS = (
     "broken", "not an image", "format", "channels", "depth", "orientation", "sizes", "names", "duplicates", "pairs",
 )  # fmt: skip
-ORIENTATION = 0x112
 SILENT = 0
 PNG_END = b"IEND\xaeB`\x82"
 FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -36,14 +36,14 @@ WITH_ALPHA = {"RGBA": "RGB", "RGBa": "RGB", "LA": "gray", "La": "gray", "PA": "p
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing found.
+class DatasetFinding:
+    """A fault or peculiarity of a file or folder.
 
     Attributes:
         kind (str): One of ``KINDS``.
-        file (str): The file, or the folder, as the user named it.
-        message (str): What it is and what it means.
-        error (bool): True if training or testing would stop or be wrong; False if it works and is worth knowing.
+        file (str): The file or folder, as the user named it.
+        message (str): The fact and its consequence.
+        error (bool): Whether training or testing would stop or be wrong; False is a warning.
     """
 
     kind: str
@@ -54,19 +54,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Source:
-    """A folder of files, or an LMDB, as BasicSR lists it: every file that is not hidden, or what meta_info.txt says."""
+    """A folder or an LMDB with the names that BasicSR reads: all but hidden files, or those in meta_info.txt."""
 
     root: Path
     names: tuple[str, ...]
     environment: lmdb.Environment | None = None
 
     def shown(self, name: str) -> str:
-        """Return ``name`` with its folder, in characters that any terminal can print."""
+        """Return ``name`` with its folder, in printable characters."""
         path = str(self.root / name)
         return path if path.isprintable() else ascii(path)[1:-1]
 
     def split(self, name: str) -> tuple[str, str]:
-        """Return what BasicSR takes for the name without its ending, and the ending; keys of an LMDB have none."""
+        """Return ``name`` as BasicSR splits it, without suffix, and its suffix; keys of an LMDB have none."""
         return (name, "") if self.environment else os.path.splitext(name)
 
     def read(self, name: str) -> bytes | None:
@@ -79,16 +79,16 @@ class Source:
 
 @dataclass
 class Facts:
-    """What one file holds, as training reads it.
+    """Properties of one file, as training reads it.
 
     Attributes:
         name (str): Name in its folder, or key in its LMDB.
         shown (str): Path for messages.
         size (tuple | None): Width and height; None if it cannot be read.
-        channels (str): For example ``'RGB'`` or ``'gray + alpha'``, as they are in the file.
+        channels (str): As stored, for example ``'RGB'`` or ``'gray + alpha'``.
         bits (int): Per channel.
-        same_bytes, same_pixels (str): Hashes.
-        findings (list[Finding]): What is special about it.
+        same_bytes, same_pixels (str): Hashes of the file and of the pixels.
+        findings (list[DatasetFinding]): Its faults and peculiarities.
     """
 
     name: str
@@ -98,16 +98,16 @@ class Facts:
     bits: int = 8
     same_bytes: str = ""
     same_pixels: str = ""
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DatasetFinding] = field(default_factory=list)
 
     def add(self, kind: str, message: str, error: bool = False) -> None:
-        """Note a finding about this file."""
-        self.findings.append(Finding(kind, self.shown, message, error))
+        """Add a finding about this file."""
+        self.findings.append(DatasetFinding(kind, self.shown, message, error))
 
 
 @dataclass
 class _View:
-    """What Pillow sees in a file; ``fault`` is why it could not decode what it had recognized."""
+    """A file as Pillow reads it; ``fault`` is the reason why it recognized the format but could not decode it."""
 
     format: str = ""
     mode: str = ""
@@ -125,17 +125,14 @@ def open_source(root: Path | str) -> Source:
     """Return the files of a folder, or of an LMDB if the name ends in .lmdb.
 
     Raises:
-        PrepareError: If there is no such folder, or nothing in it.
+        PrepareError: If the folder is missing or empty, or the LMDB cannot be opened.
     """
-    path = Path(root).expanduser()
-    if not path.is_dir():
-        raise PrepareError(f"there is no folder {root} (looked from {Path.cwd()}).")
+    path = existing_folder(root)
     if path.suffix == ".lmdb":
         return _open_lmdb(path)
     names = sorted(file.name for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     if not names:
-        nested = [each.name for each in sorted(path.iterdir()) if each.is_dir() and list_images(each)]
-        raise PrepareError(f"{root} holds no files{f'; its sub-folder {nested[0]} does' if nested else ''}.")
+        raise PrepareError(f"{root} holds no files{nested_hint(path)}.")
     return Source(path, tuple(names))
 
 
@@ -147,7 +144,7 @@ def _open_lmdb(path: Path) -> Source:
         lines = (path / "meta_info.txt").read_text(encoding="utf-8").splitlines(keepends=True)
         environment = LmdbBackend(str(path))._client["default"]
     except FileNotFoundError as error:
-        raise PrepareError(f"{path} has no meta_info.txt: was its making interrupted? Make it again.") from error
+        raise PrepareError(f"{path} has no meta_info.txt, as after an interruption: make it again.") from error
     except (OSError, ValueError, lmdb.Error) as error:
         raise PrepareError(f"{path} cannot be opened as an LMDB of images: {reason(error)}. Make it again.") from error
     if not lines:
@@ -156,25 +153,20 @@ def _open_lmdb(path: Path) -> Source:
 
 
 def look_at(source: Source, name: str) -> tuple[Facts, np.ndarray | None]:
-    """Decode a file whole; return what is to be said of it, and the image (H, W, 3), B G R, uint8 or uint16.
-
-    Args:
-        source (Source): Its folder.
-        name (str): Its name there.
-    """
+    """Decode the file ``name``; return its facts, and the image (H, W, 3), B G R, uint8 or uint16, None if broken."""
     facts = Facts(name, source.shown(name))
     suffix = source.split(name)[1].lower()
     try:
         content = source.read(name)
         if content is None:
-            raise _BrokenError("listed in meta_info.txt under this key, but not in the LMDB: make the LMDB again")
+            raise _BrokenError("meta_info.txt lists this key, but the LMDB lacks it: make the LMDB again")
         view = _look_with_pillow(content)
         _check_whole(content, view)
         image = _decode(content, view, facts)
     except (OSError, lmdb.Error, _BrokenError) as error:
         kind, hint = "broken", ""
         if not source.environment and suffix not in SUFFIXES:
-            kind, hint = "not an image", "; BasicSR reads every file of a folder as one: move it away"
+            kind, hint = "not an image", "; BasicSR reads every file of a folder as an image: move it away"
         facts.add(kind, reason(error) + hint, error=True)
         return facts, None
     if image is not None:
@@ -186,7 +178,7 @@ def look_at(source: Source, name: str) -> tuple[Facts, np.ndarray | None]:
 
 @contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keep OpenCV from writing to the terminal about files that are reported anyway."""
+    """Silence OpenCV's messages on files that are reported anyway."""
     # In cv2.utils.logging since OpenCV 5, in cv2 before.
     set_level = getattr(getattr(cv2.utils, "logging", cv2), "setLogLevel", lambda level: level)
     before = set_level(SILENT)
@@ -202,7 +194,7 @@ def _look_with_pillow(content: bytes) -> _View:
     except UnidentifiedImageError:
         return _View()
     except Image.DecompressionBombError:
-        # A guard of web servers against small files that unpack to huge images; OpenCV has its own limit.
+        # Protects servers from small files that unpack to huge images; OpenCV has its own limit.
         return _View(mode="huge")
     except Exception as error:
         return _View(fault=reason(error))
@@ -210,19 +202,19 @@ def _look_with_pillow(content: bytes) -> _View:
     with image:
         try:
             view.frames = getattr(image, "n_frames", 1)
-            if view.format == "TIFF":  # loses the tag when it is decoded
+            if view.format == "TIFF":  # decoding discards the tag
                 view.orientation = _orientation(image)
             image.load()
-            if view.format != "TIFF":  # a PNG may have it behind the pixels
+            if view.format != "TIFF":  # in a PNG it may follow the pixels
                 view.orientation = _orientation(image)
             view.alpha = _alpha(image)
-        except Exception as error:  # damaged files make Pillow's decoders raise anything
+        except Exception as error:  # Pillow's decoders raise any type on damaged files
             view.fault = reason(error) or type(error).__name__
     return view
 
 
 def _orientation(image: Image.Image) -> int:
-    with suppress(Exception):  # a tag that cannot be read turns nothing
+    with suppress(Exception):  # an unreadable tag has no effect
         return image.getexif().get(ORIENTATION, 1)
     return 1
 
@@ -251,26 +243,26 @@ def _imdecode(content: bytes, flags: int) -> np.ndarray | None:
 
 
 def _decode(content: bytes, view: _View, facts: Facts) -> np.ndarray | None:
-    """Return the image with the bits it has, or None with a finding if BasicSR cannot read such numbers."""
+    """Return the image at its depth, or None with a finding if BasicSR cannot read that depth."""
     image = _imdecode(content, FLAGS)
     if image is not None and image.dtype in (np.uint8, np.uint16):
         return image
     raw = image if image is not None else _imdecode(content, cv2.IMREAD_UNCHANGED)
     if raw is None:
-        raise _BrokenError(_what_it_is(content, view))
+        raise _BrokenError(_why_unreadable(content, view))
     facts.add("depth", f"{raw.dtype} numbers: BasicSR reads 8 and 16 bits per channel only; convert it", error=True)
     return None
 
 
-def _what_it_is(content: bytes, view: _View) -> str:
+def _why_unreadable(content: bytes, view: _View) -> str:
     if view.format:
-        return f"OpenCV, with which BasicSR reads, cannot decode this {view.format}: damaged, or of a rare form"
+        return f"OpenCV, with which BasicSR reads, cannot decode this {view.format}: damaged, or a rare variant"
     start = content[:40].split(b"\n")[0]
     with suppress(UnicodeDecodeError):
-        # A web page or a Git LFS pointer in the place of a download gives itself away.
+        # Often a web page or a Git LFS pointer in place of a download.
         if (text := start.decode()).isprintable():
             return f"text, not an image: it begins with '{text}'"
-    return "damaged or no image: neither OpenCV nor Pillow can read it"
+    return "damaged or not an image: neither OpenCV nor Pillow can read it"
 
 
 def _describe(facts: Facts, content: bytes, image: np.ndarray, view: _View) -> None:
@@ -289,29 +281,29 @@ def _describe(facts: Facts, content: bytes, image: np.ndarray, view: _View) -> N
             f"orientation tag {view.orientation}: training sees {facts.size[0]}x{facts.size[1]}, "
             "but not all programs follow such a tag; store it upright",
         )
-    if view.frames > 1 and view.format not in ("JPEG", "MPO"):  # phones keep maps beside the photograph
+    if view.frames > 1 and view.format not in ("JPEG", "MPO"):  # phones store depth maps as frames
         facts.add("format", f"{view.frames} frames: training reads the first")
 
 
 def _describe_channels(facts: Facts, view: _View) -> None:
     if not view.format:
-        what = "so large that Pillow refuses it" if view.mode == "huge" else "of a form that Pillow does not know"
-        facts.add("format", f"{what}: training reads it, other sub-commands of `basicsr prepare` may not")
+        why = "too large for Pillow" if view.mode == "huge" else "unknown to Pillow"
+        facts.add("format", f"{why}: training reads it, other sub-commands of `basicsr prepare` may not")
         return
     mode = WITH_ALPHA.get(view.mode, view.mode)
     facts.channels = NAMES.get(mode.split(";")[0].upper(), mode)
     if facts.channels == "gray":
         facts.add("channels", "gray: becomes three equal channels")
     elif facts.channels == "palette":
-        facts.add("channels", "palette of at most 256 colours: they are looked up")
+        facts.add("channels", "palette of at most 256 colours: becomes RGB")
     elif facts.channels == "CMYK":
-        facts.add("channels", "CMYK: becomes RGB without its colour profile, so colours may look different in a viewer")
+        facts.add("channels", "CMYK: becomes RGB without its colour profile, so colours may differ from a viewer's")
     elif facts.channels != "RGB":
-        facts.add("channels", f"{facts.channels} and not RGB: look at what OpenCV makes of it")
+        facts.add("channels", f"{facts.channels} and not RGB: inspect OpenCV's conversion")
     if view.alpha:
         facts.channels += " + alpha"
-        loss = "nothing is lost" if view.alpha == "opaque" else "what it hides shows"
-        facts.add("channels", f"alpha channel, {view.alpha}: is dropped, and {loss}")
+        effect = "without loss" if view.alpha == "opaque" else "so hidden pixels show"
+        facts.add("channels", f"alpha channel, {view.alpha}: dropped, {effect}")
 
 
 @cache
@@ -326,4 +318,4 @@ def _compare_ending(facts: Facts, suffix: str, view: _View) -> None:
         facts.add("format", f"is a {found} and not a {expected}: training reads it, other programs may not")
     if suffix not in SUFFIXES:
         ending = f"the ending {suffix}" if suffix else "no ending"
-        facts.add("format", f"{ending}: BasicSR reads it, other sub-commands of `basicsr prepare` leave it out")
+        facts.add("format", f"{ending}: BasicSR reads it, other sub-commands of `basicsr prepare` skip it")

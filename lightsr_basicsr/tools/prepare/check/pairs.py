@@ -1,4 +1,4 @@
-"""Pairs of images: whether sizes fit, and whether the LR image is one of the HR image at all."""
+"""Check pairs of images: whether sizes fit, and whether the LR image shows the HR image at all."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import numpy as np
 
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.tools.images import to_8_bit
-from lightsr_basicsr.tools.prepare.check.files import Facts, Finding
+from lightsr_basicsr.tools.prepare.check.files import DatasetFinding, Facts
+from lightsr_basicsr.tools.prepare.sources import size_text
 
 CROP = 256
-# MATLAB's own versions differ in the outer two pixels, and a crop does there.
+# The outer two pixels depend on the version of MATLAB, and on the crop.
 SHAVED = 2
 THUMB = 16
-# An error of a quarter of a grey level, which is none.
+# In dB; an error of a quarter of a gray level, which counts as equal.
 MOST = 60.0
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """How much an LR image resembles its HR image.
+    """Similarity of an LR image and its HR image.
 
     Attributes:
         hr, lr (Facts): The two files.
-        psnr (float): Of the middle of LR against MATLAB's bicubic of HR, in dB, at most 60.
-        coarse (float): Of the two images at 16x16 pixels, in dB.
-        flat (float): What one colour all over would get there: the mean of HR.
+        psnr (float): PSNR in dB of the middle of LR against MATLAB's bicubic of HR, at most 60.
+        coarse (float): PSNR in dB of the two images at 16x16 pixels.
+        flat (float): PSNR in dB of a uniform image, the mean of HR, at 16x16 pixels.
         hr_thumb, lr_thumb (ndarray): The images at 16x16 pixels.
     """
 
@@ -42,49 +43,49 @@ class Likeness:
     lr_thumb: np.ndarray
 
 
-def check_alone(facts: Facts, scale: int | None, patch: int | None) -> Iterator[Finding]:
-    """Yield what is wrong with the size of an HR image on its own."""
+def check_alone(facts: Facts, scale: int | None, patch: int | None) -> Iterator[DatasetFinding]:
+    """Yield findings on the size of an HR image on its own."""
     if facts.size is None:
         return
-    size = _text(facts.size)
+    size = size_text(facts.size)
     if patch and min(facts.size) < patch:
-        yield Finding("sizes", facts.shown, f"{size} is smaller than the patch of {patch}x{patch}: training stops")
+        yield DatasetFinding(
+            "sizes", facts.shown, f"{size} is smaller than the patch of {patch}x{patch}: training stops"
+        )
     if scale and any(side % scale for side in facts.size):
-        yield Finding("sizes", facts.shown, f"{size}: not all sides are multiples of {scale}; LR needs it cut", False)
+        yield DatasetFinding(
+            "sizes", facts.shown, f"{size}: not all sides are multiples of {scale}; crop it before making LR", False
+        )
 
 
-def check_pair(hr: Facts, lr: Facts, scale: int, patch: int | None) -> Iterator[Finding]:
-    """Yield what is wrong with the sizes of a pair."""
+def check_pair(hr: Facts, lr: Facts, scale: int, patch: int | None) -> Iterator[DatasetFinding]:
+    """Yield findings on the sizes of a pair."""
     yield from check_alone(hr, None, patch)
     if hr.size is None or lr.size is None:
         return
     wanted = (lr.size[0] * scale, lr.size[1] * scale)
     if hr.size == wanted:
         return
-    message = f"HR {_text(hr.size)}, expected {_text(wanted)} for LR {_text(lr.size)} times {scale}"
-    yield Finding("sizes", hr.shown, f"{message}: {_remedy(hr.size, lr.size, scale)}")
+    message = f"HR {size_text(hr.size)}, expected {size_text(wanted)} for LR {size_text(lr.size)} times {scale}"
+    yield DatasetFinding("sizes", hr.shown, f"{message}: {_remedy(hr.size, lr.size, scale)}")
 
 
 def _remedy(hr: tuple[int, int], lr: tuple[int, int], scale: int) -> str:
     wanted = (lr[0] * scale, lr[1] * scale)
     if hr == wanted[::-1]:
-        return "one of them is turned by 90 degrees"
+        return "one of them is rotated by 90 degrees"
     if hr[0] < lr[0] or hr[1] < lr[1]:
-        return "HR is smaller than LR: were the two exchanged?"
+        return "HR is smaller than LR: were the two swapped?"
     ratios = {round(high / low) for high, low in zip(hr, lr, strict=True)}
     if len(ratios) == 1 and scale not in ratios:
         return f"this pair seems to be x{ratios.pop()}"
     if hr[0] < wanted[0] or hr[1] < wanted[1]:
         return "training and testing stop; make LR again from HR (basicsr prepare lr)"
-    return "training stops, testing takes the upper left part; cut HR (basicsr prepare lr --hr)"
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
+    return "training stops, testing uses the upper left part; crop HR (basicsr prepare lr --hr)"
 
 
 def compare(hr: Facts, lr: Facts, hr_image: np.ndarray, lr_image: np.ndarray, scale: int) -> Likeness | None:
-    """Return how much an LR image (h, w, 3) resembles its HR image (H, W, 3); None if their sizes do not fit."""
+    """Return the similarity of an LR image (h, w, 3) and its HR image (H, W, 3); None if their sizes do not fit."""
     height, width = (side * scale for side in lr_image.shape[:2])
     surplus = (hr_image.shape[0] - height, hr_image.shape[1] - width)
     if not all(0 <= each < scale for each in surplus):
@@ -118,24 +119,29 @@ def _thumb(image: np.ndarray) -> np.ndarray:
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the PSNR of grey levels in [0, 255], at most 60 dB."""
+    """Return the PSNR of gray levels in [0, 255], at most 60 dB.
+
+    Examples:
+        >>> round(psnr(np.zeros((8, 8)), np.full((8, 8), 16.0)), 2)
+        24.05
+    """
     error = float(np.mean(np.square(one - other)))
     return MOST if error <= 255**2 / 10 ** (MOST / 10) else float(10 * np.log10(255**2 / error))
 
 
-def check_likeness(found: Sequence[Likeness]) -> Iterator[Finding]:
-    """Yield pairs whose images do not belong together, or whose LR image was made in another way than the rest."""
+def check_likeness(found: Sequence[Likeness]) -> Iterator[DatasetFinding]:
+    """Yield findings on pairs that do not belong together, or whose LR image was made differently from the rest."""
     if not found:
         return
-    # 16x16 pixels are means over so many that blur, noise and compression hardly count. Measured on 200 photographs
-    # with bicubic, BD, DN, noise of level 60, JPEG of quality 20, and a fifth darker: right pairs get 16 to 60 dB, a
-    # photograph with the LR image of another one 11 (median) to 22. What tells them apart where these overlap is that
-    # one colour all over would do as well as a wrong image, and that right pairs of one data set are alike: a wrong one
-    # is far below their median. The lower limit is for sets in which most are wrong, as after a slip by one.
+    # Each of the 16x16 pixels averages so many that blur, noise and compression hardly count. Measured on 200 photos
+    # with bicubic, BD, DN, noise of level 60, JPEG of quality 20, and a fifth darker: right pairs reach 16 to 60 dB, an
+    # image with the LR image of another one 11 (median) to 22. Where these overlap, a wrong image is no better than a
+    # uniform one, and far below the median of the right pairs, which are alike in one data set. The lower limit is for
+    # sets in which most pairs are wrong, as when all are shifted by one.
     coarse_limit = max(14.0, median(each.coarse for each in found) - 6)
-    # The PSNR itself depends on the content. Far from the rest is what is five standard deviations below their median,
-    # estimated by the median absolute deviation, which a few wrong pairs do not move; none of the right pairs above is.
-    # Where all LR images are MATLAB's bicubic, nothing deviates, and 10 dB leave room for other programs' rounding.
+    # The PSNR itself depends on the content. An outlier is five standard deviations below the median, estimated by the
+    # median absolute deviation, which a few wrong pairs hardly change; none of the right pairs above is one. Where all
+    # LR images are MATLAB's bicubic the deviation is 0, and 10 dB allow for the rounding of other programs.
     middle = median(each.psnr for each in found)
     deviation = 1.4826 * median(abs(each.psnr - middle) for each in found)
     limit = middle - max(10.0, 5 * deviation)
@@ -145,6 +151,6 @@ def check_likeness(found: Sequence[Likeness]) -> Iterator[Finding]:
         if each.coarse < min(coarse_limit, each.flat + 1):
             near = found[int(np.square(thumbs - each.lr_thumb).mean(axis=(1, 2, 3)).argmin())]
             looks = f"; it looks like {near.hr.name}" if psnr(near.hr_thumb, each.lr_thumb) > each.coarse + 6 else ""
-            yield Finding("pairs", each.lr.shown, f"shows something else than {each.hr.name}{looks} ({message})", False)
+            yield DatasetFinding("pairs", each.lr.shown, f"does not show {each.hr.name}{looks} ({message})", False)
         elif each.psnr < limit:
-            yield Finding("pairs", each.lr.shown, f"was made in another way than the rest: {message}", False)
+            yield DatasetFinding("pairs", each.lr.shown, f"was made differently from the rest: {message}", False)

@@ -1,4 +1,4 @@
-"""The doctor of data sets: decode every file, and say what training would make of it and where it would stop."""
+"""Check data sets: decode every file, and report how training would read it and where it would stop."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from lightsr_basicsr.tools.prepare.check.files import (
     KINDS,
+    DatasetFinding,
     Facts,
-    Finding,
     Source,
     look_at,
     open_source,
@@ -29,21 +29,21 @@ from lightsr_basicsr.tools.prepare.sections import paired, training
 from lightsr_basicsr.tools.prepare.verify import in_order
 
 Size = tuple[int, int]
-# Names of an HR and an LR file; one without partner stands alone.
+# Names of an HR and an LR file; None for a missing partner.
 Unit = tuple[str | None, str | None]
 Looked = tuple[Facts | None, Facts | None, Likeness | None]
 
 
 @dataclass
 class Summary:
-    """What a folder or an LMDB holds.
+    """Content of a folder or an LMDB.
 
     Attributes:
-        root (str): As the user named it.
-        files, readable (int): All files, and those that are images.
-        smallest, median, largest (tuple | None): Width and height of real images, by number of pixels.
-        channels (dict[str, int]): How many images have which.
-        bits (dict[int, int]): How many images have how many bits per channel.
+        root (str): Its path, as the user gave it.
+        files, readable (int): Numbers of all files, and of those that are images.
+        smallest, median, largest (tuple | None): Width and height of existing images, by number of pixels.
+        channels (dict[str, int]): Numbers of images by channels.
+        bits (dict[int, int]): Numbers of images by bits per channel.
     """
 
     root: str
@@ -58,20 +58,20 @@ class Summary:
 
 @dataclass
 class CheckReport:
-    """What :func:`check_images` found.
+    """Result of :func:`check_images`.
 
     Attributes:
-        folders (list[Summary]): HR, and LR if there is one.
-        findings (list[Finding]): Every offender, errors first, then by kind and name.
-        pairs (int | None): How many pairs there are; None for one folder.
-        template (str | None): How LR names follow from HR names.
-        psnr (tuple | None): Least, median and greatest PSNR of LR against MATLAB's bicubic of HR; 60 means equal.
-        notes (list[str]): What the user should know about the check.
+        folders (list[Summary]): HR, and LR if given.
+        findings (list[DatasetFinding]): Errors first, then by kind and name.
+        pairs (int | None): Number of pairs; None for one folder.
+        template (str | None): LR name from HR name.
+        psnr (tuple | None): Least, median and greatest PSNR in dB of LR against MATLAB's bicubic of HR; 60 means equal.
+        notes (list[str]): Remarks on the check for the user.
         section (dict): Section ``datasets`` for an option file; empty if there are errors.
     """
 
     folders: list[Summary]
-    findings: list[Finding]
+    findings: list[DatasetFinding]
     pairs: int | None = None
     template: str | None = None
     psnr: tuple[float, float, float] | None = None
@@ -79,13 +79,13 @@ class CheckReport:
     section: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def errors(self) -> list[Finding]:
-        """Return what would stop training or testing, or make it wrong."""
+    def errors(self) -> list[DatasetFinding]:
+        """Findings that would stop training or testing, or make it wrong."""
         return [finding for finding in self.findings if finding.error]
 
     @property
-    def warnings(self) -> list[Finding]:
-        """Return what works and is worth knowing."""
+    def warnings(self) -> list[DatasetFinding]:
+        """Findings on files that training can use."""
         return [finding for finding in self.findings if not finding.error]
 
 
@@ -98,19 +98,19 @@ def check_images(
     workers: int | None = None,
     progress: bool = True,
 ) -> CheckReport:
-    """Check a folder or LMDB of images, or two of pairs, by decoding every file.
+    """Check a folder or LMDB of images, or a pair of them, by decoding every file.
 
     Args:
         hr (Path | str): Folder, or LMDB if its name ends in .lmdb.
-        lr (Path | str | None): The same with LR images of ``hr``.
+        lr (Path | str | None): Folder or LMDB with LR images of ``hr``.
         scale (int | None): HR side over LR side; needed with ``lr``.
-        template (str | None): LR name from HR name without ending, ``'{}x4'``. None: guessed from the names.
-        patch (int | None): Side of HR crops in training (``gt_size``), which images must not be smaller than.
-        workers (int | None): Files at a time; None takes one per core.
-        progress (bool): Show a progress bar on standard error.
+        template (str | None): LR name from HR name without suffix, ``'{}x4'``. None: guessed from the names.
+        patch (int | None): Side of HR crops in training (``gt_size``), the least size of images.
+        workers (int | None): Files at a time; None: one per core.
+        progress (bool): Whether to show a progress bar on standard error.
 
     Raises:
-        PrepareError: If an argument is wrong, or a folder missing or empty. All else is in the report.
+        PrepareError: If an argument is wrong, or a folder missing or empty. All other faults are in the report.
     """
     _check_arguments(lr, scale, template, patch)
     sources = [open_source(root) for root in (hr, lr) if root is not None]
@@ -133,9 +133,9 @@ def check_images(
 
 def _check_arguments(lr: Path | str | None, scale: int | None, template: str | None, patch: int | None) -> None:
     if lr is not None and scale is None:
-        raise PrepareError("pairs need their scale: add --scale 4, or whatever it is.")
+        raise PrepareError("pairs need their scale: add --scale, for example --scale 4.")
     if lr is None and template is not None:
-        raise PrepareError(f"--template {template!r} needs a second folder, that of LR images.")
+        raise PrepareError(f"--template {template!r} needs a second folder, with LR images.")
     for name, value in (("--scale", scale), ("--patch", patch)):
         if value is not None and value < 1:
             raise PrepareError(f"{name} must be at least 1, got {value}.")
@@ -144,9 +144,9 @@ def _check_arguments(lr: Path | str | None, scale: int | None, template: str | N
 
 
 def _pair(hr: Source, lr: Source, template: str | None, report: CheckReport) -> list[Unit]:
-    """Return pairs and single files by name; note in ``report`` what is wrong with the names."""
+    """Return pairs and single files by name; add findings on the names to ``report``."""
     if (hr.environment is None) != (lr.environment is None):
-        raise PrepareError(f"{hr.root} and {lr.root} must both be folders or both be LMDBs: BasicSR reads no mixture.")
+        raise PrepareError(f"{hr.root} and {lr.root} must both be folders or both be LMDBs: BasicSR cannot mix them.")
     if hr.environment is not None and template not in (None, "{}"):
         raise PrepareError(f"BasicSR pairs LMDBs by equal keys: leave out --template {template!r}.")
     report.template = template or "{}"
@@ -165,7 +165,7 @@ def _look_at_all(
     sources: Sequence[Source], units: Sequence[Unit], scale: int | None, workers: int | None, progress: bool
 ) -> list[Looked]:
     with quiet_decoders(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about what is in the findings
+        warnings.simplefilter("ignore")  # Pillow's; the findings report the same
         look = partial(_look, sources, scale)
         bar = tqdm(in_order(look, units, workers), total=len(units), desc="check", disable=not progress)
         return [looked for _, looked in bar]
@@ -204,7 +204,7 @@ def _summarize(source: Source, seen: Sequence[Facts]) -> Summary:
 
 
 def _section(sources: Sequence[Source], scale: int | None, patch: int | None, template: str | None) -> dict[str, Any]:
-    """Return a section that reads what was checked; a single folder is one whose images a network is run on."""
+    """Return a section that reads the checked data; a single folder becomes LQ images of a test."""
     hr = sources[0].root
     backend = "disk" if sources[0].environment is None else "lmdb"
     if len(sources) == 1:

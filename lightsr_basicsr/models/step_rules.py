@@ -1,0 +1,138 @@
+"""DRN's rules for training steps: which batches are used, and how often the schedulers step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import Tensor
+
+from lightsr_basicsr.models.reparam_model import ReparamModel
+
+# The official trainer's error of the epoch before the first.
+FIRST_ERROR = 1e8
+# Iterations of its epoch.
+EPOCH_ITER = 1000
+
+
+class SkipRule:
+    """DRN's rule about which batches are used; it stands among the schedulers, for BaseModel to save and restore it.
+
+    A batch is used if its total loss is below ``threshold * error_last``, so never where it is NaN. ``error_last``
+    starts at 1e8 and after each epoch becomes the mean of its logged losses. Unlike officially losses that are not
+    finite are left out of that mean, for nothing is below NaN.
+
+    Args:
+        threshold (float | None): See above; None is no rule.
+        epoch_iter (int): Iterations of an epoch.
+    """
+
+    def __init__(self, threshold: float | None, epoch_iter: int) -> None:
+        self.threshold, self.epoch_iter, self.error_last = threshold, epoch_iter, FIRST_ERROR
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.seen, self.finite, self.skipped, self.total = 0, 0, 0, 0.0
+
+    def accepts(self, loss: float, logged: float) -> bool:
+        """Tell whether a batch of this loss is used, and count its logged loss."""
+        accepted = loss < self.threshold * self.error_last
+        self.seen += 1
+        self.skipped += not accepted
+        if abs(logged) < float("inf"):
+            self.finite += 1
+            self.total += logged
+        if self.seen >= self.epoch_iter:
+            self._end_epoch()
+        return accepted
+
+    def _end_epoch(self) -> None:
+        if self.skipped:
+            get_root_logger().warning(
+                f"{self.skipped} of the last {self.seen} batches were skipped: their loss was NaN or not below "
+                f"{self.threshold:g} times {self.error_last:g} (train.skip_threshold, mean loss of the epoch before)."
+            )
+        self.error_last = self.total / self.finite if self.finite else self.error_last
+        self._begin_epoch()
+
+    def step(self) -> None:
+        """Do nothing: the rule counts where it is asked."""
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what has been counted."""
+        return {key: value for key, value in vars(self).items() if key not in ("threshold", "epoch_iter")}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Restore what :meth:`state_dict` returned; the options stay those of the option file."""
+        vars(self).update(state)
+
+
+class StepRulesModel(ReparamModel):
+    """ReparamModel with DRN's rules: it skips batches whose loss is too large, and may step its schedulers rarely.
+
+    Args:
+        opt (dict): Options; beyond those of ReparamModel:
+            train.skip_threshold (float | None): Take a step only if the total loss is below this times the mean loss
+                of the epoch before (1e8 before the first): see SkipRule. ``~`` is no rule. Default: as
+                :attr:`default_threshold`.
+            train.epoch_iter (int): Iterations of an epoch of that rule. Default: 1000.
+            train.schedule_every (int): Step the schedulers only every so many iterations, in which periods and
+                milestones are counted then; 1000 is DRN's staircase. Default: 1.
+    """
+
+    default_threshold: float | None = None
+    schedule_every = 1
+    statistics: Sequence[tuple[Tensor, Tensor]] = ()
+
+    def init_training_settings(self) -> None:
+        """Set up what ReparamModel sets up; the skip rule joins the schedulers."""
+        train = self.opt["train"]
+        self.schedule_every = int(train.get("schedule_every", 1))
+        super().init_training_settings()
+        threshold = train.get("skip_threshold", self.default_threshold)
+        self.skip_rule = SkipRule(threshold, int(train.get("epoch_iter", EPOCH_ITER)))
+        self.schedulers.append(self.skip_rule)
+
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """Step the schedulers, every ``train.schedule_every`` iterations."""
+        if (current_iter - 1) % self.schedule_every == 0:
+            super().update_learning_rate(current_iter, warmup_iter)
+
+    def resume_training(self, resume_state: dict) -> None:
+        """Restore what LossDictModel restores; the schedule must have been counted as it is now."""
+        steps, iteration = resume_state["schedulers"][0].get("last_epoch"), resume_state["iter"]
+        if steps is not None and steps != (iteration - 1) // self.schedule_every:
+            raise SystemExit(
+                f"The training state of iteration {iteration} has a schedule of {steps} steps, which is not one in "
+                f"{self.schedule_every} iterations: train.schedule_every was another when it was saved."
+            )
+        super().resume_training(resume_state)
+
+    def run_network(self) -> Tensor:
+        """Return the images of ``net_g``, and keep the statistics of batch normalisation as they were before.
+
+        They move in the forward pass, which a skipped batch must not do.
+        """
+        buffers = self.get_bare_model(self.net_g).buffers() if self.skip_rule.threshold is not None else ()
+        self.statistics = [(buffer, buffer.clone()) for buffer in buffers]
+        return super().run_network()
+
+    def logged_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the loss that the official trainer logs, with whose mean the rule compares: the total."""
+        return sum(losses.values())
+
+    def accepts(self, losses: Mapping[str, Tensor]) -> bool:
+        """Return what the skip rule, where there is one, says about the mean of all processes."""
+        if self.skip_rule.threshold is None:
+            return True
+        values = torch.stack([sum(losses.values()).detach(), self.logged_loss(losses).detach()])
+        if self.opt["dist"]:
+            torch.distributed.all_reduce(values)
+            values /= self.opt["world_size"]
+        accepted = self.skip_rule.accepts(*values.tolist())
+        if not accepted:
+            self.output = self.output.detach()  # frees what a backward pass would have freed
+            for buffer, kept in self.statistics:
+                buffer.copy_(kept)
+        return accepted
