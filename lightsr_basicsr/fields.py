@@ -43,7 +43,11 @@ class Field:
 
     def schema(self) -> dict[str, Any]:
         """Return the field as JSON schema."""
-        values = {"anyOf": [self.values, {"type": "null"}]} if self.null and self.values else self.values
+        values = dict(self.values)
+        if self.null and "type" in values:
+            values["type"] = [values["type"], "null"]
+        elif self.null and values:
+            values = {"anyOf": [values, {"type": "null"}]}
         about = {"description": self.help, "default": self.default}
         return {**values, **{key: value for key, value in about.items() if value not in (None, "")}}
 
@@ -58,7 +62,7 @@ def number(
 ) -> Field:
     """Return a field that takes a finite number of at least ``least``, more than ``above`` and at most ``most``."""
     both = least is not None and most is not None
-    words = {"of at least": least, "of more than": above, "of at most": most}
+    words = {"of at least": least, "above": above, "of at most": most}
     limits = [f"from {least:g} to {most:g}"] if both else [f"{k} {v:g}" for k, v in words.items() if v is not None]
     bounds = {"minimum": least, "exclusiveMinimum": above, "maximum": most}
 
@@ -129,7 +133,7 @@ def span(help: str = "", least: float = 0, **more: Any) -> Field:
 
 def section(help: str = "", **more: Any) -> Field:
     """Return a field that takes a mapping, whose own keys are declared elsewhere."""
-    return Field(help, "a section of its own", lambda value: isinstance(value, Mapping), {"type": "object"}, **more)
+    return Field(help, "a section", lambda value: isinstance(value, Mapping), {"type": "object"}, **more)
 
 
 def one_of(help: str, *fields: Field, **more: Any) -> Field:

@@ -36,7 +36,7 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         "percep_gt_usm": fields.flag("Whether the perceptual loss takes sharpened HR images.", default=False),
         "gan_gt_usm": fields.flag("Whether the adversarial loss takes sharpened HR images.", default=False),
         "usm_targets": fields.text(
-            "Whether only the teacher obeys these three keys, or each loss.",
+            "Whether `l1_gt_usm` acts on the teacher alone, or each of the three keys on its loss.",
             ("teacher_only", "per_loss"),
             default="teacher_only",
         ),

@@ -20,6 +20,11 @@ PIPELINE = (
 # In these sources: the whole option file, and the section of one data set.
 WHOLE = {"opt": (), "self.opt": ()}
 OF_A_SET = {"dataset_opt": ("datasets", "*"), "dataset": ("datasets", "*")}
+# What BasicSR puts there itself.
+PUT_BY_BASICSR = {
+    "auto_resume", "dist", "is_train", "rank", "root_path", "world_size", "path.experiments_root", "path.log",
+    "path.models", "path.results_root", "path.training_states", "path.visualization",
+}  # fmt: skip
 OURS = "lightsr_basicsr."
 
 Path = tuple[str, ...]
@@ -97,4 +102,4 @@ def _dotted(paths: Iterator[Path] | list[Path]) -> frozenset[str]:
     for path in paths:
         path = (*path[:1], "*", *path[2:]) if path[:1] == ("datasets",) else path
         found |= {".".join(path[:end]) for end in range(1, len(path) + 1)}
-    return frozenset(found)
+    return frozenset(found - PUT_BY_BASICSR)

@@ -183,7 +183,7 @@ def test_missing_losses_are_told(images):
         ({"teacher_iter": 9}, "train.teacher_iter: is 9, more than train.total_iter (8), which counts both"),
         ({"teacher_iter": "4"}, "train.teacher_iter: must be a whole number of at least 0, got '4'"),
         ({"teacher_iter": 0}, "path.pretrain_network_TA: is missing: with train.teacher_iter 0"),
-        ({"teacher": None}, "train.teacher: must be a section of its own, got None"),
+        ({"teacher": None}, "train.teacher: must be a section, got None"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_told(images, change, expected):
