@@ -80,13 +80,8 @@ def _find_loss_problems(name: str, train: Mapping[str, Any]) -> Problems:
         section = train.get(key)
         if not section:
             yield f"train.{key}", f"is missing: {name} needs it, for example {example}"
-        elif not isinstance(section, Mapping):
-            yield f"train.{key}", f"must be a section, for example {example}, got {section!r}"
-        elif section.get("type") in OTHER_LOSSES:
+        elif isinstance(section, Mapping) and section.get("type") in OTHER_LOSSES:
             yield f"train.{key}.type", f"must be a loss between two images such as L1Loss, got {section['type']}"
-    optimizer = train.get("optim_dual")
-    if optimizer is not None and not isinstance(optimizer, Mapping):
-        yield "train.optim_dual", f"must be a section as optim_g, or left out to be that, got {optimizer!r}"
 
 
 def _find_network_problems(net: nn.Module, options: Options, networks: Networks) -> Problems:
