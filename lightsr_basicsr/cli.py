@@ -26,7 +26,7 @@ from lightsr_basicsr.commands.schema import add_schema
 from lightsr_basicsr.errors import UserError, message_of
 
 EXAMPLES = """examples:
-  basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on bundled test images
+  basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on images of scikit-image
   basicsr train -opt my.yml --auto_resume               continue after an interruption
   basicsr train -opt my.yml --stage teacher             only the first stage of a two-stage run (KDSR)
   basicsr train -opt my.yml --force_yml train:total_iter=100 train:optim_g:lr=1e-4

@@ -8,7 +8,7 @@ from os import PathLike
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.checkpoints import identify  # the module: whose import may be the one that leads here
+from lightsr_basicsr.checkpoints import identify  # the module: it may be partially imported here
 from lightsr_basicsr.checkpoints.files import CheckpointError
 from lightsr_basicsr.checkpoints.keys import count_fitting, describe_difference
 

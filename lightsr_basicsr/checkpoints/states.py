@@ -123,8 +123,7 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=False)
         raise CheckpointError(
             f"The training state {path} holds Python objects, and running code from a file is not safe. Expected "
-            "numbers, texts and tensors. Start the run anew, under another name, from its weights "
-            "(path.pretrain_network_g)."
+            "numbers, texts and tensors. Start a run of another name from its weights (path.pretrain_network_g)."
         ) from error
 
 
