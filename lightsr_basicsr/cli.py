@@ -22,6 +22,7 @@ from lightsr_basicsr.commands.info import add_info
 from lightsr_basicsr.commands.list import add_list
 from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
+from lightsr_basicsr.commands.schema import add_schema
 from lightsr_basicsr.errors import UserError, message_of
 
 EXAMPLES = """examples:
@@ -82,6 +83,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_run(commands, EXAMPLES)
     add_list(commands)
+    add_schema(commands)
     add_info(commands)
     add_convert(commands)
     add_export(commands)

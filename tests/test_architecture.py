@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 OURS = "lightsr_basicsr"
 
 # What every module may import.
-EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}._compat"}
+EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields", f"{OURS}._compat"}
 # What a module may import besides; the longest prefix of its name decides.
 MAY_IMPORT = {
     "_compat": {"torchvision", f"{OURS}._fixes"},
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "bootstrap": {OURS, "basicsr"},
     "errors": set(),
     "registry": set(),
+    "fields": set(),
     "checkpoints": {"torch", "safetensors", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.keys",
                     f"{OURS}.checkpoints.write"},
     "checkpoints.lookalikes": {"torch", "spandrel"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "metrics": {"torch", "numpy", "pyiqa", "basicsr.utils", f"{OURS}.metrics"},
     "data": {"torch", "numpy", "cv2", "lmdb", "tqdm", "skimage", "basicsr.data", "basicsr.utils", f"{OURS}.data"},
     "models": {"torch", "numpy", "basicsr", f"{OURS}.models", f"{OURS}.checkpoints", f"{OURS}.archs.reparam",
-               f"{OURS}.data.low_resolution"},
+               f"{OURS}.archs.network", f"{OURS}.data.low_resolution"},
     "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "basicsr.utils.registry",
                  f"{OURS}.archs.network", f"{OURS}.archs.reparam", f"{OURS}.checkpoints", f"{OURS}.runtimes"},
     "tools": {"torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr", "onnx",

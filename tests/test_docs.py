@@ -19,6 +19,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from lightsr_basicsr.cli import _build_parser
 from lightsr_basicsr.tools.info.official import official_networks
 from lightsr_basicsr.tools.options import find_option_file, read_options
+from lightsr_basicsr.tools.reference import reference_page
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = ROOT / "options"
@@ -85,6 +86,11 @@ def test_every_point_of_the_plot_has_a_color(script):
     assert set(script.COLORS) | set(script.BLIND) >= {
         entry.network for entry in official_networks() if entry.scale == 4
     }
+
+
+def test_the_reference_of_options_is_up_to_date():
+    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    assert page == reference_page(), "docs/options.md is stale: basicsr schema --markdown > docs/options.md"
 
 
 def test_every_option_file_of_the_table_exists():

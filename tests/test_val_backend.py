@@ -127,16 +127,16 @@ def test_a_problem_during_the_run_is_told_without_a_traceback(pairs, monkeypatch
 @pytest.mark.parametrize(
     ("val", "message"),
     [
-        ({"backend": "opnvino"}, "val.backend: There is no backend 'opnvino': did you mean openvino"),
-        ({"backend": 3}, "val.backend: must be a text, got 3"),
-        ({"precision": "half"}, "val.precision: There is no precision 'half': choose fp32, bf16, fp16 or int8"),
-        ({"threads": 0}, "val.threads: `threads` must be a whole number from 1 to 1024, got 0"),
-        ({"threads": "two"}, "val.threads: `threads` must be a whole number from 1 to 1024, got 'two'"),
+        ({"backend": "opnvino"}, "val.backend: must be auto, torch, onnxruntime or openvino, got 'opnvino'"),
+        ({"backend": 3}, "val.backend: must be auto, torch, onnxruntime or openvino, got 3"),
+        ({"precision": "half"}, "val.precision: must be fp32, bf16, fp16 or int8, got 'half'"),
+        ({"threads": 0}, "val.threads: must be a whole number from 1 to 1024, got 0"),
+        ({"threads": "two"}, "val.threads: must be a whole number from 1 to 1024, got 'two'"),
         ({"precision": "int8"}, "val.precision: int8 needs a network that was quantized"),
         ({"exported": "none.ts"}, "val.exported: There is no file none.ts"),
         ({"exported": "net.pth", "backend": "torch"}, "val.exported: net.pth is not an exported file"),
-        ({"exported": ["a"]}, "val.exported: must be the path of a file, got ['a']"),
-        ({"bakend": "torch"}, "val.bakend: is not read by BasicSR: did you mean 'backend'?"),
+        ({"exported": ["a"]}, "val.exported: must be a text, got ['a']"),
+        ({"bakend": "torch"}, "val.bakend: is not read by BasicSR or LossDictModel: did you mean 'backend'?"),
     ],
 )
 def test_what_is_wrong_is_found_before_anything_starts(pairs, val, message):
@@ -189,7 +189,7 @@ def test_a_training_is_told_that_the_keys_do_nothing(workdir):
     assert found == "val.backend: (warning) has an effect in `basicsr test` only: training validates with torch"
     content["val"]["backend"] = "opnvino"
     (found,) = findings(content, is_train=True)
-    assert "did you mean openvino" in found
+    assert "must be auto, torch, onnxruntime or openvino" in found
 
 
 def test_settings_are_those_of_the_section_val():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,16 +15,9 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.data.degradations import KERNEL_SIZE, mod_crop
-from lightsr_basicsr.data.hr_images import (
-    ImageStore,
-    check_crop,
-    check_keys,
-    one_of,
-    random_corner,
-    seed_of_noise,
-    to_tensors,
-)
+from lightsr_basicsr.data.hr_images import OPTIONS, ImageStore, check_crop, check_section, random_corner, to_tensors
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur, degrade_batch
 from lightsr_basicsr.registry import register
 
@@ -80,24 +73,27 @@ class ClassicBlindDataset(Dataset):
         ValueError: If an option is unknown or a range invalid, or an image is missing, broken or too small.
     """
 
-    known_keys: ClassVar = (
-        "meta_info_file", "blur", "sigma", "sigma_2", "theta", "noise_level", "noise_seed", "degradation_per",
-        "degrade_on",
-    )  # fmt: skip
+    options: ClassVar = {
+        "meta_info_file": fields.text("List of the images to take.", null=True),
+        "blur": fields.text("Kind of the Gaussian blur.", BLURS, default=BLURS[0]),
+        "sigma": fields.span("Standard deviations in HR pixels.", default=[0.2, 4.0]),
+        "sigma_2": fields.number("Second standard deviation in validation; anisotropic only.", least=0),
+        "theta": fields.span("Angle in degrees; anisotropic only.", default=[0.0, 180.0]),
+        "noise_level": fields.span("Standard deviation of the noise in gray levels of 255.", default=0),
+        "noise_seed": fields.count("Seed of the noise in validation.", least=0, default=0),
+        "degradation_per": fields.text("What shares blur and noise level.", PER, default=PER[0]),
+        "degrade_on": fields.text("Where LR images are made.", WHERE, default=WHERE[0]),
+        **OPTIONS,
+    }
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        check_keys(type(self).__name__, opt, self.known_keys)
+        known = fields.declared(type(self))
+        check_section(type(self), opt, known)
         self.opt, self.scale = opt, opt["scale"]
-        self.blur = one_of(opt, "blur", BLURS)
-        self.per, self.where = one_of(opt, "degradation_per", PER), one_of(opt, "degrade_on", WHERE)
-        self.ranges = {
-            "sigma": _range(opt, "sigma", (0.2, 4.0)),
-            "theta": _range(opt, "theta", (0.0, 180.0)),
-            "noise_level": _range(opt, "noise_level", 0.0),
-        }
-        self.seed = seed_of_noise(opt)
-        if not _is_number(opt.get("sigma_2", 0)):
-            raise ValueError(f"sigma_2 must be a finite number of at least 0, got {opt['sigma_2']!r}")
+        self.blur, self.per, self.where, self.seed = (
+            opt.get(key, known[key].default) for key in ("blur", "degradation_per", "degrade_on", "noise_seed")
+        )
+        self.ranges = {key: _range(opt.get(key, known[key].default)) for key in ("sigma", "theta", "noise_level")}
         if opt["phase"] == "train":
             self._check_training()
         self.fixed = None if opt["phase"] == "train" else self._fixed_set()
@@ -166,17 +162,9 @@ class ClassicBlindDataset(Dataset):
         return {**drawn, **{key: torch.tensor(value) for key, value in whole.items()}}
 
 
-def _range(opt: Mapping[str, Any], key: str, default: float | Sequence[float]) -> tuple[float, float]:
-    value = opt.get(key, default)
-    low, high = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
-    if not (_is_number(low) and _is_number(high)) or low > high:
-        raise ValueError(f"{key} must be a finite number of at least 0, or [lowest, highest], got {value!r}")
+def _range(value: float | Sequence[float]) -> tuple[float, float]:
+    low, high = value if isinstance(value, (list, tuple)) else (value, value)
     return float(low), float(high)
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0
 
 
 @register(DATASET_REGISTRY)
@@ -194,10 +182,13 @@ class SecondOrderDataset(RealESRGANDataset):
         ValueError: If an option is unknown, the folder or the list is missing, or an image cannot be read.
     """
 
-    known_keys: ClassVar = ("meta_info", *KERNELS)
+    options: ClassVar = {
+        "meta_info": fields.text("List of the images to take; without it all are taken.", null=True),
+        **OPTIONS,
+    }
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        check_keys(type(self).__name__, opt, self.known_keys)
+        check_section(type(self), opt, (*fields.declared(type(self)), *KERNELS))
         store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
         # BasicSR always opens a list, here an empty one.
         super().__init__({**KERNELS, **opt, "meta_info": os.devnull})

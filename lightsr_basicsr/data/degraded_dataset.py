@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.data.degradations import BORDERS, DN_LEVEL, add_noise, mod_crop
-from lightsr_basicsr.data.hr_images import (
-    ImageStore,
-    check_crop,
-    check_keys,
-    one_of,
-    random_corner,
-    seed_of_noise,
-    to_tensors,
-)
+from lightsr_basicsr.data.hr_images import OPTIONS, ImageStore, check_crop, check_section, random_corner, to_tensors
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.registry import register
+
+LEVELS = {"": "LR images", "_down2": "images of half the HR side", "_down4": "images of a quarter of the HR side"}
 
 
 @register(DATASET_REGISTRY)
@@ -47,14 +42,20 @@ class DegradedImageDataset(Dataset):
         ValueError: If an option is unknown, or an image is missing, broken or smaller than ``gt_size``.
     """
 
+    options: ClassVar = {
+        "meta_info_file": fields.text("List of the images to take.", null=True),
+        "degradation": fields.text("How LR images are made, as `prepare lr` does.", DEGRADATIONS, default="bi"),
+        "border": fields.text("What lies beyond the border of an image.", tuple(BORDERS), default="mirror"),
+        "noise_seed": fields.count("Seed of the noise of `dn`.", least=0, default=0),
+        "redraw_noise": fields.flag("Whether training draws new noise each time an image is seen.", default=False),
+        **OPTIONS,
+    }
+
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt = opt
         self.scale = opt["scale"]
-        check_keys(type(self).__name__, opt, self.known_keys)
-        border, seed = one_of(opt, "border", tuple(BORDERS)), seed_of_noise(opt)
-        self.how = LowResolution(opt.get("degradation", "bi"), border, seed)
-        if self.how.degradation not in DEGRADATIONS:
-            raise ValueError(f"degradation must be one of {', '.join(DEGRADATIONS)}, got {self.how.degradation!r}")
+        check_section(type(self), opt, self.known_keys)
+        self.how = LowResolution(opt.get("degradation", "bi"), opt.get("border", "mirror"), opt.get("noise_seed", 0))
         if opt["phase"] == "train":
             check_crop(opt)
         self.store = ImageStore(self._roots(), opt["io_backend"])
@@ -63,7 +64,7 @@ class DegradedImageDataset(Dataset):
     @property
     def known_keys(self) -> tuple[str, ...]:
         """Options beyond those that BasicSR reads from any section."""
-        return ("meta_info_file", "degradation", "border", "noise_seed", "redraw_noise")
+        return tuple(fields.declared(type(self)))
 
     def _roots(self) -> dict[str, str]:
         return {"gt": self.opt["dataroot_gt"]}
@@ -142,6 +143,14 @@ class MultiScalePairedDataset(DegradedImageDataset):
         ValueError: If the scale is not a power of 2, an image is missing, or a level is not HR's size over its factor.
     """
 
+    options: ClassVar = {
+        **{f"dataroot_lq{level}": fields.anything(f"Folder or LMDB of {images}.") for level, images in LEVELS.items()},
+        **{
+            f"filename_tmpl{level}": fields.text(f"Names of {images}; `{{}}` is that of the HR image.", default="{}")
+            for level, images in LEVELS.items()
+        },
+    }
+
     def __init__(self, opt: dict[str, Any]) -> None:
         if opt["scale"] < 2 or opt["scale"] & (opt["scale"] - 1):
             raise ValueError(f"levels are powers of 2, so the scale must be 2, 4 or 8, got {opt['scale']}")
@@ -157,8 +166,8 @@ class MultiScalePairedDataset(DegradedImageDataset):
     @property
     def known_keys(self) -> tuple[str, ...]:
         """Options beyond those that BasicSR reads from any section, for the levels of this scale."""
-        levels = (f"{key}{self._suffix(f)}" for f in self.factors for key in ("dataroot_lq", "filename_tmpl"))
-        return (*super().known_keys, *levels)
+        levels = tuple(self._suffix(factor) for factor in self.factors if factor != self.scale)
+        return tuple(key for key in super().known_keys if "_down" not in key or key.endswith(levels))
 
     def _roots(self) -> dict[str, str]:
         named = {f"lq{self._suffix(f)}": self.opt.get(f"dataroot_lq{self._suffix(f)}") for f in self.factors}

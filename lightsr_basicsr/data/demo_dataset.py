@@ -17,12 +17,14 @@ from basicsr.utils.lmdb_util import LmdbMaker
 from basicsr.utils.registry import DATASET_REGISTRY
 from tqdm import tqdm
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.data.blind_dataset import ClassicBlindDataset
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.data.degraded_dataset import MultiScalePairedDataset
 from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.registry import register
 
+DATAROOT = {"dataroot": fields.text("Folder in which the LMDBs are made.", default="datasets/demo")}
 CROP_SIZE = 192
 CROP_STEP = 96
 
@@ -39,6 +41,7 @@ class DemoPairedDataset(PairedImageDataset):
             ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
     """
 
+    options: ClassVar = DATAROOT
     prepares_data = True
     required_keys: ClassVar = {
         "train": ("scale", "gt_size", "use_hflip", "use_rot"),
@@ -59,8 +62,8 @@ class DemoBlindDataset(ClassicBlindDataset):
             ``dataroot_gt`` and ``io_backend``.
     """
 
+    options: ClassVar = DATAROOT
     prepares_data = True
-    known_keys: ClassVar = (*ClassicBlindDataset.known_keys, "dataroot")
     required_keys: ClassVar = DemoPairedDataset.required_keys
 
     def __init__(self, opt: dict[str, Any]) -> None:
@@ -76,16 +79,12 @@ class DemoMultiScaleDataset(MultiScalePairedDataset):
             ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
     """
 
+    options: ClassVar = DATAROOT
     prepares_data = True
     required_keys: ClassVar = DemoPairedDataset.required_keys
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(_with_lmdbs(opt, "dataroot_gt", "dataroot_lq"))
-
-    @property
-    def known_keys(self) -> tuple[str, ...]:
-        """Options beyond those that BasicSR reads from any section."""
-        return (*super().known_keys, "dataroot")
 
 
 def _with_lmdbs(opt: dict[str, Any], *keys: str) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from difflib import get_close_matches
 from os import path as osp
 from pathlib import Path
@@ -18,14 +19,33 @@ from basicsr.data.transforms import augment
 from basicsr.utils import FileClient, img2tensor
 from torch import Tensor
 
+from lightsr_basicsr import fields
+
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 # Keys that BasicSR reads from any dataset section, whatever its type.
 READ_BY_BASICSR = (
-    "name", "type", "phase", "scale", "io_backend", "dataroot_gt", "gt_size", "use_hflip", "use_rot",
-    "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio", "prefetch_mode", "num_prefetch_queue",
-    "pin_memory", "persistent_workers",
+    "name", "type", "phase", "scale", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio",
+    "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers",
 )  # fmt: skip
 BACKENDS = ("disk", "lmdb", "memcached")
+
+
+def is_backend(value: Any) -> bool:
+    """Return whether ``value`` is an ``io_backend`` of BasicSR."""
+    return isinstance(value, Mapping) and value.get("type") in BACKENDS
+
+
+OPTIONS = {
+    "dataroot_gt": fields.anything("Folder or LMDB of HR images."),
+    "io_backend": replace(
+        fields.section("Whether images are files or in an LMDB."),
+        wanted="{type: disk} or {type: lmdb}",
+        takes=is_backend,
+    ),
+    "gt_size": fields.count("Side of the HR crops in pixels, a multiple of the scale; training only.", null=True),
+    "use_hflip": fields.flag("Whether crops are flipped at random; training only.", null=True),
+    "use_rot": fields.flag("Whether crops are turned at random; training only.", null=True),
+}
 
 
 class ImageStore:
@@ -40,7 +60,7 @@ class ImageStore:
     """
 
     def __init__(self, roots: Mapping[str, str], io_backend: Mapping[str, Any]) -> None:
-        if not isinstance(io_backend, Mapping) or io_backend.get("type") not in BACKENDS:
+        if not is_backend(io_backend):
             raise ValueError(f"io_backend must be {{type: disk}} or {{type: lmdb}}, got {io_backend!r}")
         for kind, root in roots.items():
             if not isinstance(root, (str, os.PathLike)):
@@ -106,11 +126,12 @@ class ImageStore:
         return options
 
 
-def check_keys(dataset: str, options: Mapping[str, Any], own: Collection[str]) -> None:
+def check_section(dataset: type, options: Mapping[str, Any], own: Collection[str]) -> None:
     """Check that a section holds only keys that BasicSR reads and the ``own`` keys of ``dataset``.
 
     Raises:
-        ValueError: For the first other key: ignoring a misspelled option would leave its default in force.
+        ValueError: For the first other key: ignoring a misspelled option would leave its default in force; or for a
+            value that the field of its key does not take.
     """
     known = [*own, *READ_BY_BASICSR]
     for key in map(str, options):
@@ -119,7 +140,10 @@ def check_keys(dataset: str, options: Mapping[str, Any], own: Collection[str]) -
         close = get_close_matches(key, known, n=1, cutoff=0.8) or get_close_matches(key, known, n=2)
         names = " or ".join(f"'{name}'" for name in close)
         hint = f": did you mean {names}?" if close else f"; it takes {', '.join(known)}"
-        raise ValueError(f"{key} is not an option of {dataset}{hint}")
+        raise ValueError(f"{key} is not an option of {dataset.__name__}{hint}")
+    for key, field in fields.declared(dataset).items():
+        if key in options and (problem := field.problem(options[key])):
+            raise ValueError(f"{key} {problem}")
 
 
 def check_crop(options: Mapping[str, Any]) -> None:
@@ -133,34 +157,6 @@ def check_crop(options: Mapping[str, Any]) -> None:
         raise ValueError(f"gt_size must be a whole number of HR pixels, for example {48 * scale}, got {size!r}")
     if size % scale:
         raise ValueError(f"gt_size must be a multiple of the scale {scale}, got {size}")
-
-
-def one_of(options: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
-    """Return the value of ``key``, by default the first of ``known``.
-
-    Raises:
-        ValueError: If it is not one of ``known``.
-
-    Examples:
-        >>> one_of({"border": "replicate"}, "border", ("mirror", "replicate"))
-        'replicate'
-    """
-    value = options.get(key, known[0])
-    if value not in known:
-        raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
-    return value
-
-
-def seed_of_noise(options: Mapping[str, Any]) -> int:
-    """Return ``noise_seed``, by default 0.
-
-    Raises:
-        ValueError: If it is not a whole number of at least 0.
-    """
-    seed = options.get("noise_seed", 0)
-    if not _is_whole(seed) or seed < 0:
-        raise ValueError(f"noise_seed must be a whole number of at least 0, got {seed!r}")
-    return seed
 
 
 def _is_whole(value: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import DiffJPEG, USMSharp
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.models.base import LossDictModel
 from lightsr_basicsr.models.blind_checks import POOL_SIZE, BlindContract
 
@@ -23,6 +24,10 @@ class BlindModel(LossDictModel):
             files; ``gt_usm`` (default: false) and ``queue_size`` (default: 180) are optional.
     """
 
+    takes_options_of = (RealESRNetModel,)
+    options: ClassVar = {
+        "gt_usm": fields.flag("Whether HR images are sharpened before they are degraded.", default=False),
+    }
     contract: ClassVar = BlindContract
     _dequeue_and_enqueue = RealESRNetModel._dequeue_and_enqueue
 

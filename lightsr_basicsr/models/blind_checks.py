@@ -45,13 +45,10 @@ class BlindContract(LossDictContract):
 
 
 def _find_synthesis_problems(options: Options) -> Problems:
-    """Yield keys of the second-order degradation that are missing or of a wrong length, and unsuitable sizes."""
+    """Yield keys of the second-order degradation that are missing, and unsuitable sizes."""
     for key in SYNTHESIS:
-        length = 3 if key.startswith("resize_prob") else 2 if "range" in key else None
         if key not in options:
             yield key, "is missing: the second-order degradation needs it (see options/train_kdsrnet_t_x4.yml)"
-        elif length and not (isinstance(options[key], list) and len(options[key]) == length):
-            yield key, f"must be a list of {length} numbers, got {options[key]!r}"
     if options.get("high_order_degradation", True) is not True:
         yield "high_order_degradation", "must be true or left out for images that come with kernels"
     size, scale = options.get("gt_size"), options.get("scale")

@@ -17,6 +17,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.models.dual_checks import DualContract, level_keys
 from lightsr_basicsr.models.step_rules import StepRulesModel
 from lightsr_basicsr.registry import register
@@ -44,22 +45,25 @@ class DualRegressionModel(StepRulesModel):
     The perceptual loss takes the last image.
 
     Args:
-        opt (dict): Options; beyond those of StepRulesModel (``skip_threshold`` is 1e6 by default for levels):
-            network_dual: The dual network, as above.
-            path.pretrain_network_dual (str): Its file: ours, an official list of DRN's dual networks, or for a
-                DualNetwork a file of SwinIR_DR or DAT_DR, of which the dual part is loaded.
-            train.dual_opt: The dual loss; in the papers ``{type: L1Loss, loss_weight: 0.1}``.
-            train.optim_dual: Optimizer of each dual network. Default: as ``optim_g``.
-            train.loss_range (float): Factor of the images in pixel and dual losses; as in the papers by default, 255
-                for levels, else 1. With 255 an L1 loss is 255 times as large, so terms beside it, such as a perceptual
-                loss, need a 255 times larger weight.
-            train.reparam (bool): Whether to validate and save the deployed form too. Default: False.
+        opt (dict): Those of StepRulesModel (``skip_threshold`` is 1e6 by default for levels) and of ``options``.
+            ``path.pretrain_network_dual`` is a file of ours, an official list of DRN's dual networks, or for a
+            DualNetwork a file of SwinIR_DR or DAT_DR, of which the dual part is loaded. With ``loss_range`` 255 an L1
+            loss is 255 times as large: terms beside it, such as a perceptual loss, need a 255 times larger weight.
 
     Raises:
         CheckpointError: If a file cannot be read or does not fit.
         ValueError: If sections are missing, networks do not belong together, or a batch lacks LR images of a level.
     """
 
+    options: ClassVar = {
+        "network_dual": fields.section("The dual network, which shrinks SR images: DRNDual or DualNetwork."),
+        "train.dual_opt": fields.section("Dual loss; in the papers {type: L1Loss, loss_weight: 0.1}."),
+        "train.optim_dual": fields.section("Optimizer of each dual network; without it as `optim_g`.", null=True),
+        "train.loss_range": fields.number(
+            "Factor of the images in pixel and dual losses; 255 for DRN, else 1.", above=0
+        ),
+        "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=False),
+    }
     contract: ClassVar = DualContract
     reparam_by_default = False
 

@@ -21,7 +21,6 @@ PIXEL_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss", "WeightedTVLoss", "Perce
 # Arguments in which the SR networks of teacher and student must agree.
 SHARED_ARGUMENTS = ("scale", "n_feats", "n_sr_blocks")
 USM_SWITCHES = ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm")
-USM_TARGETS = ("teacher_only", "per_loss")
 
 
 class TeacherContract(BlindContract):
@@ -88,11 +87,6 @@ class GANContract(StudentContract):
         for key, why in (("ldl_opt", "has no such loss"), ("encoder_only_iter", "trains all of the student")):
             if train.get(key):
                 yield f"train.{key}", f"has no effect: {self.name} {why}"
-        for key in USM_SWITCHES:
-            if not isinstance(options.get(key, False), bool):
-                yield key, f"must be true or false, got {options[key]!r}"
-        if options.get("usm_targets", USM_TARGETS[0]) not in USM_TARGETS:
-            yield "usm_targets", f"must be {' or '.join(USM_TARGETS)}, got {options['usm_targets']!r}"
         if options.get("gt_usm"):
             yield "gt_usm", f"has no effect: {self.name} always degrades plain images; see {', '.join(USM_SWITCHES)}"
 
@@ -107,15 +101,15 @@ class KDSRContract(StudentContract):
         """Yield what is wrong with the two stages as a whole."""
         train = options.get("train") or {}
         handover, total = plan.count(train.get("teacher_iter")), plan.count(train.get("total_iter"))
-        if handover is None:
-            got = train.get("teacher_iter")
-            yield "train.teacher_iter", f"must be the whole number of iterations of the teacher, got {got!r}"
-        elif total is not None and handover > total:
+        if None not in (handover, total) and handover > total:
             yield "train.teacher_iter", f"is {handover:,}, more than train.total_iter ({total:,}), which counts both"
-        elif not handover and not (options.get("path") or {}).get("pretrain_network_TA"):
+        elif handover == 0 and not (options.get("path") or {}).get("pretrain_network_TA"):
             yield "path.pretrain_network_TA", "is missing: with train.teacher_iter 0 a trained teacher is needed"
         for name in (TEACHER, STUDENT):
-            yield from _find_section_problems(name, train.get(name, {}))
+            section = train.get(name)
+            for key in ("total_iter", "teacher_iter") if isinstance(section, Mapping) else ():
+                if key in section:
+                    yield f"train.{name}.{key}", "holds for the whole run: write it under train"
         for key, network in (("network_TA", "BlindSR_TA"), ("network_g", "BlindSR_ST")):
             if key not in options:
                 yield key, f"is missing: for example {{type: {network}, scale: 4}}"
@@ -174,15 +168,6 @@ def _find_difference(teacher: nn.Module, student: nn.Module) -> Problems:
         theirs, ours = (each[key] for each in arguments)
         if theirs != ours:
             yield f"network_TA.{key}", f"is {theirs}, but the student's (network_g.{key}) is {ours}: they must be equal"
-
-
-def _find_section_problems(name: str, section: Any) -> Problems:
-    """Yield what is wrong with the section of ``train`` that holds for the stage ``name`` alone."""
-    if not isinstance(section, Mapping):
-        yield f"train.{name}", f"must be a section with what holds for the {name} only, got {section!r}"
-        return
-    for key in [key for key in ("total_iter", "teacher_iter") if key in section]:
-        yield f"train.{name}.{key}", "holds for the whole run: write it under train"
 
 
 def find_resume_problems(options: Options, state: Path) -> Problems:

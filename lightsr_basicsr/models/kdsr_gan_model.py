@@ -9,6 +9,7 @@ from basicsr.models.srgan_model import SRGANModel
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.models.kdsr_checks import USM_SWITCHES, GANContract
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.registry import register
@@ -30,6 +31,16 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
             usm_targets (str): ``teacher_only`` (default) or ``per_loss``.
     """
 
+    options: ClassVar = {
+        "l1_gt_usm": fields.flag("Whether the pixel loss and the teacher take sharpened HR images.", default=False),
+        "percep_gt_usm": fields.flag("Whether the perceptual loss takes sharpened HR images.", default=False),
+        "gan_gt_usm": fields.flag("Whether the adversarial loss takes sharpened HR images.", default=False),
+        "usm_targets": fields.text(
+            "Whether `l1_gt_usm` acts on the teacher alone, or each of the three keys on its loss.",
+            ("teacher_only", "per_loss"),
+            default="teacher_only",
+        ),
+    }
     contract: ClassVar = GANContract
 
     def __init__(self, opt: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, misfit, read_state_dict
 from lightsr_basicsr.models.blind import BlindModel
 from lightsr_basicsr.models.kdsr_checks import RATE_KEYS, StudentContract, is_teacher, sr_network_of
@@ -29,20 +30,31 @@ class KDSRNetSTModel(BlindModel):
     no optimizer, is not wrapped for distributed training and not saved. Tests build no teacher.
 
     Args:
-        opt (dict): Options; beyond those of SRModel:
-            network_TA: The teacher, a ``BlindSR_TA``.
-            path.pretrain_network_TA (str): Its file.
-            path.teacher_param_key (str): Which weights of that file. Default: ``params_ema``.
-            path.pretrain_network_g (str): A student's file, or a teacher's, of which G is taken strictly.
-            train.kd_opt: The distillation loss, a ``KDLoss``.
-            train.encoder_only_iter (int): For so many iterations train the encoder alone, by distillation. Default: 0.
-            train.lr_sr, gamma_sr, lr_decay_sr: As the official files have them: the rate of iteration i is
-                ``lr_sr * gamma_sr ** (i // lr_decay_sr)``, whatever the scheduler says.
+        opt (dict): Those of BlindModel and of ``options``. ``path.pretrain_network_g`` is a student's file, or a
+            teacher's, of which G is loaded strictly. With ``train.lr_sr`` the learning rate of iteration i is
+            ``lr_sr * gamma_sr ** (i // lr_decay_sr)``, whatever the scheduler says.
 
     Raises:
         CheckpointError: If a file cannot be read or does not fit.
     """
 
+    options: ClassVar = {
+        "network_TA": fields.section("The teacher, a BlindSR_TA."),
+        "path.pretrain_network_TA": fields.text("Checkpoint of the teacher.", null=True),
+        "path.teacher_param_key": fields.text("Which weights of that checkpoint.", null=True, default="params_ema"),
+        "train.kd_opt": fields.section("Distillation loss, a KDLoss."),
+        "train.encoder_only_iter": fields.count(
+            "Iterations at the start that train the encoder alone, by distillation.",
+            least=0,
+            as_float=True,
+            null=True,
+            default=0,
+        ),
+        "train.lr_sr": fields.number("Learning rate of `network_g`; overrules the scheduler.", least=0),
+        "train.gamma_sr": fields.number("Factor of `lr_sr`, every `lr_decay_sr` iterations.", least=0),
+        "train.lr_decay_sr": fields.count("Iterations between two steps of `lr_sr`.", as_float=True),
+        **{f"train.{key}": fields.anything("Of the official option files; not used.") for key in UNUSED_KEYS},
+    }
     contract: ClassVar = StudentContract
 
     def __init__(self, opt: dict[str, Any]) -> None:

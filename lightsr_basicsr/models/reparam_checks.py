@@ -16,9 +16,6 @@ class ReparamContract(LossDictContract):
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield a network that has nothing to reparameterize."""
         yield from super().find_problems(options, networks)
-        wanted = (options.get("train") or {}).get("reparam", True)
-        if not isinstance(wanted, bool):
-            yield "train.reparam", f"must be true or false, got {wanted!r}"
         net = networks.get("network_g")
         if net is not None and self.deploys(options) and not has_branches(net):
             otherwise = "model_type: LossDictModel" if self.model.reparam_by_default else "train.reparam: false"

@@ -12,6 +12,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 from torch.utils.data import DataLoader
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.models.base import LossDictModel
 from lightsr_basicsr.models.reparam_checks import ReparamContract
@@ -39,6 +40,9 @@ class ReparamModel(LossDictModel):
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit.
     """
 
+    options: ClassVar = {
+        "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=True),
+    }
     contract: ClassVar = ReparamContract
     reparam_by_default = True
     net_deploy: nn.Module | None = None

@@ -9,11 +9,17 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from lightsr_basicsr.runtimes.base import BackendError, Runtime
+from lightsr_basicsr import fields
+from lightsr_basicsr.runtimes.base import BACKENDS, MOST_THREADS, PRECISIONS, BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import AUTO, open_runtime
 
-# Keys of an option file's section `val`.
-KEYS = ("backend", "precision", "threads", "exported")
+OPTIONS = {
+    "val.backend": fields.text("Backend that runs the network in a test.", (AUTO, *BACKENDS), null=True),
+    "val.precision": fields.text("Precision in which it runs.", PRECISIONS, null=True),
+    "val.threads": fields.count("CPU threads; without it as many as torch takes.", most=MOST_THREADS, null=True),
+    "val.exported": fields.text("Exported file that runs in the network's place.", null=True),
+}
+KEYS = tuple(key.removeprefix("val.") for key in OPTIONS)
 REPLACED = ("net_g", "net_g_ema")
 
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from lightsr_basicsr.runtimes.base import BackendError, check_threads
-from lightsr_basicsr.runtimes.choice import AUTO, check_names, check_precision, choose, choose_reader, open_runtime
-from lightsr_basicsr.runtimes.validation import KEYS, Settings, settings_of
+from lightsr_basicsr.runtimes.base import BackendError
+from lightsr_basicsr.runtimes.choice import AUTO, check_precision, choose, choose_reader, open_runtime
+from lightsr_basicsr.runtimes.validation import KEYS, OPTIONS, Settings, settings_of
 from lightsr_basicsr.tools.check.context import Run
 from lightsr_basicsr.tools.check.findings import Finding
-
-KINDS = {"backend": "a text", "precision": "a text", "exported": "the path of a file"}
 
 
 def check_backend(run: Run) -> Iterator[Finding]:
     """Yield what is wrong with ``val.backend``, ``precision``, ``threads`` and ``exported``; training ignores them."""
-    findings = [*_check_kinds(run.section("val"))]
-    yield from findings
-    settings = settings_of(run.options)
-    if findings or settings is None:
-        return
+    settings, section = settings_of(run.options), run.section("val")
+    if settings is None or any(field.problem(section.get(key.removeprefix("val."))) for key, field in OPTIONS.items()):
+        return  # a wrong value is found with all other keys
     if run.is_train:
         given = next(key for key in KEYS if run.section("val").get(key) is not None)
         yield Finding(f"val.{given}", "has an effect in `basicsr test` only: training validates with torch", False)
@@ -28,23 +24,6 @@ def check_backend(run: Run) -> Iterator[Finding]:
         yield from _check_network(settings, run)
     else:
         yield from _check_exported(settings, run)
-
-
-def _check_kinds(section: Mapping) -> Iterator[Finding]:
-    """Yield values of the wrong kind, and unknown names."""
-    for key, kind in KINDS.items():
-        value = section.get(key)
-        if value is not None and not (isinstance(value, str) and value):
-            yield Finding(f"val.{key}", f"must be {kind}, got {value!r}")
-        elif value is not None and key != "exported":
-            try:
-                check_names(**{"backend": AUTO, "precision": None, key: value})
-            except BackendError as error:
-                yield Finding(f"val.{key}", str(error))
-    try:
-        check_threads(section.get("threads"))
-    except BackendError as error:
-        yield Finding("val.threads", str(error))
 
 
 def _device(run: Run) -> str | None:

@@ -11,7 +11,8 @@ from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.context import Run
 from lightsr_basicsr.tools.check.data import check_dataset, prepares_data
 from lightsr_basicsr.tools.check.findings import Finding
-from lightsr_basicsr.tools.check.keys import check_required
+from lightsr_basicsr.tools.check.keys import check_section
+from lightsr_basicsr.tools.check.known import fields_of_set
 from lightsr_basicsr.tools.check.names import check_type
 
 
@@ -36,21 +37,17 @@ def check_datasets(run: Run) -> Iterator[Finding]:
 
 def _check_section(run: Run, where: str, phase: str, content: Mapping[str, Any]) -> Iterator[Finding]:
     findings = list(check_type(f"{where}.type", content.get("type"), DATASET_REGISTRY, "dataset"))
-    required: dict[str, type] = {"name": str}
-    if phase == "train":
-        required["batch_size_per_gpu"] = int
-        if "num_worker_per_gpu" not in content:
-            findings.append(Finding(f"{where}.num_worker_per_gpu", "is missing: 0 loads in the main process"))
-    findings += check_required(where, content, required)
+    dataset = look_up(DATASET_REGISTRY, content.get("type"))
+    findings += check_section(where, content, fields_of_set(dataset), dataset, phase == "train")
     yield from findings
-    if findings:
+    if any(finding.fatal for finding in findings):
         return
     section = {**content, "phase": phase, **({"scale": run.options["scale"]} if "scale" in run.options else {})}
     wanted = run.contract.input_keys
     if phase != "train":  # LR images are synthesized in training only
         wanted = tuple(key for key in wanted if key == "lq")
     needed = run.contract.needed_keys(phase, run.sound_options, run.networks)
-    problems = check_dataset(look_up(DATASET_REGISTRY, content["type"]), section, wanted, needed)
+    problems = check_dataset(dataset, section, wanted, needed)
     yield from (Finding(f"{where}{place}", text) for place, text in problems)
 
 
@@ -62,9 +59,6 @@ def check_comparison(run: Run) -> Iterator[Finding]:
     if "comparison" not in run.options:
         return
     comparison = run.section("comparison")
-    yield from check_required(
-        "comparison", comparison, {"dataset": object, "crop_border": object, "test_y_channel": bool}
-    )
     names = comparison.get("dataset")
     for name in names if isinstance(names, list) else [names]:
         yield from _check_compared(run, name)

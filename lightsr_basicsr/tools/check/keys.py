@@ -3,107 +3,98 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 import torch
 
+from lightsr_basicsr.fields import Field
 from lightsr_basicsr.tools.check.context import Run
 from lightsr_basicsr.tools.check.findings import Finding
+from lightsr_basicsr.tools.check.known import fields_of_model, find, sources_known, within
 from lightsr_basicsr.tools.options import EXPONENT_NUMBER
 
-# Keys that BasicSR reads without a default; a number of kind int may be written 5e3 as !!float.
-REQUIRED: dict[str, dict[str, type]] = {
-    "train": {"train": dict, "logger": dict},
-    "test": {"val": dict},
-    "both": {"name": str, "model_type": str, "num_gpu": int, "datasets": dict, "path": dict},
-}
-REQUIRED_IN: dict[str, dict[str, type]] = {
-    "train": {"total_iter": int},
-    "logger": {"print_freq": int, "save_checkpoint_freq": int, "use_tb_logger": bool},
-    "val": {"save_img": bool},
-}
-OPTIONAL_IN: dict[str, tuple[str, ...]] = {
-    "": ("scale", "manual_seed", "val", "dist_params", "find_unused_parameters", "comparison"),
-    "train": (
-        "optim_g", "scheduler", "ema_decay", "warmup_iter", "pixel_opt", "perceptual_opt", "gan_opt", "optim_d",
-        "net_d_iters", "net_d_init_iters", "kd_opt", "encoder_only_iter", "teacher_iter", "teacher", "student",
-        "lr_sr", "gamma_sr", "lr_decay_sr", "encoder_iter", "lr_encoder", "gamma_encoder", "lr_decay_encoder",
-        "reparam",
-        "dual_opt", "optim_dual", "loss_range", "skip_threshold", "epoch_iter", "schedule_every",
-    ),
-    "logger": ("wandb",),
-    "val": ("metrics", "pbar", "suffix", "backend", "precision", "threads", "exported"),
-    "path": (
-        "pretrain_network_g", "param_key_g", "strict_load_g", "resume_state", "ignore_resume_networks",
-        "pretrain_network_d", "param_key_d", "strict_load_d", "pretrain_network_TA", "teacher_param_key",
-        "pretrain_network_dual", "param_key_dual", "strict_load_dual",
-    ),
-}  # fmt: skip
+# Sections whose keys are known, '' being the top level; a test does not read those in TRAINING.
+SECTIONS = ("", "train", "val", "path", "logger", "logger.wandb", "comparison")
+TRAINING = ("train", "logger", "logger.wandb")
+# BasicSR makes a folder of each key of `path` that does not hold one of these.
+NO_FOLDER = ("strict_load", "pretrain_network", "resume", "param_key")
 
 
 def check_keys(run: Run) -> Iterator[Finding]:
-    """Yield keys that BasicSR needs and does not find, and keys that look like a misspelt one."""
-    mode = "train" if run.is_train else "test"
-    yield from check_required("", run.options, {**REQUIRED["both"], **REQUIRED[mode]})
-    for name, required in REQUIRED_IN.items():
-        if run.options.get(name) is None or (name in ("train", "logger") and not run.is_train):
-            continue
-        if name == "val":
-            required = _required_in_val(run)
-        yield from check_required(name, run.section(name), required)
+    """Yield keys that are missing, misspelt or unknown, and values of another kind than is read."""
+    fields = fields_of_model(run.model)
+    for name in SECTIONS if run.is_train else [name for name in SECTIONS if name not in TRAINING]:
+        *parents, key = name.split(".")
+        content = run.section(*parents).get(key) if name else run.options
+        if isinstance(content, Mapping):
+            yield from check_section(name, content, within(fields, name), run.model, run.is_train)
+    val = run.section("val")
+    if not run.is_train and val.get("save_img") and "suffix" not in val:
+        yield missing("val", "suffix", val)
     if run.is_train and "debug" in str(run.options.get("name")):
         yield Finding("name", "holds 'debug', so BasicSR validates and saves every 8 iterations, without logs", False)
-    for name in OPTIONAL_IN:
-        yield from check_misspelt(name, run.section(name) if name else run.options)
 
 
-def _required_in_val(run: Run) -> dict[str, type]:
-    required = dict(REQUIRED_IN["val"])
-    if run.is_train:
-        required["val_freq"] = int
-    elif run.section("val").get("save_img"):
-        required["suffix"] = object
-    return required
+def check_section(
+    where: str, content: Mapping, fields: Mapping[str, Field], reader: type | None, is_train: bool | None
+) -> Iterator[Finding]:
+    """Yield what is wrong with the keys of one section and their values.
+
+    Args:
+        where (str): Dotted key of the section, '' for the top level.
+        content (Mapping): The section.
+        fields (Mapping): What it may hold, by key.
+        reader (type | None): The model or data set that reads it; None if that is unknown.
+        is_train (bool | None): Whether for a training; None for a part of a section, which lacks no key.
+    """
+    needed = [] if is_train is None else ["always", "train" if is_train else "test"]
+    absent = [key for key, field in fields.items() if field.required in needed and key not in content]
+    unknown = [str(key) for key in content if find(fields, str(key)) is None]
+    yield from (missing(where, key, unknown) for key in absent)
+    for key, value in content.items():
+        field, dotted = find(fields, str(key)), _dotted(where, key)
+        if field is None:
+            yield from _check_unknown(where, str(key), value, fields, content, absent, reader)
+        elif value is None and field.required in needed:
+            yield Finding(dotted, f"must be {field.wanted}, got None")
+        elif (problem := field.problem(value)) and not is_number_text(value):
+            yield Finding(dotted, problem)
 
 
-def check_required(section: str, content: Mapping, required: Mapping[str, type]) -> Iterator[Finding]:
-    """Yield what of ``required`` (kinds by key) is missing in ``content`` or of another kind."""
-    for key, kind in required.items():
-        where = f"{section}.{key}" if section else key
-        if key not in content:
-            close = get_close_matches(key, [str(name) for name in content if name not in required], n=1)
-            hint = f"; found '{close[0]}', is that a typo?" if close else ""
-            yield Finding(where, f"is missing{hint}")
-        elif message := _wrong_kind(key, content[key], kind):
-            yield Finding(where, message)
+def missing(where: str, key: str, unknown: Iterable[str]) -> Finding:
+    """Return the finding that a section lacks ``key``, and which of its ``unknown`` keys may stand for it."""
+    close = get_close_matches(key, map(str, unknown), n=1)
+    return Finding(_dotted(where, key), "is missing" + (f"; found '{close[0]}', is that a typo?" if close else ""))
 
 
-def _wrong_kind(key: str, value: Any, kind: type) -> str:
-    if kind is int and key == "num_gpu":
-        fine = value == "auto" or (isinstance(value, int) and value >= 0)
-        return "" if fine else f"must be a number of GPUs or auto, got {value!r}"
-    if kind is int:
-        fine = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-        return "" if fine else f"must be a positive number, got {value!r}"
-    if kind is dict:
-        return "" if isinstance(value, Mapping) else f"must be a section of its own, got {value!r}"
-    if kind is bool:
-        return "" if isinstance(value, bool) else f"must be true or false, got {value!r}"
-    return "" if kind is object or (isinstance(value, kind) and value) else f"must be a text, got {value!r}"
+def _check_unknown(
+    where: str, key: str, value: Any, fields: Mapping, content: Mapping, absent: list[str], reader: type | None
+) -> Iterator[Finding]:
+    """Yield a key that nobody reads; one close to a known key is fatal, where all that is read is known."""
+    known = [name for name in fields if name not in content and not name.endswith("*")]
+    close = get_close_matches(key, known, n=1, cutoff=0.8)
+    of_a_set = where.startswith("datasets.")
+    text = " or ".join([*(() if of_a_set and reader else ("BasicSR",)), *((reader.__name__,) if reader else ())])
+    text = f"is not read by {text}"
+    if close and close[0] in absent:
+        return  # told as the missing one
+    if close:
+        yield Finding(_dotted(where, key), f"{text}: did you mean '{close[0]}'?", sources_known(reader))
+    elif where == "path" and not any(part in key for part in NO_FOLDER):
+        yield Finding(f"path.{key}", f"{text}: BasicSR would make a folder of {value!r}", not isinstance(value, str))
+    elif reader:
+        yield Finding(_dotted(where, key), text, False)
 
 
-def check_misspelt(section: str, content: Mapping) -> Iterator[Finding]:
-    """Yield keys of a section ('' for the top level) that look like a misspelt one which BasicSR or a model reads."""
-    required = {**REQUIRED["both"], **REQUIRED["train"]} if not section else REQUIRED_IN.get(section, {})
-    known = {*required, *OPTIONAL_IN[section]}
-    for key in map(str, content):
-        if key in known or key.startswith(("network_", "pretrain_network_", "param_key_", "strict_load_")):
-            continue
-        close = get_close_matches(key, sorted(known - set(content)), n=1, cutoff=0.8)
-        if close and close[0] in OPTIONAL_IN[section]:
-            yield Finding(f"{section}.{key}".lstrip("."), f"is not read by BasicSR: did you mean '{close[0]}'?")
+def _dotted(where: str, key: Any) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def is_number_text(value: Any) -> bool:
+    """Return whether ``value`` is a number such as 1e-4, which YAML takes for text."""
+    return isinstance(value, str) and bool(EXPONENT_NUMBER.fullmatch(value))
 
 
 def check_texts(content: Any, where: str = "") -> Iterator[Finding]:
@@ -114,7 +105,7 @@ def check_texts(content: Any, where: str = "") -> Iterator[Finding]:
     elif isinstance(content, list):
         for index, value in enumerate(content):
             yield from check_texts(value, f"{where}[{index}]")
-    elif isinstance(content, str) and EXPONENT_NUMBER.fullmatch(content):
+    elif is_number_text(content):
         yield Finding(where, f"is the text '{content}' in YAML: write !!float {content}")
 
 
@@ -141,6 +132,8 @@ def check_device(run: Run) -> Iterator[Finding]:
     where = "datasets.train.prefetch_mode"
     if prefetch == "cuda" and (wanted == 0 or not there):
         yield Finding(where, "cuda needs a GPU: leave the line out on CPU")
+    elif prefetch == "cuda" and train.get("pin_memory") is not True:
+        yield Finding(where, "cuda needs pin_memory: true")
     if prefetch == "cpu" and train.get("persistent_workers"):
         yield Finding(where, "cpu together with persistent_workers hangs in BasicSR: leave one of them out")
     if train.get("persistent_workers") and not train.get("num_worker_per_gpu"):

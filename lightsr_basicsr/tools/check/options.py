@@ -18,11 +18,13 @@ from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY, MODEL_REGISTR
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.backend import check_backend
+from lightsr_basicsr.tools.check.basicsr_fields import METRICS
 from lightsr_basicsr.tools.check.context import Run
 from lightsr_basicsr.tools.check.datasets import check_comparison, check_datasets
 from lightsr_basicsr.tools.check.downloads import check_downloads
 from lightsr_basicsr.tools.check.findings import Finding
-from lightsr_basicsr.tools.check.keys import check_device, check_keys, check_misspelt, check_tensorboard, check_texts
+from lightsr_basicsr.tools.check.keys import check_device, check_keys, check_section, check_tensorboard, check_texts
+from lightsr_basicsr.tools.check.known import fields_of_model, within
 from lightsr_basicsr.tools.check.names import check_arguments, check_type
 from lightsr_basicsr.tools.check.training import check_training
 from lightsr_basicsr.tools.check.weights import check_weights
@@ -111,8 +113,10 @@ def _check_stages(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> Iterator
     for index, (name, options) in enumerate(stages.items()):
         titles = {key: top for key in options for top in run.networks if run.options[top] is options[key]}
         stage = Run(options, is_train=True, networks={key: run.networks[top] for key, top in titles.items()})
-        typos = check_misspelt("train", run.section("train", name))
-        for finding in (*_check_model(stage), *typos):
+        own = check_section(
+            "train", run.section("train", name), within(fields_of_model(stage.model), "train"), stage.model, None
+        )
+        for finding in (*_check_model(stage), *own):
             yield _as_written(finding, titles, f" ({name} stage)")
         if index == 0:
             yield from check_datasets(stage)
@@ -140,4 +144,7 @@ def _check_metrics(run: Run) -> Iterator[Finding]:
             kwargs = {key: value for key, value in content.items() if key not in ("type", "better")}
             function = look_up(METRIC_REGISTRY, content["type"])
             findings = list(check_arguments(where, function, kwargs, given=("img", "img2")))
+        for key in METRICS.keys() & content.keys():
+            if problem := METRICS[key].problem(content[key]):
+                findings.append(Finding(f"{where}.{key}", problem))
         yield from findings

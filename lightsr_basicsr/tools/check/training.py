@@ -14,27 +14,17 @@ from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.context import Run
 from lightsr_basicsr.tools.check.findings import Finding, section_of
-from lightsr_basicsr.tools.check.keys import check_required, check_texts
+from lightsr_basicsr.tools.check.keys import check_texts, missing
 from lightsr_basicsr.tools.check.names import check_arguments, check_type
-
-COUNTS = ("epoch_iter", "schedule_every")
-DIVISORS = (*COUNTS, "lr_decay_sr", "net_d_iters")
-FACTORS = ("loss_range", "skip_threshold")
-NUMBERS = (
-    *DIVISORS, *FACTORS, "ema_decay", "warmup_iter", "net_d_init_iters", "encoder_only_iter", "lr_sr", "gamma_sr",
-)  # fmt: skip
-# Where ~ stands for something.
-MAY_BE_NONE = ("skip_threshold",)
 
 
 def check_training(run: Run) -> Iterator[Finding]:
     """Yield what would stop the set-up of losses, optimizer and scheduler."""
     train = run.section("train")
-    yield from check_required("train", train, dict.fromkeys(run.contract.required_sections, dict))
+    yield from (missing("train", key, train) for key in run.contract.required_sections if key not in train)
     if run.contract.needs_image_loss and not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
     yield from _check_losses(train)
-    yield from _check_numbers(train)
     yield from _check_optimization(run, train)
 
 
@@ -68,22 +58,6 @@ def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[
         yield Finding(where, f"{loss.__name__} cannot be built: {short_message(error)}")
 
 
-def _check_numbers(train: Mapping) -> Iterator[Finding]:
-    """Yield values for calculation that are not numbers, or are zero and used as divisors."""
-    for key in NUMBERS:
-        value = train.get(key, 1)
-        if value is None and key in MAY_BE_NONE:
-            continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            yield Finding(f"train.{key}", f"must be a number, got {value!r}: leave the line out for the default")
-        elif key in DIVISORS and value <= 0:
-            yield Finding(f"train.{key}", f"must be at least 1, got {value!r}")
-        elif key in COUNTS and value % 1:
-            yield Finding(f"train.{key}", f"must be a whole number of iterations, got {value!r}")
-        elif key in FACTORS and not value > 0:
-            yield Finding(f"train.{key}", f"must be more than 0, got {value!r}")
-
-
 def _check_optimization(run: Run, train: Mapping) -> Iterator[Finding]:
     """Build an optimizer and a scheduler for one parameter as the model will."""
     model = run.model
@@ -107,20 +81,30 @@ def _check_optimization(run: Run, train: Mapping) -> Iterator[Finding]:
         except Exception as error:
             yield Finding(where, short_message(error))
             return
-    yield from _check_periods(train, run.contract.schedule_every(train))
+    yield from _check_schedule(train, run.contract.schedule_every(train))
 
 
 def _optimizer(model: type, stub: Any, optim: dict) -> torch.optim.Optimizer:
     return model.get_optimizer(stub, optim.pop("type"), [torch.nn.Parameter(torch.zeros(1))], **optim)
 
 
-def _check_periods(train: Mapping, every: Any) -> Iterator[Finding]:
-    """Yield periods that end before the run, counted in steps of the scheduler, one ``every`` so many iterations."""
-    periods, total = train["scheduler"].get("periods"), train.get("total_iter")
-    if not isinstance(periods, list) or not all(isinstance(number, (int, float)) for number in (total, every)):
+def _check_schedule(train: Mapping, every: Any) -> Iterator[Finding]:
+    """Yield periods that end before the run and milestones after it, in steps of ``every`` so many iterations."""
+    total, scheduler = train.get("total_iter"), train["scheduler"]
+    periods, milestones = (_numbers(scheduler.get(key)) for key in ("periods", "milestones"))
+    if not _numbers([total, every]):
         return
-    if sum(periods) * every < total:
+    if periods and sum(periods) * every < total:
         yield Finding(
             "train.total_iter",
             f"{total:,} cannot be met: the periods of the scheduler end at iteration {sum(periods) * every:,}",
         )
+    if milestones and min(milestones) * every >= total:
+        text = f"first acts at iteration {min(milestones) * every:,}: total_iter is {total:,}, so the rate never falls"
+        yield Finding("train.scheduler.milestones", text, False)
+
+
+def _numbers(values: Any) -> list[float]:
+    """Return ``values`` if it is a list of numbers, else an empty list."""
+    listed = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+    return values if listed else []

@@ -12,6 +12,9 @@ from basicsr.archs import build_network
 from lightsr_basicsr.tools.check.options import check_options
 from tests import kdsr, tiny
 
+# Keys that BasicSR adds to the options of a run.
+RUNTIME_KEYS = ("is_train", "dist", "rank")
+
 
 @pytest.fixture
 def images(workdir) -> Path:
@@ -38,7 +41,8 @@ def one_stage(model: str, **train) -> dict:
         del options["network_TA"]
     options["train"].update(train)
     keep = ("name", "datasets", "val", "logger")
-    return {**{key: value for key, value in options.items() if key != "is_train"}, **{key: run[key] for key in keep}}
+    given = {key: value for key, value in options.items() if key not in RUNTIME_KEYS}
+    return {**given, **{key: run[key] for key in keep}}
 
 
 @pytest.mark.parametrize("model", ["KDSRNetTAModel", "KDSRNetSTModel", "KDSRGANSTModel"])
@@ -181,9 +185,9 @@ def test_missing_losses_are_told(images):
     ("change", "expected"),
     [
         ({"teacher_iter": 9}, "train.teacher_iter: is 9, more than train.total_iter (8), which counts both"),
-        ({"teacher_iter": "4"}, "train.teacher_iter: must be the whole number of iterations of the teacher, got '4'"),
+        ({"teacher_iter": "4"}, "train.teacher_iter: must be a whole number of at least 0, got '4'"),
         ({"teacher_iter": 0}, "path.pretrain_network_TA: is missing: with train.teacher_iter 0"),
-        ({"teacher": None}, "train.teacher: must be a section with what holds for the teacher only, got None"),
+        ({"teacher": None}, "train.teacher: must be a section, got None"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_told(images, change, expected):
@@ -196,9 +200,8 @@ def test_typos_within_a_stage_are_told(images):
     options = kdsr.run_options()
     options["train"]["student"] |= {"encoder_only_iters": 3, "optim_g": {"type": "Adma", "lr": 1e-3}}
     found = " ".join(told(options))
-    assert (
-        "train.encoder_only_iters (student stage): is not read by BasicSR: did you mean 'encoder_only_iter'?" in found
-    )
+    assert "train.encoder_only_iters (student stage): is not read by" in found
+    assert "did you mean 'encoder_only_iter'?" in found
     assert "train.optim_g (student stage)" in found
 
 
@@ -256,8 +259,12 @@ def test_a_missing_optimizer_is_told(images, model, key):
         ({"gt_size": 402}, "gt_size", "at most 400, the side of the dataset's crops"),
         ({"queue_size": 0}, "queue_size", "got 0 and 2: for example 2"),
         ({"queue_size": -2}, "queue_size", "got -2 and 2"),
-        ({"resize_prob": [0.5, 0.5]}, "resize_prob", "must be a list of 3 numbers, got [0.5, 0.5]"),
-        ({"noise_range2": 5}, "noise_range2", "must be a list of 2 numbers, got 5"),
+        (
+            {"resize_prob": [0.5, 0.5]},
+            "resize_prob",
+            "must be a list of 3, each a number of at least 0, got [0.5, 0.5]",
+        ),
+        ({"noise_range2": 5}, "noise_range2", "must be a list of 2, each a number of at least 0, got 5"),
         ({"high_order_degradation": False}, "high_order_degradation", "must be true or left out"),
     ],
 )

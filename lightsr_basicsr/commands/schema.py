@@ -1,0 +1,32 @@
+"""The command ``basicsr schema``: what option files may hold, for editors and for readers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from lightsr_basicsr.commands.console import load_all_plugins
+
+
+def add_schema(commands: Any) -> None:
+    """Add ``schema`` to the parser's ``commands``."""
+    parser = commands.add_parser("schema", help="JSON schema of option files, for completion in editors")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the reference page of all options instead, docs/options.md"
+    )
+    parser.set_defaults(run=run_schema)
+
+
+def run_schema(args: argparse.Namespace) -> int:
+    """Print the JSON schema of option files, with the classes of all plugins; or the reference page."""
+    load_all_plugins()
+    if args.markdown:
+        from lightsr_basicsr.tools.reference import reference_page
+
+        print(reference_page(), end="")
+        return 0
+    from lightsr_basicsr.tools.schema import option_schema
+
+    print(json.dumps(option_schema(), indent=2))
+    return 0

@@ -1,0 +1,57 @@
+"""The fields of an option file, as those who read it declare them; and of BasicSR's keys, what the table says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+
+from lightsr_basicsr.fields import Field, anything, declared, lineage
+from lightsr_basicsr.runtimes import validation
+from lightsr_basicsr.tools.check.basicsr_fields import FIELDS
+from lightsr_basicsr.tools.check.basicsr_keys import keys_of_class, keys_of_pipeline
+from lightsr_basicsr.tools.run import compare
+
+OF_COMMAND: dict[str, Field] = {**compare.OPTIONS, **validation.OPTIONS}
+ENDLESS = {key: field for key, field in FIELDS.items() if key.endswith("*")}
+ANY_SET = "datasets.*."
+
+
+@cache
+def fields_of_model(model: type | None) -> dict[str, Field]:
+    """Return the fields of an option file with this ``model_type`` by dotted key; None for an unknown one."""
+    keys = keys_of_pipeline() | (keys_of_class(model) if model else set())
+    typed = {key: find(FIELDS, key) or anything() for key in keys}
+    return {**ENDLESS, **typed, **OF_COMMAND, **(declared(model) if model else {})}
+
+
+@cache
+def fields_of_set(dataset: type | None) -> dict[str, Field]:
+    """Return the fields of a section in ``datasets`` with this ``type`` by key; None for an unknown one."""
+    pipeline = {key.removeprefix(ANY_SET) for key in keys_of_pipeline() if key.startswith(ANY_SET)}
+    keys = pipeline | (keys_of_class(dataset) if dataset else set())
+    typed = {key: FIELDS.get(f"{ANY_SET}{key}") or anything() for key in keys}
+    return {**typed, **(declared(dataset) if dataset else {})}
+
+
+def find(fields: Mapping[str, Field], key: str) -> Field | None:
+    """Return the field of ``key``, which may be one of the keys that end in ``*``; None if there is none."""
+    if key in fields:
+        return fields[key]
+    return next((field for name, field in fields.items() if name.endswith("*") and fnmatchcase(key, name)), None)
+
+
+def within(fields: Mapping[str, Field], section: str) -> dict[str, Field]:
+    """Return the fields of a section, '' for the top level, by the keys in it."""
+    start = f"{section}." if section else ""
+    keys = [key for key in fields if key.startswith(start) and "." not in key.removeprefix(start)]
+    return {key.removeprefix(start): fields[key] for key in keys}
+
+
+def sources_known(cls: type | None) -> bool:
+    """Return whether all keys that a class reads are known: it and its bases are of BasicSR or of this package.
+
+    A class of another plugin may read keys in a way that its source does not show.
+    """
+    ours = ("basicsr.", "lightsr_basicsr.", "torch.", "builtins", "typing", "abc")
+    return cls is not None and all(f"{each.__module__}.".startswith(ours) for each in lineage(cls))
