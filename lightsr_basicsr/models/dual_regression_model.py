@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightsr_basicsr import fields
+from lightsr_basicsr.models import step_rules
 from lightsr_basicsr.models.dual_checks import DualContract, level_keys
-from lightsr_basicsr.models.step_rules import StepRulesModel
 from lightsr_basicsr.registry import register
 
 # The official trainer's `skip_threshold`.
@@ -29,7 +29,7 @@ RANGE_OF_LEVELS = 255.0
 
 
 @register(MODEL_REGISTRY)
-class DualRegressionModel(StepRulesModel):
+class DualRegressionModel(step_rules.StepRulesModel):
     """Trains with the pixel loss of SR images, and that of their dual images (shrunk by a dual network) against LR.
 
     The output of ``network_g`` in training decides:
@@ -62,6 +62,7 @@ class DualRegressionModel(StepRulesModel):
         "train.loss_range": fields.number(
             "Factor of the images in pixel and dual losses; 255 for DRN, else 1.", above=0
         ),
+        **step_rules.OPTIONS,
         "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=False),
     }
     contract: ClassVar = DualContract

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import torch
 from basicsr.utils import get_root_logger
@@ -16,6 +15,16 @@ from lightsr_basicsr.models.reparam_model import ReparamModel
 FIRST_ERROR = 1e8
 # Iterations of its epoch.
 EPOCH_ITER = 1000
+# Options of StepRulesModel, for the registered models that derive from it.
+OPTIONS = {
+    "train.skip_threshold": fields.number(
+        "Steps are taken below this times the mean loss of the epoch before; 1e6 for DRN, else none.",
+        above=0,
+        null=True,
+    ),
+    "train.epoch_iter": fields.count("Iterations of an epoch of that rule.", as_float=True, default=1000),
+    "train.schedule_every": fields.count("The schedulers step every so many iterations.", as_float=True, default=1),
+}
 
 
 class SkipRule:
@@ -74,19 +83,10 @@ class StepRulesModel(ReparamModel):
     """ReparamModel with DRN's rules: skips batches of too large a loss, and may step its schedulers rarely.
 
     Args:
-        opt (dict): Those of ReparamModel and of ``options``. Periods and milestones are counted in steps of the
+        opt (dict): Those of ReparamModel and of ``OPTIONS``. Periods and milestones are counted in steps of the
             schedulers; ``schedule_every`` 1000 is DRN's staircase.
     """
 
-    options: ClassVar = {
-        "train.skip_threshold": fields.number(
-            "Steps are taken below this times the mean loss of the epoch before; 1e6 for DRN, else none.",
-            above=0,
-            null=True,
-        ),
-        "train.epoch_iter": fields.count("Iterations of an epoch of that rule.", as_float=True, default=1000),
-        "train.schedule_every": fields.count("The schedulers step every so many iterations.", as_float=True, default=1),
-    }
     default_threshold: float | None = None
     schedule_every = 1
     statistics: Sequence[tuple[Tensor, Tensor]] = ()
