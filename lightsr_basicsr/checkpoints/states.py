@@ -52,6 +52,11 @@ def saved_iterations(folder: Path) -> list[int]:
     return sorted((int(file.stem) for file in folder.glob("*.state") if file.stem.isdigit()), reverse=True)
 
 
+def weights_folder(state: Path) -> Path:
+    """Return the folder of weights of the run that saved ``state``."""
+    return state.absolute().parent.parent / "models"
+
+
 def read_state(path: str | PathLike) -> dict[str, Any]:
     """Read a training state, its tensors on the CPU; nothing in the file is executed.
 
@@ -90,8 +95,7 @@ def _saved_files(weights_of: WeightsOf, state: Path) -> list[Path]:
         files = weights_of(state).values()
     except (AttributeError, KeyError, TypeError, ValueError):  # wrong options, which the check reports as well
         return []
-    models = state.absolute().parent.parent / "models"
-    own = [file for file in files if file.absolute().parent == models]
+    own = [file for file in files if file.absolute().parent == weights_folder(state)]
     return [file for file in own if any(file.parent.glob(f"{file.stem.rpartition('_')[0]}_*.pth"))]
 
 

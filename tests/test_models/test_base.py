@@ -4,8 +4,7 @@ import pytest
 import torch
 from basicsr.losses.basic_loss import L1Loss
 
-from lightsr_basicsr.models.base import LossDictModel
-from lightsr_basicsr.models.validation import needs_reference
+from lightsr_basicsr.models.base import LossDictModel, needs_reference
 
 
 class TwoTerms(LossDictModel):
