@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightsr_basicsr.checkpoints.files import CheckpointError, read_state_dict
+from lightsr_basicsr.checkpoints.files import OBJECTS, CheckpointError, read_state_dict
 
 WeightsOf = Callable[[Path], Mapping[str, Path]]
 # BasicSR writes these into every state, and reads them all.
@@ -121,7 +120,7 @@ def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if not re.search("[Uu]nsupported (global|class)", str(error)):
+        if not OBJECTS.search(str(error)):
             raise
         if "collections.Counter" in str(error):  # torch before 2.4 has no list of safe classes
             return torch.load(path, map_location="cpu", weights_only=False)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lightsr_basicsr.checkpoints import load_fitting, misfit, read_state_dict
+from lightsr_basicsr.checkpoints import misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.models.contract import LossDictContract
 from lightsr_basicsr.registry import register
@@ -109,11 +109,9 @@ class LossDictModel(SRModel):
         state, wrapper = read_state_dict(load_path, prefer=param_key)
         state = self.contract.weights_for(net, state)
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path} ({wrapper}).")
-        if strict:
-            misfit.load_strictly(net, state, load_path)
-            return
-        self._print_different_keys_loading(net, dict(state), strict=False)
-        load_fitting(net, state, load_path)
+        if not strict:
+            self._print_different_keys_loading(net, dict(state), strict=False)
+        misfit.load_weights(net, state, load_path, strict)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """Validate as SRModel does; on a set without ground truth compute only metrics without reference."""
