@@ -10,9 +10,9 @@ from typing import Any
 
 from lightsr_basicsr import _compat
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-# Public names that need torch, by the module that has them.
+# Public names that need torch, and their modules.
 _LAZY = dict.fromkeys(("Identity", "UnknownNetworkError", "identify", "load"), "checkpoints.identify")
 _LAZY |= dict.fromkeys(("CheckpointError",), "checkpoints")
 

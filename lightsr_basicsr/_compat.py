@@ -1,9 +1,8 @@
-"""Makes unmodified BasicSR 1.4.2, its GitHub head and ``basicsr-fixed`` work on current libraries, on CPU and GPU.
+"""Make unmodified BasicSR 1.4.2, its GitHub head and ``basicsr-fixed`` work on current libraries, on CPU and GPU.
 
 :func:`install` runs from the package's ``__init__``, so spawned workers have it too. It adds two finders to
 ``sys.meta_path`` and imports nothing; the fixes of ``_fixes`` run once, right after BasicSR was imported. Every fix
-asks whether the fault is there (never for a version), so a BasicSR or a library without it is left alone. Nothing is
-printed.
+checks for its fault (never for a version), so a BasicSR or a library without it is left alone. Nothing is printed.
 """
 
 from __future__ import annotations
@@ -30,31 +29,31 @@ class FunctionalTensorFinder:
 
     @classmethod
     def find_spec(cls, name: str, path: Any = None, target: Any = None) -> Any:
-        """Answer for the one missing module; being last in ``sys.meta_path``, a real module wins."""
+        """Return a spec for the one missing module; last in ``sys.meta_path``, so an existing module wins."""
         if name != cls.name:
             return None
         return importlib.machinery.ModuleSpec(name, cls)
 
     @staticmethod
     def create_module(spec: Any) -> None:
-        """Leave the making of the module to Python."""
+        """Let Python create the module."""
 
     @staticmethod
     def exec_module(module: ModuleType) -> None:
-        """Fill the module with the one function that BasicSR wants."""
+        """Add the one function that BasicSR imports."""
         from torchvision.transforms.functional import rgb_to_grayscale
 
         module.rgb_to_grayscale = rgb_to_grayscale
 
 
 class BasicsrWatcher:
-    """Call ``after`` once ``basicsr`` has been imported by whoever needed it."""
+    """Call ``after`` as soon as anybody has imported ``basicsr``."""
 
     def __init__(self, after: Callable[[], None]) -> None:
         self.after = after
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Return the spec that the other finders give for ``basicsr``, with our call at the end of its execution."""
+        """Return the other finders' spec for ``basicsr``, with our call added at the end of its execution."""
         if name != "basicsr":
             return None
         others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
@@ -75,7 +74,7 @@ class BasicsrWatcher:
 
 
 def require_basicsr() -> None:
-    """Raise ModuleNotFoundError with the command that helps, if torch or BasicSR is not installed."""
+    """Raise ModuleNotFoundError with the command that installs it, if torch or BasicSR is missing."""
     # BasicSR first, because its installation brings torch too.
     helps = {"basicsr": "python -m lightsr_basicsr.bootstrap", "torch": "pip install torch torchvision"}
     for name, command in helps.items():
@@ -92,7 +91,7 @@ def install(after: Callable[[], None]) -> None:
     """
     if FunctionalTensorFinder not in sys.meta_path:
         sys.meta_path.append(FunctionalTensorFinder)
-    # What torchvision 0.15 and 0.16 say of that module at each `import basicsr`; nobody who uses BasicSR can act on it.
+    # torchvision 0.15 and 0.16 warn of that module at each `import basicsr`; users of BasicSR cannot act on it.
     warnings.filterwarnings("ignore", "The torchvision.transforms.functional_tensor module", UserWarning)
 
     def finish() -> None:
@@ -106,7 +105,7 @@ def install(after: Callable[[], None]) -> None:
 
 
 def apply() -> None:
-    """Apply every fix whose fault is present; a second call does nothing. ``applied`` lists what was done."""
+    """Apply every fix whose fault is present, and list it in ``applied``; a second call does nothing."""
     from lightsr_basicsr._fixes import FIXES
 
     for fix in FIXES:
@@ -115,7 +114,7 @@ def apply() -> None:
             continue
         try:
             needed = fix()
-        except (ImportError, AttributeError):  # an older or newer BasicSR without that part needs no repair of it
+        except (ImportError, AttributeError):  # this BasicSR has no such part
             continue
         if needed:
             applied.append(name)

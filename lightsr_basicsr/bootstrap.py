@@ -60,11 +60,11 @@ both before running this.
 
 
 class StepError(UserError):
-    """A step that did not succeed; the text says what to do."""
+    """A step that failed; the message says what to do."""
 
 
 class Step(NamedTuple):
-    """One call of pip: what it is for, its arguments, its additional variables, and whether it installs for good."""
+    """One call of pip: its purpose, its arguments, its additional variables, and whether what it installs stays."""
 
     purpose: str
     arguments: list[str]
@@ -72,23 +72,23 @@ class Step(NamedTuple):
     installs: bool = False
 
     def shown(self) -> str:
-        """Return the call as a shell would take it."""
+        """Return the call as a shell command."""
         variables = (f"{name}={shlex.quote(value)}" for name, value in self.variables.items())
         return " ".join([*variables, shlex.join(self.command())])
 
     def command(self) -> list[str]:
-        """Return the call as a process takes it."""
+        """Return the call as a list of arguments."""
         return [sys.executable, "-m", "pip", *self.arguments]
 
 
 def plan(folder: Path, version: str, wheel_only: Path | None = None, force: bool = False) -> list[Step]:
-    """List the calls of pip.
+    """Return the calls of pip.
 
     Args:
         folder (Path): The temporary folder, in which ``sitecustomize.py`` lies.
         version (str): Version of BasicSR.
         wheel_only (Path | None): Where to leave the wheel without installing it. Default: None, install.
-        force (bool): Replace a BasicSR that is there. Default: False.
+        force (bool): Whether to replace an installed BasicSR. Default: False.
     """
     tools, wheels, basicsr = str(folder / "tools"), str(wheel_only or folder / "wheels"), f"basicsr=={version}"
     path = os.pathsep.join(filter(None, (str(folder), tools, os.environ.get("PYTHONPATH"))))
@@ -99,9 +99,9 @@ def plan(folder: Path, version: str, wheel_only: Path | None = None, force: bool
         # As a variable, because a pip that has no such option any more ignores it.
         Step("Build BasicSR", build, {"PYTHONPATH": path, "PIP_USE_PEP517": "1"}),
     ]
-    # By name: pip would record the path of a wheel, and `pip freeze` go on naming the folder that is removed here.
+    # By name: pip would record the path of a wheel, and `pip freeze` name a folder that is removed here.
     install = ["install", "--find-links", wheels, "--only-binary", "basicsr", basicsr]
-    # Named though it is there, for what `pip install --no-deps lightsr-basicsr` left out.
+    # Though installed, for the dependencies that `pip install --no-deps lightsr-basicsr` left out.
     completed = [*install, *_own_distribution()]
     if force and not wheel_only:
         # Without --no-deps pip would download torch again, too.
@@ -117,7 +117,7 @@ def _own_distribution() -> list[str]:
 
 
 def find_basicsr() -> str | None:
-    """Describe the BasicSR that ``import basicsr`` takes, or return None; a folder without modules is not one."""
+    """Return path and version of the BasicSR that ``import basicsr`` finds; None for none, or an empty folder."""
     spec = importlib.util.find_spec("basicsr")
     if spec is None or spec.origin is None:
         return None
@@ -131,18 +131,18 @@ def find_basicsr() -> str | None:
 
 
 def run(command: list[str], variables: dict[str, str]) -> int:
-    """Run ``command`` with its output shown, and return its exit status."""
+    """Run ``command``, show its output, and return its exit status."""
     with subprocess.Popen(command, env=os.environ | variables) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            # pip got the same Ctrl-C and puts back what it was replacing; killed, it would leave neither old nor new.
+            # pip got the same Ctrl-C and restores what it was replacing; killed, it would leave neither old nor new.
             process.wait()
             raise
 
 
 def advice(step: Step) -> str:
-    """Say what most likely helps after ``step`` has failed."""
+    """Return advice for after ``step`` has failed."""
     stdlib, packages = sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")
     if step.installs and sys.prefix == sys.base_prefix and Path(stdlib, "EXTERNALLY-MANAGED").is_file():
         return "This Python belongs to the operating system; make an environment with `python -m venv` and use that."
@@ -155,7 +155,7 @@ def advice(step: Step) -> str:
 
 
 def perform(args: argparse.Namespace) -> None:
-    """Do all steps in a temporary folder, which is removed whatever happens."""
+    """Run all steps in a temporary folder, which is always removed."""
     if importlib.util.find_spec("pip") is None:
         raise StepError("This Python has no pip; `python -m ensurepip` installs it.")
     with tempfile.TemporaryDirectory(prefix="basicsr-", ignore_cleanup_errors=True) as name:
@@ -188,7 +188,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", default="1.4.2", metavar="X", help="version of BasicSR (default: %(default)s)")
-    parser.add_argument("--force", action="store_true", help="install although a BasicSR is there")
+    parser.add_argument("--force", action="store_true", help="replace an installed BasicSR")
     parser.add_argument("--wheel-only", type=Path, metavar="DIR", help="leave the wheel in DIR and install nothing")
     parser.add_argument("--dry-run", action="store_true", help="print the calls of pip and do nothing")
     return parser.parse_args(argv)
@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     found = None if args.force or args.wheel_only else find_basicsr()
     if found:
-        print(f"BasicSR is there: {found}. Nothing to do; `--force` installs {args.version} all the same.")
+        print(f"BasicSR is installed: {found}. Nothing to do; `--force` replaces it with {args.version}.")
         return 0
     if args.dry_run:
         for step in plan(Path("TMP"), args.version, args.wheel_only, args.force):
@@ -208,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         perform(args)
     except KeyboardInterrupt:
-        print("\nInterrupted; the temporary folder is removed. Run it again to go on.", file=sys.stderr)
+        print("\nInterrupted; the temporary folder is removed. Run it again to continue.", file=sys.stderr)
         return 130
     except (StepError, OSError) as error:
         print(f"\nBasicSR is not ready. {error}", file=sys.stderr)

@@ -26,19 +26,19 @@ from lightsr_basicsr.commands.schema import add_schema
 from lightsr_basicsr.errors import UserError, message_of
 
 EXAMPLES = """examples:
-  basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on photographs that are there
-  basicsr train -opt my.yml --auto_resume               go on after an interruption
-  basicsr train -opt my.yml --stage teacher             of a run of two stages (KDSR), do the first only
+  basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on images of scikit-image
+  basicsr train -opt my.yml --auto_resume               continue after an interruption
+  basicsr train -opt my.yml --stage teacher             only the first stage of a two-stage run (KDSR)
   basicsr train -opt my.yml --force_yml train:total_iter=100 train:optim_g:lr=1e-4
   basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
-  basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB makes them; also LMDBs, blind sets, checks
-  basicsr list networks                                 what an option file can name
+  basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB's imresize; also LMDBs, blind sets, checks
+  basicsr list networks                                 names for option files
   basicsr info model.pth                                which network a file holds
-  basicsr convert net_g_latest.pth                      its deployed form: branches merged, output compared
+  basicsr convert net_g_latest.pth                      deployed form: branches merged, output compared
   basicsr export net_g_latest.pth                       for ONNX Runtime; -o net.xml for OpenVINO, output compared
   basicsr benchmark IMDN:upscale=4 net.pth              speed and memory on torch, ONNX Runtime and OpenVINO
   torchrun --standalone --nproc_per_node=2 -m lightsr_basicsr.cli train -opt my.yml --launcher pytorch
-Option files are looked for from the working directory, then among the ones that came with the package."""
+Option files are searched from the working directory, then among those of the package."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("interrupted.")
         return 130
     except BrokenPipeError:  # `basicsr list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
         return 141  # as shells report it
     except (UserError, OSError) as error:
         say(message_of(error))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """An error that the user can correct: the message says what was expected, what was found and what to do."""
+    """An error that the user can correct: the message says what was expected, what was found, what to do."""
 
 
 def message_of(error: UserError | OSError) -> str:
-    """Return the text of an error for the user; that of the operating system begins with the file, where known."""
+    """Return the text of an error for the user; an OSError's starts with the file, where known.
+
+    >>> message_of(UserError("upscale must be 2, 3 or 4, got 5."))
+    'upscale must be 2, 3 or 4, got 5.'
+    >>> message_of(FileNotFoundError(2, "No such file or directory", "net.pth"))
+    'net.pth: No such file or directory.'
+    """
     if isinstance(error, UserError):
         return str(error)
     where = f"{error.filename}: " if error.filename else ""

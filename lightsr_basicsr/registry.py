@@ -1,4 +1,4 @@
-"""BasicSR's registries: register without taking another plugin's name, and look a name up."""
+"""BasicSR's registries: register without replacing another plugin's name, and look names up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ T = TypeVar("T")
 def register(registry: Any) -> Callable[[T], T]:
     """Return a decorator that registers a class or function under its own name in a BasicSR ``registry``.
 
-    A second registration of the same object (a module loaded again) is silent. A name that somebody else holds stays
-    theirs: ours is then registered as ``<name>_lightsr`` and a ``RuntimeWarning`` says who holds the plain name.
+    A second registration of the same object (a reloaded module) is silent. A name that another package has taken
+    stays theirs: ours is then registered as ``<name>_lightsr``, and a ``RuntimeWarning`` names the other module.
     """
 
     def decorate(obj: T) -> T:
@@ -29,16 +29,26 @@ def register(registry: Any) -> Callable[[T], T]:
 
 
 def look_up(registry: Any, name: Any) -> Any:
-    """Return what a BasicSR ``registry`` holds under ``name`` or ``<name>_basicsr``, None if neither is registered.
+    """Return the object registered as ``name`` or ``<name>_basicsr``, None if there is neither.
 
-    As ``registry.get`` finds it, without the line that it prints and without its exception.
+    As ``registry.get``, but without its printed line and its exception. Anything that gives pairs is a registry here.
+
+    >>> registry = {"IMDN": "our class", "SwinIR_basicsr": "BasicSR's class"}.items()
+    >>> look_up(registry, "SwinIR")
+    "BasicSR's class"
+    >>> look_up(registry, "IMDM") is None
+    True
     """
     table = dict(iter(registry))
     return table.get(str(name), table.get(f"{name}_basicsr"))
 
 
 def similar_names(registry: Any, name: Any) -> str:
-    """Return ``'did you mean A or B?'`` with the registered names most like ``name``, ``''`` if none is."""
+    """Return ``'did you mean A or B?'`` with the registered names most similar to ``name``, ``''`` for none.
+
+    >>> similar_names({"IMDN": 1, "IMDN_RTC": 2, "SwinIR": 3}, "IMDM_RTC")
+    'did you mean IMDN_RTC or IMDN?'
+    """
     close = get_close_matches(str(name), list(registry.keys()), n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else ""
 

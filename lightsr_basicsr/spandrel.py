@@ -1,4 +1,4 @@
-"""Teach spandrel, and with it the tools that load models through it, the networks of this package.
+"""Add the networks of this package to spandrel, and so to the tools that load models with it.
 
 ``lightsr_basicsr.spandrel.install()`` once, and ``spandrel.ModelLoader().load_from_file(path)`` opens our files.
 """
@@ -47,7 +47,7 @@ class LightArchitecture(Architecture[nn.Module]):
         self.network, self.cls = network, cls
 
     def _fits(self, state: Mapping[str, Tensor]) -> bool:
-        """Tell whether every tensor fits, so that no other architecture's file is taken."""
+        """Return whether every tensor fits, so that no other architecture's file is claimed."""
         try:
             bare = unwrap(state, "the state dict")[0]
         except CheckpointError:
@@ -58,7 +58,7 @@ class LightArchitecture(Architecture[nn.Module]):
     def load(self, state_dict: Mapping[str, Tensor]) -> ImageModelDescriptor[nn.Module]:
         """Return the network with its scale, smallest size and advice on tiling.
 
-        Tiles are discouraged where a network uses statistics of the whole image: a tile has others.
+        Tiles are discouraged where a network uses statistics of the whole image: those of a tile differ.
         """
         identity, net = load_identified(state_dict, "The state dict")
         return ImageModelDescriptor(
@@ -67,7 +67,7 @@ class LightArchitecture(Architecture[nn.Module]):
             architecture=self,
             purpose="SR" if net.upscale > 1 else "Restoration",
             tags=[f"{identity.form} form"],
-            supports_half=False,  # not checked on a GPU; DDistill-SR overflows in it
+            supports_half=False,  # not verified on a GPU; DDistill-SR overflows
             supports_bfloat16=not isinstance(net, SwinIR),  # whose masks are float32
             scale=int(net.upscale),
             input_channels=net.num_in_ch,
@@ -78,20 +78,21 @@ class LightArchitecture(Architecture[nn.Module]):
 
 
 def install(registry: ArchRegistry = MAIN_REGISTRY) -> list[str]:
-    """Add our networks to a registry of spandrel, its main one by default, in front of the architectures there.
+    """Add our networks to a registry of spandrel, its main one by default, before the existing architectures.
 
-    Networks that do not map one LR image to one SR image (teacher, dual networks) stay out. A second call adds nothing.
+    Networks that do not map one LR image to one SR image (teacher, dual networks) are left out. A second call adds
+    nothing.
 
     Returns:
         list[str]: The identifiers that were added.
     """
-    there = tuple(support.architecture.id for support in registry.architectures())
+    existing = tuple(support.architecture.id for support in registry.architectures())
     ours = [
         LightArchitecture(network, cls)
         for network, cls in ARCH_REGISTRY
         if isinstance(cls, type) and issubclass(cls, SRNetwork) and cls.super_resolves
     ]
-    before = tuple(id for id in there if not id.startswith(OUR_PREFIX))
+    before = tuple(id for id in existing if not id.startswith(OUR_PREFIX))
     added = registry.add(
         *(ArchSupport.from_architecture(architecture, before) for architecture in ours), ignore_duplicates=True
     )

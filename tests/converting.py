@@ -1,4 +1,4 @@
-"""Networks to convert, small and as if they were trained, and what conversions of them are looked at for."""
+"""Small networks to convert, as if trained, and helpers that examine conversions."""
 
 import os
 
@@ -6,21 +6,21 @@ import torch
 from torch import nn
 
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
-from lightsr_basicsr.tools import agreement as convert_picture
+from lightsr_basicsr.tools import photographs
 from lightsr_basicsr.tools.convert import run as convert
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def make_quick(monkeypatch, size: tuple[int, int] | None = (24, 32)) -> None:
-    """Count no operations and, unless ``size`` is None, compare on a smaller picture."""
+    """Count no operations and, unless ``size`` is None, compare on a smaller image."""
     monkeypatch.setattr(convert, "count_multi_adds", lambda *_: 1)
     if size:
-        monkeypatch.setattr(convert_picture, "LR_SIZE", size)
+        monkeypatch.setattr(photographs, "LR_SIZE", size)
 
 
 def trained(net: nn.Module) -> nn.Module:
-    """Return the network with statistics, normalisation and mean shifts that are not those of the start."""
+    """Return the network with statistics, normalisation and mean shifts other than the initial ones."""
     for module in net.modules():
         if isinstance(module, NORMS):
             nn.init.uniform_(module.weight, 0.5, 1.5)

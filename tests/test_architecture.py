@@ -17,8 +17,7 @@ EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields", 
 # What a module may import besides; the longest prefix of its name decides.
 MAY_IMPORT = {
     "_compat": {"torchvision", f"{OURS}._fixes"},
-    "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files",
-               f"{OURS}.checkpoints.states"},
+    "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
     "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.states",
                         f"{OURS}.models.contract"},
     "bootstrap": {OURS, "basicsr"},
@@ -27,7 +26,6 @@ MAY_IMPORT = {
     "fields": set(),
     "checkpoints": {"torch", "safetensors", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.keys",
                     f"{OURS}.checkpoints.write"},
-    "checkpoints.states": {"torch", "basicsr.utils.registry", f"{OURS}.checkpoints.files"},
     "checkpoints.lookalikes": {"torch", "spandrel"},
     "checkpoints.identify": {"torch", "basicsr.utils.registry", f"{OURS}.archs.network",
                              f"{OURS}.archs.reparameterized_arch", f"{OURS}.checkpoints.files",
@@ -86,6 +84,19 @@ def test_imports_follow_the_directions(path):
     rules = MAY_IMPORT[prefix] | EVERYWHERE
     wrong = sorted(name for name in imports(path) if not allowed(name, rules))
     assert not wrong, f"{name} must not import {wrong}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name != "tools"], ids=module_name)
+def test_commands_do_not_import_each_other(path):
+    """What two commands need lies directly in ``tools/`` or ``commands/``, or deeper."""
+    layer, *rest = module_name(path).split(".")
+    if layer not in ("tools", "commands") or not rest:
+        return
+    folders = {folder.name for folder in (PACKAGE / "tools").iterdir() if folder.is_dir()}
+    prefix = f"{OURS}.tools."
+    used = {name.removeprefix(prefix).split(".")[0] for name in imports(path) if name.startswith(prefix)}
+    own = {rest[0]} | ({"check"} if rest == ["run"] else set())  # a run begins with the check of its option file
+    assert used & folders <= own
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "archs").glob("*_arch.py")), ids=module_name)

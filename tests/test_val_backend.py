@@ -1,4 +1,4 @@
-"""``basicsr test`` with an engine: runs, and option files that are wrong in one place."""
+"""``basicsr test`` on a backend: runs, and option files that are wrong in one place."""
 
 import re
 import sys
@@ -117,11 +117,11 @@ def test_an_exported_file_needs_no_checkpoint(pairs):
 
 def test_a_problem_during_the_run_is_told_without_a_traceback(pairs, monkeypatch, capsys):
     def fail(*_, **__):
-        raise BackendError("the engine is on fire")
+        raise BackendError("the backend is on fire")
 
     monkeypatch.setattr(choice.TorchRuntime, "of_network", fail)
     assert cli.main(["test", "-opt", tiny.write(options(backend="torch"))]) == 2
-    assert "basicsr: the engine is on fire" in capsys.readouterr().err.replace("error: ", "")
+    assert "basicsr: the backend is on fire" in capsys.readouterr().err.replace("error: ", "")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_problem_during_the_run_is_told_without_a_traceback(pairs, monkeypatch
         ({"threads": "two"}, "val.threads: must be a whole number from 1 to 1024, got 'two'"),
         ({"precision": "int8"}, "val.precision: int8 needs a network that was quantized"),
         ({"exported": "none.ts"}, "val.exported: There is no file none.ts"),
-        ({"exported": "net.pth", "backend": "torch"}, "val.exported: net.pth is no exported file"),
+        ({"exported": "net.pth", "backend": "torch"}, "val.exported: net.pth is not an exported file"),
         ({"exported": ["a"]}, "val.exported: must be a text, got ['a']"),
         ({"bakend": "torch"}, "val.bakend: is not read by BasicSR or LossDictModel: did you mean 'backend'?"),
     ],
@@ -161,13 +161,13 @@ def test_bf16_where_the_machine_has_none(pairs, monkeypatch):
     monkeypatch.setattr(choice, "torch_precisions", lambda kind: ("fp32",))
     monkeypatch.setattr(choice, "openvino_precisions", lambda kind: ("fp32",))
     (found,) = findings({**options(precision="bf16"), "num_gpu": 0})
-    assert found == "val.precision: Nothing here runs bf16 on cpu: choose fp32."
+    assert found == "val.precision: No backend here runs bf16 on cpu: choose fp32."
 
 
 def test_an_exported_file_of_another_scale_or_kind_is_found(pairs):
     program(scale=4)
     (found,) = findings(options(exported="net.ts"))
-    assert found == "val.exported: net.ts enlarges by 4, and the option file's scale is 2"
+    assert found == "val.exported: net.ts enlarges by 4, but the option file has scale 2"
     program(num_in_ch=1)
     (found,) = findings(options(exported="net.ts"))
     assert found == "val.exported: net.ts takes images of 1 channels, network_g of 3"
@@ -186,7 +186,7 @@ def test_a_training_is_told_that_the_keys_do_nothing(workdir):
     content = tiny.train_options()
     content["val"]["backend"] = "openvino"
     (found,) = findings(content, is_train=True)
-    assert found == "val.backend: (warning) acts in `basicsr test` alone: a training validates with torch"
+    assert found == "val.backend: (warning) has an effect in `basicsr test` only: training validates with torch"
     content["val"]["backend"] = "opnvino"
     (found,) = findings(content, is_train=True)
     assert "must be auto, torch, onnxruntime or openvino" in found

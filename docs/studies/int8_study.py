@@ -24,9 +24,10 @@ from lightsr_basicsr.runtimes.graphs import to_openvino
 from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
 from lightsr_basicsr.tools.export.int8 import load_nncf, psnr_of, quantize_model
-from lightsr_basicsr.tools.export.int8_data import Pair, gather, to_tensor
+from lightsr_basicsr.tools.export.int8_data import Pair, gather
 from lightsr_basicsr.tools.export.int8_recipes import RECIPES, with_network
 from lightsr_basicsr.tools.images import list_images, read_image
+from lightsr_basicsr.tools.photographs import to_tensor
 
 FILES = ("IMDN_x4.pth", "FDIWN_x4.pt", "DDistill-SRx4_inference.pth", "model_RTC.pth")
 SIZE = (180, 320)
@@ -45,9 +46,7 @@ class Row(NamedTuple):
 def set5_pairs(folder: Path, scale: int) -> list[Pair]:
     """Return the images of Set5 with their official LR images."""
     sides = [list_images(folder / f"{kind}_x{scale}") for kind in ("HR", "LRBI")]
-    return [
-        Pair(to_tensor(read_image(lr)[..., ::-1]), read_image(hr)[..., ::-1]) for hr, lr in zip(*sides, strict=True)
-    ]
+    return [Pair(to_tensor(read_image(lr)), read_image(hr)) for hr, lr in zip(*sides, strict=True)]
 
 
 def times(runtimes: Mapping[str, OpenVinoRuntime], image: Tensor, rounds: int) -> dict[str, float]:

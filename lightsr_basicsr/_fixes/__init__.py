@@ -1,8 +1,8 @@
-"""The faults of BasicSR and what mends them; the only package that changes BasicSR's modules.
+"""Fixes for faults of BasicSR, applied to its modules.
 
-A fix is a function that looks for its fault, mends it if it is there, and says whether it did. Its docstring tells
-what, why, since when the fault is there, and until when the fix is needed. ``_compat.apply`` runs them after
-``import basicsr``.
+A fix is a function that checks for its fault, fixes it if present, and returns whether it did. Its docstring says what
+it changes, why, since which version the fault exists, and until when the fix is needed. ``_compat.apply`` runs them
+after ``import basicsr``.
 """
 
 from __future__ import annotations

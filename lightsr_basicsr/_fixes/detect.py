@@ -1,4 +1,4 @@
-"""How a fix sees whether its fault is there."""
+"""Detect whether a fault is present."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from types import CodeType
 
 
 def uses(function: Callable, *names: str) -> bool:
-    """Tell whether the compiled ``function``, or a function inside it, uses all these global or attribute names."""
+    """Return whether ``function``, or a function inside it, uses all these global or attribute names.
+
+    >>> uses(lambda path: open(path).read(), "open", "read")
+    True
+    >>> uses(lambda path: path.read_text(), "open")
+    False
+    """
     stack: list[CodeType] = [inspect.unwrap(function).__code__]
     seen: set[str] = set()
     while stack:

@@ -10,7 +10,7 @@ from lightsr_basicsr._fixes.detect import uses
 
 
 def distributed_without_gpu() -> bool:
-    """Start ``--launcher pytorch`` with gloo where there is no GPU, and pick the GPU by local rank where there is.
+    """Start ``--launcher pytorch`` with gloo on machines without a GPU, and pick GPUs by local rank.
 
     Why: ``rank % 0``; with several machines the global rank is not a device number. Since: always. Until: BasicSR
     asks for CUDA first.

@@ -1,4 +1,4 @@
-"""Files: LMDB, JPEG, option files."""
+"""Reading and writing files: LMDB, JPEG, option files."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def share_lmdb_environments() -> bool:
 def whole_jpeg_quality() -> bool:
     """Compress with a fractional JPEG quality, as the random degradations ask for.
 
-    Why: OpenCV takes whole numbers only. Since: OpenCV 4.8 at the latest. Until: BasicSR rounds the quality.
+    Why: OpenCV accepts integers only. Since: OpenCV 4.8 at the latest. Until: BasicSR rounds the quality.
     """
     import cv2
     import numpy as np

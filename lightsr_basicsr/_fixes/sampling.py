@@ -1,4 +1,4 @@
-"""Sampling: how many batches training reads, which images are in them, and with which random numbers."""
+"""Sampling: how many batches training reads, with which images and which random numbers."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def exact_total_iter() -> bool:
 
     Why: epochs are counted as if the last incomplete batch were used, but the loader drops it, so training ends early
     (with a batch larger than the dataset: after no iteration at all); where it does not, the loop overshoots by one.
-    A resumed run begins its epoch anew and sees the same images again. Since: always. Until: BasicSR counts what its
-    loader gives.
+    A resumed run restarts its epoch and sees the same images again. Since: always. Until: BasicSR counts the batches
+    of its loader.
     """
     import basicsr.train as train
     from basicsr.data.data_sampler import EnlargedSampler
@@ -45,9 +45,9 @@ def exact_total_iter() -> bool:
         return False
 
     class ExactSampler(EnlargedSampler):
-        """EnlargedSampler that can leave out the beginning of one epoch and the end of another, and names the places.
+        """EnlargedSampler that can skip the start of one epoch and the end of another, and yields places too.
 
-        A place counts over all processes, so two processes together read what one does with the double batch.
+        Places are counted over all processes, so two processes together read what one with the double batch reads.
         """
 
         first_epoch = last_epoch = first_sample = last_sample = None
@@ -68,7 +68,7 @@ def exact_total_iter() -> bool:
         if STARTED_FROM.state is not None:
             # BasicSR begins with the epoch of the state, which may have been saved with another batch.
             STARTED_FROM.state["epoch"] = sampler.first_epoch
-            # What the main process draws after a resumption should not repeat what it drew at the start.
+            # After a resumption the main process should not draw the same numbers as at the start.
             set_random_seed(opt["manual_seed"] + opt["rank"] + STARTED_FROM.iter)
         logger.info("Training ends at iteration %s, %s iterations per epoch.", total, len(loader))
         return loader, sampler, val_loaders, sampler.last_epoch, total
@@ -86,7 +86,7 @@ def _fill_one_batch(sampler: Any, batch: int) -> None:
 
 
 def _plan(sampler: Any, per_epoch: int, batch: int, total: int) -> None:
-    """Set where ``sampler`` begins and ends: it goes on after the iterations that the resumed run has behind it."""
+    """Set where ``sampler`` starts and ends: it continues after the iterations that a resumed run has done."""
     sampler.first_epoch, done = divmod(STARTED_FROM.iter, per_epoch)
     sampler.first_sample = done * batch
     end = max(total, STARTED_FROM.iter)
@@ -117,7 +117,7 @@ def repeatable_samples() -> bool:
 
 
 class Repeatable(Dataset):
-    """``dataset`` with random numbers that depend on the seed and the :class:`Sample` that is asked for."""
+    """``dataset`` with random numbers that depend only on the seed and the requested :class:`Sample`."""
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
@@ -126,7 +126,7 @@ class Repeatable(Dataset):
         return len(self.dataset)
 
     def __getitem__(self, sample: int) -> Any:
-        if not isinstance(sample, Sample):  # asked for by something other than training
+        if not isinstance(sample, Sample):  # requested by something else than training
             return self.dataset[sample]
         with seeded(self.seed, sample.epoch, sample.place):
             return self.dataset[int(sample)]
@@ -135,14 +135,14 @@ class Repeatable(Dataset):
         return [self[sample] for sample in samples]
 
     def __getattr__(self, name: str) -> Any:
-        if name == "dataset":  # not there yet, while a worker unpickles this
+        if name == "dataset":  # missing while a worker unpickles this
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
 
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """Seed the generators of Python, numpy and torch (CPU) within the block; afterwards they go on as before."""
+    """Seed the generators of Python, numpy and torch (CPU) within the block, and restore them after it."""
     python, array, tensor = random.getstate(), np.random.get_state(), torch.get_rng_state()
     numbers = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(numbers[0]))

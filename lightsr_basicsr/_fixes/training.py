@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from os import path as osp
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr._fixes.detect import uses
 from lightsr_basicsr.checkpoints.files import CheckpointError
@@ -15,9 +16,12 @@ from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state
 from lightsr_basicsr.errors import message_of
 from lightsr_basicsr.registry import look_up
 
-# Where the run of this process began.
+if TYPE_CHECKING:
+    from lightsr_basicsr.models.contract import ModelContract
+
+# The state that the run of this process was resumed from.
 STARTED_FROM = SimpleNamespace(iter=0, state=None)
-# What BasicSR's schedulers take from the option file, and what they make of it.
+# Attributes of BasicSR's schedulers that come from the option file.
 SCHEDULE = ("milestones", "gamma", "restarts", "restart_weights", "periods", "cumulative_period", "eta_min")
 
 
@@ -25,7 +29,7 @@ def resume_on_any_device() -> bool:
     """Resume on CPU, from the run's real folder, and past files that were cut off while being written.
 
     Why: ``load_resume_state`` asks for the current CUDA device; ``--auto_resume`` looks under the working directory
-    although the run lives under ``root_path``, and then starts anew; a new ``name`` has no folders yet.
+    although the run lives under ``root_path``, and then starts over; a new ``name`` has no folders yet.
     Since: always. Until: BasicSR loads states without CUDA.
     """
     import basicsr.train as train
@@ -61,33 +65,38 @@ def load_resume_state(opt: dict) -> dict | None:
 
 
 def _newest_state(opt: dict) -> str | None:
-    state, passed_over = newest_readable_state(Path(opt["path"]["training_states"]), opt)
+    weights_of = functools.partial(_contract_of(opt).resume_files, opt)
+    state, passed_over = newest_readable_state(Path(opt["path"]["training_states"]), weights_of)
     if opt["rank"] == 0:
         sys.stderr.writelines(f"{line}\n" for line in passed_over)
     return str(state) if state else None
 
 
-def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
-    """Keep the files of networks that the model says it did not save then; BasicSR would point at ones of the run.
-
-    Returns which weights of those files are wanted, for BasicSR asks for the raw ones of every network.
-    """
+def _contract_of(opt: dict) -> ModelContract:
     from basicsr.utils.registry import MODEL_REGISTRY
 
     from lightsr_basicsr.models.contract import contract_of
 
-    contract, paths = contract_of(look_up(MODEL_REGISTRY, opt["model_type"])), opt["path"]
+    return contract_of(look_up(MODEL_REGISTRY, opt["model_type"]))
+
+
+def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
+    """Keep the files of networks that the model did not save; BasicSR would set them to files of the run.
+
+    Returns the ``param_key_*`` of those files, which BasicSR would change to the raw weights.
+    """
+    contract, paths = _contract_of(opt), opt["path"]
     unsaved = contract.unsaved_networks(opt, iteration)
     given = paths.get("ignore_resume_networks") or []
     given = [given] if isinstance(given, str) else given
-    # What is saved in one stage is not in the other, so one list for the whole run would be wrong.
+    # Each stage saves other networks, so one list for the whole run would be wrong.
     paths["ignore_resume_networks"] = [*unsaved] if contract.stages(opt) else [*given, *unsaved]
     keys = [name.replace("network", "param_key") for name in unsaved]
     return {key: paths[key] for key in keys if key in paths}
 
 
 def _find_networks_beside(state_path: str, paths: dict) -> None:
-    """Point networks at the folder of the state file, where the run was given a new name."""
+    """Set files of weights to those beside the state, if the run has a new name."""
     models = osp.join(osp.dirname(osp.dirname(osp.abspath(state_path))), "models")
     for key, value in paths.items():
         if key.startswith("pretrain_network") and value and not osp.isfile(value):
@@ -121,8 +130,8 @@ def eta_of_the_last_iteration() -> bool:
 def schedule_of_the_option_file() -> bool:
     """Resume with the schedule that the option file gives now.
 
-    Why: a state brings back the schedule that it was saved with, so a run made longer by its periods ends with
-    ``tuple indices must be integers``, and new milestones do nothing. Since: always. Until: BasicSR keeps its own.
+    Why: a state restores the schedule that it was saved with, so a run with longer periods ends with
+    ``tuple indices must be integers``, and new milestones do nothing. Since: always. Until: BasicSR keeps the file's.
     """
     from basicsr.models.base_model import BaseModel
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 Shapes = Mapping[str, tuple[int, ...]]
 TrainingOutput = Literal["image", "levels", "image_and_dual", "image_and_vector"]
+IMAGE_CHANNELS = (1, 3, 4)
 
 
 class SRNetwork(nn.Module):
@@ -55,7 +56,7 @@ class SRNetwork(nn.Module):
         """Raise ValueError unless ``x`` is an image tensor (N, num_in_ch, H, W) of a large enough size."""
         name = type(self).__name__
         if x.ndim != 4 or x.shape[1] != self.num_in_ch:
-            expected, hint = f"(N, {self.num_in_ch}, H, W)", _channel_hint(x, self.num_in_ch)
+            expected, hint = f"(N, {self.num_in_ch}, H, W)", shape_hint(x, self.num_in_ch)
             raise ValueError(f"{name} expects images {expected}, got {tuple(x.shape)}.{hint}")
         if not x.is_floating_point():
             raise ValueError(f"{name} expects floating-point images in [0, 1], got {x.dtype}: divide by 255 first.")
@@ -70,12 +71,30 @@ class SRNetwork(nn.Module):
         return (torch.rand(1, self.num_in_ch, height, width, device=device),)
 
 
-def _channel_hint(x: Tensor, num_in_ch: int) -> str:
-    if x.ndim == 3:
-        return " One image needs a batch dimension: x[None]."
-    channels = x.shape[1] if x.ndim == 4 and num_in_ch == 3 else None
+def shape_hint(images: Tensor, num_in_ch: int) -> str:
+    """Return how to turn ``images`` into (N, num_in_ch, H, W), as a sentence after a space, '' if nothing is evident.
+
+    >>> shape_hint(torch.zeros(20, 24, 3), 3)
+    ' One image needs a batch dimension: x.permute(2, 0, 1)[None].'
+    """
+    channels_last = images.ndim in (3, 4) and images.shape[-1] == num_in_ch != images.shape[-3]
+    if images.ndim == 3:
+        return f" One image needs a batch dimension: {'x.permute(2, 0, 1)' if channels_last else 'x'}[None]."
+    if channels_last:
+        return " Channels come before rows and columns: x.permute(0, 3, 1, 2)."
+    channels = images.shape[1] if images.ndim == 4 and num_in_ch == 3 else None
     hints = {1: " A gray image: x.expand(-1, 3, -1, -1).", 4: " Drop the alpha channel: x[:, :3]."}
     return hints.get(channels, "")
+
+
+def first_channels(net: nn.Module) -> int:
+    """Return the input channels of the first convolution of any network, 3 if no image has that many.
+
+    >>> first_channels(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 4, 3)))
+    1
+    """
+    count = next((weight.shape[1] for weight in net.parameters() if weight.ndim == 4), 3)
+    return count if count in IMAGE_CHANNELS else 3
 
 
 def count_matches(shapes: Shapes, pattern: str) -> int:

@@ -1,6 +1,7 @@
-"""The one door for checkpoints: read, compare, identify, load and write the weights of a network.
+"""Checkpoints: read, unwrap, compare and write the weights of a network.
 
-Here is what needs no network; ``identify`` and ``misfit`` know the networks of this package.
+The modules exported here import no network. ``identify`` and ``misfit`` know the networks of this package, ``states``
+finds the training state from which a run resumes.
 """
 
 from lightsr_basicsr.checkpoints.files import SUFFIXES, WRAPPERS, CheckpointError, read_state_dict, unwrap

@@ -19,7 +19,7 @@ WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "
 WRAPPING_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")  # of data-parallel and of compiled modules
 SUFFIXES = (".pth", ".pt", ".safetensors")
 LISTED_KEYS = 8
-# What stands in the place of a checkpoint when a download went wrong.
+# A failed download leaves one of these in the place of a checkpoint.
 STARTS = {
     b"<": "a web page",
     b"version https://git-lfs": "a Git LFS pointer and not the file itself (git lfs pull)",
@@ -28,7 +28,7 @@ STARTS = {
 
 
 class CheckpointError(UserError):
-    """A file that cannot be read as weights, or does not fit the network. The message says what to do."""
+    """A file that cannot be read as weights or does not fit the network. The message says what to do."""
 
 
 def read_state_dict(path: str | PathLike, prefer: str | None = None) -> tuple[dict[str, Tensor], str]:
@@ -51,7 +51,7 @@ def read_state_dict(path: str | PathLike, prefer: str | None = None) -> tuple[di
 
 
 def unwrap(content: Mapping[str, Any], source: str, prefer: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors inside what a file or a program holds, and the wrapper's name, as :func:`read_state_dict`.
+    """Return the tensors in a (wrapped) state dict and the wrapper's name, as :func:`read_state_dict`.
 
     Raises:
         CheckpointError: If there are no tensors by name.
@@ -78,7 +78,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:
-        # The readers raise a dozen unrelated types for a damaged file; all of them mean the same to the user.
+        # The readers raise many unrelated types for a damaged file, which all mean the same to the user.
         raise CheckpointError(
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: it is {_describe_start(path)}, or "
             f"damaged ({type(error).__name__}). If it was copied or downloaded, check its size and get it again."
@@ -117,7 +117,7 @@ def _is_torchscript(path: Path) -> bool:
 def _is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(9)
-    # What is in it counts more than its name.
+    # The content decides, not the name.
     return start[8:] == b"{" or (path.suffix.lower() == ".safetensors" and not start.startswith(b"PK"))
 
 
@@ -141,7 +141,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _kinds(content: Any) -> str:
     if not isinstance(content, Mapping):
         return type(content).__name__
-    # What is no tensor is what keeps the others from being weights.
+    # Entries that are no tensors come first: they are the problem.
     entries = sorted(content.items(), key=lambda entry: isinstance(entry[1], Tensor))
     names = [f"'{key}' ({type(value).__name__})" for key, value in entries[:LISTED_KEYS]]
     return ", ".join(names) or "an empty dictionary"

@@ -1,4 +1,4 @@
-"""Tell which network made a file, from the names and shapes of its tensors alone, and load it."""
+"""Identify the network behind a checkpoint, from the names and shapes of its tensors alone, and load it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized, plain_shapes
 from lightsr_basicsr.checkpoints.files import CheckpointError, read_state_dict, unwrap
-from lightsr_basicsr.checkpoints.keys import describe_difference, load_exactly
+from lightsr_basicsr.checkpoints.keys import describe_difference
 from lightsr_basicsr.checkpoints.lookalikes import name_lookalike
 
 State = Mapping[str, Tensor]
 
 
 class UnknownNetworkError(CheckpointError):
-    """A readable file that no network of this package made. The message names what it is, where that is known."""
+    """A readable file of a network that is not in this package. The message names that network, where known."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a file holds.
+    """Network, scale, form and arguments of a checkpoint.
 
     Attributes:
         network (str): Registered name, to be used as ``network_g.type``.
         scale (float): Output side over input side.
         form (str): ``'deploy'`` where reparameterized branches are merged, ``'pruned'`` where layers are narrower than
             the dense network's, else ``'train'``; a network without such parts is deployed as it was trained.
-        arguments (dict): Constructor arguments, as far as the file tells them.
+        arguments (dict): Constructor arguments, as far as tensors show them.
     """
 
     network: str
@@ -58,19 +58,19 @@ def _short(value: Any) -> str:
 
 
 def identify(source: str | PathLike | State) -> Identity:
-    """Return what a checkpoint file or state dict holds.
+    """Return which network a checkpoint file or state dict holds.
 
     Args:
         source (str | PathLike | Mapping): A ``.pth``, ``.pt`` or ``.safetensors`` file, or tensors by name, bare or
             wrapped.
 
     Raises:
-        CheckpointError: If the file cannot be read, or is nearly a network of this package: the message lists what
-            does not fit.
+        CheckpointError: If the file cannot be read, or is nearly a network of this package: the message lists the
+            tensors that do not fit.
         UnknownNetworkError: If it is another network's.
     """
     state, name = _state_of(source)
-    return _recognise(state, name)
+    return _identify(state, name)
 
 
 def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
@@ -78,7 +78,7 @@ def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
 
     Args:
         source (str | PathLike | Mapping): As for :func:`identify`.
-        arguments (Any): Constructor arguments that a file cannot tell, such as ``chop=True`` for FDIWN.
+        arguments (Any): Constructor arguments that no tensor shows, such as ``chop=True`` for FDIWN.
 
     Raises:
         CheckpointError, UnknownNetworkError: As :func:`identify`.
@@ -87,10 +87,16 @@ def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
 
 
 def load_identified(state: State, name: str, **arguments: Any) -> tuple[Identity, nn.Module]:
-    """Return identity and network of the bare tensors ``state``; ``name`` stands for them in error texts."""
-    identity = _recognise(state, name)
+    """Return identity and network of the bare tensors ``state``, which messages call ``name``.
+
+    Raises:
+        CheckpointError, UnknownNetworkError: As :func:`identify`.
+    """
+    identity = _identify(state, name)
     net = ARCH_REGISTRY.get(identity.network)(**{**identity.arguments, **arguments})
-    load_exactly(net, state, name)
+    if difference := describe_difference(net, state):  # by other arguments than the file's own
+        raise CheckpointError(f"{name} does not fit {type(net).__name__}:{difference}")
+    net.load_state_dict(state)
     return identity, net.eval()
 
 
@@ -100,7 +106,7 @@ def _state_of(source: str | PathLike | State) -> tuple[State, str]:
     return read_state_dict(source)[0], str(source)
 
 
-def _recognise(state: State, name: str) -> Identity:
+def _identify(state: State, name: str) -> Identity:
     near_misses = []
     ours = [(key, cls) for key, cls in ARCH_REGISTRY if isinstance(cls, type) and issubclass(cls, SRNetwork)]
     for network, cls in (*ours, *((Reparameterized.__name__, _Widened(key, cls)) for key, cls in ours)):
@@ -115,21 +121,21 @@ def _recognise(state: State, name: str) -> Identity:
 
 
 class Attempt(NamedTuple):
-    """What came of reading a file as one network: why it does not fit, '' if it does; then arguments and scale."""
+    """Result of reading tensors as one network: why they do not fit ('' if they do), arguments and scale."""
 
     misfit: str
-    arguments: dict[str, Any] = {}  # noqa: RUF012  never changed
+    arguments: dict[str, Any] = {}  # noqa: RUF012
     scale: float = 0
 
 
 class _Widened:
-    """A network whose convolutions train wide, to be tried as one of a class of its own."""
+    """A network with wide convolutions (``Reparameterized``), in the form that :func:`try_network` takes."""
 
     def __init__(self, network: str, cls: type[SRNetwork]) -> None:
         self.network, self.cls = network, cls
 
     def arguments_from(self, shapes: Shapes) -> dict[str, Any] | None:
-        """Return the arguments of a file with these shapes, None for another network's."""
+        """Return the arguments of a network with these shapes, None for another network's."""
         plain, block = plain_shapes(shapes) or (None, None)
         arguments = self.cls.arguments_from(plain) if plain else None
         return None if arguments is None else {"network": {"type": self.network, **arguments}, "block": block}
@@ -140,7 +146,7 @@ class _Widened:
 
 
 class _Shapes(dict):
-    """Shapes by tensor name that remember which one was looked at last."""
+    """Shapes by tensor name that remember the last name looked up."""
 
     last: str = ""
 
@@ -150,7 +156,7 @@ class _Shapes(dict):
 
 
 def try_network(cls: type[SRNetwork] | _Widened, state: State) -> Attempt | None:
-    """Read ``state`` as a network of class ``cls``; None if it is of another kind altogether."""
+    """Read ``state`` as a network of class ``cls``; None if it has none of its tensors."""
     shapes = _Shapes({key: tuple(value.shape) for key, value in state.items()})
     try:
         arguments = cls.arguments_from(shapes)
@@ -162,7 +168,7 @@ def try_network(cls: type[SRNetwork] | _Widened, state: State) -> Attempt | None
     except ModuleNotFoundError as error:  # DAT without spandrel
         return Attempt(f" {error}")
     except Exception as error:
-        # Constructors, libraries' among them, raise anything for shapes that make no sense together.
+        # Constructors raise anything for shapes that do not belong together.
         seen = f"{shapes.last} {shapes.get(shapes.last, '')}"
         return Attempt(f"\n    no constructor arguments give its shapes; looked at last: {seen}\n    {error}")
     difference = describe_difference(net, state)
@@ -170,12 +176,12 @@ def try_network(cls: type[SRNetwork] | _Widened, state: State) -> Attempt | None
 
 
 def _build(cls: type[SRNetwork] | _Widened, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build for its shapes alone: without memory where torch can, for a file may claim any size."""
+    """Build a network for its shapes alone: without memory where torch can, for a file may claim any size."""
     if hasattr(torch.device, "__enter__"):
-        # Networks that compute while they are built cannot be built there.
+        # Networks that compute in their constructors cannot be built on the meta device.
         with suppress(RuntimeError), torch.device("meta"):
             return cls(**arguments)
-    with torch.random.fork_rng(devices=[]):  # looking at a file does not change what is drawn later
+    with torch.random.fork_rng(devices=[]):  # identifying a file leaves the random generators alone
         return cls(**arguments)
 
 

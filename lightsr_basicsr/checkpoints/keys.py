@@ -1,4 +1,4 @@
-"""Compare the keys and shapes of a state dict with those of a network, and load what fits."""
+"""Compare the keys and shapes of a state dict with those of a network, and load the tensors that fit."""
 
 from __future__ import annotations
 
@@ -29,20 +29,8 @@ def _list_keys(title: str, keys: list[str]) -> str:
     return "".join(f"\n    {line}" for line in (f"{len(keys)} {title}:", *(f"  {key}" for key in lines)))
 
 
-def load_exactly(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:
-    """Load ``state`` into ``net``; every key and shape must fit.
-
-    Raises:
-        CheckpointError: With the missing, unexpected and mis-shaped keys.
-    """
-    difference = describe_difference(net, state)
-    if difference:
-        raise CheckpointError(f"{source} does not fit {type(net).__name__}:{difference}")
-    net.load_state_dict(state)
-
-
 def load_fitting(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:
-    """Load the tensors of ``state`` that have the name and shape of one in ``net``; leave the rest of it as it is.
+    """Load the tensors of ``state`` that have the name and shape of one in ``net``; leave the others unchanged.
 
     Raises:
         CheckpointError: If none fits.

@@ -1,4 +1,4 @@
-"""Files of other projects that are taken for ours: what they are, and what to do with them."""
+"""Checkpoints of other projects that are mistaken for ours: their names, and how to use them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 SHOWN_KEYS = 4
-OUR_PREFIX = "lightsr-"  # of what this package adds to spandrel's registry
+OUR_PREFIX = "lightsr-"  # of our architectures in spandrel's registry
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class Lookalike:
 
     Attributes:
         marks (tuple[str, ...]): Parts of tensor names; all of them occur.
-        text (str): What it is, and what to do.
+        text (str): Name of the network, and what to do.
     """
 
     marks: tuple[str, ...]
     text: str
 
 
-# In this order; the first whose marks all occur is named.
+# The first one whose marks all occur is reported.
 LOOKALIKES = (
     Lookalike(
         ("model.1.sub.0.conv1.0.weight",),
@@ -61,7 +61,7 @@ LOOKALIKES = (
 
 
 def name_lookalike(state: Mapping[str, Tensor]) -> str:
-    """Return a sentence that names the network behind ``state`` as far as it can be told."""
+    """Return a sentence that names the network behind ``state``, where known."""
     for lookalike in LOOKALIKES:
         if all(any(mark in key for key in state) for mark in lookalike.marks):
             return lookalike.text
@@ -69,7 +69,7 @@ def name_lookalike(state: Mapping[str, Tensor]) -> str:
     if known:
         return f"spandrel knows it as {known} and loads it."
     first = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(state.items())[:SHOWN_KEYS])
-    return f"its names are of none that is known here. It holds {len(state)} tensors: {first}, ..."
+    return f"its tensor names are unknown. It holds {len(state)} tensors: {first}, ..."
 
 
 def _known_to_spandrel(state: Mapping[str, Tensor]) -> str | None:

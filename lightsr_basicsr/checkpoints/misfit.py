@@ -1,4 +1,4 @@
-"""Load weights strictly, with an error that says what a file holds instead."""
+"""Load weights strictly; the error names the network that the file holds instead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from os import PathLike
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.checkpoints import identify  # the module: whose import may be the one that leads here
+from lightsr_basicsr.checkpoints import identify  # the module: it may be partially imported here
 from lightsr_basicsr.checkpoints.files import CheckpointError
 from lightsr_basicsr.checkpoints.keys import count_fitting, describe_difference
 
@@ -27,10 +27,10 @@ def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | P
     misfit = f"{source} does not fit {type(net).__name__}"
     if _is_deployed_form_of(net, state):
         return (
-            f"{misfit}: it holds this network in its deployed form, and the training form is wanted, which cannot be "
-            "had back from it. Take the training form's file; for tests set `deploy: true`, or `type: Deployed`."
+            f"{misfit}: the file holds the deployed (merged) form; it cannot be converted back. Use the training "
+            "checkpoint; for tests set `deploy: true`, or `type: Deployed`."
         )
-    if not hasattr(net, "arguments_from"):  # another package's network, of whose files we know nothing
+    if not hasattr(net, "arguments_from"):  # another package's network
         return f"{misfit}:{difference}"
     try:
         identity, held = identify.load_identified(state, str(source))
@@ -38,10 +38,10 @@ def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | P
         return f"{misfit}: {str(error).partition(': ')[2]}{difference}"
     except CheckpointError:
         return f"{misfit}:{difference}"
-    # Lists of keys only tell what differs within one network.
+    # Between two networks nearly every key differs.
     listed = difference if identity.network == type(net).__name__ else ""
     if _is_deployed_form_of(held, net.state_dict()):
-        return f"{misfit}: it holds {identity}, and its deployed form is wanted: basicsr convert {source}"
+        return f"{misfit}: it holds {identity}; expected its deployed form: basicsr convert {source}"
     return f"{misfit}: it holds {identity}.{listed}"
 
 
@@ -49,7 +49,7 @@ def _is_deployed_form_of(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
     try:
         return not describe_difference(deploy(net), state)
     except Exception:
-        # Of other packages' networks anything can be raised, and then this is not the reason.
+        # Networks of other packages may raise anything, and then this is not the reason.
         return False
 
 
@@ -57,7 +57,7 @@ def load_strictly(net: nn.Module, state: Mapping[str, Tensor], source: str | Pat
     """Load ``state`` into ``net``; every key and shape must fit.
 
     Raises:
-        CheckpointError: With the missing, unexpected and mis-shaped keys, and what the file holds instead.
+        CheckpointError: With the missing, unexpected and mis-shaped keys, and the network that the file holds.
     """
     misfit = describe_misfit(net, state, source)
     if misfit:

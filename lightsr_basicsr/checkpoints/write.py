@@ -1,4 +1,4 @@
-"""Write the weights of one network, whole and compared, or not at all."""
+"""Write the weights of one network: compared and complete, or not at all."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ def write_state_dict(
     check: Callable[[dict[str, Tensor]], None] | None = None,
     overwrite: bool = True,
 ) -> None:
-    """Write the weights of one network, so that the file is whole and holds them, or is what it was before.
+    """Write the weights of one network; if that fails, an existing file is left unchanged.
 
-    Its content is read back and compared tensor by tensor in memory, written beside its place, and then moved.
+    The content is read back and compared in memory, written to a temporary file beside ``path``, and then renamed.
 
     Args:
         path (str | PathLike): The file. ``.safetensors`` decides for that format, any other suffix for a pickle.
         state (Mapping): Tensors by key.
         wrapper (str): Key under which a pickle holds them; ``'bare'`` for none, ``'list'`` for a list of state dicts,
             by the number that each key begins with. A ``.safetensors`` file is always bare. Default: ``'params'``.
-        check (Callable | None): Called with the tensors that were read back, before anything is on the disk; what it
-            raises leaves everything as it was. Default: None.
-        overwrite (bool): Whether a file that is there is replaced, behind a symbolic link too. Default: True.
+        check (Callable | None): Called with the tensors that were read back, before anything is on the disk; if it
+            raises, nothing is written. Default: None.
+        overwrite (bool): Whether to overwrite an existing file, or the target of a symbolic link. Default: True.
 
     Raises:
-        CheckpointError: If it cannot be written, another content is read back, or there is a file by now.
+        CheckpointError: If it cannot be written, the content read back differs, or ``path`` exists and may not be
+            overwritten.
     """
     path = Path(path)
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
@@ -61,7 +62,7 @@ def write_state_dict(
 
 
 def _publish(part: Path, place: Path, overwrite: bool) -> None:
-    """Give a file that is whole its name."""
+    """Rename a complete file."""
     try:
         (os.replace if overwrite else os.link)(part, place)
     except (OSError, NotImplementedError) as error:
@@ -69,7 +70,7 @@ def _publish(part: Path, place: Path, overwrite: bool) -> None:
             raise
         if os.path.lexists(place):
             raise CheckpointError(EXISTS.format(place)) from error
-        os.replace(part, place)  # FAT and some network folders know no links
+        os.replace(part, place)  # FAT and some network folders have no links
 
 
 def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:
@@ -86,7 +87,7 @@ def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:
 
 
 def _decode(path: Path, content: bytes, wrapper: str) -> dict[str, Tensor]:
-    """Return what :func:`read_state_dict` would of a file with this content."""
+    """Return the tensors that :func:`read_state_dict` would return for a file with this content."""
     if path.suffix.lower() == ".safetensors":
         from safetensors.torch import load
 
@@ -100,8 +101,11 @@ def _decode(path: Path, content: bytes, wrapper: str) -> dict[str, Tensor]:
 def split_list(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
     """Return the list of state dicts whose positions :func:`read_state_dict` put in front of the keys.
 
+    >>> split_list({"0.weight": 1.5, "0.bias": 0.0, "1.weight": 2.5})
+    [{'weight': 1.5, 'bias': 0.0}, {'weight': 2.5}]
+
     Raises:
-        CheckpointError: If the keys do not begin with ``0.``, ``1.`` and so on.
+        CheckpointError: If the keys do not start with ``0.``, ``1.`` and so on.
     """
     entries: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():

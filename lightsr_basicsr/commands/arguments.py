@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
+
+from lightsr_basicsr.commands.console import load_all_plugins
+from lightsr_basicsr.errors import UserError
 
 FORM = argparse.RawDescriptionHelpFormatter
 
@@ -43,3 +47,38 @@ def kernel(text: str) -> tuple[float, float, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected S1,S2,ANGLE such as 3.5,1.5,30, got '{text}'") from None
     return sigma_1, sigma_2, theta
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add ``FILE``, ``--opt``, ``--network`` and ``--weights``: a checkpoint and the network in it."""
+    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
+    parser.add_argument(
+        "--opt", metavar="FILE", help="option file it was trained with; only for networks that their tensors do not "
+        "identify",
+    )  # fmt: skip
+    parser.add_argument("--network", metavar="KEY", help="section of that option file (default: network_g)")
+    parser.add_argument(
+        "--weights", choices=("ema", "raw"), help="params_ema or params of the file (default: ema if there are any)"
+    )
+
+
+def network_section(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the section that ``--opt`` and ``--network`` name, None without ``--opt``.
+
+    Raises:
+        UserError: If ``--network`` is given alone, or the section cannot be read.
+    """
+    if not args.opt:
+        if args.network:
+            raise UserError("--network names a section of an option file, and none was given: --opt FILE.")
+        return None
+    from lightsr_basicsr.tools.networks import read_network
+
+    load_all_plugins()
+    return read_network(args.opt, args.network or "network_g")
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add ``--overwrite`` and ``--json``, for a command that writes one file and prints what it did."""
+    parser.add_argument("--overwrite", action="store_true", help="overwrite an existing file")
+    parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,4 +1,4 @@
-"""What the command says on the error stream."""
+"""Messages of the command on the error stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 def say(text: str) -> None:
     """Print one line on the error stream, from the first process of a run."""
-    # One voice is enough: every process of a distributed run meets the same problem.
+    # Every process of a distributed run meets the same problem.
     if os.environ.get("RANK", "0") == "0":
         print(f"basicsr: {text}", file=sys.stderr, flush=True)
 

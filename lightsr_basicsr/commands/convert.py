@@ -1,4 +1,4 @@
-"""The command ``basicsr convert``: arguments and the table; the work is done in ``tools/convert.py``."""
+"""The command ``basicsr convert``: arguments and output; ``tools/convert`` does the work."""
 
 from __future__ import annotations
 
@@ -7,50 +7,37 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.arguments import FORM
-from lightsr_basicsr.commands.console import load_all_plugins
+from lightsr_basicsr.commands.arguments import FORM, add_checkpoint, add_results, network_section
+from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.convert.run import Conversion, Side
 
-DESCRIPTION = """Write a network's deployed form: branches that were trained beside each other become one convolution.
-Before anything is written its content is read back, built as a new network and compared with the old one on a picture;
-where the images differ, nothing is written. The source file is never changed. A file that is deployed already stays,
-or is copied as -o, --weights or --wrapper say."""
+DESCRIPTION = """Write the deployed form of a network: parallel branches of training become one convolution.
+Before anything is written, the new weights are read back into a new network and its images are compared with the old
+network's; where they differ, nothing is written. The source file is never changed. A file in the deployed form is left
+alone, or copied as -o, --weights or --wrapper say."""
 EXAMPLES = """examples:
   basicsr convert net_g_latest.pth                                     writes net_g_latest_deploy.pth beside it
   basicsr convert net_g_latest.pth -o net.safetensors --weights raw    another name and format, without EMA
   basicsr convert net_g_latest.pth --opt train_ecbsr.yml               a network of BasicSR or another package
   basicsr convert net_g_latest.pth -o shown/ -i photo.png              into a folder, compared on your LR image
   basicsr convert net.safetensors --keep-form -o net.pth               only the format; branches stay
-Names and shapes of the tensors tell the network; nothing in a file is executed."""
+Names and shapes of the tensors identify the network; nothing in a file is executed."""
+GAP = "   "
 
 
 def add_convert(commands: Any) -> None:
     """Add ``convert`` to the parser's ``commands``."""
     text = "merge the branches of a trained network, or change the format of its file"
     parser = commands.add_parser("convert", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
-    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
+    add_checkpoint(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="new file or its folder; the suffix decides the format "
         "(default: the name with _deploy)",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace the new file if it is there")
-    parser.add_argument(
-        "--opt", metavar="FILE", help="option file it was trained with; only for networks that a file does not tell"
-    )
-    parser.add_argument("--network", metavar="KEY", help="section of that option file (default: network_g)")
-    _add_contents(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run_convert)
-
-
-def _add_contents(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--weights", choices=("ema", "raw"), help="params_ema or params of the file (default: ema if there are any)"
-    )
-    parser.add_argument("--keep-form", action="store_true", help="leave branches as they are; needs -o")
+    parser.add_argument("--keep-form", action="store_true", help="keep the branches; needs -o")
     parser.add_argument(
         "--wrapper",
         choices=("params", "params_ema", "bare", "state_dict", "list"),
@@ -58,39 +45,25 @@ def _add_contents(parser: argparse.ArgumentParser) -> None:
         "networks (default: params); a .safetensors is bare",
     )
     parser.add_argument(
-        "-i", "--input", metavar="IMAGE", help="LR image to compare on (default: a photograph of scikit-image)"
+        "-i", "--input", metavar="IMAGE", help="LR image to compare on (default: a test image of scikit-image)"
     )
     parser.add_argument(
         "--tolerance", type=float, metavar="D",
-        help="largest difference of the images allowed, in [0, 1]; where float32 exceeds it, float64 decides "
+        help="largest allowed difference of the images, in [0, 1]; where float32 exceeds it, float64 decides "
         "(default: 1e-4)",
     )  # fmt: skip
+    add_results(parser)
+    parser.set_defaults(run=run_convert)
 
 
 def run_convert(args: argparse.Namespace) -> int:
-    """Convert one file, print what was done, and return the exit status."""
-    _check_arguments(args)
-    done = _convert(args)
-    print(json.dumps(asdict(done), indent=2) if args.json else _text(done, args.network or "network_g"))
-    return 0
-
-
-def _check_arguments(args: argparse.Namespace) -> None:
-    if args.network and not args.opt:
-        raise UserError("--network names a section of an option file, and none was given: --opt FILE.")
+    """Convert one file, print the result, and return the exit status."""
     if args.keep_form and (args.input is not None or args.tolerance is not None):
         raise UserError("--keep-form changes no image, so there is nothing to compare: leave -i and --tolerance away.")
-
-
-def _convert(args: argparse.Namespace) -> Conversion:
+    network = network_section(args)
     from lightsr_basicsr.tools.convert.run import TOLERANCE, convert
-    from lightsr_basicsr.tools.networks import read_network
 
-    network = None
-    if args.opt:
-        load_all_plugins()
-        network = read_network(args.opt, args.network or "network_g")
-    return convert(
+    done = convert(
         args.file,
         args.output,
         network=network,
@@ -101,6 +74,8 @@ def _convert(args: argparse.Namespace) -> Conversion:
         tolerance=TOLERANCE if args.tolerance is None else args.tolerance,
         overwrite=args.overwrite,
     )
+    print(json.dumps(asdict(done), indent=2) if args.json else _text(done, args.network or "network_g"))
+    return 0
 
 
 def _text(done: Conversion, key: str) -> str:
@@ -109,17 +84,18 @@ def _text(done: Conversion, key: str) -> str:
             f"{done.before.path} ({done.network}) is already in its deployed form: nothing to do "
             "(to change the format: -o FILE)."
         )
-    rows = zip(_column(done.before), _column(done.after), strict=True)
     plain = done.before.dtype == done.after.dtype == "float32"
-    table = [
-        f"  {name + ':':<14}{before:<24}{after}"
-        for (name, before), (_, after) in rows
-        if not (plain and name == "dtype")
+    before, after = _column(done.before), _column(done.after)
+    rows = [(f"{name}:", before[name], after[name]) for name in before if not (plain and name == "dtype")]
+    lines = [
+        f"{done.before.path} -> {done.after.path}",
+        f"  {'network:':<11}{GAP}{_network_text(done)}",
+        table(rows, gap=GAP, indent="  "),
+        f"  {'difference:':<11}{GAP}{_difference_text(done)}",
     ]
-    lines = [f"{done.before.path} -> {done.after.path}", f"  {'network:':<14}{_network_text(done)}", *table]
     if done.before.form == "deploy":
-        lines.append("  It was deployed already: only format, weights or wrapper changed.")
-    return "\n".join([*lines, f"  {'difference:':<14}{_difference_text(done)}", "", _section_text(done, key)])
+        lines.insert(3, "  It was deployed already: only format, weights or wrapper changed.")
+    return "\n".join([*lines, "", _section_text(done, key)])
 
 
 def _network_text(done: Conversion) -> str:
@@ -139,46 +115,45 @@ def _difference_text(done: Conversion) -> str:
     return f"{done.difference:.2g} of the range{rounding}, largest on {done.picture}, LR {height}x{width}"
 
 
-def _column(side: Side) -> list[tuple[str, str]]:
-    cost = "not counted" if side.multi_adds is None else f"{side.multi_adds / 1e9:.2f} G at 1280x720"
-    return [
-        ("form", side.form),
-        ("weights", "bare" if side.wrapper in ("bare", "list") else f"under '{side.wrapper}'"),
-        ("tensors", str(side.tensors)),
-        ("dtype", side.dtype),
-        ("parameters", f"{side.parameters:,}"),
-        ("multi-adds", cost),
-        ("file size", f"{side.size:,} bytes"),
-    ]
+def _column(side: Side) -> dict[str, str]:
+    return {
+        "form": side.form,
+        "weights": "bare" if side.wrapper in ("bare", "list") else f"under '{side.wrapper}'",
+        "tensors": str(side.tensors),
+        "dtype": side.dtype,
+        "parameters": f"{side.parameters:,}",
+        "multi-adds": "not counted" if side.multi_adds is None else f"{side.multi_adds / 1e9:.2f} G at 1280x720",
+        "file size": f"{side.size:,} bytes",
+    }
 
 
 def _section_text(done: Conversion, key: str) -> str:
-    """Return the lines of an option file that use the new file."""
+    """Return the lines of an option file for the new file."""
     role = key.removeprefix("network_")
     path = {f"pretrain_network_{role}": done.after.path}
     if done.after.wrapper != "params":
-        # BasicSR's own models take what is under `params` unless they are told.
+        # BasicSR's own models read the key `params` by default.
         bare = done.after.wrapper in ("bare", "list")
         path[f"param_key_{role}"] = None if bare else done.after.wrapper
-    return f"To use it:\n{_yaml({key: done.section})}{_untold_text(done)}{_yaml({'path': path})}".rstrip()
+    return f"To use it:\n{_yaml({key: done.section})}{_unrecoverable_text(done)}{_yaml({'path': path})}".rstrip()
 
 
-def _untold_text(done: Conversion) -> str:
-    trained = [name for name in done.untold if name != "chop"]
+def _unrecoverable_text(done: Conversion) -> str:
+    trained = [name for name in done.unrecoverable if name != "chop"]
     note = ""
     if trained:
-        note = f"  # and these, which no file tells, if they were set for training: {', '.join(trained)}\n"
-    if "chop" in done.untold:
-        note += "  # and chop: true to evaluate in quarters, which no file tells either\n"
+        note = f"  # and these, which no checkpoint holds, if they were set for training: {', '.join(trained)}\n"
+    if "chop" in done.unrecoverable:
+        note += "  # and chop: true to evaluate in quarters, which no checkpoint holds either\n"
     return note
 
 
 def _yaml(content: dict[str, Any]) -> str:
-    """Return the lines of an option file, lists in one line each."""
+    """Return the lines of an option file, each list in one line."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """One that keeps its change to itself."""
+        """A dumper of its own: representers belong to the class."""
 
     tag = "tag:yaml.org,2002:seq"
     Dumper.add_representer(list, lambda dumper, data: dumper.represent_sequence(tag, data, flow_style=True))

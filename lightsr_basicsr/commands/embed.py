@@ -39,52 +39,29 @@ def add_embed(commands: Any) -> None:
     parser.add_argument("--student", metavar="FILE", help="checkpoint of BlindSR_ST")
     parser.add_argument("-i", "--input", required=True, metavar="HR", help="folder of HR images")
     parser.add_argument(
-        "-o",
-        "--output",
-        default="degradation_vectors.png",
-        metavar="PICTURE",
-        help=".png, .pdf or .svg; replaces an earlier picture of this command, but no other file "
-        "(default: degradation_vectors.png)",
-    )
-    add_blurs(
-        parser,
-        "default at x4: 0.6 1.4 2.2 3.0 3.8, spread over KDSR's training range of 0.2 to 4.0; in proportion at other "
-        "scales",
-        "gray levels of 255, each with each blur; default: 0",
-    )
+        "-o", "--output", default="degradation_vectors.png", metavar="PICTURE", help=".png, .pdf or .svg; replaces an "
+        "earlier picture of this command, but no other file (default: degradation_vectors.png)",
+    )  # fmt: skip
+    sigmas = "default at x4: 0.6 1.4 2.2 3.0 3.8, spread over KDSR's 0.2 to 4.0; in proportion at other scales"
+    add_blurs(parser, sigmas, "gray levels of 255, each with each blur; default: 0")
     _add_method(parser)
     parser.set_defaults(run=run_embed)
 
 
 def _add_method(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--images",
-        type=int,
-        default=100,
-        metavar="N",
-        help="images per degradation, evenly spaced over the folder; fewer files give several crops (default: 100)",
+        "--images", type=int, default=100, metavar="N", help="images per degradation, evenly spaced over the folder; "
+        "fewer files give several crops each (default: 100)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--crop", type=int, default=128, metavar="SIDE", help="side of the square crop, in HR pixels (default: 128)"
     )
     parser.add_argument(
-        "--crop",
-        type=int,
-        default=128,
-        metavar="SIDE",
-        help="side of the square crop of each, in HR pixels (default: 128)",
-    )
-    parser.add_argument(
-        "--vector",
-        choices=("distilled", "compressed"),
-        default="distilled",
-        help="distilled: what the student learns to imitate; compressed: what conditions the SR network "
-        "(default: distilled)",
-    )
+        "--vector", choices=("distilled", "compressed"), default="distilled", help="distilled: what the student learns "
+        "to imitate; compressed: what conditions the SR network (default: distilled)",
+    )  # fmt: skip
     parser.add_argument("--method", choices=("tsne", "pca"), default="tsne", help="default: tsne, as in the paper")
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of the noise and of t-SNE, which starts from PCA and hardly depends on it; default: 0",
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of the noise and of t-SNE (default: 0)")
     parser.add_argument("--csv", metavar="FILE", help="also write all vectors and points as CSV")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -112,18 +89,8 @@ def _embed(args: argparse.Namespace) -> Embedding:
     if table is not None:
         check_table(table, picture, source)
     files = {role: file for role, file in (("teacher", args.teacher), ("student", args.student)) if file}
-    found = embed(
-        files,
-        args.input,
-        blurs=blurs,
-        noises=args.noise,
-        images=args.images,
-        crop=args.crop,
-        vector=args.vector,
-        method=args.method,
-        seed=args.seed,
-        progress=not args.quiet,
-    )
+    same = {name: getattr(args, name) for name in ("images", "crop", "vector", "method", "seed")}
+    found = embed(files, args.input, blurs=blurs, noises=args.noise, progress=not args.quiet, **same)
     draw(found, picture)
     if table is not None:
         write_csv(found, table)

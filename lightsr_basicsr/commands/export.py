@@ -1,4 +1,4 @@
-"""The command ``basicsr export``: arguments and the table; the work is done in ``tools/export.py``."""
+"""The command ``basicsr export``: arguments and output; ``tools/export`` does the work."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.arguments import FORM
-from lightsr_basicsr.commands.console import load_all_plugins, say
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.commands.arguments import FORM, add_checkpoint, add_results, network_section
+from lightsr_basicsr.commands.console import say
+from lightsr_basicsr.commands.tables import table
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.export.run import Exported
+    from lightsr_basicsr.tools.export.verify import ExportRow
 
-DESCRIPTION = """Write a trained network for other engines: ONNX, OpenVINO or TorchScript. A file in its training form
-is deployed on the way. What was made is loaded again and compared with the network on photographs of three sizes;
-where the images differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
+DESCRIPTION = """Write a trained network for other backends: ONNX, OpenVINO or TorchScript. A file in its training form
+is deployed on the way. The new file is loaded again and compared with the network on test images of three sizes;
+where they differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
 number and size."""
 EXAMPLES = """examples:
   basicsr export net_g_latest.pth                                writes net_g_latest.onnx beside it
   basicsr export net_g_latest.pth -o net.xml                     for OpenVINO: net.xml and net.bin
   basicsr export net_g_latest.pth -o net.ts --weights raw        TorchScript, without EMA
-  basicsr export net.safetensors --precision fp16 -i photo.png   halves inside, compared on your LR image too
+  basicsr export net.safetensors --precision fp16 -i photo.png   half precision, compared on your LR image too
   basicsr export net_g_latest.pth --precision int8 --photographs datasets/DIV2K/HR
   basicsr export net_g_latest.pth --opt train_ecbsr.yml          a network of BasicSR or another package
 ONNX needs pip install "lightsr-basicsr[onnx]", OpenVINO "lightsr-basicsr[openvino]", int8 "lightsr-basicsr[int8]";
@@ -51,64 +52,41 @@ def add_export(commands: Any) -> None:
     """Add ``export`` to the parser's ``commands``."""
     text = "write a trained network for ONNX Runtime, OpenVINO or TorchScript"
     parser = commands.add_parser("export", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
-    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
+    add_checkpoint(parser)
     parser.add_argument(
-        "-o",
-        "--output",
-        metavar="OUT",
+        "-o", "--output", metavar="OUT",
         help="new file or its folder; the suffix decides the format: .onnx, .xml, .ts (default: the name of FILE)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--format", choices=("onnx", "openvino", "torchscript"), help="default: that of OUT, or onnx, for int8 openvino"
     )
     parser.add_argument(
-        "--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of what is inside (default: fp32)"
+        "--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="inside the network (default: fp32)"
     )
     parser.add_argument("--opset", type=int, metavar="N", help="version of ONNX's operators (default: 17)")
+    parser.add_argument("-i", "--input", metavar="IMAGE", help="additional LR image to compare on")
     parser.add_argument(
-        "--opt", metavar="FILE", help="option file it was trained with; only for networks that a file does not tell"
-    )
-    parser.add_argument("--network", metavar="KEY", help="section of that option file (default: network_g)")
-    parser.add_argument(
-        "--weights", choices=("ema", "raw"), help="params_ema or params of the file (default: ema if there are any)"
-    )
-    parser.add_argument("-i", "--input", metavar="IMAGE", help="LR image to compare on, beside the photographs")
-    parser.add_argument(
-        "--tolerance", type=float, metavar="D", help="largest difference of the images allowed, in [0, 1] (default: "
+        "--tolerance", type=float, metavar="D", help="largest allowed difference of the images, in [0, 1] (default: "
         "1e-4 for fp32, 1e-2 for fp16)",
     )  # fmt: skip
     parser.add_argument(
-        "--photographs", metavar="FOLDER", help="HR photographs to calibrate int8 on, a hundred or more (default: "
-        "those of scikit-image, which are few)",
+        "--photographs", metavar="FOLDER", help="HR images to calibrate int8 on, a hundred or more (default: those of "
+        "scikit-image, which are few)",
     )  # fmt: skip
     parser.add_argument(
-        "--held-out", metavar="FOLDER", help="HR photographs that its loss is measured on (default: a fourth of those)"
+        "--held-out", metavar="FOLDER", help="HR images to measure the loss of int8 on (default: a fourth of those)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the new file if it is there")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_results(parser)
     parser.set_defaults(run=run_export)
 
 
 def run_export(args: argparse.Namespace) -> int:
-    """Export one file, print what was done, and return the exit status."""
-    if args.network and not args.opt:
-        raise UserError("--network names a section of an option file, and none was given: --opt FILE.")
-    done = _export(args)
-    print(json.dumps(asdict(done), indent=2) if args.json else _text(done))
-    return 0
-
-
-def _export(args: argparse.Namespace) -> Exported:
+    """Export one file, print the result, and return the exit status."""
+    network = network_section(args)
     from lightsr_basicsr.tools.export.run import Quantization, export
-    from lightsr_basicsr.tools.networks import read_network
 
-    network, quantization = None, None
-    if args.photographs or args.held_out:
-        quantization = Quantization(args.photographs, args.held_out)
-    if args.opt:
-        load_all_plugins()
-        network = read_network(args.opt, args.network or "network_g")
-    return export(
+    folders = args.photographs, args.held_out
+    done = export(
         args.file,
         args.output,
         format=args.format,
@@ -119,23 +97,36 @@ def _export(args: argparse.Namespace) -> Exported:
         picture=args.input,
         tolerance=args.tolerance,
         overwrite=args.overwrite,
-        quantization=quantization,
-        tell=say,
+        quantization=Quantization(*folders) if any(folders) else None,
+        report=say,
     )
+    print(json.dumps(asdict(done), indent=2) if args.json else _text(done))
+    return 0
 
 
 def _text(done: Exported) -> str:
     kind = done.format + (f", opset {done.opset}" if done.opset else "")
-    table = [
-        ("network", f"{done.network} x{done.scale:g}, {_form_text(done)}"),
-        ("weights", "bare" if done.weights in ("bare", "list") else f"under '{done.weights}'"),
-        ("format", f"{kind}, {done.precision}"),
-        ("file size", f"{done.size:,} bytes" + (f" in {' and '.join(done.files[::-1])}" if done.files[1:] else "")),
-        ("source", f"sha256 {done.sha256}"),
+    facts = [
+        ("network:", f"{done.network} x{done.scale:g}, {_form_text(done)}"),
+        ("weights:", "bare" if done.weights in ("bare", "list") else f"under '{done.weights}'"),
+        ("format:", f"{kind}, {done.precision}"),
+        ("file size:", f"{done.size:,} bytes" + (f" in {' and '.join(done.files[::-1])}" if done.files[1:] else "")),
+        ("source:", f"sha256 {done.sha256}"),
+        *(("note:", note) for note in done.notes),
     ]
-    lines = [f"{done.source} -> {done.path}", *(f"  {name + ':':<12}{value}" for name, value in table)]
-    lines += [f"  {'note:':<12}{note}" for note in done.notes]
-    return "\n".join([*lines, "", *_rows_text(done), "", "To use it:", *_use_text(done)])
+    rows = [
+        ("compared with the network on", "images", "LR size", "largest difference", "PSNR"),
+        *map(_cells, done.rows),
+    ]
+    return "\n".join([
+        f"{done.source} -> {done.path}", table(facts, indent="  "), "", table(rows, "<>", indent="  "), "",
+        "To use it:", *_use_text(done),
+    ])  # fmt: skip
+
+
+def _cells(row: ExportRow) -> tuple[str, ...]:
+    psnr = "equal" if row.psnr is None else f"{row.psnr:.1f} dB"
+    return row.picture[-31:], str(row.images), f"{row.height}x{row.width}", f"{row.difference:.2g}", psnr
 
 
 def _form_text(done: Exported) -> str:
@@ -144,21 +135,11 @@ def _form_text(done: Exported) -> str:
     return "deployed already" if done.form == "deploy" else "has no branches to merge"
 
 
-def _rows_text(done: Exported) -> list[str]:
-    title = ("compared with the network on", "images", "LR size", "largest difference", "PSNR")
-    lines = ["  {:<32}{:>6}{:>10}{:>20}{:>10}".format(*title)]
-    for row in done.rows:
-        size = f"{row.height}x{row.width}"
-        psnr = "equal" if row.psnr is None else f"{row.psnr:.1f} dB"
-        lines.append(f"  {row.picture[-31:]:<32}{row.images:>6}{size:>10}{row.difference:>20.2g}{psnr:>10}")
-    return lines
-
-
 def _use_text(done: Exported) -> list[str]:
     if done.num_in_ch not in (1, 3):
         return [f"  input 'lr', (N, {done.num_in_ch}, H, W), float32 in [0, 1]"]
     gray = done.num_in_ch == 1
-    # What is not int8 was meant to run in bfloat16 where the CPU has it.
+    # In an int8 network the rest should run in bfloat16 where the CPU has it.
     hint = "bf16" if done.precision == "int8" else "f32"
     read = ", cv2.IMREAD_GRAYSCALE" if gray else ""
     program = USES[done.format].format(path=done.path, hint=hint, gray=read, swap=not gray)

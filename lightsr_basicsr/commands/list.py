@@ -14,7 +14,7 @@ KINDS = ("networks", "models", "datasets", "losses", "metrics")
 
 def add_list(commands: Any) -> None:
     """Add ``list`` to the parser's ``commands``."""
-    parser = commands.add_parser("list", help="what option files can name, and where it comes from")
+    parser = commands.add_parser("list", help="names that option files can use, and their modules")
     parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind only")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run_list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ def add_run(commands: Any, examples: str) -> None:
         _add_arguments(command)
         command.set_defaults(run=run_pipeline, command=name, stage=None)
         if name == "train":
-            command.add_argument("--stage", choices=STAGES, help="of a run of two stages (KDSR), do this one only")
+            command.add_argument("--stage", choices=STAGES, help="run only this stage of a two-stage run (KDSR)")
 
 
 def _add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("-opt", "--opt", required=True, metavar="FILE", help="option file (YAML)")
-    command.add_argument("--auto_resume", action="store_true", help="go on from the newest training state of this run")
+    command.add_argument("--auto_resume", action="store_true", help="resume from the newest readable state of this run")
     command.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="default: none")
     command.add_argument("--debug", action="store_true", help="prefix the name with debug_, log every iteration")
     command.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
@@ -77,11 +78,14 @@ def _run_folder(options: dict, args: argparse.Namespace) -> Path:
 def _find_state(options: dict, args: argparse.Namespace) -> tuple[Path | None, list[str]]:
     """Return the state from which training resumes, and why newer ones are passed over."""
     from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state
+    from lightsr_basicsr.tools.check.context import Run
 
     if args.command != "train":
         return None, []
     if args.auto_resume:
-        return newest_readable_state(_run_folder(options, args) / "training_states", options)
+        run = Run(options, is_train=True)
+        weights_of = partial(run.contract.resume_files, run.sound_options)
+        return newest_readable_state(_run_folder(options, args) / "training_states", weights_of)
     named = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
     state = Path(named).expanduser() if named else None
     if state and state.is_file():  # the check reports a missing one
@@ -140,16 +144,11 @@ def _print_costs(options: dict, forms: dict) -> None:
 
     costs = measure_costs(options, forms)
     whole = next(iter(costs.values())).seconds
-    rows = [
-        (
-            title,
-            f"{cost.parameters:,}",
-            f"{cost.size / 1e6:.2f} MB",
-            f"{1e3 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})",
-        )
-        for title, cost in costs.items()
-    ]
-    print("\n" + table([("", "parameters", "file", "time per image"), *rows], "<>", gap="    "))
+    rows = [("", "parameters", "file", "time per image")]
+    for title, cost in costs.items():
+        took = f"{1000 * cost.seconds:.1f} ms ({cost.seconds / whole:.2f})"
+        rows.append((title, f"{cost.parameters:,}", f"{cost.size / 1e6:.2f} MB", took))
+    print("\n" + table(rows, "<>", gap="    "))
 
 
 def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:
@@ -166,5 +165,5 @@ def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]
     if not teacher.is_file():
         teacher = Path(str(paths.get("pretrain_network_TA"))).expanduser()
     both = {"teacher": (options["network_TA"], teacher), "student": (net_g, student)}
-    # Of a run that was limited to one stage, there may be one only.
+    # A single-stage run has only one of the two.
     return {title: (section, file) for title, (section, file) in both.items() if file.is_file()}

@@ -187,10 +187,6 @@ def isotropic_kernel(sigma: Tensor, size: int = KERNEL_SIZE) -> Tensor:
     """Return Gaussian kernels (N, size, size), float64 and of sum 1, of standard deviations ``sigma`` (N,) in pixels.
 
     A standard deviation of 0 gives the identity.
-
-    Examples:
-        >>> isotropic_kernel(torch.tensor([0.5, 2.0])).shape
-        torch.Size([2, 21, 21])
     """
     return anisotropic_kernel(sigma, sigma, torch.zeros_like(sigma), size)
 

@@ -20,6 +20,7 @@ from lightsr_basicsr.data.degradations import (
     imresize,
     isotropic_kernel,
 )
+from lightsr_basicsr.errors import UserError
 
 DEGRADATIONS = ("bi", "bd", "dn")
 
@@ -91,12 +92,23 @@ class Blur:
 
 @dataclass(frozen=True)
 class BlindSet:
-    """A set of LR images of one blur and one noise level, a standard deviation in gray levels of 8 bits."""
+    """A set of LR images of one blur and one noise level, a standard deviation in gray levels of 8 bits.
+
+    Raises:
+        UserError: If the scale, the blur or the noise level is out of range.
+    """
 
     blur: Blur
     noise: float
     scale: int
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        sigmas = [sigma for sigma in (self.blur.sigma_1, self.blur.sigma_2) if sigma is not None]
+        if self.scale < 2 or not all(math.isfinite(number) and number >= 0 for number in (*sigmas, self.noise)):
+            raise UserError(f"scale must be at least 2, blurs and noise finite and at least 0, got {self.folder}.")
+        if len(sigmas) == 2 and not all(sigmas):
+            raise UserError(f"an anisotropic kernel needs two standard deviations above 0, got {self.blur.name}.")
 
     @property
     def folder(self) -> str:

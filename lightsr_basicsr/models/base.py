@@ -1,4 +1,4 @@
-"""LossDictModel: BasicSR's SRModel with a seam for losses, the checkpoint door, and sets without ground truth."""
+"""LossDictModel: BasicSR's SRModel with named losses, any checkpoint format, and test sets without ground truth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LossDictModel(SRModel):
     """SRModel whose training step is the sum of named losses; subclasses extend :meth:`compute_losses`.
 
     Beyond SRModel it reads any official or BasicSR checkpoint without ``param_key_g``, validates sets without ground
-    truth, and keeps the record of best metrics over a resume.
+    truth, and restores the best metrics when a run is resumed.
 
     Args:
         opt (dict): Options as BasicSR's ``SRModel`` takes them.
@@ -37,18 +37,18 @@ class LossDictModel(SRModel):
     contract: ClassVar = LossDictContract
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch; one that comes with a ``degradation`` instead of ``lq`` is degraded here, on the device."""
+        """Take a batch; if it has a ``degradation`` instead of ``lq``, degrade ``gt`` on the device."""
         if "degradation" in data and "lq" not in data:
             gt = data["gt"].to(self.device)
             data = {**data, "gt": gt, "lq": degrade_batch(gt, data["degradation"])}
         super().feed_data(data)
 
     def run_network(self) -> Tensor:
-        """Return the images that ``net_g`` makes of ``self.lq`` (N, C, h, w) while it is trained."""
+        """Return the output (N, C, H, W) of ``net_g`` for ``self.lq`` (N, C, h, w) in a training step."""
         return self.net_g(self.lq)
 
     def compute_losses(self) -> dict[str, Tensor]:
-        """Run the network into ``self.output`` and return its losses, scalars, by name."""
+        """Set ``self.output`` to the output of the network and return the losses, scalars, by name."""
         self.output = self.run_network()
         losses = {}
         if self.cri_pix:
@@ -59,16 +59,16 @@ class LossDictModel(SRModel):
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     def accepts(self, losses: Mapping[str, Tensor]) -> bool:
-        """Tell whether the step down these losses is taken; all processes must decide alike."""
+        """Return whether to take the step for these losses; all processes must decide alike."""
         return True
 
     @property
     def stepped_optimizers(self) -> list[Optimizer]:
-        """The optimizers that step down the sum of the losses."""
+        """The optimizers that minimize the sum of the losses."""
         return [self.optimizer_g]
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Take one step down the sum of :meth:`compute_losses`, unless :meth:`accepts` rejects it."""
+        """Minimize the sum of :meth:`compute_losses` by one step, unless :meth:`accepts` rejects it."""
         for optimizer in self.stepped_optimizers:
             optimizer.zero_grad()
         losses = self.compute_losses()
@@ -81,9 +81,9 @@ class LossDictModel(SRModel):
         self.log_dict = self.reduce_loss_dict(losses)
 
     def model_ema(self, decay: float = 0.999) -> None:
-        """Move the averaged network towards ``net_g``; statistics of batch normalisation are taken over as they are.
+        """Update the averaged network from ``net_g``; copy the statistics of batch normalization.
 
-        BasicSR averages parameters only, so the statistics of its average are those of before the first iteration.
+        BasicSR averages parameters only, so its average keeps the statistics from before the first iteration.
         """
         super().model_ema(decay)
         for average, current in zip(self.net_g_ema.buffers(), self.get_bare_model(self.net_g).buffers(), strict=True):
@@ -92,12 +92,11 @@ class LossDictModel(SRModel):
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load ``load_path`` into ``net`` through the checkpoint door.
+        """Load the checkpoint ``load_path`` into ``net``.
 
-        ``param_key`` is a preference, not a demand: the first of it, ``params_ema``, ``params``, ``state_dict`` and the
-        bare dictionary that the file has is taken. A test without ``path.param_key_g`` prefers ``params_ema``, which
-        is what validation during training measures. With ``strict`` False, tensors that do not fit are left as they
-        are, and at least one must fit.
+        The first of ``param_key``, ``params_ema``, ``params``, ``state_dict`` and the bare dictionary that the file has
+        is loaded. A test without ``path.param_key_g`` prefers ``params_ema``, which validation during training
+        measures. With ``strict`` False, tensors that do not fit are skipped; at least one must fit.
 
         Raises:
             CheckpointError: If the file cannot be read or does not fit.
@@ -115,7 +114,7 @@ class LossDictModel(SRModel):
         load_fitting(net, state, load_path)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        """Validate as SRModel does; on a set without ground truth compute only metrics that need none."""
+        """Validate as SRModel does; on a set without ground truth compute only metrics without reference."""
         metrics = self.opt["val"].get("metrics")
         if not metrics or "gt" in dataloader.dataset[0]:
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
@@ -130,7 +129,7 @@ class LossDictModel(SRModel):
             best_metrics_file(self.opt).write_text(records)
 
     def resume_training(self, resume_state: dict) -> None:
-        """Restore optimizers and schedulers, and the best metrics up to that iteration."""
+        """Restore optimizers and schedulers, and the best metrics up to the iteration of the state."""
         _check_state(self, resume_state)
         super().resume_training(resume_state)
         if (file := best_metrics_file(self.opt)).is_file():
@@ -145,6 +144,6 @@ def _check_state(model: SRModel, resume_state: dict) -> None:
     if saved != made:
         raise SystemExit(
             f"The training state has {saved[0]} optimizers and {saved[1]} schedulers, but {type(model).__name__} "
-            f"has {made[0]} and {made[1]}: it was saved by another model_type. Begin anew under another name, with "
-            "path.pretrain_network_g for the weights."
+            f"has {made[0]} and {made[1]}: it was saved by another model_type. Start a new run under another name, "
+            "with path.pretrain_network_g for the weights."
         )

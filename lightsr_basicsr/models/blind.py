@@ -1,4 +1,4 @@
-"""BlindModel: training on LR images that are made on the device, by either family of blind degradations."""
+"""BlindModel: training on LR images that are degraded on the device, by either family of blind degradations."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightsr_basicsr.models.blind_checks import POOL_SIZE, BlindContract
 class BlindModel(LossDictModel):
     """LossDictModel that also takes batches of HR images with kernels and degrades them as Real-ESRGAN does.
 
-    What a batch holds decides: ``degradation`` is the classic family (``ClassicBlindDataset``), ``kernel1`` the
-    second-order one with its pair pool (``RealESRGANDataset``, ``SecondOrderDataset``), ``lq`` is ready. The synthesis
-    is BasicSR's own, on any device.
+    The keys of a batch select the degradation: ``degradation`` the classic family (``ClassicBlindDataset``),
+    ``kernel1`` the second-order one with its pair pool (``RealESRGANDataset``, ``SecondOrderDataset``), ``lq`` none.
+    The synthesis is BasicSR's own, on any device.
 
     Args:
         opt (dict): As LossDictModel takes it; for the second order with the top-level keys of Real-ESRGAN's option
-            files, of which ``gt_usm`` (default: false) and ``queue_size`` (default: 180) may be left out.
+            files; ``gt_usm`` (default: false) and ``queue_size`` (default: 180) are optional.
     """
 
     takes_options_of = (RealESRNetModel,)
@@ -38,7 +38,7 @@ class BlindModel(LossDictModel):
         self.usm_sharpener = USMSharp().to(self.device)
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch and make LR images of it where it has none."""
+        """Take a batch; synthesize its LR images if it has none."""
         if "kernel1" in data:
             RealESRNetModel.feed_data(self, data)
         else:

@@ -13,9 +13,9 @@ from lightsr_basicsr.models.contract import LossDictContract, Networks, Options,
 from lightsr_basicsr.registry import look_up
 
 POOL_SIZE = 180
-# Side of the crops that RealESRGANDataset gives.
+# Side of RealESRGANDataset's crops, in pixels.
 DEGRADED = 400
-# What BasicSR's synthesis reads from the option file.
+# Keys of the option file that BasicSR's synthesis reads.
 SYNTHESIS = (
     "scale", "gt_size", "second_blur_prob",
     *(f"{key}{order}" for order in ("", "2") for key in (
@@ -31,7 +31,7 @@ class BlindContract(LossDictContract):
     input_keys = ("lq", "degradation", "kernel1")
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield a network of another scale, missing keys of the synthesis, and a pool that the batches do not fill."""
+        """Yield a network of another scale, missing keys of the synthesis, and a pool of an unsuitable size."""
         yield from super().find_problems(options, networks)
         scale, upscale = options.get("scale"), getattr(networks.get("network_g"), "upscale", None)
         if None not in (scale, upscale) and scale != upscale:
@@ -45,7 +45,7 @@ class BlindContract(LossDictContract):
 
 
 def _find_synthesis_problems(options: Options) -> Problems:
-    """Yield keys of the second-order degradation that are missing, and sizes that do not go."""
+    """Yield missing keys of the second-order degradation, and unsuitable sizes."""
     for key in SYNTHESIS:
         if key not in options:
             yield key, "is missing: the second-order degradation needs it (see options/train_kdsrnet_t_x4.yml)"
@@ -60,7 +60,7 @@ def _find_synthesis_problems(options: Options) -> Problems:
 
 
 def _find_pool_problem(size: Any, batch: Any, options: Options) -> Problems:
-    """Yield a pool that batches do not fill evenly; without a launcher BasicSR gives all GPUs' images as one batch."""
+    """Yield a pool that batches do not fill evenly; without a launcher one batch holds the images of all GPUs."""
     gpus = torch.cuda.device_count() if options.get("num_gpu") == "auto" else options.get("num_gpu")
     alone = "WORLD_SIZE" not in os.environ
     if isinstance(batch, int) and isinstance(gpus, int) and gpus > 1 and alone:

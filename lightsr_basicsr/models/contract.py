@@ -1,4 +1,4 @@
-"""What a training model needs of an option file: asked before a run starts, and never while it trains."""
+"""Contracts: the requirements of training models on option files, checked before a run starts."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Problems = Iterator[tuple[str, str]]
 
 
 class ModelContract:
-    """What a model needs of an option file. The defaults describe models of BasicSR and of other plugins.
+    """The requirements of a model on an option file. The defaults describe models of BasicSR and of other plugins.
 
-    Of those only what they inherit from BasicSR is known. A model of this package names a subclass in its class
+    Of these models only what they inherit from BasicSR is known. A model of this package has a subclass as its class
     attribute ``contract``.
 
     Args:
@@ -30,7 +30,7 @@ class ModelContract:
     Attributes:
         required_paths (tuple[str, ...]): Files that training needs, as keys of ``path``; a resumed run has its own.
         training_networks (tuple[str, ...]): Networks that a test does not build.
-        reads_any_wrapper (bool): Whether it finds the weights in a file whatever key they are under.
+        reads_any_wrapper (bool): Whether it finds the weights in a checkpoint under any key.
     """
 
     required_paths: tuple[str, ...] = ()
@@ -102,8 +102,17 @@ class ModelContract:
         return ()
 
     def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
-        """Return the checkpoints that a run resumed from ``state`` loads, by the keys of their networks."""
-        return {}
+        """Return the checkpoints that a run resumed from ``state`` loads, by the keys of their networks.
+
+        By default those that BasicSR names, for the networks that the run has saved at some iteration.
+        """
+        folder, ignored = state.absolute().parent.parent / "models", options["path"].get("ignore_resume_networks") or ()
+        names = [key.removeprefix("network_") for key in map(str, options) if key.startswith("network_")]
+        return {
+            f"network_{name}": folder / f"net_{name}_{state.stem}.pth"
+            for name in names
+            if f"network_{name}" not in ignored and any(folder.glob(f"net_{name}_*.pth"))
+        }
 
     def stages(self, options: Options, state: Path | None = None) -> dict[str, dict[str, Any]]:
         """Return the options of each remaining stage of a run by its name, the first one first; {} without stages.
@@ -159,7 +168,10 @@ class LossDictContract(ModelContract):
         train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
         crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
         if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
-            yield "datasets.train.gt_size", f"is {crop}, LR {crop // scale}: {least} LR pixels are the least here"
+            yield (
+                "datasets.train.gt_size",
+                f"is {crop}, LR {crop // scale}: network_g needs at least {least} LR pixels",
+            )
 
     def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
         """Return the run's own files of that iteration, and for unsaved networks those of the option file."""

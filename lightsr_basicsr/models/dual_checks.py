@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.models.contract import Networks, Options, Problems
 from lightsr_basicsr.models.reparam_checks import ReparamContract
 
-# BasicSR's losses and ours that do not give one number for two images.
+# Losses of BasicSR and ours that are not one number for two images.
 OTHER_LOSSES = ("PerceptualLoss", "GANLoss", "WeightedTVLoss", "KDLoss")
 
-# LR side in pixels on which networks are tried where no crop is given.
+# LR side in pixels for trying networks if the option file has no crop size.
 TRIED_SIDE = 24
 
 # Prefix of the dual network in a file that holds both networks.
@@ -31,18 +32,18 @@ class DualContract(ReparamContract):
         return train.get("schedule_every", 1)
 
     def needed_keys(self, phase: str, options: Options, networks: Networks) -> tuple[str, ...]:
-        """Return, for training, also the keys of the larger LR images with which a network with levels is compared."""
+        """Return, for training, also the keys of the larger LR images that a network with levels needs."""
         levels = level_keys(networks.get("network_g")) if phase == "train" else ()
         return (*super().needed_keys(phase, options, networks), *levels)
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield missing losses, networks that do not belong together, and a warm-up with a staircase."""
+        """Yield missing losses, networks that do not match, and a warm-up together with ``schedule_every``."""
         yield from super().find_problems(options, networks)
         train = options.get("train") or {}
         yield from _find_loss_problems(self.name, train)
         warmup, every = train.get("warmup_iter"), self.schedule_every(train)
         if isinstance(warmup, (int, float)) and warmup > 0 and every != 1:
-            yield "train.warmup_iter", f"is {warmup}, which does not go with schedule_every {every}: leave one out"
+            yield "train.warmup_iter", f"is {warmup}, which excludes schedule_every {every}: remove one"
         if "network_g" in networks:
             yield from _find_network_problems(networks["network_g"], options, networks)
 
@@ -61,33 +62,33 @@ def level_keys(net: nn.Module | None) -> tuple[str, ...]:
 
 
 def is_dual(net: nn.Module) -> bool:
-    """Tell whether ``net`` leads to a smaller image; a network of another package may, without telling."""
+    """Return whether ``net`` is known to shrink its input; a network of another package may, without ``upscale``."""
     return getattr(net, "upscale", 1) < 1
 
 
 def _upscale(net: nn.Module, options: Options) -> int | None:
-    """Return the scale of the network, or if it does not tell that of the option file."""
+    """Return the scale of the network, or that of the option file if the network has no ``upscale``."""
     own = getattr(net, "upscale", None)
     return own if isinstance(own, int) else options.get("scale")
 
 
 def _find_loss_problems(name: str, train: Mapping[str, Any]) -> Problems:
-    """Yield losses of the model ``name`` that ``train`` lacks, or that are none between two images."""
+    """Yield losses of the model ``name`` that are missing in ``train``, or do not compare two images."""
     examples = {"pixel_opt": "{type: L1Loss}", "dual_opt": "{type: L1Loss, loss_weight: 0.1}"}
     for key, example in examples.items():
         section = train.get(key)
         if not section:
             yield f"train.{key}", f"is missing: {name} needs it, for example {example}"
         elif isinstance(section, Mapping) and section.get("type") in OTHER_LOSSES:
-            yield f"train.{key}.type", f"must be a loss between two images, as L1Loss, got {section['type']}"
+            yield f"train.{key}.type", f"must be a loss between two images such as L1Loss, got {section['type']}"
 
 
 def _find_network_problems(net: nn.Module, options: Options, networks: Networks) -> Problems:
     """Yield networks that do not belong together; ``net`` is the one that is trained for SR."""
     known = getattr(net, "training_output", "image") in ("image", "levels", "image_and_dual")
     if not getattr(net, "super_resolves", True) or not known:
-        told = "must give one image, images of all levels, or an image and its dual image in training"
-        yield "network_g.type", f"{told}; {type(net).__name__} does not: another model_type?"
+        outputs = "must give one image, images of all levels, or an image and its dual image in training"
+        yield "network_g.type", f"{outputs}; {type(net).__name__} does not: use another model_type"
         return
     scale, own = options.get("scale"), _upscale(net, options)
     if None not in (scale, own) and scale != own:
@@ -100,7 +101,7 @@ def _find_dual_problems(net: nn.Module, scale: int | None, options: Options, net
     output = getattr(net, "training_output", "image")
     if output == "image_and_dual":
         if options.get("network_dual"):
-            yield "network_dual", f"is of no use: {name} holds its dual network itself, leave the section out"
+            yield "network_dual", f"has no effect: {name} contains its dual network, remove the section"
         return
     wanted, levels = _dual_section(net, scale), output == "levels"
     if not options.get("network_dual"):
@@ -111,7 +112,7 @@ def _find_dual_problems(net: nn.Module, scale: int | None, options: Options, net
         return
     if not hasattr(net, "arguments_from") or not hasattr(dual, "arguments_from"):
         yield from _find_misfit(net, dual, scale, options)
-    if not hasattr(dual, "arguments_from"):  # another package's, which tells nothing more
+    if not hasattr(dual, "arguments_from"):  # of another package: nothing more is known
         return
     lists = dual.training_output == "levels"
     if not is_dual(dual) or lists is not levels:
@@ -127,10 +128,10 @@ def _find_dual_problems(net: nn.Module, scale: int | None, options: Options, net
 
 
 def _find_misfit(net: nn.Module, dual: nn.Module, scale: int | None, options: Options) -> Problems:
-    """Yield what a try on an LR image of the crop's size shows: networks of other packages do not tell their sizes."""
+    """Yield what running both on an LR image of the crop's size shows; for networks of other packages."""
     crop = ((options.get("datasets") or {}).get("train") or {}).get("gt_size")
     side = crop // scale if isinstance(crop, int) and scale else TRIED_SIDE
-    # Where it does not tell either, its first convolution does.
+    # Without `num_in_ch` the first convolution has the number of channels.
     first = next((weight.shape[1] for weight in net.parameters() if weight.ndim == 4), 3)
     low = image = torch.zeros(1, getattr(net, "num_in_ch", first), side, side)
     for key, part, factor in (("network_g", net, scale), ("network_dual", dual, 1)):
@@ -140,8 +141,7 @@ def _find_misfit(net: nn.Module, dual: nn.Module, scale: int | None, options: Op
             image = _run(part, image)
             shape = tuple(image.shape)
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            yield key, f"{type(part).__name__} cannot run on an image of shape {seen}: {reason}"
+            yield key, f"{type(part).__name__} cannot run on an image of shape {seen}: {short_message(error)}"
             return
         if factor and shape != expected:
             yield key, f"{type(part).__name__} makes {shape} of an image of shape {seen}; expected {expected}"
@@ -160,12 +160,12 @@ def _run(net: nn.Module, image: torch.Tensor) -> torch.Tensor:
 def _dual_section(net: nn.Module, scale: int | None) -> str:
     """Return the section ``network_dual`` that belongs to ``net``."""
     if getattr(net, "training_output", "image") == "levels":
-        # Of the head, one convolution or, reparameterized, several side by side.
+        # The head is one convolution or, reparameterized, several in parallel.
         weights = (value for key, value in net.state_dict().items() if key.startswith("head.") and value.ndim == 4)
         num_feat = len(next(weights, torch.empty(16)))
         return f"{{type: DRNDual, num_feat: {num_feat}, upscale: {scale}}}"
     if scale is not None and scale not in (2, 3, 4, 8):
-        return f"a network that shrinks by {scale} (DualNetwork does by 2, 3, 4 or 8)"
+        return f"a network that shrinks by {scale} (DualNetwork shrinks by 2, 3, 4 or 8)"
     channels = getattr(net, "num_out_ch", 3)
     gray = f", num_in_ch: {channels}" if channels != 3 else ""
     return f"{{type: DualNetwork, downscale: {scale or 'that of network_g'}{gray}}}"

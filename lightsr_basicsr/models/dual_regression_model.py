@@ -1,4 +1,4 @@
-"""DualRegressionModel: a network trained together with dual networks that lead its SR images back to LR.
+"""DualRegressionModel: a network trained together with dual networks that map its SR images to LR.
 
 Papers: Guo et al., "Closed-loop Matters: Dual Regression Networks for Single Image Super-Resolution", CVPR 2020,
 arXiv 2003.07018 (networks with levels); "Towards Lightweight Super-Resolution with Dual Regression Learning",
@@ -30,32 +30,31 @@ RANGE_OF_LEVELS = 255.0
 
 @register(MODEL_REGISTRY)
 class DualRegressionModel(StepRulesModel):
-    """Trains by the pixel loss of the SR images and that of what dual networks make of them, against the LR images.
+    """Trains with the pixel loss of SR images, and that of their dual images (shrunk by a dual network) against LR.
 
-    What ``network_g`` gives while it is trained decides:
+    The output of ``network_g`` in training decides:
 
     - a list of levels (DRN), with ``network_dual: {type: DRNDual, ...}``: ``l_pix`` compares the last level with HR,
-      ``l_levels`` each lower one with the LR image of its size (the first one with the network's own input), ``l_dual``
-      the dual image of each level but the first with the LR image of half its size;
+      ``l_levels`` each lower one with the LR image of its size (the first one with the network's input), ``l_dual`` the
+      dual image of each level but the first with the LR image of half its size;
     - one image (any network), with ``network_dual: {type: DualNetwork, downscale: ...}``: ``l_pix``, and ``l_dual`` of
       the dual image against the input;
     - an image and its dual image (SwinIR_DR, DAT_DR), without ``network_dual``: the same; one optimizer trains both.
 
-    Dual networks have optimizers and schedulers of their own, one per network, and are saved as ``net_dual_*.pth``.
-    Tests build none. The perceptual loss takes the last image.
+    Each dual network has its own optimizer and scheduler; they are saved as ``net_dual_*.pth`` and not built in tests.
+    The perceptual loss takes the last image.
 
     Args:
         opt (dict): Options; beyond those of StepRulesModel (``skip_threshold`` is 1e6 by default for levels):
             network_dual: The dual network, as above.
             path.pretrain_network_dual (str): Its file: ours, an official list of DRN's dual networks, or for a
-                DualNetwork a file of SwinIR_DR or DAT_DR, of which its part is taken.
+                DualNetwork a file of SwinIR_DR or DAT_DR, of which the dual part is loaded.
             train.dual_opt: The dual loss; in the papers ``{type: L1Loss, loss_weight: 0.1}``.
             train.optim_dual: Optimizer of each dual network. Default: as ``optim_g``.
-            train.loss_range (float): Images are multiplied by this before pixel and dual losses. Default: the papers',
-                255 for levels, else 1. L1 on [0, 255] is 255 times L1 on [0, 1] (MSE 255**2 times): weights of L1
-                terms among each other stay, weights of terms beside them, as a perceptual loss, are worth a 255th.
-                Adam hardly notices the factor of the whole.
-            train.reparam (bool): Train wide, validate and save the deployed form too: see ReparamModel. Default: False.
+            train.loss_range (float): Factor of the images in pixel and dual losses; as in the papers by default, 255
+                for levels, else 1. With 255 an L1 loss is 255 times as large, so terms beside it, such as a perceptual
+                loss, need a 255 times larger weight.
+            train.reparam (bool): Whether to validate and save the deployed form too. Default: False.
 
     Raises:
         CheckpointError: If a file cannot be read or does not fit.
@@ -82,7 +81,7 @@ class DualRegressionModel(StepRulesModel):
     reparam_by_default = False
 
     def init_training_settings(self) -> None:
-        """Set up the dual network and its loss, and what SRModel sets up."""
+        """Set up the dual network, the training, and the dual loss."""
         train = self.opt["train"]
         net_g = self.get_bare_model(self.net_g)
         self.training_output = getattr(net_g, "training_output", "image")
@@ -95,7 +94,7 @@ class DualRegressionModel(StepRulesModel):
         self.cri_pix, self.cri_dual = on_range(self.cri_pix, factor), on_range(dual, factor)
 
     def setup_optimizers(self) -> None:
-        """Set up the optimizer of ``net_g`` and one for each dual network, as the official trainer has them."""
+        """Set up the optimizer of ``net_g`` and one for each dual network, as in the official trainer."""
         train = self.opt["train"]
         options = deepcopy(dict(train.get("optim_dual") or train["optim_g"]))
         super().setup_optimizers()
@@ -106,14 +105,14 @@ class DualRegressionModel(StepRulesModel):
 
     @property
     def stepped_optimizers(self) -> list[Optimizer]:
-        """That of ``net_g`` and those of the dual networks."""
+        """The optimizers of ``net_g`` and of the dual networks."""
         return self.optimizers
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch; with a network of levels also the larger LR images that it holds, ``lq_down2`` and so on."""
+        """Take a batch; for a network of levels also its larger LR images, ``lq_down2`` and so on."""
         super().feed_data(data)
         keys = level_keys(self.get_bare_model(self.net_g))
-        # Validation needs none, so that what is missing is told by the training step.
+        # Validation needs none, so only the training step reports missing ones.
         self.larger = {key: data[key].to(self.device) for key in keys if key in data}
         self.missing = [key for key in keys if key not in data]
 
@@ -121,24 +120,24 @@ class DualRegressionModel(StepRulesModel):
         """Return the LR images of all levels, the network's input first."""
         if self.missing:
             raise ValueError(
-                f"DualRegressionModel needs {' and '.join(self.missing)} in a training batch, LR images of larger "
-                "levels: set the type of datasets.train to MultiScalePairedDataset."
+                f"DualRegressionModel needs {' and '.join(self.missing)} in a training batch, the LR images of "
+                "larger levels: set the type of datasets.train to MultiScalePairedDataset."
             )
         return [self.lq, *self.larger.values()]
 
     def run_network(self) -> Tensor:
         """Return SR images (N, C, H, W); keep those of lower levels and the dual images for the losses."""
-        given = super().run_network()
+        output = super().run_network()
         self.lower: list[Tensor] = []
         if self.training_output == "image_and_dual":
-            given, back = given
+            output, back = output
             self.backs = [back]
         elif self.training_output == "levels":
-            *self.lower, given = given
-            self.backs = self.net_dual([*self.lower[1:], given])
+            *self.lower, output = output
+            self.backs = self.net_dual([*self.lower[1:], output])
         else:
-            self.backs = [self.net_dual(given)]
-        return given
+            self.backs = [self.net_dual(output)]
+        return output
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the pixel loss of each level and the dual loss; the dual loss reaches ``net_g`` as well."""
@@ -151,19 +150,19 @@ class DualRegressionModel(StepRulesModel):
         return losses
 
     def logged_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the sum of all terms with weight 1. Quirk: the official rule compares with the log, which has that."""
+        """Return the sum of all terms with weight 1. Quirk: so does the official log, which the rule compares with."""
         total = sum(losses.values()).detach()
         return total + losses["l_dual"].detach() * (1 / self.dual_weight - 1)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save the dual network, and then what LossDictModel saves, the training state last."""
+        """Save the dual network, then ``net_g`` and, last, the training state."""
         if self.net_dual is not None:
             self.save_network(self.net_dual, "net_dual", current_iter)
         super().save(epoch, current_iter)
 
 
 def on_range(loss: nn.Module | None, factor: float) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return ``loss`` as a function of two images in [0, 1] that it sees multiplied by ``factor``."""
+    """Return ``loss`` as a function of two images in [0, 1], which are multiplied by ``factor`` first."""
     return None if loss is None else lambda image, target: loss(image * factor, target * factor)
 
 

@@ -14,11 +14,11 @@ from lightsr_basicsr.models.blind_checks import BlindContract
 from lightsr_basicsr.models.contract import Networks, Options, Problems
 from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER
 
-# Keys of the official option files, which overrule the scheduler there.
+# Keys of the official option files that override the scheduler.
 RATE_KEYS = ("lr_sr", "gamma_sr", "lr_decay_sr")
-# BasicSR's losses between images, which take no lists.
+# BasicSR's losses between images, which do not take lists of vectors.
 PIXEL_LOSSES = ("L1Loss", "MSELoss", "CharbonnierLoss", "WeightedTVLoss", "PerceptualLoss", "GANLoss")
-# In which of its arguments the SR networks of teacher and student must agree.
+# Arguments in which the SR networks of teacher and student must agree.
 SHARED_ARGUMENTS = ("scale", "n_feats", "n_sr_blocks")
 USM_SWITCHES = ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm")
 
@@ -29,7 +29,7 @@ class TeacherContract(BlindContract):
     needs_gt = True
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield a network that is no teacher, and what BlindContract finds."""
+        """Yield a network that is not a teacher."""
         yield from super().find_problems(options, networks)
         net = networks.get("network_g")
         if net is not None and not getattr(net, "encoder_sees_gt", False):
@@ -55,7 +55,7 @@ class StudentContract(BlindContract):
         return f"{source}: the teacher's G does not fit {type(net).__name__}:{difference}" if difference else ""
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield networks that are no teacher and student, or not of one kind, and missing losses."""
+        """Yield networks that are not teacher and student, or do not match, and missing losses."""
         yield from super().find_problems(options, networks)
         train = options.get("train") or {}
         for key, gain in (("pixel_opt", "{type: L1Loss}"), ("kd_opt", "{type: KDLoss}")):
@@ -65,7 +65,7 @@ class StudentContract(BlindContract):
             yield "train.kd_opt.type", f"must be a loss between lists of vectors, KDLoss; got {train['kd_opt']['type']}"
         missing = [key for key in RATE_KEYS if key not in train]
         if "lr_sr" in train and missing:
-            yield "train.lr_sr", f"needs {' and '.join(missing)} too; or leave it out and use the scheduler"
+            yield "train.lr_sr", f"needs {' and '.join(missing)} too; or remove it and use the scheduler"
         if "network_TA" not in options:
             yield "network_TA", "is missing: the teacher, for example {type: BlindSR_TA, scale: 4}"
         yield from _find_wrong_roles(networks)
@@ -75,7 +75,7 @@ class GANContract(StudentContract):
     """The contract of ``KDSRGANSTModel``."""
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield missing parts of the adversarial training, and switches that mean nothing."""
+        """Yield missing parts of the adversarial training, and options without effect."""
         yield from super().find_problems(options, networks)
         train = options.get("train") or {}
         needed = {"gan_opt": "{type: GANLoss, gan_type: vanilla}", "optim_d": "{type: Adam, lr: 0.0001}"}
@@ -86,9 +86,9 @@ class GANContract(StudentContract):
             yield "network_d", "is missing: for example {type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 64}"
         for key, why in (("ldl_opt", "has no such loss"), ("encoder_only_iter", "trains all of the student")):
             if train.get(key):
-                yield f"train.{key}", f"is of no use: {self.name} {why}"
+                yield f"train.{key}", f"has no effect: {self.name} {why}"
         if options.get("gt_usm"):
-            yield "gt_usm", f"is of no use: {self.name} always degrades plain images; see {', '.join(USM_SWITCHES)}"
+            yield "gt_usm", f"has no effect: {self.name} always degrades plain images; see {', '.join(USM_SWITCHES)}"
 
 
 class KDSRContract(StudentContract):
@@ -115,7 +115,7 @@ class KDSRContract(StudentContract):
                 yield key, f"is missing: for example {{type: {network}, scale: 4}}"
 
     def find_resume_problems(self, options: Options, state: Path) -> Problems:
-        """Yield why a run with these options cannot resume from ``state``: it is of another plan."""
+        """Yield why a run with these options cannot resume from ``state``."""
         yield from find_resume_problems(options, state)
 
     def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ class KDSRContract(StudentContract):
         return ("network_g",) if current_iter <= int(options["train"]["teacher_iter"]) else ("network_TA",)
 
     def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
-        """Return the checkpoints of the state's stage; the student's teacher is the run's own, where it trained one."""
+        """Return the checkpoints of the state's stage."""
         handover, folder = int(options["train"]["teacher_iter"]), plan.models_beside(state)
         if int(state.stem) <= handover:
             return {"network_TA": folder / f"net_TA_{int(state.stem)}.pth"}
@@ -139,17 +139,17 @@ class KDSRContract(StudentContract):
 
 
 def is_teacher(state: Mapping[str, Tensor]) -> bool:
-    """Return whether ``state`` is a KDSR teacher's, by its encoder."""
+    """Return whether ``state`` is that of a KDSR teacher, by its encoder."""
     return "E.E.0.weight" in state
 
 
 def sr_network_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of G in ``state``, without their prefix."""
+    """Return the tensors of G in ``state`` without their prefix."""
     return {key.removeprefix("G."): value for key, value in state.items() if key.startswith("G.")}
 
 
 def _find_wrong_roles(networks: Networks) -> Problems:
-    """Yield networks that are no student and no teacher, and where they are, in what they differ."""
+    """Yield networks in the wrong role, else the arguments in which teacher and student differ."""
     roles = {"network_g": ("student", False), "network_TA": ("teacher", True)}
     found = {key: networks[key] for key in roles if key in networks}
     wrong = [key for key, net in found.items() if getattr(net, "encoder_sees_gt", None) is not roles[key][1]]
@@ -161,7 +161,7 @@ def _find_wrong_roles(networks: Networks) -> Problems:
 
 
 def _find_difference(teacher: nn.Module, student: nn.Module) -> Problems:
-    """Yield the arguments in which the SR networks differ, for the student's starts as the teacher's."""
+    """Yield arguments in which the SR networks differ: the student starts from the teacher's."""
     arguments = [net.arguments_from({key: value.shape for key, value in net.state_dict().items()})
                  for net in (teacher, student)]  # fmt: skip
     for key in SHARED_ARGUMENTS:
@@ -177,16 +177,16 @@ def find_resume_problems(options: Options, state: Path) -> Problems:
         return
     teachers, students = (_saved_iterations(folder, f"net_{name}_") for name in ("TA", "g"))
     stage, network = (TEACHER, "TA") if int(state.stem) <= handover else (STUDENT, "g")
-    there = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
+    saved = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
     if max(teachers, default=0) > handover:
         yield "train.teacher_iter", f"is {handover}, but {folder} has a teacher of iteration {max(teachers)}"
     elif min(students, default=handover + 1) <= handover:
         yield "train.teacher_iter", f"is {handover}, but {folder} has a student of iteration {min(students)}"
-    elif not there or (stage == STUDENT and handover and handover not in teachers):
-        wanted = f"the {stage}'s" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
+    elif not saved or (stage == STUDENT and handover and handover not in teachers):
+        wanted = f"of the {stage}" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
         message = (
             f"is {handover}, so {state} should be {wanted}, but {folder} has no such files: "
-            "was the run begun with another train.teacher_iter, or with --stage?"
+            "was the run started with another train.teacher_iter, or with --stage?"
         )
         yield "train.teacher_iter", message
 

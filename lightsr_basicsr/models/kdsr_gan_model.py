@@ -1,4 +1,4 @@
-"""KDSR, stage 3 of the real-world family: the student goes on with perceptual and adversarial losses."""
+"""KDSR, stage 3 of the real-world family: the student continues with perceptual and adversarial losses."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from lightsr_basicsr.registry import register
 class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
     """Trains KDSR's real-world student with pixel, distillation, perceptual and adversarial losses.
 
-    Source: Zj-BinXia/KDSR, the GAN half. **Quirk:** there the three switches choose sharpened images (unsharp masking),
-    but every loss takes the plain ones; only what the teacher sees follows ``l1_gt_usm``. ``usm_targets: teacher_only``
-    keeps to that, ``per_loss`` gives each loss what its switch says, as Real-ESRGAN does. The LR images are made of
-    plain HR images either way.
+    Source: Zj-BinXia/KDSR, the GAN half. **Quirk:** there three switches select sharpened HR images (unsharp masking),
+    but all losses use the plain ones; only the teacher's input follows ``l1_gt_usm``. ``usm_targets: teacher_only``
+    reproduces that; with ``per_loss`` each loss follows its switch, as in Real-ESRGAN. LR images are always made of
+    plain HR images.
 
     Args:
         opt (dict): Options; beyond those of KDSRNetSTModel and SRGANModel:
@@ -49,7 +49,7 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one step of the student (every ``net_d_iters`` after ``net_d_init_iters``) and one of ``net_d``."""
-        # Here and not where batches are fed: images of validation may be too small to sharpen, and need not be.
+        # Not in feed_data: validation images may be too small to sharpen, and need not be.
         self.gt_usm = self.usm_sharpener(self.gt) if any(self.opt.get(key) for key in USM_SWITCHES) else self.gt
         self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad()
@@ -72,12 +72,12 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         return self.vectors_of(self.gt_usm if self.opt.get("l1_gt_usm") else self.gt)
 
     def target(self, switch: str) -> Tensor:
-        """Return the HR images (N, 3, H, W) that the loss of this switch compares with."""
+        """Return the HR images (N, 3, H, W) with which the loss of this switch compares."""
         literal = self.opt.get("usm_targets", "teacher_only") == "teacher_only"
         return self.gt if literal or not self.opt.get(switch) else self.gt_usm
 
     def compute_losses(self) -> dict[str, Tensor]:
-        """Run the student into ``self.output`` and return what it is to descend, by name."""
+        """Set ``self.output`` to the student's output and return its losses by name."""
         teacher = self.teacher_vectors()
         self.output = self.run_network()
         losses = {

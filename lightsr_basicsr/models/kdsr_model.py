@@ -1,9 +1,9 @@
-"""KDSR in one run: the teacher, and then the student that starts from it."""
+"""KDSR in one run: the teacher, then the student that starts from it."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -26,21 +26,21 @@ from lightsr_basicsr.registry import register
 
 
 class TeacherOfRun(KDSRNetTAModel):
-    """The teacher's stage, whose files are ``net_TA_*`` so that the student's cannot take their place."""
+    """The teacher's stage, saved as ``net_TA_*`` so that the student's files do not replace it."""
 
     def save_network(self, net: Any, net_label: str, current_iter: int, param_key: str | list[str] = "params") -> None:
-        """Save as BaseModel does, under the teacher's name."""
+        """Save under the teacher's name."""
         super().save_network(net, net_label.replace("net_g", "net_TA"), current_iter, param_key)
 
 
 @register(MODEL_REGISTRY)
 class KDSRModel:
-    """Runs KDSR's two stages one after the other: ``KDSRNetTAModel``, and ``KDSRNetSTModel`` with that teacher.
+    """Runs KDSR's two stages one after the other: ``KDSRNetTAModel``, then ``KDSRNetSTModel`` with that teacher.
 
-    Iterations are counted through: the teacher's go up to ``train.teacher_iter``, the student's from there to
-    ``train.total_iter``. Each stage counts its own for its schedule. At the hand-over the student's G becomes the
-    teacher's, loaded strictly, and its encoder is drawn from ``manual_seed``, so that a run that is resumed before, at
-    or after it ends with the same weights. Losses and validation are logged with the stage in front of their names.
+    Iterations are numbered across both stages: the teacher ends at ``train.teacher_iter``, the student at
+    ``train.total_iter``; schedules count those of their stage. At the hand-over the student's G is loaded from the
+    teacher, strictly, and its encoder is initialized from ``manual_seed``, so that a run resumed before, at or after it
+    ends with the same weights. Names of losses and validation sets are logged with the stage as prefix.
 
     Args:
         opt (dict): Options as BasicSR gives them; beyond those of the two models:
@@ -70,26 +70,22 @@ class KDSRModel:
     def __init__(self, opt: dict[str, Any]) -> None:
         self.opt, self.handover = opt, plan.handover_of(opt)
         self.iteration = self.saved = 0
-        # A resumed run says later where it goes on.
+        # A resumed run builds its stage in resume_training.
         if not opt["is_train"] or not opt["path"].get("resume_state"):
             self._begin(TEACHER if self.handover else STUDENT)
 
     def _begin(self, stage: str) -> None:
-        """Build the model of a stage, with random weights that depend on the seed and the stage alone."""
+        """Build the model of a stage; its initial weights depend on the seed and the stage only."""
         self.stage = stage
         get_root_logger().info(f"KDSR: the {stage}.")
         opt = deepcopy(plan.training_options(self.opt, stage, self.handover))
         with torch.random.fork_rng(devices=[]):
-            # Networks are built on the CPU; torch.manual_seed would set the generators of all GPUs too.
+            # Networks are built on the CPU; torch.manual_seed would also seed all GPUs.
             torch.default_generator.manual_seed(self.opt["manual_seed"] + (stage == STUDENT))
             self.model: SRModel = (TeacherOfRun if stage == TEACHER else KDSRNetSTModel)(opt)
 
-    def _wait(self) -> None:
-        if self.opt["dist"]:
-            torch.distributed.barrier()  # the others read what the first process writes
-
     def resume_training(self, resume_state: dict) -> None:
-        """Begin with the stage of the state, and restore it.
+        """Build the stage of the state and restore it.
 
         Raises:
             CheckpointError: If the state was saved with another ``train.teacher_iter``.
@@ -101,19 +97,19 @@ class KDSRModel:
         if 0 < self.handover <= self.iteration:
             if self.opt["rank"] == 0:
                 plan.bring_teacher(self.opt, self.handover)
-            self._wait()
+            _wait_for_others(self.opt)
         self._begin(TEACHER if self.iteration <= self.handover else STUDENT)
         self.model.resume_training(resume_state)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Step the schedulers of the stage that this iteration belongs to, which begins here if it is a new one."""
+        """Step the schedulers of the stage of this iteration; begin the student's stage after the hand-over."""
         if self.stage == TEACHER and current_iter > self.handover:
             self._hand_over()
         train = self.model.opt["train"]
         self.model.update_learning_rate(self._own(current_iter), train.get("warmup_iter", -1))
 
     def _own(self, current_iter: int) -> int:
-        """Return the iteration as its stage counts."""
+        """Return the number of the iteration within its stage."""
         return current_iter - (self.handover if self.stage == STUDENT else 0)
 
     def _hand_over(self) -> None:
@@ -126,11 +122,11 @@ class KDSRModel:
             self.model.best_metric_results = best
 
     def _keep_teacher(self) -> None:
-        """Save the teacher that the student will have, unless the run just did."""
+        """Save the teacher for the student, unless the run just did."""
         if self.iteration == self.handover != self.saved:
             self.model.save(0, self.handover)
         self.model.save(-1, -1)
-        self._wait()
+        _wait_for_others(self.opt)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch."""
@@ -146,11 +142,11 @@ class KDSRModel:
         return self.model.get_current_learning_rate()
 
     def get_current_log(self) -> dict[str, float]:
-        """Return the losses of the last step, the stage in front of their names."""
+        """Return the losses of the last step, their names prefixed with the stage."""
         return {f"{self.stage}/{name}": value for name, value in self.model.get_current_log().items()}
 
     def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
-        """Validate the network of the stage; training puts the stage in front of the set's name."""
+        """Validate the network of the stage; in training prefix the set's name with the stage."""
         if not self.opt["is_train"]:
             self.model.validation(dataloader, current_iter, tb_logger, save_img)
             return
@@ -158,7 +154,7 @@ class KDSRModel:
             self.model.validation(dataloader, current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save the network of the stage and its training state; a teacher's that is trained out also for a student."""
+        """Save the network of the stage and its training state, or a fully trained teacher for a student."""
         if current_iter == -1 and self.stage == TEACHER:
             self._keep_teacher()
         else:
@@ -166,9 +162,15 @@ class KDSRModel:
             self.saved = current_iter
 
 
+def _wait_for_others(options: Mapping[str, Any]) -> None:
+    """Wait for all processes: the others read what the first one writes."""
+    if options["dist"]:
+        torch.distributed.barrier()
+
+
 @contextmanager
 def _renamed(dataset: Dataset, stage: str) -> Iterator[None]:
-    """Call ``dataset`` after the stage as well: in the log, in TensorBoard and in the record of best results."""
+    """Prefix the name of ``dataset`` with the stage, for the log, TensorBoard and the record of best metrics."""
     options = dataset.opt
     dataset.opt = {**options, "name": f"{stage}_{options['name']}"}
     try:

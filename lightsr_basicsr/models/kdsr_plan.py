@@ -14,7 +14,7 @@ TEACHER_KEYS = {f"{key}_TA": f"{key}_g" for key in ("pretrain_network", "strict_
 
 
 def count(number: Any) -> int | None:
-    """Return a number of iterations, which may be written ``4e5`` as float, as int; None if it is no such number."""
+    """Return a number of iterations (``4e5`` is a float in YAML) as int, None if it is not a whole number."""
     whole = isinstance(number, (int, float)) and not isinstance(number, bool) and number >= 0 and number == int(number)
     return int(number) if whole else None
 
@@ -32,13 +32,17 @@ def handover_of(options: Mapping[str, Any]) -> int:
 
 
 def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
-    """Return the options with which the model of one stage alone would train as the whole run does."""
+    """Return the options with which the model of one stage trains on its own as in the whole run."""
     train = dict(options.get("train") or {})
     own = {name: train.pop(name, None) for name in (TEACHER, STUDENT)}[stage]
     handover, total = count(train.pop("teacher_iter", 0)), count(train.get("total_iter"))
     if handover is not None and total is not None:
         train["total_iter"] = handover if stage == TEACHER else total - handover
-    stage_opt = {**options, "train": {**train, **(own or {})}, "model_type": MODELS[stage]}
+    stage_opt = {
+        **options,
+        "train": {**train, **(own if isinstance(own, Mapping) else {})},
+        "model_type": MODELS[stage],
+    }
     paths = dict(options.get("path") or {})
     if stage == TEACHER:
         paths = {key: value for key, value in paths.items() if key not in TEACHER_KEYS.values()}
@@ -59,7 +63,7 @@ def teacher_file(options: Mapping[str, Any], handover: int) -> Path:
 
 
 def bring_teacher(options: Mapping[str, Any], handover: int) -> None:
-    """Copy the teacher of a run that is resumed under another name, from beside the state, unless it is present."""
+    """Copy the teacher from beside the training state, for a run that is resumed under another name."""
     own, state = teacher_file(options, handover), Path(options["path"]["resume_state"])
     if not own.is_file():
         shutil.copyfile(models_beside(state) / own.name, own.with_suffix(".part"))
@@ -67,7 +71,7 @@ def bring_teacher(options: Mapping[str, Any], handover: int) -> None:
 
 
 def training_options(options: Mapping[str, Any], stage: str, handover: int) -> dict[str, Any]:
-    """Return the options of a stage with the teacher's file, with which the student starts unless it has its own."""
+    """Return the options of a stage; a student's have the teacher's file, which is also its default start."""
     stage_opt = stage_options(options, stage)
     if stage == STUDENT and options["is_train"]:
         paths = stage_opt["path"]

@@ -1,4 +1,4 @@
-"""KDSR, stage 2: the student, which learns to see in LR what the teacher saw in HR."""
+"""KDSR, stage 2: the student, which learns to estimate the teacher's degradation vectors from LR images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNUSED_KEYS = ("encoder_iter", "lr_encoder", "gamma_encoder", "lr_decay_encoder"
 
 @register(MODEL_REGISTRY)
 class KDSRNetSTModel(BlindModel):
-    """Trains KDSR's student by the pixel loss and the distance of its degradation vectors from the teacher's.
+    """Trains KDSR's student with the pixel loss and the distance of its degradation vectors from the teacher's.
 
     Paper: Xia et al., ICLR 2023, arXiv 2211.16928. Only the teacher's encoder is kept; it runs without gradients, is in
     no optimizer, is not wrapped for distributed training and not saved. Tests build no teacher.
@@ -67,12 +67,12 @@ class KDSRNetSTModel(BlindModel):
         self.drawn_in_part = False
         self.encoder_only_iter = int((opt.get("train") or {}).get("encoder_only_iter") or 0)
         if self.encoder_only_iter:
-            # G gets no gradient for a while, which distributed training otherwise takes for a mistake.
+            # G has no gradient at first, which distributed training would otherwise refuse.
             opt = {**opt, "find_unused_parameters": True}
         super().__init__(opt)
 
     def init_training_settings(self) -> None:
-        """Set up the teacher and the distillation loss, then what SRModel sets up."""
+        """Set up the teacher, the distillation loss, and the training."""
         train = self.opt["train"]
         self.teacher = self._frozen_teacher()
         self.cri_kd = build_loss(train["kd_opt"]).to(self.device)
@@ -80,23 +80,23 @@ class KDSRNetSTModel(BlindModel):
         self.rate = {key: train[key] for key in RATE_KEYS} if "lr_sr" in train else None
         super().init_training_settings()
         if self.ema_decay > 0 and self.drawn_in_part:
-            self.model_ema(0)  # what the file does not hold was drawn a second time for the averaged network
+            self.model_ema(0)  # weights that the file lacks were initialized twice, differently
         _warn_of_official_keys(train)
 
     def _frozen_teacher(self) -> nn.Module:
         paths = self.opt["path"]
         teacher, file = build_network(self.opt["network_TA"]), paths["pretrain_network_TA"]
-        # Not a key that begins with param_key: BasicSR turns those to raw weights when a run is resumed.
+        # The key does not start with param_key: BasicSR resets those to raw weights when a run is resumed.
         state, wrapper = read_state_dict(file, prefer=paths.get("teacher_param_key", "params_ema"))
         misfit.load_strictly(teacher, state, file)
         get_root_logger().info(f"Teacher: {type(teacher).__name__} from {file} ({wrapper}).")
-        del teacher.G  # most of the weights, and only the encoder is asked
+        del teacher.G  # only the encoder is used, and G has most of the weights
         return teacher.to(self.device).eval().requires_grad_(False)
 
     def load_network(
         self, net: nn.Module, load_path: str, strict: bool = True, param_key: str | None = "params"
     ) -> None:
-        """Load a student's file as LossDictModel does; of a teacher's file load G strictly and leave the encoder.
+        """Load a student's file as LossDictModel does; from a teacher's file load G alone, strictly.
 
         Raises:
             CheckpointError: If the file cannot be read or does not fit.
@@ -121,16 +121,16 @@ class KDSRNetSTModel(BlindModel):
 
     @torch.no_grad()
     def vectors_of(self, hr: Tensor) -> list[Tensor]:
-        """Return the teacher's vectors (N, 4 * n_feats) for this batch with ``hr`` as its HR images."""
+        """Return the teacher's vectors (N, 4 * n_feats) for this batch, with ``hr`` (N, 3, H, W) as HR images."""
         return self.teacher.represent(self.lq, hr)[1]
 
     def run_network(self) -> Tensor:
-        """Return what the student makes of ``self.lq``, and keep its vectors in ``self.distilled``."""
+        """Return the student's SR images (N, 3, H, W) for ``self.lq``; keep its vectors in ``self.distilled``."""
         sr, self.distilled = self.net_g(self.lq)
         return sr
 
     def compute_losses(self) -> dict[str, Tensor]:
-        """Return the pixel loss and the distillation loss; while the encoder trains alone, only the latter."""
+        """Return the pixel and distillation losses; while the encoder is trained alone, only the latter."""
         teacher = self.teacher_vectors()
         if self.encoder_only:
             return {"l_kd": self.cri_kd(teacher, self.net_g(self.lq, represent_only=True))}
@@ -138,12 +138,12 @@ class KDSRNetSTModel(BlindModel):
         return {**losses, "l_kd": self.cri_kd(teacher, self.distilled)}
 
     def optimize_parameters(self, current_iter: int) -> None:
-        """Take one step; the first ``train.encoder_only_iter`` iterations leave G as it is."""
+        """Take one step; the first ``train.encoder_only_iter`` iterations do not change G."""
         self.encoder_only = current_iter <= self.encoder_only_iter
         super().optimize_parameters(current_iter)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Step the schedulers; then the official keys, where given, overrule the rate of ``net_g``."""
+        """Step the schedulers; the official keys, if present, override the learning rate of ``net_g``."""
         super().update_learning_rate(current_iter, warmup_iter)
         if self.rate:
             rate = self.rate["lr_sr"] * self.rate["gamma_sr"] ** (current_iter // self.rate["lr_decay_sr"])
@@ -152,16 +152,16 @@ class KDSRNetSTModel(BlindModel):
 
 
 def _warn_of_official_keys(train: Mapping[str, Any]) -> None:
-    """Log which keys of the official option files overrule the scheduler, and which are not used."""
+    """Log which keys of the official option files override the scheduler, and which are not used."""
     logger = get_root_logger()
     if "lr_sr" in train:
         logger.warning(
-            "train.lr_sr, gamma_sr and lr_decay_sr overrule train.scheduler for network_g: "
-            "leave them out and give the scheduler its milestones."
+            "train.lr_sr, gamma_sr and lr_decay_sr override train.scheduler for network_g: "
+            "remove them and set the milestones of the scheduler."
         )
     ignored = [key for key in UNUSED_KEYS if key in train]
     if ignored:
         logger.warning(
-            "train.%s: not used, as in the official code. To train the encoder alone at first: encoder_only_iter.",
+            "train.%s: not used, as in the official code. To train the encoder alone at first, set encoder_only_iter.",
             ", ".join(ignored),
         )

@@ -1,4 +1,4 @@
-"""KDSR, stage 1: the teacher, which sees HR."""
+"""KDSR, stage 1: the teacher, whose encoder takes HR images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lightsr_basicsr.registry import register
 class KDSRNetTAModel(BlindModel):
     """Trains KDSR's teacher: its encoder and SR network together, by the pixel loss.
 
-    Paper: Xia et al., ICLR 2023, arXiv 2211.16928. Validation, too, shows the network HR images, so its scores are an
-    upper bound and cannot be compared with those of blind methods.
+    Paper: Xia et al., ICLR 2023, arXiv 2211.16928. Validation, too, gives HR images to the encoder, so the scores are
+    an upper bound and cannot be compared with those of blind methods.
 
     Args:
         opt (dict): Options; ``network_g`` is a ``BlindSR_TA``.
@@ -27,12 +27,12 @@ class KDSRNetTAModel(BlindModel):
     contract: ClassVar = TeacherContract
 
     def run_network(self) -> Tensor:
-        """Return what the teacher makes of ``self.lq`` and ``self.gt``."""
+        """Return the SR images (N, 3, H, W) of the teacher for ``self.lq`` and ``self.gt``."""
         sr, _ = self.net_g(self.lq, self.gt)
         return sr
 
     def test(self) -> None:
-        """Run the averaged network, or else the network, on ``self.lq`` and ``self.gt`` into ``self.output``."""
+        """Set ``self.output`` to the output for ``self.lq`` and ``self.gt``, of the averaged network if any."""
         net = self.net_g_ema if hasattr(self, "net_g_ema") else self.get_bare_model(self.net_g)
         training = net.training
         net.eval()

@@ -20,7 +20,7 @@ class ReparamContract(LossDictContract):
         if net is not None and self.deploys(options) and not has_branches(net):
             otherwise = "model_type: LossDictModel" if self.model.reparam_by_default else "train.reparam: false"
             text = (
-                f"{type(net).__name__} has no reparameterizable blocks, or is built in its deployed form: leave out "
+                f"{type(net).__name__} has no reparameterizable blocks, or is built in its deployed form: remove "
                 "`deploy: true`, wrap it ({type: Reparameterized, network: {...}}), or train it as it is, with "
                 f"{otherwise}"
             )

@@ -1,4 +1,4 @@
-"""ReparamModel: train wide, validate and save what is deployed."""
+"""ReparamModel: train the training form, validate and save the deployed form."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from lightsr_basicsr.models.base import LossDictModel
 from lightsr_basicsr.models.reparam_checks import ReparamContract
 from lightsr_basicsr.registry import register
 
-# Of the range [0, 1]: a grey level of 255 is 4e-3. Rounding alone is below 1e-5.
+# In the range [0, 1], in which one of 255 gray levels is 4e-3. Rounding alone is below 1e-5.
 NOTABLE_DIFFERENCE = 1e-3
 
 
 @register(MODEL_REGISTRY)
 class ReparamModel(LossDictModel):
-    """Trains the wide form of a network with reparameterizable blocks.
+    """Trains the training form of a network with reparameterizable blocks.
 
-    Validation runs the deployed form, made once for each set from the averaged network where there is one, and logs by
-    how much the training form differs from it at most. Beside ``net_g_<iter>.pth`` the deployed form is saved as
-    ``net_g_<iter>_deploy.pth``, raw and averaged weights both. Training, its states and resumption know the wide form
-    alone. Tests run the deployed form too.
+    Validation runs the deployed form, built once per set from the averaged network (if any), and logs the largest
+    difference from the training form. The deployed form is saved beside ``net_g_<iter>.pth`` as
+    ``net_g_<iter>_deploy.pth``, with raw and averaged weights. Training, its states and resumption use the training
+    form only. Tests run the deployed form too.
 
     Args:
         opt (dict): Options; beyond those of LossDictModel:
-            train.reparam (bool): Whether to do all this; else it is LossDictModel. Default: True here, False in models
-                that derive from this one.
+            train.reparam (bool): Whether to do all this, or to behave like LossDictModel. Default: True here, False in
+                models that derive from this one.
 
     Raises:
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit.
@@ -49,12 +49,12 @@ class ReparamModel(LossDictModel):
 
     @classmethod
     def deploys(cls, options: Mapping[str, Any]) -> bool:
-        """Tell whether a run with these options validates and saves the deployed form."""
+        """Return whether a run with these options validates and saves the deployed form."""
         train = options.get("train")
         return (train if isinstance(train, Mapping) else {}).get("reparam", cls.reparam_by_default) is True
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
-        """Validate the deployed form as LossDictModel does the training form, and log how much they differ."""
+        """Validate the deployed form, and log how much the training form differs from it."""
         self.differences: list[float] = []
         if self.deploys(self.opt):
             self.net_deploy = self._deployed(getattr(self, "net_g_ema", self.net_g))
@@ -67,18 +67,18 @@ class ReparamModel(LossDictModel):
             self._log_difference(most, name, current_iter, tb_logger)
 
     def _deployed(self, net: nn.Module) -> nn.Module | None:
-        """Return the deployed form of ``net``, None where that is not possible, which is logged; a test ends there."""
+        """Return the deployed form of ``net``; if that fails, log it and return None, and stop a test."""
         try:
             return deploy(self.get_bare_model(net))
         except Exception as error:
             if not self.is_train:
-                raise SystemExit(f"The network cannot be deployed, and that form is tested: {error}") from error
-            # Blocks of other packages raise anything, and a long training, whose own files may be of use, goes on.
-            get_root_logger().warning(f"There is no deployed form now: {error}")
+                raise SystemExit(f"The network cannot be deployed, as a test needs it: {error}") from error
+            # Blocks of other packages may raise any exception; a long training must continue.
+            get_root_logger().warning(f"The network cannot be deployed now: {error}")
             return None
 
     def test(self) -> None:
-        """Run the network, and in validation then the deployed form, whose image is the result."""
+        """Run the network; in validation also the deployed form, whose image is the result."""
         super().test()
         if self.net_deploy is None:
             return
@@ -95,7 +95,7 @@ class ReparamModel(LossDictModel):
             tb_logger.add_scalar(f"metrics/{dataset_name}/deploy_difference", difference, current_iter)
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Save the deployed form, and then what LossDictModel saves, the training state last."""
+        """Save the deployed form, then the training form and, last, the training state."""
         if self.deploys(self.opt):
             found = {"params": self.net_g, "params_ema": getattr(self, "net_g_ema", None)}
             nets = {key: self._deployed(net) for key, net in found.items() if net is not None}

@@ -10,21 +10,21 @@ from torch import Tensor
 
 from lightsr_basicsr.models.reparam_model import ReparamModel
 
-# The official trainer's error of the epoch before the first.
+# Mean loss before the first epoch, as in the official trainer.
 FIRST_ERROR = 1e8
 # Iterations of its epoch.
 EPOCH_ITER = 1000
 
 
 class SkipRule:
-    """DRN's rule about which batches are used; it stands among the schedulers, for BaseModel to save and restore it.
+    """DRN's rule for skipping batches. It is listed among the schedulers, so that BaseModel saves and restores it.
 
-    A batch is used if its total loss is below ``threshold * error_last``, so never where it is NaN. ``error_last``
-    starts at 1e8 and after each epoch becomes the mean of its logged losses. Unlike officially losses that are not
-    finite are left out of that mean, for nothing is below NaN.
+    A batch is used if its total loss is below ``threshold * error_last``, hence never if it is NaN. ``error_last``
+    starts at 1e8 and after each epoch becomes the mean of its logged losses. Unlike in the official code, losses that
+    are not finite do not enter the mean, since no loss is below NaN.
 
     Args:
-        threshold (float | None): See above; None is no rule.
+        threshold (float | None): See above; None disables the rule.
         epoch_iter (int): Iterations of an epoch.
     """
 
@@ -36,7 +36,7 @@ class SkipRule:
         self.seen, self.finite, self.skipped, self.total = 0, 0, 0, 0.0
 
     def accepts(self, loss: float, logged: float) -> bool:
-        """Tell whether a batch of this loss is used, and count its logged loss."""
+        """Return whether to use a batch of this loss, and count its logged loss."""
         accepted = loss < self.threshold * self.error_last
         self.seen += 1
         self.skipped += not accepted
@@ -57,28 +57,28 @@ class SkipRule:
         self._begin_epoch()
 
     def step(self) -> None:
-        """Do nothing: the rule counts where it is asked."""
+        """Do nothing: :meth:`accepts` counts."""
 
     def state_dict(self) -> dict[str, float]:
-        """Return what has been counted."""
+        """Return the counters."""
         return {key: value for key, value in vars(self).items() if key not in ("threshold", "epoch_iter")}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Restore what :meth:`state_dict` returned; the options stay those of the option file."""
+        """Restore the counters; the options stay those of the option file."""
         vars(self).update(state)
 
 
 class StepRulesModel(ReparamModel):
-    """ReparamModel with DRN's rules: it skips batches whose loss is too large, and may step its schedulers rarely.
+    """ReparamModel with DRN's rules: skips batches of too large a loss, and may step its schedulers rarely.
 
     Args:
         opt (dict): Options; beyond those of ReparamModel:
             train.skip_threshold (float | None): Take a step only if the total loss is below this times the mean loss
-                of the epoch before (1e8 before the first): see SkipRule. ``~`` is no rule. Default: as
+                of the epoch before (1e8 before the first): see SkipRule. ``~`` disables it. Default:
                 :attr:`default_threshold`.
             train.epoch_iter (int): Iterations of an epoch of that rule. Default: 1000.
-            train.schedule_every (int): Step the schedulers only every so many iterations, in which periods and
-                milestones are counted then; 1000 is DRN's staircase. Default: 1.
+            train.schedule_every (int): Step the schedulers once in so many iterations; periods and milestones are
+                counted in their steps. 1000 is DRN's staircase. Default: 1.
     """
 
     default_threshold: float | None = None
@@ -86,7 +86,7 @@ class StepRulesModel(ReparamModel):
     statistics: Sequence[tuple[Tensor, Tensor]] = ()
 
     def init_training_settings(self) -> None:
-        """Set up what ReparamModel sets up; the skip rule joins the schedulers."""
+        """Set up the training and the skip rule."""
         train = self.opt["train"]
         self.schedule_every = int(train.get("schedule_every", 1))
         super().init_training_settings()
@@ -95,35 +95,35 @@ class StepRulesModel(ReparamModel):
         self.schedulers.append(self.skip_rule)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Step the schedulers, every ``train.schedule_every`` iterations."""
+        """Step the schedulers every ``train.schedule_every`` iterations."""
         if (current_iter - 1) % self.schedule_every == 0:
             super().update_learning_rate(current_iter, warmup_iter)
 
     def resume_training(self, resume_state: dict) -> None:
-        """Restore what LossDictModel restores; the schedule must have been counted as it is now."""
+        """Restore the training; ``train.schedule_every`` must be that of the state."""
         steps, iteration = resume_state["schedulers"][0].get("last_epoch"), resume_state["iter"]
         if steps is not None and steps != (iteration - 1) // self.schedule_every:
             raise SystemExit(
                 f"The training state of iteration {iteration} has a schedule of {steps} steps, which is not one in "
-                f"{self.schedule_every} iterations: train.schedule_every was another when it was saved."
+                f"{self.schedule_every} iterations: it was saved with another train.schedule_every. Set that again."
             )
         super().resume_training(resume_state)
 
     def run_network(self) -> Tensor:
-        """Return the images of ``net_g``, and keep the statistics of batch normalisation as they were before.
+        """Return the output of ``net_g``; copy the statistics of batch normalization before.
 
-        They move in the forward pass, which a skipped batch must not do.
+        The forward pass changes them, which a skipped batch must not do.
         """
         buffers = self.get_bare_model(self.net_g).buffers() if self.skip_rule.threshold is not None else ()
         self.statistics = [(buffer, buffer.clone()) for buffer in buffers]
         return super().run_network()
 
     def logged_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the loss that the official trainer logs, with whose mean the rule compares: the total."""
+        """Return the loss whose mean the rule compares with: the total."""
         return sum(losses.values())
 
     def accepts(self, losses: Mapping[str, Tensor]) -> bool:
-        """Return what the skip rule, where there is one, says about the mean of all processes."""
+        """Return whether the skip rule accepts the mean losses of all processes."""
         if self.skip_rule.threshold is None:
             return True
         values = torch.stack([sum(losses.values()).detach(), self.logged_loss(losses).detach()])

@@ -1,4 +1,4 @@
-"""What every way of running a network has in common: one call from images to images, checked before the engine."""
+"""Base of the runtimes: one call from images to images, which are checked before the backend sees them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lightsr_basicsr.archs.network import shape_hint
 from lightsr_basicsr.errors import UserError
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-# Engines start as many threads as they are told, and end the whole program where the system refuses them.
+# Backends start any number of threads, and abort the whole program where the system refuses them.
 MOST_THREADS = 1024
 NEEDS_EXPORT = (
-    "int8 needs a network that was quantized on pictures: make a file of it (basicsr export --precision int8) and run "
-    "that file."
+    "int8 needs a network that was quantized on images: export it (basicsr export --precision int8) and run that file."
 )
 
 
 class BackendError(UserError):
-    """A network, file, machine or image with which an engine cannot do what was asked. The message says what to do."""
+    """A backend cannot run this network, file or image, or not on this machine or in this way."""
 
 
 def require(module: str, extra: str) -> ModuleType:
@@ -42,7 +42,7 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except Exception as error:
-        # A library that was built for another NumPy or another system raises anything while it is imported.
+        # A library built for another NumPy or another system raises exceptions of any type while it is imported.
         library = module.split(".")[0]
         if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] == library:
             raise BackendError(
@@ -55,7 +55,7 @@ def require(module: str, extra: str) -> ModuleType:
 
 
 def openvino_core() -> Any:
-    """Return OpenVINO's core, one for the process: plugins that are unloaded beside running threads corrupt memory.
+    """Return OpenVINO's core, one for the process: unloading its plugins beside running threads corrupts memory.
 
     Raises:
         BackendError: If OpenVINO is not installed.
@@ -64,30 +64,38 @@ def openvino_core() -> Any:
 
 
 @cache
-def _one_core(engine: ModuleType) -> Any:
-    return engine.Core()
+def _one_core(openvino: ModuleType) -> Any:
+    return openvino.Core()
 
 
 def last_line(error: Exception) -> str:
-    """Return the last line of an engine's message, without its full stop; engines put their own source files first."""
+    r"""Return the last line of a backend's message, without its full stop; backends put their source files first.
+
+    >>> last_line(RuntimeError("engine.cpp:3:\nbad file."))
+    'bad file'
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".!") if lines else type(error).__name__
 
 
 def worded(names: tuple[str, ...]) -> str:
-    """Return ``names`` as a text: 'a, b or c'; 'nothing' for none."""
+    """Return ``names`` as a text, 'nothing' for none.
+
+    >>> worded(("torch", "onnxruntime", "openvino"))
+    'torch, onnxruntime or openvino'
+    """
     return " or ".join(filter(None, (", ".join(names[:-1]), *names[-1:]))) or "nothing"
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise BackendError unless this is a number of CPU threads, or None."""
+    """Raise BackendError unless ``threads`` is a number of CPU threads, or None."""
     whole = isinstance(threads, int) and not isinstance(threads, bool)
     if threads is not None and not (whole and 1 <= threads <= MOST_THREADS):
         raise BackendError(f"`threads` must be a whole number from 1 to {MOST_THREADS}, got {threads!r}.")
 
 
 class Traits(NamedTuple):
-    """What an image must be like for a network, and how large it comes out.
+    """Scale of a network and requirements for its input images.
 
     Attributes:
         scale (float): Output side over input side.
@@ -101,20 +109,20 @@ class Traits(NamedTuple):
 
 
 class Runtime(ABC):
-    """A network, ready to run on one engine; calling it maps images to images.
+    """A network, ready to run on one backend; calling it maps images to images.
 
     Several threads may call it; they wait for one another.
 
     Attributes:
         backend (str): One of ``BACKENDS``.
-        precision (str): One of ``PRECISIONS``: what it computes with; images are float32 on both sides.
+        precision (str): One of ``PRECISIONS``, used inside; images are float32 on both sides.
         scale (float): Output side over input side.
         num_in_ch (int): Channels of the input image.
         min_side (int): Smallest height and width of an input image, in pixels.
-        metadata (dict | None): What an exported file tells about itself; None for a network, or a file that is silent.
+        metadata (dict | None): Of an exported file; None for a network, or a file without metadata.
         threads (int): CPU threads it may use.
-        device (str): Where it computes: ``'cpu'``, ``'cuda'``, ``'cuda:1'``, or what OpenVINO calls its device.
-        chosen_because (str): Why this back end was taken: the end of a sentence, ``'because ...'``.
+        device (str): ``'cpu'``, ``'cuda'``, ``'cuda:1'``, or OpenVINO's name of its device.
+        chosen_because (str): Why this backend was chosen: the end of a sentence, ``'because ...'``.
 
     Args:
         traits (Traits): Scale, channels and smallest side of the network.
@@ -124,7 +132,7 @@ class Runtime(ABC):
         metadata (Mapping | None): See attributes. Default: None.
 
     Raises:
-        BackendError: If ``threads`` is no number of threads.
+        BackendError: If ``threads`` is not a number of threads.
     """
 
     backend: str
@@ -141,34 +149,34 @@ class Runtime(ABC):
         check_threads(threads)
         self.scale, self.num_in_ch, self.min_side = traits
         self.precision, self.device = precision, device
-        # Engines count processors in their own ways, some past the limits of a container; torch's count is one for all.
+        # Backends count processors in their own ways, some beyond the limits of a container; torch's count is for all.
         self.threads = torch.get_num_threads() if threads is None else threads
         self.metadata = None if metadata is None else dict(metadata)
         self.chosen_because = "because it was asked for"
-        # Engines with memory of their own for the result would mix up the images of two threads.
+        # Backends that own the memory of the result would mix up the images of two threads.
         self.lock = RLock()
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map float32 images (N, C, H, W) in [0, 1] to (N, C, scale * H, scale * W), float32, on their device.
 
-        Values may leave [0, 1] where the network's do. The result is the caller's own.
+        Values may leave [0, 1] where the network's do. The result shares no memory with the backend.
 
         Raises:
             BackendError: If these are not such images, or are smaller than the network needs.
         """
         self.check_images(images)
-        # Not inference mode: what it returns could never enter a loss.
+        # Not inference mode: its tensors could never be part of a loss.
         with self.lock, torch.no_grad():
             return self._run(images.detach()).to(images.device, torch.float32)
 
     def check_images(self, images: Tensor) -> None:
-        """Raise BackendError unless ``images`` are what this network takes."""
+        """Raise BackendError unless ``images`` are valid input for this network."""
         wanted = f"(N, {self.num_in_ch}, H, W)"
         if not isinstance(images, Tensor):
             hint = " Arrays become tensors by torch.from_numpy(x)." if type(images).__module__ == "numpy" else ""
             raise BackendError(f"Expected a tensor of images {wanted}, got {type(images).__name__}.{hint}")
         if images.ndim != 4 or images.shape[1] != self.num_in_ch or not len(images):
-            hint = _shape_hint(images, self.num_in_ch)
+            hint = shape_hint(images, self.num_in_ch)
             raise BackendError(f"Expected images {wanted}, got {tuple(images.shape)}.{hint}")
         if images.dtype != torch.float32:
             hint = "x.float()" if images.is_floating_point() else "x.float() / 255"
@@ -179,11 +187,11 @@ class Runtime(ABC):
                 f"{images.shape[2]}x{images.shape[3]}: pad the image, or use a larger one."
             )
 
-    def prepare_for(self, shape: tuple[int, int, int, int]) -> None:  # noqa: B027  most engines need nothing
-        """Do at once what makes images of this shape (N, C, H, W) fast, which may take seconds."""
+    def prepare_for(self, shape: tuple[int, int, int, int]) -> None:  # noqa: B027  most backends need nothing
+        """Prepare for images of this shape (N, C, H, W) now, which may take seconds, so that they run fast."""
 
     def channels_of_input(self) -> int | None:
-        """Return the channels of the image that the engine wants, None if it does not tell."""
+        """Return the channels of the backend's input image, None if unknown."""
         return None
 
     @abstractmethod
@@ -192,12 +200,3 @@ class Runtime(ABC):
 
     def __str__(self) -> str:
         return f"{self.backend}, {self.precision}, on {self.device}, {self.threads} CPU thread{'s'[: self.threads > 1]}"
-
-
-def _shape_hint(images: Tensor, num_in_ch: int) -> str:
-    """Return what makes images (N, num_in_ch, H, W) of what is nearly that, '' if it is something else."""
-    channels_last = images.ndim in (3, 4) and images.shape[-1] == num_in_ch != images.shape[-3]
-    if images.ndim == 3:
-        whole = "x.permute(2, 0, 1)[None]" if channels_last else "x[None]"
-        return f" One image needs a batch dimension: {whole}."
-    return " Channels come before rows and columns: x.permute(0, 3, 1, 2)." if channels_last else ""

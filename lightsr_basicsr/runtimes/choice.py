@@ -1,4 +1,4 @@
-"""Opening a network, a checkpoint or an exported file with the engine that suits it and this machine."""
+"""Open a network, a checkpoint or an exported file on the backend that suits it and this machine."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime, find_open
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime, find_device, torch_precisions
 
 AUTO = "auto"
-ENGINES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime}
-# Which engines read an exported file, the preferred one first; and the libraries each needs, with the extra of them.
+RUNTIMES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime}
+# Backends that read an exported file, the preferred one first; and the libraries that each needs, with their extra.
 READERS = {"onnx": ("openvino", "onnxruntime"), "openvino": ("openvino",), "torchscript": ("torch",)}
 LIBRARIES = {"torch": ((), ""), "onnxruntime": (("onnxruntime",), "onnx"), "openvino": (("openvino",), "openvino")}
 
 
 class Choice(NamedTuple):
-    """A back end, and why it was chosen: the end of a sentence that begins with it."""
+    """A backend, and why it was chosen: the end of a sentence that begins with it."""
 
     backend: str
     reason: str
@@ -53,19 +53,19 @@ def open_runtime(
     device: str | torch.device | None = None,
     threads: int | None = None,
 ) -> Runtime:
-    """Return what runs a network, ready to be called with images.
+    """Return the runtime of a network, ready to be called with images.
 
     Args:
         source (nn.Module | str | PathLike): A network of any package, with its weights; or a checkpoint of this
             package's networks (.pth, .pt, .safetensors); or an exported file (.onnx, .xml, .ts, .torchscript).
         backend (str): One of ``BACKENDS``, or ``'auto'`` for the one that is fastest here. Default: ``'auto'``.
-        precision (str | None): One of ``PRECISIONS``; None is ``'fp32'``, or what a file was exported in.
-        device (str | torch.device | None): ``'cpu'``, ``'cuda'``, or what the engine calls its device; None lets it
+        precision (str | None): One of ``PRECISIONS``; None is ``'fp32'``, or the precision of an exported file.
+        device (str | torch.device | None): ``'cpu'``, ``'cuda'``, or the backend's name of its device; None lets it
             choose.
-        threads (int | None): CPU threads; None takes as many as torch does.
+        threads (int | None): CPU threads; None is torch's number.
 
     Raises:
-        BackendError: If the source cannot be opened, or not in the way that was asked for.
+        BackendError: If the source cannot be opened, or not as asked for.
     """
     check_names(backend, precision)
     check_threads(threads)
@@ -81,12 +81,12 @@ def open_runtime(
 def _open_network(net: nn.Module, backend: str, precision: str, device: str | None, threads: int | None) -> Runtime:
     arguments = {"device": device, "threads": threads}
     if backend != AUTO:
-        return ENGINES[backend].of_network(net, precision, **arguments)
+        return RUNTIMES[backend].of_network(net, precision, **arguments)
     choice = choose(precision, device)
     try:
-        runtime = ENGINES[choice.backend].of_network(net, precision, **arguments)
+        runtime = RUNTIMES[choice.backend].of_network(net, precision, **arguments)
     except BackendError as error:
-        # A network of another package may have no graph; torch always runs it.
+        # A network of another package may have no graph; torch runs any.
         if choice.backend == "torch" or precision not in _possible("torch", device):
             raise
         runtime = TorchRuntime.of_network(net, precision, **arguments)
@@ -96,8 +96,8 @@ def _open_network(net: nn.Module, backend: str, precision: str, device: str | No
 
 
 def check_names(backend: str, precision: str | None) -> None:
-    """Raise BackendError, with a suggestion, unless these are a back end and a precision, or None for the latter."""
-    for kind, value, known in (("back end", backend, (AUTO, *BACKENDS)), ("precision", precision, PRECISIONS)):
+    """Raise BackendError, with a suggestion, unless these are a backend and a precision or None."""
+    for kind, value, known in (("backend", backend, (AUTO, *BACKENDS)), ("precision", precision, PRECISIONS)):
         if value not in known and not (kind == "precision" and value is None):
             close = get_close_matches(str(value).lower(), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"choose {worded(known)}."
@@ -105,10 +105,10 @@ def check_names(backend: str, precision: str | None) -> None:
 
 
 def choose(precision: str = "fp32", device: str | None = None) -> Choice:
-    """Return what ``'auto'`` means for a network in this precision on this device.
+    """Return the backend that ``'auto'`` stands for, for a network in this precision on this device.
 
     Raises:
-        BackendError: If nothing here runs a network so.
+        BackendError: If no backend here runs a network so.
     """
     if precision == "int8":
         raise BackendError(NEEDS_EXPORT)
@@ -123,13 +123,13 @@ def choose(precision: str = "fp32", device: str | None = None) -> Choice:
             return Choice(backend, because + "; ".join(missing))
         missing.append(reason)
     possible = tuple(name for name in PRECISIONS if any(name in _possible(backend, device) for backend in BACKENDS))
-    there = tuple(name for name in possible if name != "int8")
-    advice = f"choose {worded(there)}" if there else "name another device, or leave it out"
-    raise BackendError(f"Nothing here runs {precision} on {device or 'the CPU'}: {advice}.")
+    others = tuple(name for name in possible if name != "int8")
+    advice = f"choose {worded(others)}" if others else "name another device, or leave it out"
+    raise BackendError(f"No backend here runs {precision} on {device or 'the CPU'}: {advice}.")
 
 
 def check_precision(backend: str, precision: str, device: str | None = None) -> None:
-    """Raise BackendError unless a back end is installed and can run a network in a precision on a device."""
+    """Raise BackendError unless a backend is installed and can run a network in a precision on a device."""
     _check_installed(backend)
     if precision == "int8":
         raise BackendError(NEEDS_EXPORT)
@@ -138,7 +138,7 @@ def check_precision(backend: str, precision: str, device: str | None = None) -> 
         _precisions(backend, device)
     if precision not in possible:
         others = tuple(name for name in BACKENDS if name != backend and precision in _possible(name, device))
-        hint = f", or the back end {worded(others)}" if others else ""
+        hint = f", or the backend {worded(others)}" if others else ""
         raise BackendError(f"{backend} cannot run {precision} on this machine: choose {worded(possible)}{hint}.")
 
 
@@ -151,14 +151,14 @@ def _why_not(backend: str, precision: str, device: str | None) -> str | None:
 
 
 def _check_installed(backend: str) -> None:
-    """Raise BackendError unless a back end and what makes a graph of a network for it are installed."""
+    """Raise BackendError unless a backend and the exporter that it needs for networks are installed."""
     libraries, extra = LIBRARIES[backend]
     for library in (*libraries, *(("onnx",) if libraries else ())):
         require(library, extra)
 
 
 def _possible(backend: str, device: str | None) -> tuple[str, ...]:
-    """Return the precisions of a back end on a device; () where it cannot run at all."""
+    """Return the precisions of a backend on a device; () where it cannot run at all."""
     try:
         return _precisions(backend, device)
     except BackendError:
@@ -166,7 +166,7 @@ def _possible(backend: str, device: str | None) -> tuple[str, ...]:
 
 
 def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
-    """Return the precisions of a back end on a device.
+    """Return the precisions of a backend on a device.
 
     Raises:
         BackendError: If it is not installed, or has no such device.
@@ -192,15 +192,15 @@ def _load(path: Path) -> nn.Module:
 
 
 def _open_exported(path: Path, backend: str, precision: str | None, device: str | None, threads: int | None) -> Runtime:
-    told = read_metadata(path)
+    metadata = read_metadata(path)
     choice = choose_reader(path, backend)
-    metadata = None if told is None else asdict(told)
-    made_in = "fp32" if told is None else told.precision
+    made_in = "fp32" if metadata is None else metadata.precision
     precision = _precision_of(path, made_in, precision, choice.backend, device)
-    arguments = {"device": device, "threads": threads, "metadata": metadata}
-    if told is not None:
-        traits = Traits(told.scale, told.num_in_ch, told.min_side)
-        runtime = ENGINES[choice.backend].of_file(path, traits, precision, **arguments)
+    known = None if metadata is None else asdict(metadata)
+    arguments = {"device": device, "threads": threads, "metadata": known}
+    if metadata is not None:
+        traits = Traits(metadata.scale, metadata.num_in_ch, metadata.min_side)
+        runtime = RUNTIMES[choice.backend].of_file(path, traits, precision, **arguments)
     else:
         runtime = _open_foreign(path, choice.backend, precision, arguments)
     runtime.chosen_because = choice.reason
@@ -208,10 +208,10 @@ def _open_exported(path: Path, backend: str, precision: str | None, device: str 
 
 
 def choose_reader(path: Path, backend: str = AUTO) -> Choice:
-    """Return the back end that runs an exported file.
+    """Return the backend that runs an exported file.
 
     Raises:
-        BackendError: If the one that was asked for does not read it, or none that does is installed.
+        BackendError: If ``backend`` does not read it, or none that does is installed.
     """
     kind = format_of(path)
     readers = READERS[kind]
@@ -230,30 +230,30 @@ def choose_reader(path: Path, backend: str = AUTO) -> Choice:
         first = reader == readers[0]
         reason = "it is the fastest on this CPU" if first else f"{readers[0]} is not installed"
         return Choice(reader, f"because {reason}")
-    raise BackendError(f'Running {path.name} needs an engine: pip install "lightsr-basicsr[{readers[0]}]"')
+    raise BackendError(f'Running {path.name} needs a backend: pip install "lightsr-basicsr[{readers[0]}]"')
 
 
 def _precision_of(path: Path, made_in: str, wanted: str | None, backend: str, device: str | None) -> str:
-    """Return what an exported file is computed with."""
+    """Return the precision to run an exported file in."""
     if "int8" in (made_in, wanted):
         if wanted not in (None, made_in):
             raise BackendError(f"{path.name} was exported in {made_in}, and {wanted} was asked for: leave it out.")
         return "int8"
     if backend == "openvino":
-        # It alone casts a model as it likes; a file of halves runs in float32 where nothing computes with halves.
+        # It alone can cast a model; an fp16 file runs in float32 where the device has no half precision.
         possible = _possible(backend, device)
         return wanted or (made_in if made_in in possible else "fp32")
     if wanted not in (None, made_in):
         raise BackendError(
-            f"{path.name} was exported in {made_in}, and {backend} cannot run it in {wanted}: export it anew, or leave "
-            "the precision out."
+            f"{path.name} was exported in {made_in}, and {backend} cannot run it in {wanted}: export it again, or "
+            "leave the precision out."
         )
     return made_in
 
 
 def _open_foreign(path: Path, backend: str, precision: str, arguments: Mapping[str, Any]) -> Runtime:
-    """Open another program's file, which tells neither its scale nor, at times, its channels."""
-    runtime = ENGINES[backend].of_file(path, Traits(1), precision, **arguments)
+    """Open another program's file, whose scale, and sometimes channels, must be measured."""
+    runtime = RUNTIMES[backend].of_file(path, Traits(1), precision, **arguments)
     runtime.num_in_ch = runtime.channels_of_input() or runtime.num_in_ch
     runtime.scale = probe_scale(runtime, runtime.num_in_ch, path.name)
     return runtime

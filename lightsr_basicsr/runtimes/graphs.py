@@ -1,7 +1,7 @@
-"""Networks as graphs that other engines run: ONNX, OpenVINO, TorchScript; any number of images, any size.
+"""Networks as graphs for other backends: ONNX, OpenVINO, TorchScript; any number of images, any size.
 
-All of them are traced, so what a network decides in Python is decided once. The picture it is decided on has odd sides
-below 60: there our networks compute with the size instead of branching on it.
+All of them are traced, so a network's decisions in Python are made once. The traced image has odd sides below 60: there
+the networks of this package compute with the size instead of branching on it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lightsr_basicsr.archs.network import SRNetwork
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
-from lightsr_basicsr.runtimes.network import prepare, smooth_picture
+from lightsr_basicsr.runtimes.network import name_of, prepare, smooth_picture
 from lightsr_basicsr.runtimes.openvino_tuning import fold_constants
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
     """Return the deployed form of a network as ONNX: input ``lr`` (n, C, h, w), output ``sr`` (n, C, sh, sw), float32.
 
     Args:
-        net (nn.Module): A network of this package, or one that tells the same about itself; it stays as it is.
+        net (nn.Module): Any network; unchanged.
         opset (int): Version of ONNX's operators, see :func:`opsets`. Default: 17.
-        one_image (bool): Whether a network with kernels of its own for every image is left as a graph with n = 1; else
-            such a graph runs image by image. Default: False.
+        one_image (bool): Whether a network that computes kernels from each image becomes a graph with n = 1; else its
+            graph runs image by image. Default: False.
 
     Raises:
         BackendError: If the network has no such graph, or ONNX is not installed.
@@ -52,13 +53,13 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
     single = has_own_kernels(net)
     content = _exported(plain, opset, single)
     if len(content) > MOST_BYTES:
-        raise BackendError(f"One ONNX file holds at most 2 GB, and {_name(net)} has {len(content):,} bytes.")
+        raise BackendError(f"One ONNX file holds at most 2 GB, and {name_of(net)} has {len(content):,} bytes.")
     model = onnx.load_from_string(content)
     return checked(over_images(model) if single and not one_image else model)
 
 
 def to_openvino(net: nn.Module, one_image: bool = False) -> openvino.Model:
-    """Return the deployed form of a network as a model of OpenVINO, with the same input and output.
+    """Return the deployed form of a network as an OpenVINO model, with the same input and output.
 
     Args:
         net (nn.Module): See :func:`to_onnx`.
@@ -76,7 +77,7 @@ def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptM
 
     Args:
         net (nn.Module): See :func:`to_onnx`.
-        precision (str): ``'fp32'``, or ``'fp16'`` for a program that computes with halves inside. Default: ``'fp32'``.
+        precision (str): ``'fp32'``, or ``'fp16'`` for half precision inside. Default: ``'fp32'``.
 
     Raises:
         BackendError: If the network has no such program.
@@ -94,7 +95,7 @@ def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptM
 
 
 class _WithHalves(nn.Module):
-    """A network that computes with halves between float32 images."""
+    """A network in half precision between float32 images."""
 
     def __init__(self, net: SRNetwork) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ class _WithHalves(nn.Module):
 
 
 class _ImageByImage(nn.Module):
-    """A program for one image, run on each of several."""
+    """A program for one image, run on each image of a batch."""
 
     def __init__(self, one: torch.jit.ScriptModule) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class _ImageByImage(nn.Module):
 
 
 class _KnownKernels(TorchFunctionMode):
-    """Tells the tracer the shape of every kernel, which the exporter must know of those that are computed."""
+    """Fix the shape of every kernel while tracing: the exporter must know it for computed kernels too."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None):
         if func is torch.conv2d and len(args) > 1:
@@ -130,24 +131,24 @@ def ready(net: nn.Module) -> SRNetwork:
     """Return the deployed form of ``net`` on the CPU, in float32.
 
     Raises:
-        BackendError: If it maps no LR image to an SR image, or decides by the image's size what to do.
+        BackendError: If it does not map an LR image to an SR image, or branches on the image's size.
     """
     if getattr(net, "chop", False):
         raise BackendError(
-            f"{_name(net)} with `chop` cuts an image by its size, again and again, which a graph cannot: use "
+            f"{name_of(net)} with `chop` cuts an image repeatedly by its size, which a graph cannot: use "
             "`chop: false`, and cut large images yourself."
         )
     return prepare(net).cpu().float()
 
 
 def has_own_kernels(net: nn.Module) -> bool:
-    """Tell whether a network makes kernels for every image, so that its graph can only be one for a single image."""
+    """Return whether a network computes kernels from each image, so that its graph is for a single image."""
     return bool(getattr(net, "kernels_per_image", False))
 
 
 def example_image(net: nn.Module, single: bool = False) -> Tensor:
     """Return images (2, C, 45, 37) to trace with, one if ``single``."""
-    # One image would be mistaken for a constant number of images.
+    # With one image the tracer would make the number of images constant.
     return smooth_picture(net.num_in_ch, *TRACED_SIZE).repeat(1 if single else 2, 1, 1, 1)
 
 
@@ -165,7 +166,7 @@ def check_opset(opset: int) -> None:
     if opset not in opsets():
         raise BackendError(
             f"The exporter of torch {torch.__version__} knows opset {opsets().start} to {opsets().stop - 1}, got "
-            f"{opset}; {OPSET} suits most engines."
+            f"{opset}; {OPSET} suits most backends."
         )
 
 
@@ -173,7 +174,7 @@ def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
     buffer = io.BytesIO()
     changing = {2: "h", 3: "w"} if single else {0: "n", 2: "h", 3: "w"}
     growing = {axis: name if axis == 0 else f"s{name}" for axis, name in changing.items()}
-    # The newer exporter takes minutes on networks of some thousand nodes; before torch 2.5 there was no choice.
+    # The newer exporter takes minutes for some thousand nodes; before torch 2.5 the older one was the only one.
     choice = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
     with _quietly(), _KnownKernels():
         try:
@@ -188,7 +189,7 @@ def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Let no warning of the tracer through: decisions by size, deprecation; what matters is compared afterwards."""
+    """Suppress warnings of the tracer: decisions by size, deprecation; the images are compared afterwards."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
@@ -201,18 +202,14 @@ def _quietly() -> Iterator[None]:
 
 
 def _no_graph(net: nn.Module, kind: str, error: Exception) -> BackendError:
-    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return BackendError(
-        f"{_name(net)} has no {kind} graph for images of any size ({first[:300]}). Run it with torch instead."
+        f"{name_of(net)} has no {kind} graph for images of any size ({short_message(error, 300)}). Run it with torch "
+        "instead."
     )
 
 
-def _name(net: nn.Module) -> str:
-    return type(net).__name__
-
-
 def over_images(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model for any number of images around one for a single image, which runs for one after the other.
+    """Return a model for any number of images that runs a model for a single image on each.
 
     Args:
         model (onnx.ModelProto): From ``lr`` (1, C, h, w) to ``sr`` (1, C, sh, sw).
@@ -246,7 +243,7 @@ def _size(side: Any) -> str | int:
 
 
 def checked(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model with the shapes inside, after a check of its form.
+    """Return a model with inferred shapes, after a check of its validity.
 
     Raises:
         BackendError: If it is not valid.
@@ -256,6 +253,6 @@ def checked(model: onnx.ModelProto) -> onnx.ModelProto:
         shaped = onnx.shape_inference.infer_shapes(model)
         onnx.checker.check_model(shaped, full_check=True)
     except Exception as error:
-        # The checker and the inference raise types of their own.
+        # The checker and the inference raise their own types.
         raise BackendError(f"The ONNX graph is not valid ({error}). Please report it.") from error
     return shaped

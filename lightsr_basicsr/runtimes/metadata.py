@@ -1,4 +1,4 @@
-"""What an exported file tells about itself: one JSON under one key, in each format's own place."""
+"""Metadata of an exported file: one JSON under one key, in each format's own place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".ts": "torchscript", ".torchsc
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is known of the network in an exported file.
+    """Description of the network in an exported file.
 
     Attributes:
         network (str): Its registered name.
@@ -37,7 +37,7 @@ class Metadata:
         precision (str): ``'fp32'``, ``'fp16'`` or ``'int8'``.
         sha256 (str | None): Of the source checkpoint.
         source (str | None): Name of the source checkpoint, without its folder.
-        pools_globally (bool): Whether statistics of the whole image enter, so that a tile gives other pixels.
+        pools_globally (bool): Whether statistics of the whole image matter, so that a tile gives other pixels.
         opset (int | None): Version of ONNX's operators; None for TorchScript.
         producer (str): Name and version of the program that wrote it.
         int8 (dict | None): Of a quantized network ``psnr_cost_db``, ``images`` and ``data``.
@@ -60,15 +60,18 @@ class Metadata:
     int8: dict[str, Any] | None = None
 
     def to_json(self) -> str:
-        """Return it as one line of JSON, in ASCII."""
+        """Return the metadata as one line of JSON, in ASCII."""
         return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
-        """Return what :meth:`to_json` wrote; entries of a later version are left out.
+        """Return the metadata in the text of :meth:`to_json`; entries of a later version are ignored.
 
         Raises:
-            BackendError: If it is not JSON of this kind.
+            BackendError: If it is not such JSON.
+
+        >>> Metadata.from_json('{"network": "IMDN", "scale": 2}').scale
+        2
         """
         try:
             content = json.loads(text)
@@ -80,7 +83,7 @@ class Metadata:
 
 
 def put_into_onnx(model: onnx.ModelProto, metadata: Metadata) -> None:
-    """Write metadata into a model of ONNX, in the place of those it has."""
+    """Write metadata into an ONNX model, replacing existing ones."""
     others = [entry for entry in model.metadata_props if entry.key != KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(others)
@@ -88,12 +91,12 @@ def put_into_onnx(model: onnx.ModelProto, metadata: Metadata) -> None:
 
 
 def put_into_openvino(model: openvino.Model, metadata: Metadata) -> None:
-    """Write metadata into a model of OpenVINO, in the place of those it has."""
+    """Write metadata into an OpenVINO model, replacing existing ones."""
     model.set_rt_info(metadata.to_json(), [KEY])
 
 
 def for_torchscript(metadata: Metadata) -> Mapping[str, str]:
-    """Return the extra files that ``torch.jit.save`` writes metadata with."""
+    """Return the metadata as extra files for ``torch.jit.save``."""
     return {KEY: metadata.to_json()}
 
 
@@ -102,18 +105,21 @@ def format_of(path: str | PathLike) -> str:
 
     Raises:
         BackendError: For another suffix.
+
+    >>> format_of("net.ts")
+    'torchscript'
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise BackendError(f"{path} is no exported file: expected a name that ends in {', '.join(SUFFIXES)}.")
+        raise BackendError(f"{path} is not an exported file: expected a name that ends in {', '.join(SUFFIXES)}.")
     return SUFFIXES[suffix]
 
 
 def read_metadata(path: str | PathLike) -> Metadata | None:
-    """Return what an exported file tells about itself, None if another program wrote it.
+    """Return the metadata of an exported file, None if another program wrote it.
 
     Raises:
-        BackendError: If there is no such file, it is damaged, or its suffix is of no format.
+        BackendError: If the file is missing or damaged, or its suffix is of no format.
     """
     kind, path = format_of(path), Path(path)
     if not path.is_file():

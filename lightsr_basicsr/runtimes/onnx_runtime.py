@@ -1,4 +1,4 @@
-"""Running a network with ONNX Runtime, on the CPU or a CUDA device."""
+"""Run a network with ONNX Runtime, on the CPU or a CUDA device."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.runtimes.agreement import check_agreement
 from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, BackendError, Runtime, Traits, last_line, require, worded
-from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
+from lightsr_basicsr.runtimes.network import prepare, traits_of
 
 EXTRA = "onnx"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# Mean difference to torch, in parts of the range, that rounding explains. Quadratic units multiply that of
-# halves beyond bounds on such small pictures, so that only sizes are compared there.
+# Mean difference from torch, in parts of the range, due to rounding. Quadratic units amplify that of half precision
+# without bound on such small images, so that only sizes are compared there.
 TOLERANCES = {"fp32": 5e-3, "fp16": inf}
 
 
 class OnnxRuntime(Runtime):
-    """An ONNX model that ONNX Runtime runs.
+    """An ONNX model, run by ONNX Runtime.
 
     Args:
         model (bytes | str): The model, or the path of its file.
         traits (Traits): Scale, channels and smallest side of the network.
-        precision (str): What the model computes with, ``'bf16'`` never. Default: ``'fp32'``.
-        device (str | None): ``'cpu'`` or ``'cuda'``; None is CUDA where ONNX Runtime has it. Default: None.
-        threads (int | None): CPU threads; None takes as many as torch does. Default: None.
-        metadata (Mapping | None): What the file tells about itself. Default: None.
+        precision (str): Of the model, never ``'bf16'``. Default: ``'fp32'``.
+        device (str | None): ``'cpu'`` or ``'cuda'``; None is CUDA where ONNX Runtime supports it. Default: None.
+        threads (int | None): CPU threads; None is torch's number. Default: None.
+        metadata (Mapping | None): Of an exported file. Default: None.
 
     Raises:
         BackendError: If ONNX Runtime is not installed, or cannot run the model, or not on this device.
@@ -55,10 +56,10 @@ class OnnxRuntime(Runtime):
 
     @classmethod
     def of_network(cls, net: nn.Module, precision: str = "fp32", **arguments: Any) -> OnnxRuntime:
-        """Return the runtime of a network, exported in memory; ``arguments`` as the class takes them.
+        """Return the runtime of a network, exported in memory; ``arguments`` are those of the class.
 
         Raises:
-            BackendError: If it cannot be exported, the model gives other images, or as the class.
+            BackendError: If it cannot be exported or the model gives other images; see the class.
         """
         kind = find_onnx_device(arguments.get("device"))
         possible = onnx_precisions(kind)
@@ -72,7 +73,7 @@ class OnnxRuntime(Runtime):
         ready = prepare(net).cpu().float()
         model = to_onnx(ready)
         if precision == "fp16":
-            # It alone needs no other package: onnxruntime brings it.
+            # This module needs no other package: it is part of onnxruntime.
             float16 = require("onnxruntime.transformers.float16", EXTRA)
             model = float16.convert_float_to_float16(model, keep_io_types=True)
         runtime = cls(model.SerializeToString(), traits_of(ready), precision, **arguments)
@@ -81,20 +82,20 @@ class OnnxRuntime(Runtime):
 
     @classmethod
     def of_file(cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any) -> OnnxRuntime:
-        """Return the runtime of an ONNX file; ``arguments`` as the class takes them.
+        """Return the runtime of an ONNX file; ``arguments`` are those of the class.
 
         Raises:
-            BackendError: As the class.
+            BackendError: See the class.
         """
         return cls(str(Path(path)), traits, precision, **arguments)
 
     def channels_of_input(self) -> int | None:
-        """Return the channels of the model's input, None if they are open."""
+        """Return the channels of the model's input, None if they are dynamic."""
         shape = self.input.shape
         return shape[1] if len(shape) == 4 and isinstance(shape[1], int) else None
 
     def _run(self, images: Tensor) -> Tensor:
-        # Float16 models of other makers may have float16 inputs.
+        # Float16 models of other programs may have float16 inputs.
         given = images.cpu().to(torch.float16 if "float16" in self.input.type else torch.float32).contiguous().numpy()
         try:
             return torch.from_numpy(self.session.run(None, {self.input.name: given})[0])
@@ -106,31 +107,36 @@ class OnnxRuntime(Runtime):
 
 
 def find_onnx_device(device: str | None) -> str:
-    """Return ``'cpu'`` or ``'cuda'`` for a device's name; None is CUDA where this ONNX Runtime has it.
+    """Return ``'cpu'`` or ``'cuda'`` for a device's name; None is CUDA where this ONNX Runtime supports it.
 
     Raises:
-        BackendError: If ONNX Runtime is not installed or cannot compute there.
+        BackendError: If ONNX Runtime is not installed or does not support the device.
     """
-    engine = require("onnxruntime", EXTRA)
-    there = tuple(kind for kind, provider in PROVIDERS.items() if provider in engine.get_available_providers())
-    kind = (device or ("cuda" if "cuda" in there and torch.cuda.is_available() else "cpu")).split(":")[0]
-    if kind not in there:
+    onnxruntime = require("onnxruntime", EXTRA)
+    present = onnxruntime.get_available_providers()
+    kinds = tuple(kind for kind, provider in PROVIDERS.items() if provider in present)
+    kind = (device or ("cuda" if "cuda" in kinds and torch.cuda.is_available() else "cpu")).split(":")[0]
+    if kind not in kinds:
         hint = " (CUDA needs the package onnxruntime-gpu in place of onnxruntime)" if kind == "cuda" else ""
-        raise BackendError(f"onnxruntime cannot run on device {device!r} here: choose {worded(there)}{hint}.")
+        raise BackendError(f"onnxruntime cannot run on device {device!r} here: choose {worded(kinds)}{hint}.")
     return kind
 
 
 def onnx_precisions(kind: str) -> tuple[str, ...]:
-    """Return what ONNX Runtime can compute with on a ``'cpu'`` or ``'cuda'``, for a network."""
+    """Return the precisions of a network in ONNX Runtime on a ``'cpu'`` or ``'cuda'``.
+
+    >>> onnx_precisions("cpu")
+    ('fp32',)
+    """
     return ("fp32", "fp16") if kind == "cuda" else ("fp32",)
 
 
 def _session(model: bytes | str, device: str, threads: int) -> Any:
-    engine = require("onnxruntime", EXTRA)
-    settings = engine.SessionOptions()
-    settings.graph_optimization_level = engine.GraphOptimizationLevel.ORT_ENABLE_ALL
+    onnxruntime = require("onnxruntime", EXTRA)
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
-    # Threads that wait in a loop take the processor from whatever prepares the next image.
+    # Threads that wait in a loop take the processor from the preparation of the next image.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3
     kind, _, index = device.partition(":")
@@ -138,7 +144,7 @@ def _session(model: bytes | str, device: str, threads: int) -> Any:
     if kind == "cuda":
         providers.insert(0, (PROVIDERS["cuda"], {"device_id": int(index or 0)}))
     try:
-        session = engine.InferenceSession(model, settings, providers=providers)
+        session = onnxruntime.InferenceSession(model, settings, providers=providers)
     except Exception as error:
         named = model if isinstance(model, str) else "the exported network"
         raise BackendError(f"onnxruntime cannot run {named}: {last_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Running a network with OpenVINO, on the CPU or another device that it knows."""
+"""Run a network with OpenVINO, on the CPU or another of its devices."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.runtimes.agreement import check_agreement
 from lightsr_basicsr.runtimes.base import (
     NEEDS_EXPORT,
     BackendError,
@@ -22,37 +23,36 @@ from lightsr_basicsr.runtimes.base import (
     openvino_core,
     worded,
 )
-from lightsr_basicsr.runtimes.network import check_agreement, prepare, traits_of
+from lightsr_basicsr.runtimes.network import prepare, traits_of
 from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants
 
 EXTRA = "openvino"
-# What OpenVINO calls the precisions, and its word for a device that computes so. Always stated, because left alone it
-# may take bfloat16. An int8 model says itself what it quantizes; for the rest see `_hint`.
+# OpenVINO's names of the precisions, and of a device's ability to use them. The hint is always given, because without
+# it OpenVINO may use bfloat16. An int8 model itself defines what is quantized; for the rest see `_hint`.
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
-# Mean difference to torch, in parts of the range, that rounding explains. Quadratic units multiply that of
-# halves beyond bounds on such small pictures, so that only sizes are compared there.
+# Mean difference from torch, in parts of the range, due to rounding. Quadratic units amplify that of half precision
+# without bound on such small images, so that only sizes are compared there.
 TOLERANCES = {"fp32": 5e-3, "bf16": inf, "fp16": inf}
-# What a model for one size of images saves, in parts of the time: 0.05 to 0.4, by network. Its compilation takes 0.2 to
-# 20 s.
+# Time that a model for one image size saves, as a fraction: 0.05 to 0.4, by network. Its compilation takes 0.2 to 20 s.
 SAVING = 0.2
-# Sizes of images for which a model of that size alone is kept, and those whose times are.
+# Number of image sizes whose own model is kept, and of those whose total time is.
 KEPT_SIZES, REMEMBERED_SIZES = 4, 64
 
 
 class OpenVinoRuntime(Runtime):
-    """A model that OpenVINO runs.
+    """A model, run by OpenVINO.
 
-    Images run on a model for all sizes, until so many of one size came that a model for this size alone would have paid
-    for its compilation; it is compiled then, and the last four of these are kept. :meth:`prepare_for` does so at once.
+    Images run on a model for all sizes. After so many of one size that a model for this size alone would have saved the
+    time of its compilation, it is compiled; the last four of these are kept. :meth:`prepare_for` does so at once.
 
     Args:
-        model (Any): An ``openvino.Model`` whose number and size of images are open.
+        model (Any): An ``openvino.Model`` with dynamic number and size of images.
         traits (Traits): Scale, channels and smallest side of the network.
-        precision (str): What it computes with; ``'int8'`` if the model is quantized. Default: ``'fp32'``.
-        device (str | None): ``'cpu'``, or what OpenVINO calls its device. Default: None, the CPU.
-        threads (int | None): CPU threads; None takes as many as torch does. Default: None.
-        metadata (Mapping | None): What the file tells about itself. Default: None.
+        precision (str): One of ``PRECISIONS``; ``'int8'`` if the model is quantized. Default: ``'fp32'``.
+        device (str | None): ``'cpu'``, or OpenVINO's name of a device. Default: None, the CPU.
+        threads (int | None): CPU threads; None is torch's number. Default: None.
+        metadata (Mapping | None): Of an exported file. Default: None.
 
     Raises:
         BackendError: If OpenVINO is not installed, or cannot run the model, or not so on this device.
@@ -81,14 +81,14 @@ class OpenVinoRuntime(Runtime):
 
     @classmethod
     def of_network(cls, net: nn.Module, precision: str = "fp32", **arguments: Any) -> OpenVinoRuntime:
-        """Return the runtime of a network, converted in memory; ``arguments`` as the class takes them.
+        """Return the runtime of a network, converted in memory; ``arguments`` are those of the class.
 
         Raises:
-            BackendError: If it cannot be converted, the model gives other images, or as the class.
+            BackendError: If it cannot be converted or the model gives other images; see the class.
         """
         if precision == "int8":
             raise BackendError(NEEDS_EXPORT)
-        # Before the conversion, which may take half a minute.
+        # Checked before the conversion, which may take half a minute.
         _check_precision(find_openvino_device(arguments.get("device")), precision)
         from lightsr_basicsr.runtimes.graphs import to_openvino
 
@@ -101,21 +101,21 @@ class OpenVinoRuntime(Runtime):
     def of_file(
         cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any
     ) -> OpenVinoRuntime:
-        """Return the runtime of an OpenVINO (.xml, .bin beside it) or ONNX file; ``arguments`` as the class takes them.
+        """Return the runtime of an OpenVINO (.xml, .bin beside it) or ONNX file; ``arguments`` are those of the class.
 
         Raises:
-            BackendError: If it cannot be read, or as the class.
+            BackendError: If it cannot be read; see the class.
         """
         return cls(read_model(path), traits, precision, **arguments)
 
     def channels_of_input(self) -> int | None:
-        """Return the channels of the model's input, None if they are open."""
+        """Return the channels of the model's input, None if they are dynamic."""
         shape = self.model.input(0).partial_shape
-        told = shape.rank.is_static and len(shape) == 4 and shape[1].is_static
-        return shape[1].get_length() if told else None
+        known = shape.rank.is_static and len(shape) == 4 and shape[1].is_static
+        return shape[1].get_length() if known else None
 
     def prepare_for(self, shape: tuple[int, int, int, int]) -> None:
-        """Compile a model for images of this shape (N, C, H, W) alone, which all of this shape then run on."""
+        """Compile a model for images of this shape (N, C, H, W) alone, and keep it for them."""
         with self.lock:
             if shape not in self.sizes:
                 self.sizes[shape] = self._compile(shape)
@@ -132,7 +132,7 @@ class OpenVinoRuntime(Runtime):
             request = self._request_for_any_size()
         start = perf_counter()
         try:
-            # Copied out of the engine's memory: what it shares, the next image would overwrite.
+            # Copied: the next image would overwrite memory shared with OpenVINO.
             made = torch.from_numpy(request.infer({0: given}, share_inputs=False, share_outputs=False)[0])
         except RuntimeError as error:
             raise BackendError(f"openvino cannot run images of shape {shape}: {last_line(error)}") from error
@@ -147,7 +147,7 @@ class OpenVinoRuntime(Runtime):
         return self.any_size
 
     def _note(self, shape: tuple[int, ...], seconds: float) -> None:
-        """Add up what images of a shape took."""
+        """Add to the total time of a shape."""
         self.spent[shape] = self.spent.pop(shape, 0.0) + seconds
         if len(self.spent) > REMEMBERED_SIZES:
             self.spent.popitem(last=False)
@@ -158,7 +158,7 @@ class OpenVinoRuntime(Runtime):
         return HINTS["bf16"] if halves else HINTS.get(self.precision, "f32")
 
     def _compile(self, shape: tuple[int, ...] | None = None) -> Any:
-        """Return a request that runs images of ``shape``; of any if it is None."""
+        """Return a request for images of ``shape``, of any shape if it is None."""
         settings = {
             "INFERENCE_PRECISION_HINT": self._hint(),
             "PERFORMANCE_HINT": "LATENCY",
@@ -185,9 +185,7 @@ def read_model(path: str | PathLike) -> Any:
         return fold_constants(core.read_model(str(Path(path))))
     except RuntimeError as error:
         weights = Path(path).with_suffix(".bin")
-        hint = (
-            f" Its weights, {weights}, are not there." if str(path).endswith(".xml") and not weights.is_file() else ""
-        )
+        hint = f" Its weights, {weights}, are missing." if str(path).endswith(".xml") and not weights.is_file() else ""
         raise BackendError(f"openvino cannot read {path}: {last_line(error)}.{hint}") from error
 
 
@@ -197,11 +195,11 @@ def find_openvino_device(device: str | None) -> str:
     Raises:
         BackendError: If OpenVINO is not installed or has no such device here.
     """
-    there = tuple(openvino_core().available_devices)
+    devices = tuple(openvino_core().available_devices)
     name = (device or "cpu").upper()
-    if name not in there:
+    if name not in devices:
         raise BackendError(
-            f"openvino cannot run on device {device!r} here: choose {worded(tuple(map(str.lower, there)))}."
+            f"openvino cannot run on device {device!r} here: choose {worded(tuple(map(str.lower, devices)))}."
         )
     return name
 
@@ -214,6 +212,6 @@ def _check_precision(device: str, precision: str) -> None:
 
 
 def openvino_precisions(device: str) -> tuple[str, ...]:
-    """Return what OpenVINO can compute with on a device of its own naming."""
+    """Return the precisions that OpenVINO supports on a device, by its own name."""
     capabilities = openvino_core().get_property(device, "OPTIMIZATION_CAPABILITIES")
     return tuple(name for name, capability in CAPABILITIES.items() if capability in capabilities)

@@ -1,4 +1,4 @@
-"""Rewriting models of OpenVINO so that it runs them faster; they compute the same."""
+"""Rewrite OpenVINO models so that they run faster and compute the same."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ INTEGERS = ("i4", "u4", "i8", "u8")
 
 
 def fold_constants(model: openvino.Model) -> openvino.Model:
-    """Compute in a model, in place, what depends on no image, and return it.
+    """Compute the constant parts of a model, in place, and return the model.
 
-    In models that were read from ONNX biases are behind operations on shapes. OpenVINO computes those only after it has
-    decided which bias becomes part of its convolution, and FDIWN's do not: 1.15 times the time. A quantized model stays
-    as it is, for its weights must be integers until the engine has seen them: IMDN would take 1.7 times as long.
+    In models read from ONNX, biases are behind operations on shapes. OpenVINO computes those only after it has decided
+    which biases join their convolutions, and FDIWN's do not: 1.15 times the time. A quantized model is unchanged, for
+    OpenVINO must see its weights as integers: else IMDN takes 1.7 times as long.
     """
     if any(map(_is_quantized, operations(model))):
         return model
@@ -29,13 +29,13 @@ def fold_constants(model: openvino.Model) -> openvino.Model:
 
 
 def average_rows_first(model: openvino.Model) -> None:
-    """Have each mean over a map, in a model for one size of images, start with the means of its rows.
+    """Start each mean over a feature map, in a model for one image size, with the means of its rows.
 
-    OpenVINO pools rows three times as fast as it averages over two axes at once, and adds fewer rounding errors up.
+    OpenVINO pools rows three times as fast as it averages over two axes at once, and accumulates less rounding.
     """
     pool = require("openvino.opset13", "openvino").avg_pool
     for operation in operations(model):
-        if not _is_mean_over_map(operation):
+        if not _is_mean_over_feature_map(operation):
             continue
         map_, row = operation.input_value(0), [1, operation.input_value(0).get_shape()[3]]
         rows = pool(map_, row, [0, 0], [0, 0], row, exclude_pad=False, rounding_type="floor", auto_pad="explicit")
@@ -43,7 +43,7 @@ def average_rows_first(model: openvino.Model) -> None:
 
 
 def operations(model: openvino.Model) -> list[openvino.Node]:
-    """Return the operations of ``model`` in the order of their work, with those that it runs for each image alone."""
+    """Return the operations of ``model`` in order of execution, with those inside its loops over images."""
     found = []
     for op in model.get_ordered_ops():
         found += [op, *(operations(op.get_body()) if hasattr(op, "get_body") else ())]
@@ -55,7 +55,7 @@ def _is_quantized(operation: Any) -> bool:
     return kind == "FakeQuantize" or (kind == "Constant" and operation.get_element_type().to_string() in INTEGERS)
 
 
-def _is_mean_over_map(operation: Any) -> bool:
+def _is_mean_over_feature_map(operation: Any) -> bool:
     if operation.get_type_name() != "ReduceMean" or operation.input_value(0).get_partial_shape().is_dynamic:
         return False
     axes = operation.input_value(1).get_node()

@@ -1,4 +1,4 @@
-"""Running a network with torch itself, on the CPU or a CUDA device."""
+"""Run a network with torch itself, on the CPU or a CUDA device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.archs.network import first_channels
 from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, BackendError, Runtime, Traits, last_line, worded
-from lightsr_basicsr.runtimes.network import first_channels, prepare, smooth_picture, traits_of
+from lightsr_basicsr.runtimes.network import prepare, smooth_picture, traits_of
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # In float32 on two CPU threads IMDN runs 1.15, FDIWN 1.28 and DDistill-SR 1.39 times as fast with it.
@@ -21,21 +22,21 @@ CHANNELS_LAST = {"cpu": True, "cuda": True}
 
 
 class TorchRuntime(Runtime):
-    """A module that torch runs. Half precision is autocast's.
+    """A module, run by torch. Half precision is that of autocast.
 
     Args:
-        module (nn.Module): In evaluation mode, deployed; a TorchScript module too. It becomes this runtime's own.
+        module (nn.Module): Deployed, in evaluation mode; or a TorchScript module. The runtime changes it.
         traits (Traits): Scale, channels and smallest side of the network.
         precision (str): ``'fp32'``, ``'bf16'``, or on CUDA ``'fp16'``. Default: ``'fp32'``.
-        device (str | None): ``'cpu'`` or a CUDA device; None is CUDA where there is one. Default: None.
-        threads (int | None): CPU threads; None takes as many as torch does. Default: None.
-        metadata (Mapping | None): What an exported file tells about itself. Default: None.
-        compile (bool): Whether ``torch.compile`` makes kernels of its own, for each size of images anew, which takes
-            a minute; on CUDA it records graphs, too. Default: False.
-        channels_last (bool | None): The memory layout; None for what is usually faster. Default: None.
+        device (str | None): ``'cpu'`` or a CUDA device; None is CUDA where available. Default: None.
+        threads (int | None): CPU threads; None is torch's number. Default: None.
+        metadata (Mapping | None): Of an exported file. Default: None.
+        compile (bool): Whether to use ``torch.compile``, which takes a minute for each image size; on CUDA it also
+            records graphs. Default: False.
+        channels_last (bool | None): The memory layout; None for the usually faster one. Default: None.
 
     Raises:
-        BackendError: If the device or the precision is not there.
+        BackendError: If the device or the precision is not supported.
     """
 
     backend = "torch"
@@ -59,7 +60,7 @@ class TorchRuntime(Runtime):
         wanted = CHANNELS_LAST[place.type] if channels_last is None else channels_last
         self.layout = torch.channels_last if wanted else torch.contiguous_format
         self.module = module.to(place, memory_format=self.layout)
-        # A program casts where it was exported to.
+        # A program contains its casts.
         self.casts = precision != "fp32" and not program
         if self.casts:
             self._keep_ends_exact()
@@ -69,25 +70,25 @@ class TorchRuntime(Runtime):
 
     @classmethod
     def of_network(cls, net: nn.Module, precision: str = "fp32", **arguments: Any) -> TorchRuntime:
-        """Return the runtime of a network, which is copied and deployed; ``arguments`` as the class takes them.
+        """Return the runtime of a network, which is copied and deployed; ``arguments`` are those of the class.
 
         Raises:
-            BackendError: If it is no network from images to images, or as the class.
+            BackendError: If it does not map images to images; see the class.
         """
         ready = prepare(net).float()
         return cls(ready, traits_of(ready), precision, **arguments)
 
     @classmethod
     def of_file(cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any) -> TorchRuntime:
-        """Return the runtime of an exported TorchScript file; ``arguments`` as the class takes them.
+        """Return the runtime of an exported TorchScript file; ``arguments`` are those of the class.
 
         Raises:
-            BackendError: If it cannot be read, or as the class.
+            BackendError: If it cannot be read; see the class.
         """
         return cls(read_torchscript(path), traits, precision, **arguments)
 
     def channels_of_input(self) -> int | None:
-        """Return the channels that the first convolution takes, 3 if they are unlikely ones."""
+        """Return the input channels of the first convolution, 3 if no image has that many."""
         return first_channels(self.module)
 
     def _run(self, images: Tensor) -> Tensor:
@@ -99,9 +100,9 @@ class TorchRuntime(Runtime):
         return made.clone() if self.compiled else made
 
     def _keep_ends_exact(self) -> None:
-        """Have the first and the last convolution compute in float32, which costs next to nothing.
+        """Run the first and the last convolution in float32, which costs almost nothing.
 
-        Rounding the images themselves to eight bits of mantissa is most of what half precision costs.
+        Rounding the images themselves to eight bits of mantissa is most of the error of half precision.
         """
         order: list[nn.Module] = []
         convolutions = [module for module in self.module.modules() if isinstance(module, nn.Conv2d)]
@@ -125,32 +126,32 @@ def read_torchscript(path: str | PathLike) -> torch.jit.ScriptModule:
     """
     try:
         with warnings.catch_warnings():
-            # Later versions of torch announce the end of this format, of which the user of a file need not hear.
+            # Later versions of torch announce the end of this format, which does not concern the user of a file.
             warnings.simplefilter("ignore")
             return torch.jit.load(str(Path(path)), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as error:
-        raise BackendError(f"{path} cannot be read as TorchScript ({last_line(error)}): export it anew.") from error
+        raise BackendError(f"{path} cannot be read as TorchScript ({last_line(error)}): export it again.") from error
 
 
 def find_device(device: str | None) -> torch.device:
-    """Return torch's device of this name; None is CUDA where there is one, else the CPU.
+    """Return torch's device of this name; None is CUDA where available, else the CPU.
 
     Raises:
         BackendError: If it is neither the CPU nor a CUDA device of this machine.
     """
-    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
-        place = torch.device(device or ("cuda" if there else "cpu"))
+        place = torch.device(device or ("cuda" if count else "cpu"))
     except RuntimeError:
         place = None
-    if place is None or place.type not in CHANNELS_LAST or (place.type == "cuda" and (place.index or 0) >= there):
-        named = ("cpu", *(("cuda",) if there else ()), *(f"cuda:{index}" for index in range(1, there)))
+    if place is None or place.type not in CHANNELS_LAST or (place.type == "cuda" and (place.index or 0) >= count):
+        named = ("cpu", *(("cuda",) if count else ()), *(f"cuda:{index}" for index in range(1, count)))
         raise BackendError(f"torch cannot run on device {device!r} here: choose {worded(named)}.")
     return place
 
 
 def torch_precisions(kind: str) -> tuple[str, ...]:
-    """Return what torch can compute with on a ``'cpu'`` or ``'cuda'`` of this machine, at a gain."""
+    """Return the precisions that gain speed with torch on a ``'cpu'`` or ``'cuda'`` of this machine."""
     if kind == "cuda":
         return ("fp32", "bf16", "fp16") if torch.cuda.is_bf16_supported() else ("fp32", "fp16")
     try:
@@ -186,7 +187,7 @@ def _compute_in_float32(module: nn.Module) -> None:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Let torch use this many CPU threads for a while; its number is one for the whole process."""
+    """Set torch's number of CPU threads, which is one for the whole process, inside the block."""
     before = torch.get_num_threads()
     if count != before:
         torch.set_num_threads(count)

@@ -1,4 +1,4 @@
-"""Validation through an engine: a model's networks are replaced by modules that call a runtime."""
+"""Validate on a backend: a model's networks are replaced by modules that call a runtime."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ REPLACED = ("net_g", "net_g_ema")
 
 
 class Settings(NamedTuple):
-    """What an option file's section ``val`` says about running the network.
+    """Settings in an option file's section ``val`` for running the network.
 
     Attributes:
         backend (str): One of ``BACKENDS``, or ``'auto'``.
-        precision (str | None): One of ``PRECISIONS``; None is float32, or what the file was exported in.
-        threads (int | None): CPU threads; None takes as many as torch does.
-        exported (str | None): An exported file that is run in the network's place.
+        precision (str | None): One of ``PRECISIONS``; None is float32, or the precision of the exported file.
+        threads (int | None): CPU threads; None is torch's number.
+        exported (str | None): An exported file to run instead of the network.
     """
 
     backend: str = AUTO
@@ -40,11 +40,11 @@ class Settings(NamedTuple):
 
 
 class RuntimeNetwork(nn.Module):
-    """A network whose images a runtime makes; parameters and everything else are those of the network.
+    """A network whose images come from a runtime; parameters and everything else are those of the network.
 
     Args:
         network (nn.Module): The network.
-        runtime (Runtime): What makes the images.
+        runtime (Runtime): Maps LR images to SR images.
     """
 
     def __init__(self, network: nn.Module, runtime: Runtime) -> None:
@@ -60,41 +60,41 @@ class RuntimeNetwork(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            # Models ask their networks for window sizes and the like.
+            # Models read attributes such as window sizes from their networks.
             return getattr(super().__getattr__("network"), name)
 
     def __deepcopy__(self, memo: dict) -> RuntimeNetwork:
-        """Copy the network; engines cannot be copied."""
+        """Copy the network; runtimes cannot be copied."""
         return RuntimeNetwork(deepcopy(self.network, memo), self.runtime)
 
 
 def settings_of(options: Mapping[str, Any]) -> Settings | None:
-    """Return what an option file says about running the network in validation, None for nothing: as BasicSR runs it."""
+    """Return an option file's settings for the network in validation, None for none: BasicSR runs it then."""
     section = options.get("val")
-    told = {key: section[key] for key in KEYS if section.get(key) is not None} if isinstance(section, Mapping) else {}
-    return Settings(**told) if told else None
+    given = {key: section[key] for key in KEYS if section.get(key) is not None} if isinstance(section, Mapping) else {}
+    return Settings(**given) if given else None
 
 
 def run_by_backend(model: Any, settings: Settings) -> RuntimeNetwork:
-    """Have a model of BasicSR's run its network by an engine, and return what stands in the network's place.
+    """Run the network of a BasicSR model on a backend from now on, and return its replacement.
 
     Args:
-        model (Any): A model of BasicSR's; its ``net_g``, and its ``net_g_ema`` if it has one, are replaced.
-        settings (Settings): Which engine, and how.
+        model (Any): A BasicSR model; its ``net_g``, and its ``net_g_ema`` if it has one, are replaced.
+        settings (Settings): Which backend, and how.
 
     Raises:
-        BackendError: If it has no such network, or the engine cannot run it.
+        BackendError: If it has no such network, or the backend cannot run it.
     """
     networks = {name: model.get_bare_model(getattr(model, name)) for name in REPLACED if hasattr(model, name)}
     if not networks:
         raise BackendError(f"{type(model).__name__} has no net_g to run: leave {', '.join(KEYS)} out of `val`.")
-    # A test on the CPU stays there; one on CUDA takes what the engine has.
+    # A test on the CPU stays there; one on CUDA uses any device of the backend.
     device = "cpu" if model.device.type == "cpu" else None
     for name, network in networks.items():
         source = network if settings.exported is None else Path(settings.exported).expanduser()
         runtime = open_runtime(source, settings.backend, settings.precision, device, settings.threads)
         setattr(model, name, RuntimeNetwork(network, runtime))
     if hasattr(model, "deploys"):
-        # Engines run the deployed form, which needs no comparison with itself.
+        # Backends run the deployed form, which needs no comparison with itself.
         model.deploys = lambda options: False
     return getattr(model, [*networks][-1])

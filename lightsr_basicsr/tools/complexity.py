@@ -1,4 +1,4 @@
-"""Size and arithmetic of a network: parameters, and multiply-adds, activations and convolutions of one image."""
+"""Complexity of a network: parameters, and multiply-adds, activations and convolutions for one image."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ HD_HEIGHT, HD_WIDTH = 720, 1280
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Return the number of parameters, frozen ones included, each shared one once; buffers do not count."""
+    """Return the number of parameters, including frozen ones, shared ones once; buffers do not count.
+
+    >>> count_parameters(nn.Conv2d(3, 64, 3))
+    1792
+    """
     return sum(parameter.numel() for parameter in net.parameters())
 
 
 def count_multi_adds(net: nn.Module, height: int, width: int) -> int:
-    """Return the multiply-adds of one forward pass in evaluation mode; for most networks this computes nothing.
+    """Return the multiply-adds of one forward pass in evaluation mode; for most networks without computing it.
 
     Convolutions, linear layers and matrix products count, functional ones too: weight-normalised convolutions, dynamic
     kernels, attention. Biases, normalisation, activations, other element-wise work, pooling and interpolation do not.
-    Published numbers leave out more or less than that. What is counted are the authors' steps, not the fewer ones that
-    evaluation mode takes here, so that numbers of different code can be compared.
+    Published numbers exclude more or less than that. Counted are the steps of the authors' code, not the fewer ones of
+    evaluation mode here, so that numbers of different code can be compared.
 
-    The network itself is left as it is. One that runs on ``meta`` tensors, as ours do, needs neither time nor memory;
-    another runs once on the CPU, at the full size.
+    The network is unchanged. Networks that run on ``meta`` tensors, as those of this package, need neither time nor
+    memory; others run once on the CPU, at the full size.
 
     Args:
-        net (nn.Module): The network, on any device. One without a method ``example_input`` gets an RGB image.
+        net (nn.Module): The network, on any device. Without a method ``example_input`` it gets an RGB image.
         height (int): Height of the LR image, in pixels.
         width (int): Width of the LR image, in pixels.
 
@@ -44,17 +48,17 @@ def count_multi_adds(net: nn.Module, height: int, width: int) -> int:
     try:
         return _count_on("meta", counter, net, height, width)
     except RuntimeError:
-        # Python attributes that hold tensors stay on the CPU, and values such as `.item()` do not exist on `meta`.
+        # Tensors in Python attributes stay on the CPU, and values such as `.item()` do not exist on `meta`.
         return _count_on("cpu", counter, net, height, width)
 
 
 def count_activations(net: nn.Module, height: int, width: int) -> int:
-    """Return the activations of one forward pass in evaluation mode: numbers that its convolutions give out.
+    """Return the activations of one forward pass in evaluation mode: the number of outputs of its convolutions.
 
-    That is the convention of the NTIRE challenges on efficient super-resolution, whose script looks at modules;
-    functional convolutions, such as those with kernels made in the pass, count here too, and a convolution that runs
-    twice counts twice. Linear layers, normalisation and everything else do not. Cost and arguments are those of
-    :func:`count_multi_adds`; any torch can count.
+    That is the convention of the NTIRE challenges on efficient super-resolution, whose script counts modules;
+    functional convolutions, such as those with computed kernels, count here too, and a convolution that runs twice
+    counts twice. Linear layers, normalisation and everything else do not. Cost and arguments are those of
+    :func:`count_multi_adds`; any version of torch works.
 
     Raises:
         RuntimeError: If the network cannot run.
@@ -63,12 +67,12 @@ def count_activations(net: nn.Module, height: int, width: int) -> int:
 
 
 def count_convolutions(net: nn.Module, height: int, width: int) -> int:
-    """Return how many convolutions one forward pass in evaluation mode runs; as :func:`count_activations` sees them."""
+    """Return the number of convolutions in one forward pass in evaluation mode, as :func:`count_activations` counts."""
     return len(_convolution_outputs(net, height, width))
 
 
 class _ConvolutionOutputs(TorchDispatchMode):
-    """Notes how many numbers each convolution of a pass gives out."""
+    """Records the number of outputs of each convolution of a pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,10 +93,13 @@ def _convolution_outputs(net: nn.Module, height: int, width: int) -> list[int]:
 
 
 def hd_lr_size(upscale: float) -> tuple[int, int]:
-    """Return height and width of the LR image, in pixels, from which papers count: of a 1280x720 output, rounded up.
+    """Return height and width, in pixels, of the LR image for a 1280x720 output, the papers' convention, rounded up.
 
     Raises:
         ValueError: If ``upscale`` is not positive.
+
+    >>> hd_lr_size(4)
+    (180, 320)
     """
     if upscale <= 0:
         raise ValueError(f"An LR size needs a positive `upscale`, got {upscale}: 4 for x4.")
@@ -104,7 +111,7 @@ def _counter_class() -> type:
         from torch.utils.flop_counter import FlopCounterMode
     except ImportError as error:
         raise RuntimeError(
-            "Counting multiply-adds needs torch.utils.flop_counter, which torch has from 2.1 on, got torch "
+            "Counting multiply-adds needs torch.utils.flop_counter, which exists from torch 2.1 on, got torch "
             f"{torch.__version__}: pip install -U torch torchvision"
         ) from error
     return FlopCounterMode
@@ -116,7 +123,7 @@ def _count_on(device: str, counter: type, net: nn.Module, height: int, width: in
 
 
 def _run_within(mode: Any, device: str, net: nn.Module, height: int, width: int) -> Any:
-    """Return ``mode`` after it saw one pass of a copy of the network, in the authors' steps, as papers count."""
+    """Return ``mode`` after one pass of a copy of the network, in the steps of the authors' code."""
     copy = published_form(net).to(device).eval()
     with torch.no_grad(), mode:
         copy(*_example_input(net, height, width, device))

@@ -1,4 +1,4 @@
-"""What a bug report needs: versions, devices, and which BasicSR is in use."""
+"""Facts for a bug report: versions, devices, and the BasicSR in use."""
 
 from __future__ import annotations
 

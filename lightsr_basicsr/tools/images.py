@@ -1,7 +1,7 @@
-"""Image files: which a folder holds, reading them by one rule, writing them so that a file is whole or not there.
+"""Image files: list a folder, read by one rule, write completely or not at all.
 
-The rule for reading is that of BasicSR's datasets: colour, B G R. Gray becomes three equal channels, an alpha channel
-is dropped, a palette is looked up, the orientation tag of a camera is followed. Unlike there, 16 bits stay 16.
+The rule for reading is that of BasicSR's datasets: color, BGR. Gray becomes three equal channels, an alpha channel is
+dropped, a palette is looked up, a camera's orientation tag is applied. Unlike in BasicSR, 16 bits stay 16.
 """
 
 from __future__ import annotations
@@ -18,18 +18,65 @@ from PIL import Image, UnidentifiedImageError
 from lightsr_basicsr.data.hr_images import is_image
 from lightsr_basicsr.errors import UserError
 
-# The last bytes of a plain file; a copy that was cut short has others.
+# The last bytes of a complete file; a truncated copy has others.
 ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 PART = ".part"
+CAPTION, GAP = 44, 8  # pixels above and beside a captioned image
 
 
 class ImageError(UserError):
-    """An image that cannot be used; the message names the file and the reason."""
+    """An image cannot be used; the message names the file and the reason."""
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in ``folder``, sorted by name; hidden files are left out."""
+    """Return the image files directly in ``folder``, sorted by name, without hidden files."""
     return sorted(file for file in folder.iterdir() if is_image(file) and file.is_file())
+
+
+def existing_folder(folder: Path | str, advice: str = "") -> Path:
+    """Return ``folder`` as a path.
+
+    Args:
+        folder (Path | str): A folder; ``~`` is expanded.
+        advice (str): End of the message if it is missing, for example which argument names another. Default: ``''``.
+
+    Raises:
+        ImageError: If it is missing.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ImageError(f"folder {folder} does not exist (working directory: {Path.cwd()}){advice}.")
+    return path
+
+
+def folder_images(folder: Path | str, advice: str = "") -> list[Path]:
+    """Return the images of a folder, sorted by name; arguments as for :func:`existing_folder`.
+
+    Raises:
+        ImageError: If the folder is missing or holds no image.
+    """
+    path = existing_folder(folder, advice)
+    images = list_images(path)
+    if not images:
+        raise ImageError(f"{folder} holds no images (png, bmp, jpg, tif, webp){nested_hint(path)}{advice}.")
+    return images
+
+
+def nested_hint(folder: Path) -> str:
+    """Return the end of a message on an empty folder: its first sub-folder with images, if any."""
+    nested = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and list_images(each)]
+    return f"; its sub-folder {nested[0]} does" if nested else ""
+
+
+def spread(items: list, most: int) -> list:
+    """Return at most ``most`` of ``items``, evenly spread, including the first and the last.
+
+    >>> spread([0, 1, 2, 3, 4], 3)
+    [0, 2, 4]
+    """
+    if len(items) <= most:
+        return items
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def measure(file: Path, decode: bool = False) -> tuple[int, int]:
@@ -37,10 +84,10 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
 
     Args:
         file (Path): The file.
-        decode (bool): Decode it whole. That is also done where the end is unusual.
+        decode (bool): Whether to decode all of it, as is always done where the end is unusual.
 
     Raises:
-        OSError, ValueError, SyntaxError: If the file is no whole image; :func:`reason` words them.
+        OSError, ValueError, SyntaxError: If the file is not a complete image; :func:`reason` words them.
     """
     size = file.stat().st_size
     if not size:
@@ -48,7 +95,7 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
     ending = ENDINGS.get(file.suffix.lower())
     with file.open("rb") as stream:
         stream.seek(-min(size, 64), os.SEEK_END)
-        # Phones append whole clips to a JPEG, so an unusual end is a reason to decode, not yet a fault.
+        # Phones append video clips to a JPEG, so an unusual end is a reason to decode, not yet an error.
         suspicious = ending is not None and ending not in stream.read()
         stream.seek(0)
         try:
@@ -60,7 +107,7 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
                         raise ValueError("cut short: OpenCV cannot read it")
                 return image.size
         except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-            # OpenCV reads some images that Pillow does not: TIFF of 16 bits in colour, more than 179 million pixels.
+            # OpenCV reads some images that Pillow does not: 16-bit color TIFF, more than 179 million pixels.
             known = decoded_size(file.read_bytes())
             if known is None:
                 raise ValueError(reason(error)) from error
@@ -71,7 +118,7 @@ def decoded_size(content: bytes | None) -> tuple[int, int] | None:
     """Return width and height of an encoded image by decoding it with OpenCV; None if it cannot be decoded."""
     try:
         image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # a header that promises more pixels than OpenCV allows
+    except cv2.error:  # the header announces more pixels than OpenCV allows
         return None
     return None if image is None else image.shape[1::-1]
 
@@ -82,10 +129,10 @@ def reason(error: Exception) -> str:
 
 
 def read_image(file: Path) -> np.ndarray:
-    """Return an image (H, W, 3), B G R, uint8 or uint16, by the rule above.
+    """Return an image (H, W, 3), BGR, uint8 or uint16, by the rule above.
 
     Raises:
-        ImageError: If the file is broken, no image, or of another depth than 8 or 16 bit.
+        ImageError: If the file is broken, not an image, or of another depth than 8 or 16 bit.
     """
     return decode(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)[1]
 
@@ -94,7 +141,7 @@ def decode(file: Path, flags: int) -> tuple[bytes, np.ndarray]:
     """Return the bytes of an image file and its pixels, (H, W) or (H, W, C), uint8 or uint16, by OpenCV's ``flags``.
 
     Raises:
-        ImageError: If the file is broken, no image, or of another depth than 8 or 16 bit.
+        ImageError: If the file is broken, not an image, or of another depth than 8 or 16 bit.
     """
     try:
         measure(file)
@@ -110,19 +157,23 @@ def decode(file: Path, flags: int) -> tuple[bytes, np.ndarray]:
 
 
 def to_8_bit(image: np.ndarray) -> np.ndarray:
-    """Return ``image`` with 8 bits per channel, rounded; 65535 becomes 255."""
+    """Return ``image`` with 8 bits per channel, rounded.
+
+    >>> to_8_bit(np.uint16([0, 257, 65535])).tolist()
+    [0, 1, 255]
+    """
     return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def write_png(file: Path, image: np.ndarray) -> None:
-    """Write ``image`` as PNG so that ``file`` is whole or not there, even if the process is killed."""
+    """Write ``image`` as PNG so that ``file`` is complete or missing, even if the process is killed."""
     with whole_file(file) as part:
         part.write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
 
 @contextmanager
 def whole_file(file: Path) -> Iterator[Path]:
-    """Give the path to write to; it becomes ``file`` when the block ends well, and vanishes when it does not."""
+    """Yield the path to write to; it becomes ``file`` if the block succeeds, and is removed if not."""
     part = file.with_name(f".{file.name}{PART}")
     try:
         yield part
@@ -132,13 +183,27 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """Return the first of ``names`` for a message, and how many more there are."""
+    """Return the first of ``names`` for a message, and the number of the rest.
+
+    >>> some(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def remove_parts(folders: Iterable[Path]) -> None:
-    """Remove what an interrupted run left half-written in ``folders``."""
+    """Remove partial files that an interrupted run left in ``folders``."""
     for folder in folders:
         for part in folder.glob(f".*{PART}"):
-            if not part.is_dir():  # an LMDB in the making
+            if not part.is_dir():  # a partial LMDB
                 part.unlink(missing_ok=True)
+
+
+def captioned(image: np.ndarray, lines: tuple[str, str], side: int) -> np.ndarray:
+    """Return ``image`` (H, W, 3), cut to a square of ``side`` pixels, on white under two lines of text."""
+    sheet = np.full((side + CAPTION + GAP, side + GAP, 3), 255, np.uint8)
+    part = image[:side, :side]
+    sheet[CAPTION : CAPTION + part.shape[0], : part.shape[1]] = part
+    for row, line in enumerate(lines):
+        cv2.putText(sheet, line, (2, 17 + 20 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return sheet

@@ -1,4 +1,4 @@
-"""Option files: find them beside the user or in the package, read them as UTF-8, apply overrides."""
+"""Option files: find them in the working directory or the package, read them as UTF-8, apply overrides."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import yaml
 from lightsr_basicsr.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# `1e-4` is text in YAML 1.1, which PyYAML implements; nobody who types it means text.
+# `1e-4` is text in YAML 1.1, which PyYAML implements; nobody means text by it.
 EXPONENT_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 class OptionError(UserError):
-    """An option file that cannot be found or read, or an override that does not fit. The message says what to do."""
+    """A missing or unreadable option file, or an override that does not fit. The message says what to do."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML loader that refuses a key that is given twice."""
+    """Safe YAML loader that refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         """Construct one mapping."""
@@ -37,7 +37,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def bundled_folder() -> Path:
-    """Return the folder of the option files that came with the package (the checkout's own when run from one)."""
+    """Return the folder of the package's option files (the checkout's own when run from one)."""
     installed = PACKAGE / "options"
     return installed if installed.is_dir() else PACKAGE.parent / "options"
 
@@ -101,13 +101,22 @@ def _apply(options: dict, override: str) -> None:
         if not isinstance(target.get(key), Mapping):
             close = get_close_matches(key, map(str, target), n=3) or list(map(str, target))
             above = f" under '{':'.join(parents[:depth])}'" if depth else ""
-            raise OptionError(f"--force_yml {override}: there is no section '{key}'{above}. There: {', '.join(close)}.")
+            raise OptionError(
+                f"--force_yml {override}: there is no section '{key}'{above}. Existing: {', '.join(close)}."
+            )
         target = target[key]
     target[last] = parse_value(text)
 
 
 def parse_value(text: str) -> Any:
-    """Return the value that ``text`` means in YAML; numbers like ``1e-4`` are numbers."""
+    """Return the value of ``text`` in YAML, where ``1e-4`` is a number.
+
+    >>> parse_value("1e-4"), parse_value("[1, 2]"), parse_value("false"), parse_value("~"), parse_value("IMDN")
+    (0.0001, [1, 2], False, None, 'IMDN')
+
+    Raises:
+        OptionError: If it is not valid YAML.
+    """
     if EXPONENT_NUMBER.fullmatch(text.strip()):
         return float(text)
     try:

@@ -15,7 +15,7 @@ CLASH = re.compile(r"object named '(\w+)' was already registered in '(\w+)'")
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point: its name, the module it imports, its distribution with version, and what went wrong."""
+    """One entry point: its name, the module it imports, its distribution with version, and why its import failed."""
 
     name: str
     module: str
@@ -35,7 +35,7 @@ def _load(entry: importlib.metadata.EntryPoint) -> Plugin:
     try:
         entry.load()
     except Exception as problem:
-        # Another project's import may raise anything, and must not take the command down.
+        # Another project's import may raise anything, and must not stop the command.
         error = _explain(problem)
     return Plugin(entry.name, entry.value, distribution, error)
 
@@ -54,7 +54,7 @@ def _explain(problem: Exception) -> str:
 
 
 def registries() -> dict[str, Any]:
-    """Return BasicSR's registries by what they hold."""
+    """Return BasicSR's registries by kind."""
     from basicsr.utils import registry
 
     return {

@@ -1,6 +1,8 @@
 """The one door for checkpoints."""
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -155,3 +157,12 @@ def test_a_folder_is_no_checkpoint(tmp_path):
 def test_sparse_tensors_are_made_dense(tmp_path):
     torch.save({"weight": torch.eye(2).to_sparse()}, tmp_path / "net.pth")
     assert torch.equal(read_state_dict(tmp_path / "net.pth")[0]["weight"], torch.eye(2))
+
+
+def test_reading_and_writing_import_no_network():
+    code = (
+        "import sys, lightsr_basicsr.checkpoints.states\n"
+        "print([name for name in sys.modules if name.startswith(('basicsr', 'lightsr_basicsr.archs'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -2,13 +2,15 @@
 
 import pickle
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from lightsr_basicsr.checkpoints import CheckpointError
-from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state, resume_files, saved_iterations
+from lightsr_basicsr.checkpoints.states import Resumption, newest_readable_state, read_state, saved_iterations
+from lightsr_basicsr.tools.check.context import Run
 
 PLAIN = {"model_type": "SRModel", "network_g": {"type": "X"}, "network_d": {"type": "Y"}, "path": {}}
 DUAL = {"model_type": "DualRegressionModel", "network_g": {}, "network_dual": {}, "path": {}, "train": {}}
@@ -39,6 +41,11 @@ def states(tmp_path) -> Path:
     return tmp_path / "training_states"
 
 
+def newest(states: Path, options: dict) -> Resumption:
+    run = Run(options, is_train=True)
+    return newest_readable_state(states, partial(run.contract.resume_files, run.sound_options))
+
+
 def cut(states: Path, name: str) -> None:
     file = states.parent / name
     file.write_bytes(file.read_bytes()[:50])
@@ -59,7 +66,7 @@ def cut(states: Path, name: str) -> None:
 )
 def test_the_files_are_those_that_the_model_would_load(states, options, name, expected):
     cut(states, name)
-    found = newest_readable_state(states, options)
+    found = newest(states, options)
     assert found.state == states / f"{expected}.state"
     assert len(found.passed_over) == 4 - expected
     assert all(f"{name} cannot be read (50 bytes" in line for line in found.passed_over)
@@ -71,7 +78,7 @@ def test_a_state_may_be_a_folder_or_hold_something_else(states):
     (states / "4.state").mkdir()
     torch.save([1], states / "3.state")
     torch.save({"iter": 2}, states / "2.state")
-    found = newest_readable_state(states, PLAIN)
+    found = newest(states, PLAIN)
     assert found.state == states / "1.state"
     assert found.passed_over[0] == "training_states/4.state cannot be read (a folder): resuming from 1"
     assert "expected a dictionary with epoch, iter, optimizers, schedulers, got [1]" in found.passed_over[1]
@@ -80,24 +87,24 @@ def test_a_state_may_be_a_folder_or_hold_something_else(states):
 def test_none_is_left(states):
     for iteration in saved_iterations(states):
         (states / f"{iteration}.state").write_bytes(b"")
-    found = newest_readable_state(states, PLAIN)
+    found = newest(states, PLAIN)
     assert found.state is None
     assert found.passed_over[-1] == "training_states/1.state cannot be read (empty): starting at iteration 0"
-    assert newest_readable_state(states / "missing", PLAIN) == (None, [])
+    assert newest(states / "missing", PLAIN) == (None, [])
 
 
 def test_a_network_that_the_run_never_saved_is_a_mistake_in_the_options_and_no_damage(states):
     """Otherwise a wrong model_type would start the run anew; the check reports the missing file."""
     for file in (states.parent / "models").glob("net_dual_*"):
         file.unlink()
-    assert newest_readable_state(states, DUAL).state == states / "4.state"
+    assert newest(states, DUAL).state == states / "4.state"
 
 
 @pytest.mark.parametrize(
     "broken", [{"path": None}, {"train": 3}, {"train": {"teacher_iter": "x"}}, {"model_type": None}]
 )
 def test_options_that_are_wrong_are_left_to_the_check(states, broken):
-    assert newest_readable_state(states, {**KDSR, **broken}).state == states / "4.state"
+    assert newest(states, {**KDSR, **broken}).state == states / "4.state"
 
 
 def test_names_that_are_no_numbers_are_left_alone(states):
@@ -114,7 +121,7 @@ class Harmful:
 def test_code_in_a_state_is_not_run_and_the_run_is_not_started_anew(states, monkeypatch):
     monkeypatch.chdir(states)
     torch.save({**content(4), "extra": Harmful()}, states / "4.state")
-    for read in (lambda: read_state(states / "4.state"), lambda: newest_readable_state(states, PLAIN)):
+    for read in (lambda: read_state(states / "4.state"), lambda: newest(states, PLAIN)):
         with pytest.raises(CheckpointError, match="holds Python objects"):
             read()
     assert not Path("harmed").exists()
@@ -126,10 +133,9 @@ def test_a_state_is_read_with_the_milestones_of_its_schedulers(states):
 
 def test_the_files_of_a_renamed_state_are_those_of_its_iteration(states):
     (states / "4.state").rename(states / "9.state")
-    assert newest_readable_state(states, PLAIN).state == states / "9.state"
-    assert resume_files(PLAIN, states / "4.state") == {
-        f"network_{name}": states.parent / "models" / f"net_{name}_4.pth" for name in ("g", "d")
-    }
+    assert newest(states, PLAIN).state == states / "9.state"
+    cut(states, "models/net_g_4.pth")
+    assert newest(states, PLAIN).state == states / "3.state"
 
 
 def test_an_old_torch_that_refuses_the_milestones_reads_them_all_the_same(states, monkeypatch):

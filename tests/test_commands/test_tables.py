@@ -1,15 +1,8 @@
 """Tables for the terminal: alignment, headers, ragged rows."""
 
-import doctest
-
 import pytest
 
-from lightsr_basicsr.commands import tables
 from lightsr_basicsr.commands.tables import table
-
-
-def test_the_example_runs():
-    assert doctest.testmod(tables).failed == 0
 
 
 def test_columns_are_aligned_as_asked_and_the_last_letter_holds_for_the_rest():

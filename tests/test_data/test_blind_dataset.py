@@ -183,7 +183,7 @@ def test_a_resumed_blind_run_ends_where_an_uninterrupted_one_ends(photographs):
 def test_a_model_that_does_not_degrade_is_refused(photographs, capsys):
     assert cli.main(["train", "-opt", tiny.write(training("SRModel"))]) == 2
     assert (
-        "datasets.train: gives gt, gt_path, degradation, but the model needs lq: another model_type?"
+        "datasets.train: gives gt, gt_path, degradation, but the model needs lq: use another model_type"
         in capsys.readouterr().err
     )
     worker = training("SRModel", degrade_on="worker", degradation_per="image")
@@ -194,7 +194,7 @@ def test_a_model_that_is_not_known_to_degrade_is_refused(photographs, capsys):
     options = training("RealESRNetModel")
     assert cli.main(["train", "-opt", tiny.write(options)]) == 2
     assert (
-        "datasets.train: gives gt, gt_path, degradation, but the model does not take degradation: model_type LossDict"
+        "datasets.train: gives gt, gt_path, degradation, but the model does not take degradation: use model_type"
         in capsys.readouterr().err
     )
     assert not Path("experiments").exists()

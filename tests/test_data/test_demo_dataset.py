@@ -11,11 +11,11 @@ from lightsr_basicsr.data.demo_dataset import DemoMultiScaleDataset, DemoPairedD
 
 
 @pytest.fixture
-def one_photograph(monkeypatch):
+def one_image(monkeypatch):
     monkeypatch.setattr(demo_dataset, "PHOTOGRAPHS", {"train": ("brick.png",), "val": ("chelsea.png",)})
 
 
-def test_pairs_are_matlab_bicubic(workdir, one_photograph):
+def test_pairs_are_matlab_bicubic(workdir, one_image):
     dataset = DemoPairedDataset({"name": "demo", "phase": "val", "scale": 4, "dataroot": "data"})
     item = dataset[0]
     high = (item["gt"].permute(1, 2, 0).numpy()[..., ::-1] * 255).round().astype(np.uint8)
@@ -24,7 +24,7 @@ def test_pairs_are_matlab_bicubic(workdir, one_photograph):
     assert np.array_equal(imresize(high, 0.25), low)
 
 
-def test_training_crops_are_aligned(workdir, one_photograph):
+def test_training_crops_are_aligned(workdir, one_image):
     dataset = DemoPairedDataset(
         {
             "name": "demo",
@@ -44,7 +44,7 @@ def test_training_crops_are_aligned(workdir, one_photograph):
     assert np.abs(up - item["gt"].permute(1, 2, 0).numpy()).mean() < 0.1
 
 
-def test_levels_show_the_same_part(workdir, one_photograph):
+def test_levels_show_the_same_part(workdir, one_image):
     crop = {"gt_size": 96, "use_hflip": False, "use_rot": False}
     section = {"name": "demo", "phase": "train", "scale": 4, "dataroot": "data", **crop}
     item = DemoMultiScaleDataset(section)[5]
@@ -56,19 +56,19 @@ def test_levels_show_the_same_part(workdir, one_photograph):
         assert np.abs(small - item[key].permute(1, 2, 0).numpy()).mean() < 0.03
 
 
-def test_a_key_that_the_levels_do_not_know_is_told(workdir, one_photograph):
+def test_a_key_that_the_levels_do_not_know_is_reported(workdir, one_image):
     with pytest.raises(ValueError, match="datarot"):
         DemoMultiScaleDataset({"name": "demo", "phase": "val", "scale": 4, "dataroot": "data", "datarot": "x"})
 
 
-def test_a_second_use_makes_nothing_anew(workdir, one_photograph):
+def test_a_second_use_makes_nothing_anew(workdir, one_image):
     paths = prepare_demo(workdir / "data", "val", 2)
     before = [(path / "data.mdb").stat().st_mtime_ns for path in paths]
     assert prepare_demo(workdir / "data", "val", 2) == paths
     assert [(path / "data.mdb").stat().st_mtime_ns for path in paths] == before
 
 
-def test_an_interruption_leaves_nothing_half_made(workdir, one_photograph, monkeypatch):
+def test_an_interruption_leaves_nothing_half_made(workdir, one_image, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 

@@ -163,7 +163,7 @@ def test_the_vectors_alone_are_those_of_the_whole_network(tmp_path):
 def test_official_rate_keys_win_and_are_told_of(tmp_path, capsys):
     model = kdsr.make("KDSRNetSTModel", tmp_path, lr_sr=0.1, gamma_sr=0.5, lr_decay_sr=2, encoder_iter=9)
     told = capsys.readouterr().err
-    assert "overrule train.scheduler" in told
+    assert "override train.scheduler" in told
     assert "train.encoder_iter: not used" in told
     rates = []
     for number in range(1, 6):

@@ -194,7 +194,7 @@ def test_it_can_be_switched_off(models):
     ("network", "message"),
     [
         (PLAIN, "IMDN_RTC has no reparameterizable blocks"),
-        ({**WIDE, "deploy": True}, "leave out `deploy: true`"),
+        ({**WIDE, "deploy": True}, "remove `deploy: true`"),
     ],
 )
 def test_a_network_without_blocks_is_refused_before_anything_is_written(pairs, capsys, network, message):
@@ -221,7 +221,7 @@ def test_a_deployed_file_is_no_start_for_training(pairs, capsys, network):
     assert run(content) == 2
     message = capsys.readouterr().err
     assert "path.pretrain_network_g: narrow.pth does not fit" in message
-    assert "it holds this network in its deployed form, and the training form is wanted" in message
+    assert "the file holds the deployed (merged) form; it cannot be converted back" in message
     assert not Path("experiments").exists()
 
 
@@ -231,7 +231,7 @@ def test_a_training_form_file_is_no_deployed_network(pairs, capsys):
     torch.save({"params": build_network(dict(WIDE)).state_dict()}, "wide.pth")
     content = tiny.test_options(tiny.paired("v", "data"), pretrain_network_g="wide.pth")
     assert cli.main(["test", "-opt", tiny.write({**content, "network_g": PLAIN})]) == 2
-    assert "its deployed form is wanted: basicsr convert wide.pth" in capsys.readouterr().err
+    assert "expected its deployed form: basicsr convert wide.pth" in capsys.readouterr().err
 
 
 def test_statistics_that_cannot_be_folded_do_not_end_a_training(tmp_path, log):
@@ -239,7 +239,7 @@ def test_statistics_that_cannot_be_folded_do_not_end_a_training(tmp_path, log):
     model.net_g.model[0].rbr_dense.bn.running_var[0] = float("nan")
     model.nondist_validation(Images(), 3, None, save_img=False)
     model.save(0, 3)
-    assert "There is no deployed form now: model.0: Batch normalisation has a running variance" in log.text
+    assert "The network cannot be deployed now: model.0: Batch normalisation has a running variance" in log.text
     assert (tmp_path / "net_g_3.pth").is_file()
     assert not (tmp_path / "net_g_3_deploy.pth").exists()
 
@@ -251,7 +251,7 @@ def test_whatever_keeps_a_network_from_being_deployed_does_not_end_a_training(tm
     model = make(tmp_path)
     monkeypatch.setattr(reparam_model, "deploy", refuse)
     model.save(0, 3)
-    assert "There is no deployed form now: this block cannot" in log.text
+    assert "The network cannot be deployed now: this block cannot" in log.text
     assert (tmp_path / "net_g_3.pth").is_file()
 
 
@@ -264,7 +264,7 @@ def test_statistics_that_cannot_be_folded_end_a_test(pairs):
     torch.save({"params": net.state_dict()}, "broken.pth")
     content = tiny.test_options(tiny.paired("v", "data"), pretrain_network_g="broken.pth")
     content.update(network_g=wide, model_type="ReparamModel")
-    with pytest.raises(SystemExit, match=r"cannot be deployed, and that form is tested: model\.0: Batch"):
+    with pytest.raises(SystemExit, match=r"cannot be deployed, as a test needs it: model\.0: Batch"):
         cli.main(["test", "-opt", tiny.write(content)])
 
 

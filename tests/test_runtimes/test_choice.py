@@ -1,4 +1,4 @@
-"""Which engine opens what, and why."""
+"""The backend that opens a network or file, and why."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ POSSIBLE = {"torch": ("fp32", "bf16"), "onnxruntime": ("fp32",), "openvino": ("f
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Return a function that makes a machine: installed engines, and what they can compute with."""
+    """Return a function that makes a machine: installed backends and their precisions."""
 
     def make(*installed: str, possible=POSSIBLE, cuda: bool = False) -> None:
         def require(library, extra):
@@ -69,7 +69,7 @@ def test_auto_on_cuda_is_torch(machine):
 
 def test_what_nothing_runs_is_told_with_what_is_possible(machine):
     machine("openvino", "onnxruntime")
-    with pytest.raises(BackendError, match=r"Nothing here runs fp16 on the CPU: choose fp32 or bf16\."):
+    with pytest.raises(BackendError, match=r"No backend here runs fp16 on the CPU: choose fp32 or bf16\."):
         choose("fp16")
     with pytest.raises(BackendError, match="basicsr export --precision int8"):
         choose("int8")
@@ -78,7 +78,7 @@ def test_what_nothing_runs_is_told_with_what_is_possible(machine):
 @pytest.mark.parametrize(
     ("backend", "precision", "message"),
     [
-        ("onnxruntime", "bf16", r"onnxruntime cannot run bf16 .*: choose fp32, or the back end torch or openvino"),
+        ("onnxruntime", "bf16", r"onnxruntime cannot run bf16 .*: choose fp32, or the backend torch or openvino"),
         ("torch", "fp16", r"torch cannot run fp16 on this machine: choose fp32 or bf16\.$"),
         ("openvino", "int8", "basicsr export --precision int8"),
     ],
@@ -100,8 +100,8 @@ def test_a_missing_engine_is_told(machine, backend, extra):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"backend": "openvno"}, "no back end 'openvno': did you mean openvino"),
-        ({"backend": "tflite"}, "no back end 'tflite': choose auto, torch, onnxruntime or openvino"),
+        ({"backend": "openvno"}, "no backend 'openvno': did you mean openvino"),
+        ({"backend": "tflite"}, "no backend 'tflite': choose auto, torch, onnxruntime or openvino"),
         ({"precision": "bp16"}, "no precision 'bp16': did you mean"),
     ],
 )
@@ -127,7 +127,7 @@ def test_devices_of_torch_are_taken_and_others_refused(small, backend):
 
 
 def test_a_device_that_nothing_knows_is_told(small):
-    with pytest.raises(BackendError, match="Nothing here runs fp32 on tpu: name another device, or leave it out"):
+    with pytest.raises(BackendError, match="No backend here runs fp32 on tpu: name another device, or leave it out"):
         open_runtime(small, device="tpu")
 
 
@@ -195,7 +195,7 @@ def test_readers_of_a_file(machine):
     machine("onnxruntime")
     assert choose_reader(Path("net.onnx")) == ("onnxruntime", "because openvino is not installed")
     machine()
-    with pytest.raises(BackendError, match=r'needs an engine: pip install "lightsr-basicsr\[openvino\]"'):
+    with pytest.raises(BackendError, match=r'needs a backend: pip install "lightsr-basicsr\[openvino\]"'):
         choose_reader(Path("net.onnx"))
 
 

@@ -91,5 +91,5 @@ def test_damaged_files_are_told(workdir, name, content):
 def test_files_that_are_none_are_told(workdir):
     with pytest.raises(BackendError, match=r"There is no file net\.onnx"):
         read_metadata("net.onnx")
-    with pytest.raises(BackendError, match=r"net\.pth is no exported file: expected a name that ends in \.onnx"):
+    with pytest.raises(BackendError, match=r"net\.pth is not an exported file: expected a name that ends in \.onnx"):
         format_of("net.pth")

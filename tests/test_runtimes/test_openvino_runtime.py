@@ -155,7 +155,7 @@ def test_a_damaged_file_and_missing_weights_are_told(small, tmp_path):
         OpenVinoRuntime.of_file(tmp_path / "net.onnx", Traits(2))
     openvino.save_model(OpenVinoRuntime.of_network(small).model, tmp_path / "net.xml")
     (tmp_path / "net.bin").unlink()
-    with pytest.raises(BackendError, match=r"Its weights, .*net\.bin, are not there"):
+    with pytest.raises(BackendError, match=r"Its weights, .*net\.bin, are missing"):
         OpenVinoRuntime.of_file(tmp_path / "net.xml", Traits(2))
 
 

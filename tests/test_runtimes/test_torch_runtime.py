@@ -58,7 +58,7 @@ def test_it_runs_the_deployed_form_and_leaves_the_network_as_it_was():
     ("images", "message"),
     [
         (torch.zeros(3, 8, 8), r"Expected images \(N, 3, H, W\), got \(3, 8, 8\). One image .* x\[None\]"),
-        (torch.zeros(1, 1, 8, 8), r"Expected images \(N, 3, H, W\), got \(1, 1, 8, 8\)"),
+        (torch.zeros(1, 1, 8, 8), r"Expected images \(N, 3, H, W\), got \(1, 1, 8, 8\). A gray image"),
         (torch.zeros(0, 3, 8, 8), r"got \(0, 3, 8, 8\)"),
         (torch.zeros(8, 9, 3), r"got \(8, 9, 3\). One image .* x.permute\(2, 0, 1\)\[None\]"),
         (torch.zeros(2, 8, 9, 3), r"got \(2, 8, 9, 3\). Channels come .* x.permute\(0, 3, 1, 2\)"),
@@ -166,7 +166,7 @@ def test_what_is_no_network_from_images_to_images_is_refused():
 
 def test_a_damaged_program_is_refused(tmp_path):
     (tmp_path / "net.ts").write_bytes(b"nothing of the kind")
-    with pytest.raises(BackendError, match=r"net.ts cannot be read as TorchScript .*export it anew"):
+    with pytest.raises(BackendError, match=r"net.ts cannot be read as TorchScript .*export it again"):
         TorchRuntime.of_file(tmp_path / "net.ts", Traits(2))
 
 

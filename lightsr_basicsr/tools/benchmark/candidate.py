@@ -1,4 +1,4 @@
-"""A network to measure, opened: its variants on the back ends, what it costs, and the rows that come of it."""
+"""A network to measure: its variants on the backends, its costs, and its rows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.archs.published import published_form
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.runtimes.agreement import deviation
 from lightsr_basicsr.runtimes.base import BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import check_precision
 from lightsr_basicsr.runtimes.graphs import to_onnx
@@ -23,12 +24,13 @@ from lightsr_basicsr.runtimes.metadata import Metadata, put_into_onnx
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant, open_variant, runner
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.rows import Row
-from lightsr_basicsr.tools.benchmark.sources import EXPORTED, BenchmarkError, Subject, photograph
+from lightsr_basicsr.tools.benchmark.sources import EXPORTED, BenchmarkError, Subject
 from lightsr_basicsr.tools.complexity import count_activations, count_convolutions, count_multi_adds, count_parameters
+from lightsr_basicsr.tools.photographs import image_of_size
 
 
 class Costs(NamedTuple):
-    """What one pass costs; None for what cannot be told."""
+    """Costs of one forward pass; None where unknown."""
 
     parameters: int | None = None
     multi_adds: int | None = None
@@ -39,19 +41,19 @@ class Candidate:
     """A network with its variants.
 
     Attributes:
-        subject (Subject): What is measured.
-        base (Subject | None): What the reference and the counts are made of: the subject itself, or for an exported
-            file the network that it tells of; None where it tells of none.
+        subject (Subject): The network to measure.
+        base (Subject | None): Network of the reference and the costs: the subject itself, or for an exported file the
+            network in its metadata; None where it has none.
         same_weights (bool): Whether the outputs of the two can be compared.
         net (SRNetwork | None): The network of ``base``.
-        runtimes (dict): What could be opened, by variant.
-        problems (dict): Why the others could not.
+        runtimes (dict): The opened runtimes, by variant.
+        problems (dict): Why the other variants could not be opened.
 
     Args:
         subject (Subject): See attributes.
         plan (Plan): How to measure.
-        metadata (Metadata | None): What an exported file tells. Default: None.
-        origin (Subject | None): The checkpoint that an exported file was made of, if it is there. Default: None.
+        metadata (Metadata | None): Of an exported file. Default: None.
+        origin (Subject | None): The checkpoint that an exported file was made from, if it exists. Default: None.
 
     Raises:
         BenchmarkError: If the network cannot be opened, or cannot take images of these sizes.
@@ -61,7 +63,7 @@ class Candidate:
         self, subject: Subject, plan: Plan, metadata: Metadata | None = None, origin: Subject | None = None
     ) -> None:
         self.subject, self.plan, self.metadata = subject, plan, metadata
-        self.base = origin or (_told(subject, metadata) if subject.exported else subject)
+        self.base = origin or (_embedded_network(subject, metadata) if subject.exported else subject)
         self.same_weights = not subject.exported or origin is not None
         self.net = None if self.base is None else self.base.network()
         self.runtimes: dict[Variant, Runtime] = {}
@@ -82,14 +84,14 @@ class Candidate:
 
     @property
     def scale(self) -> float:
-        """Output side over input side; 0 where nothing tells."""
+        """Output side over input side; 0 if unknown."""
         if self.net is not None:
             return self.net.upscale
         return next((runtime.scale for runtime in self.runtimes.values()), 0)
 
     @cached_property
     def variants(self) -> list[Variant]:
-        """What is measured, the reference first."""
+        """The variants to measure, the reference first."""
         reference = [] if self.net is None else [REFERENCE]
         backends, form = self.plan.backends, "deployed"
         precisions = self.plan.precisions
@@ -97,7 +99,7 @@ class Candidate:
             able, form = EXPORTED[Path(self.subject.path).suffix.lower()], "exported"
             backends = [name for name in backends if name in able] or able
             made_in = "fp32" if self.metadata is None else self.metadata.precision
-            # Of the engines OpenVINO alone changes what a file of float32 is computed with, to bf16.
+            # Only OpenVINO can run an fp32 file in bf16.
             precisions = [name for name in precisions if name in ("fp32", "bf16") and made_in == "fp32"] or [made_in]
         return [*reference, *(Variant(form, one, other) for one in backends for other in precisions)]
 
@@ -106,17 +108,17 @@ class Candidate:
         return self.base if variant == REFERENCE else self.subject
 
     def file_for(self, variant: Variant) -> Subject:
-        """Return what a process of its own opens for a variant: where the engine needs a graph, the file of it.
+        """Return the file or section that a child process opens for a variant: a graph where the backend needs one.
 
         Raises:
-            BackendError: If there is no such graph, or the engine cannot run it in this precision.
+            BackendError: If there is no such graph, or the backend cannot run it in this precision.
         """
         subject, backend, precision = self.weights_of(variant), variant.backend, variant.precision
         if subject.exported or backend == "torch":
             return subject
         check_precision(backend, precision, self.plan.device)
         if precision not in ("fp32", "bf16"):
-            return subject  # the engine changes the graph itself
+            return subject  # the backend converts the graph itself
         return Subject(subject.title, path=str(self._graph()))
 
     def _graph(self) -> Path:
@@ -130,24 +132,24 @@ class Candidate:
                 path.write_bytes(model.SerializeToString())
                 self._exported = path
             except Exception as error:
-                # Exporters raise anything.
+                # Exporters raise exceptions of any type.
                 self._exported = BackendError(short_message(error))
         if isinstance(self._exported, BackendError):
             raise self._exported
         return self._exported
 
     def open(self, variant: Variant) -> None:
-        """Open a variant, or note why that is not possible."""
+        """Open a variant, or record why that is not possible."""
         try:
             self.runtimes[variant] = open_variant(
                 self.file_for(variant), self.net, variant, self.plan.device, self.plan.num_threads
             )
         except Exception as error:
-            # Engines raise anything, and the other variants go on.
+            # Backends raise exceptions of any type, and the other variants continue.
             self.problems[variant] = short_message(error)
 
     def close(self) -> None:
-        """Let go of the engines and of the files made for them."""
+        """Release the runtimes and remove the files made for them."""
         self.runtimes.clear()
         if self.folder is not None:
             self.folder.cleanup()
@@ -163,7 +165,7 @@ class Candidate:
         return {"reference": published_form(self.net), "deployed": deployed}
 
     def costs(self, variant: Variant, height: int, width: int) -> Costs:
-        """Return what a variant's form costs for one image."""
+        """Return the costs of a variant's form for one image."""
         key = ("deployed" if variant.form == "exported" else variant.form, height, width)
         if self.net is None:
             return Costs()
@@ -172,7 +174,7 @@ class Candidate:
         return self._costs[key]
 
     def blank_row(self, variant: Variant, height: int, width: int) -> Row:
-        """Return the row of one variant and size, with what is known before anything runs."""
+        """Return the row of one variant and size, with the values known before anything runs."""
         known = self.costs(variant, height, width)
         weights, problem = self.weights_of(variant).weights, self.problems.get(variant, "")
         row = Row(self.subject.title, weights, self.scale, *variant, height, width, problem=problem)
@@ -181,7 +183,7 @@ class Candidate:
         )  # fmt: skip
 
     def first_outputs(self, image: Tensor, rows: dict[Variant, Row]) -> Iterator[Variant]:
-        """Run each variant once and yield those that can be timed; note differences, or why it did not run.
+        """Run each variant once and yield those that can be timed; record differences, or why it did not run.
 
         Args:
             image (Tensor): LR image (1, C, H, W).
@@ -192,7 +194,7 @@ class Candidate:
             try:
                 output = runner(runtime, image)()
             except Exception as error:
-                # Engines raise anything.
+                # Backends raise exceptions of any type.
                 rows[variant] = replace(rows[variant], problem=short_message(error))
                 continue
             if variant == REFERENCE:
@@ -200,13 +202,14 @@ class Candidate:
             if not torch.isfinite(output).all():
                 rows[variant] = replace(rows[variant], problem="its output is not finite, so times mean little")
             elif expected is not None and self.same_weights:
-                rows[variant] = replace(rows[variant], difference=_difference(output, expected))
+                found = deviation(output, expected)
+                rows[variant] = replace(rows[variant], difference=None if found is None else found.largest)
             yield variant
 
     def image(self, height: int, width: int) -> Tensor:
         """Return the LR image (1, C, height, width) on the device."""
         channels = next((runtime.num_in_ch for runtime in self.runtimes.values()), 3)
-        return photograph(height, width, channels).to(self.plan.device)
+        return image_of_size(height, width, channels).to(self.plan.device)
 
 
 def _count(net: nn.Module, height: int, width: int) -> Costs:
@@ -217,18 +220,14 @@ def _count(net: nn.Module, height: int, width: int) -> Costs:
     return Costs(count_parameters(net), multi_adds, count_activations(net, height, width))
 
 
-def _difference(output: Tensor, expected: Tensor) -> float | None:
-    return (output - expected).abs().max().item() if output.shape == expected.shape else None
-
-
 def _metadata_of(net: SRNetwork, subject: Subject) -> Metadata:
     return Metadata(
         subject.title, scale=net.upscale, num_in_ch=net.num_in_ch, num_out_ch=net.num_out_ch, min_side=net.min_side
     )
 
 
-def _told(subject: Subject, metadata: Metadata | None) -> Subject | None:
-    """Return the network that an exported file tells of, with random weights."""
+def _embedded_network(subject: Subject, metadata: Metadata | None) -> Subject | None:
+    """Return the network in an exported file's metadata, with random weights."""
     if metadata is None:
         return None
     return Subject(subject.title, {"type": metadata.network, **metadata.arguments})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import cycle
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ MARKERS = "osD^vPX*<>"
 GRAY = "#555555"
 SMALLEST_AREA, LARGEST_AREA = 40.0, 450.0  # in square points
 MEMORY_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)  # in MiB
-PSNR_SPAN = 0.1  # in dB
+MARGIN = 0.12  # above and below the points, of their range
+LEAST_SPAN = 0.1  # of the PSNR axis, in dB
 DPI = 150
 
 Value = Callable[[Row], float]
@@ -101,9 +103,9 @@ def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
     _draw_points(axes, shown, value, colors, markers)
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
-    axes.margins(0.09, 0.12)
+    axes.margins(0.09, MARGIN)
     if quality:
-        _show_at_least(axes, PSNR_SPAN)
+        _set_psnr_limits(axes, [value(row) for row in shown])
     else:
         axes.axhline(1, color=GRAY, linewidth=0.8, linestyle=":")
     axes.set_xlabel("latency of one image (ms), median, log scale")
@@ -120,11 +122,14 @@ def _shown_psnr(row: Row) -> float | None:
     return None if row.psnr is None else round(row.psnr, 2)
 
 
-def _show_at_least(axes: Axes, span: float) -> None:
-    """Widen the vertical axis to ``span`` around its middle, so that rounding errors do not fill it."""
-    low, high = axes.get_ylim()
-    if high - low < span:
-        axes.set_ylim((low + high - span) / 2, (low + high + span) / 2)
+def _set_psnr_limits(axes: Axes, values: Sequence[float]) -> None:
+    """Fit the vertical axis to values in dB, but let it span ``LEAST_SPAN``, so that small differences look small."""
+    finite = [value for value in values if isfinite(value)]  # images without any error have infinite PSNR
+    if not finite:
+        return
+    low, high = min(finite), max(finite)
+    half = max((1 + 2 * MARGIN) * (high - low), LEAST_SPAN) / 2
+    axes.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
     axes.ticklabel_format(axis="y", useOffset=False)
 
 

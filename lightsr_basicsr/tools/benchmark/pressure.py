@@ -45,7 +45,7 @@ def pressure(
         measure (Callable): Runs one size. Default: in a fresh process.
 
     Raises:
-        BenchmarkError: If a source or setting is wrong; then nothing was measured.
+        UserError: If a source or setting is wrong; then nothing was measured.
     """
     plan = replace(plan or Plan(), sizes=((STEP, STEP),))
     if not limit > 0:

@@ -25,7 +25,8 @@ from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.measure import Variant, open_variant, runner
 from lightsr_basicsr.tools.benchmark.memory import PeakMemory, release_freed, resident
-from lightsr_basicsr.tools.benchmark.sources import Subject, photograph
+from lightsr_basicsr.tools.benchmark.sources import Subject
+from lightsr_basicsr.tools.photographs import image_of_size
 from lightsr_basicsr.tools.plugins import load_plugins
 
 OPENING = 1200.0  # in seconds; an exporter may take minutes
@@ -176,7 +177,7 @@ def main(text: str) -> int:
     try:
         net = None if task.subject.exported else task.subject.network()
         runtime = open_variant(task.subject, net, task.variant, task.device, task.threads)
-        image = photograph(task.height, task.width, runtime.num_in_ch).to(task.device)
+        image = image_of_size(task.height, task.width, runtime.num_in_ch).to(task.device)
         found = measure(lambda: runner(runtime, image), task)
     except (MemoryError, RuntimeError, BackendError) as error:
         if lacks_memory(error):

@@ -15,8 +15,9 @@ from basicsr.utils import tensor2img
 from torch import Tensor
 
 from lightsr_basicsr.runtimes.base import Runtime
-from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, image_tensor
-from lightsr_basicsr.tools.images import ImageError, list_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.benchmark.sources import BenchmarkError
+from lightsr_basicsr.tools.images import ImageError, folder_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.photographs import to_tensor
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ def find_pairs(data: str | Path, gt: str | Path) -> list[FilePair]:
     """Return the LR images of ``data`` with the HR images of ``gt``, by name: ``0801.png`` or ``0801x4.png``.
 
     Raises:
-        BenchmarkError: If a folder is missing or empty, or an LR image has no HR image.
+        ImageError: If a folder is missing or empty.
+        BenchmarkError: If an LR image has no HR image.
     """
-    lows, highs = (_images(folder, option) for folder, option in ((data, "--data"), (gt, "--gt")))
+    lows = folder_images(data, ": name another with --data")
+    highs = folder_images(gt, ": name another with --gt")
     by_name = {file.stem: file for file in highs}
     partner = {low: by_name.get(low.stem, by_name.get(_plain(low.stem))) for low in lows}
     alone = [low.name for low, high in partner.items() if high is None]
@@ -52,18 +55,6 @@ def find_pairs(data: str | Path, gt: str | Path) -> list[FilePair]:
             "so on for LR."
         )
     return [FilePair(low, high) for low, high in partner.items()]
-
-
-def _images(folder: str | Path, option: str) -> list[Path]:
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise BenchmarkError(
-            f"There is no folder {folder} (working directory {Path.cwd()}): name another with {option}."
-        )
-    found = list_images(folder)
-    if not found:
-        raise BenchmarkError(f"{folder} holds no images: name another folder with {option}.")
-    return found
 
 
 def _plain(stem: str) -> str:
@@ -89,7 +80,7 @@ def read_pair(pair: FilePair, scale: float) -> tuple[Tensor, np.ndarray]:
             f"{low.shape[0]}x{low.shape[1]} of {pair.low} it must have {wanted[0]}x{wanted[1]}: name the LR images of "
             "this scale with --data, or measure networks of another scale on their own."
         )
-    return image_tensor(low), high[: wanted[0], : wanted[1]]
+    return to_tensor(low), high[: wanted[0], : wanted[1]]
 
 
 def score(runtime: Runtime, pairs: Sequence[FilePair], device: str = "cpu") -> Quality:

@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.runtimes.base import BackendError
-from lightsr_basicsr.runtimes.metadata import Metadata, read_metadata
+from lightsr_basicsr.runtimes.metadata import read_metadata
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
 from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
 from lightsr_basicsr.tools.benchmark.quality import FilePair, Quality, find_pairs, read_pair, score
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
-from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject, find_subjects
-from lightsr_basicsr.tools.info.checkpoint import checksum
+from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, find_subjects
+from lightsr_basicsr.tools.files import checksum
 
 NTIRE_SIZE = (256, 256)
 
@@ -51,8 +50,8 @@ def benchmark(
         save (Callable): Called with all rows so far, after each network and size, and again with NTIRE's columns.
 
     Raises:
-        BenchmarkError: If a source or setting is wrong; then nothing was measured. Failures of a backend are reported
-            in ``problem`` of a row.
+        UserError: If a source or setting is wrong; then nothing was measured. Failures of a backend are reported in
+            ``problem`` of a row.
     """
     plan = plan or Plan()
     candidates = open_candidates(sources, network, plan)
@@ -71,11 +70,11 @@ def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan
     """Return the networks named by ``sources``; no backend is started yet.
 
     Raises:
-        BenchmarkError: As :func:`benchmark`.
+        UserError: As :func:`benchmark`.
     """
     plan.check()
     subjects = find_subjects(sources, network)
-    metadata = {subject.title: _metadata(subject) for subject in subjects if subject.exported}
+    metadata = {subject.title: read_metadata(subject.path) for subject in subjects if subject.exported}
     wanted = {own.sha256 for own in metadata.values() if own is not None} - {None}
     checkpoints = [subject for subject in subjects if subject.path is not None and not subject.exported]
     by_sum = {checksum(Path(subject.path)): subject for subject in checkpoints if wanted}
@@ -84,13 +83,6 @@ def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan
         own = metadata.get(subject.title)
         candidates.append(Candidate(subject, plan, own, None if own is None else by_sum.get(own.sha256)))
     return candidates
-
-
-def _metadata(subject: Subject) -> Metadata | None:
-    try:
-        return read_metadata(subject.path)
-    except BackendError as error:
-        raise BenchmarkError(str(error)) from error
 
 
 def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[FilePair]:

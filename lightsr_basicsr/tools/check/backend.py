@@ -1,4 +1,4 @@
-"""Check what an option file's section ``val`` says about the engine that runs the network in a test."""
+"""Check the options in section ``val`` that select the backend of a test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_backend(run: Run) -> Iterator[Finding]:
         return  # a wrong value is found with all other keys
     if run.is_train:
         given = next(key for key in KEYS if run.section("val").get(key) is not None)
-        yield Finding(f"val.{given}", "acts in `basicsr test` alone: a training validates with torch", False)
+        yield Finding(f"val.{given}", "has an effect in `basicsr test` only: training validates with torch", False)
     elif settings.exported is None:
         yield from _check_network(settings, run)
     else:
@@ -27,12 +27,12 @@ def check_backend(run: Run) -> Iterator[Finding]:
 
 
 def _device(run: Run) -> str | None:
-    """Return the device of a test as runtimes call it, None for the engine's choice."""
+    """Return the device of a test, None for the backend's choice."""
     return "cpu" if run.options.get("num_gpu") == 0 else None
 
 
 def _check_network(settings: Settings, run: Run) -> Iterator[Finding]:
-    """Yield why the option file's own network cannot be run so on this machine."""
+    """Yield why the network of the option file cannot be run with this backend on this machine."""
     where, precision = f"val.{_named(settings)}", settings.precision or "fp32"
     try:
         if settings.backend == AUTO:
@@ -44,28 +44,27 @@ def _check_network(settings: Settings, run: Run) -> Iterator[Finding]:
         return
     net = run.networks.get("network_g")
     if not getattr(net, "super_resolves", True):
-        text = f"{type(net).__name__} does not map one LR image to one SR image: leave out {', '.join(KEYS)}"
+        text = f"{type(net).__name__} does not map one LR image to one SR image: remove {', '.join(KEYS)}"
         yield Finding(where, text)
 
 
 def _named(settings: Settings) -> str:
-    """Return the key that a finding about engine and precision is about."""
-    told = settings.precision is not None and settings.backend in (AUTO, "torch")
-    return "precision" if told else "backend"
+    """Return the key to which a finding on backend and precision belongs."""
+    return "precision" if settings.precision is not None and settings.backend in (AUTO, "torch") else "backend"
 
 
 def _check_exported(settings: Settings, run: Run) -> Iterator[Finding]:
-    """Yield why an exported file cannot be run, or is not what the option file is about."""
+    """Yield why an exported file cannot be run, or does not match the option file."""
     path = Path(str(settings.exported)).expanduser()
     try:
-        choose_reader(path, settings.backend)  # which a checkpoint has none of
+        choose_reader(path, settings.backend)  # a checkpoint has none
         runtime = open_runtime(path, settings.backend, settings.precision, _device(run), settings.threads)
     except BackendError as error:
         yield Finding("val.exported", str(error))
         return
     wanted = run.options.get("scale")
     if isinstance(wanted, (int, float)) and runtime.scale != wanted:
-        yield Finding("val.exported", f"{path} enlarges by {runtime.scale:g}, and the option file's scale is {wanted}")
+        yield Finding("val.exported", f"{path} enlarges by {runtime.scale:g}, but the option file has scale {wanted}")
     channels = getattr(run.networks.get("network_g"), "num_in_ch", runtime.num_in_ch)
     if channels != runtime.num_in_ch:
         yield Finding("val.exported", f"{path} takes images of {runtime.num_in_ch} channels, network_g of {channels}")

@@ -1,4 +1,4 @@
-"""The run that is checked: its options, and what they name."""
+"""The context of a check: options, model, networks and state of a run."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ class Run:
 
     @cached_property
     def contract(self) -> ModelContract:
-        """What the model needs of an option file."""
+        """The requirements of the model on an option file."""
         return contract_of(self.model)
 
     @cached_property
     def sound_options(self) -> Mapping[str, Any]:
-        """The options with empty sections in place of what is no section; contracts rely on these."""
-        return {**self.options, **{key: self.section(key) for key in ("datasets", "path", "train")}}
+        """The options, with empty sections where they are missing or not sections; for contracts."""
+        sets = {key: self.section("datasets", key) for key in self.section("datasets")}
+        return {**self.options, "datasets": sets, "path": self.section("path"), "train": self.section("train")}
 
     def section(self, *keys: str) -> Mapping[str, Any]:
         """Return the section under ``keys``, empty if it is missing or not a section."""

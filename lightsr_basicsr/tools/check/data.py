@@ -10,7 +10,7 @@ from typing import Any
 import lmdb
 
 from lightsr_basicsr.data.hr_images import SUFFIXES
-from lightsr_basicsr.tools.images import decoded_size, measure, reason, some
+from lightsr_basicsr.tools.images import decoded_size, measure, reason, some, spread
 
 LOOKED_AT = 2000
 DECODED = 32
@@ -21,17 +21,17 @@ Problem = tuple[str, str]
 def check_dataset(
     dataset: type, options: Mapping[str, Any], wanted: Collection[str] = (), needed: Collection[str] = ()
 ) -> list[Problem]:
-    """Return the problems of one dataset as (key, message), key being '' or '.dataroot_lq' and the like.
+    """Return the problems of one dataset as (key, message); the key is '', or for example '.dataroot_lq'.
 
-    Looks at up to 2,000 files of a folder, evenly spread (size in pixels, ending), and decodes 32 of them and those
-    with an unusual ending. If nothing is wrong so far, builds the dataset and takes its first and last item, which
-    finds missing keys. A dataset class with a true attribute ``prepares_data`` makes its own folders, which need not be
-    there yet; it names the keys it needs in ``required_keys`` (by phase), and only these are checked.
+    Up to 2,000 evenly spread files of a folder are measured, and 32 of them decoded. If they have no problems, the
+    dataset is built and its first and last items are loaded, which finds missing keys. A dataset class with a true
+    attribute ``prepares_data`` makes its own folders, which may not exist yet: only the keys in its ``required_keys``
+    (by phase) are checked.
 
     Args:
         dataset (type): The registered class.
         options (Mapping): Its section, with ``phase`` and ``scale``.
-        wanted (Collection[str]): Keys of which each item must have one, for the model to be fed.
+        wanted (Collection[str]): Keys of which each item must have one: the model's input.
         needed (Collection[str]): Keys of which each item must have all; ``gt`` must be ``scale`` times ``lq``.
     """
     if prepares_data(dataset):
@@ -68,7 +68,7 @@ def _backend(options: Mapping) -> str:
 def _check_root(root: Any, backend: str, listed: bool) -> tuple[list[str], dict[str, tuple[int, int]]]:
     """Return problems of one folder or LMDB, and the (width, height) of its images by name.
 
-    Where a meta-info file lists the images, the folder may hold anything besides.
+    If a meta-info file lists the images, the folder may hold other files.
     """
     if not isinstance(root, str):
         return [f"must be one folder, got {root!r}"] if not isinstance(root, list) else [], {}
@@ -84,13 +84,13 @@ def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     images = [file for file in files if file.suffix.lower() in SUFFIXES]
     if not images:
-        # Video sets keep their frames in sub-folders; whether that is right is seen when the dataset is built.
+        # Video sets have their frames in subfolders; building the dataset shows whether that is right.
         nested = any(file.is_dir() for file in path.iterdir())
         return [] if nested else [f"{path} holds no images ({len(files)} other files)"], {}
     problems = []
     if len(files) > len(images) and not listed:
         others = [file.name for file in files if file.suffix.lower() not in SUFFIXES]
-        problems.append(f"{path} holds files that are no images, which BasicSR would read as such: {some(others)}")
+        problems.append(f"{path} holds files that are not images, which BasicSR would read as images: {some(others)}")
     looked_at, sizes, broken = spread(images, LOOKED_AT), {}, []
     decoded = set(spread(looked_at, DECODED))
     for file in looked_at:
@@ -100,7 +100,7 @@ def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[
             broken.append(f"{file.name} ({reason(error)})")
     if broken:
         problems.append(f"{path} holds broken images: {some(broken)}")
-    # Names that were not looked at still count as there when pairs are made.
+    # Names that were not measured still count when pairs are matched.
     return problems, {**dict.fromkeys((file.name for file in images), (0, 0)), **sizes}
 
 
@@ -110,7 +110,7 @@ def _check_lmdb(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
     meta = path / "meta_info.txt"
     if not meta.is_file():
         return [f"{path} has no meta_info.txt: was its creation interrupted? Create the LMDB again"], {}
-    # `name.png (h,w,c) 1`, where the name may hold spaces.
+    # `name.png (h,w,c) 1`; the name may contain spaces.
     names = [line.rsplit(" (", 1)[0] for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not names:
         return [f"{meta} lists no images"], {}
@@ -137,11 +137,11 @@ def _check_pairs(gt: Mapping, lq: Mapping, template: str, options: Mapping) -> I
     try:
         pairs = {name: template.format(Path(name).stem) for name in gt}
     except (IndexError, KeyError, ValueError, AttributeError):
-        yield ".filename_tmpl", f"must hold {{}} for the name of the GT image, got {template!r}"
+        yield ".filename_tmpl", f"must contain {{}} for the name of the GT image, got {template!r}"
         return
-    lonely = [f"{name} (no {stem}.*)" for name, stem in pairs.items() if stem not in lq_by_stem]
-    if lonely:
-        yield ".dataroot_lq", f"has no LQ image for these of dataroot_gt: {some(lonely)}"
+    single = [f"{name} (no {stem}.*)" for name, stem in pairs.items() if stem not in lq_by_stem]
+    if single:
+        yield ".dataroot_lq", f"has no LQ image for these of dataroot_gt: {some(single)}"
     extra = sorted(set(lq_by_stem) - set(pairs.values()))
     if extra:
         yield ".dataroot_gt", f"has no GT image for these of dataroot_lq: {some(extra)}"
@@ -160,7 +160,7 @@ def _wrong_size(name: str, gt: tuple[int, int], lq: tuple[int, int], options: Ma
         return ""
     wanted = (lq[0] * scale, lq[1] * scale)
     training = options["phase"] == "train"
-    # Validation cuts a larger GT to fit; training does not.
+    # Validation crops a larger GT image; training does not.
     if (gt != wanted) if training else (gt[0] < wanted[0] or gt[1] < wanted[1]):
         return f"{name} GT {gt[0]}x{gt[1]}, expected {wanted[0]}x{wanted[1]} (LQ {lq[0]}x{lq[1]} times {scale})"
     if training and isinstance(patch, int) and min(gt) < patch:
@@ -169,7 +169,7 @@ def _wrong_size(name: str, gt: tuple[int, int], lq: tuple[int, int], options: Ma
 
 
 def _check_crops(gt: Mapping, options: Mapping) -> Iterator[Problem]:
-    """HR images alone, of which LR images are made while training, must hold a crop."""
+    """Yield HR images, without LR partners, that are smaller than a crop."""
     patch = options.get("gt_size")
     if options["phase"] != "train" or not isinstance(patch, int):
         return
@@ -181,12 +181,12 @@ def _check_crops(gt: Mapping, options: Mapping) -> Iterator[Problem]:
 def _check_items(
     dataset: type, options: Mapping, wanted: Collection[str], needed: Collection[str]
 ) -> Iterator[Problem]:
-    """Build the dataset and take its first and last item, as the run will."""
+    """Build the dataset and load its first and last items, as the run will."""
     built = None
     try:
         built = dataset(deepcopy(dict(options)))
         if not len(built):
-            yield "", "is empty: there are no images directly in its folder"
+            yield "", "is empty: its folder has no images outside subfolders"
             return
         for index in {0, len(built) - 1}:
             item = built[index]
@@ -195,39 +195,35 @@ def _check_items(
     except KeyError as error:
         yield f".{error.args[0]}", f"is missing: {dataset.__name__} needs it"
     except Exception as error:
-        # Datasets of other plugins raise anything; whatever it is, the run would end with it.
+        # Datasets of other plugins may raise any exception; the run would stop with it.
         text = " ".join(str(error).split())
-        told = built is None and type(error) is ValueError and dataset.__module__.startswith("lightsr_basicsr.")
-        # Our constructors say what is wrong with the section, and need no introduction.
-        yield "", text if told else f"{dataset.__name__} cannot be read: {type(error).__name__}: {text}"
+        own = built is None and type(error) is ValueError and dataset.__module__.startswith("lightsr_basicsr.")
+        # Messages of our constructors need no introduction.
+        yield "", text if own else f"{dataset.__name__} cannot be read: {type(error).__name__}: {text}"
 
 
 def _check_fed(item: Any, wanted: Collection[str]) -> Iterator[Problem]:
-    if not isinstance(item, Mapping):  # for a model of another plugin, which may take anything
+    if not isinstance(item, Mapping):  # for a model of another plugin
         return
     given = f"gives {', '.join(map(str, item))}, but the model"
     if wanted and not any(key in item for key in wanted):
-        yield "", f"{given} needs {' or '.join(sorted(wanted))}: another model_type?"
+        yield "", f"{given} needs {' or '.join(sorted(wanted))}: use another model_type"
     elif "degradation" in item and "lq" not in item and "degradation" not in wanted:
-        yield "", f"{given} does not take degradation: model_type LossDictModel does"
+        yield "", f"{given} does not take degradation: use model_type LossDictModel"
 
 
 def _check_needed(item: Any, needed: Collection[str], scale: Any) -> Iterator[Problem]:
     missing = [key for key in needed if isinstance(item, Mapping) and key not in item]
     levels = [key for key in missing if key.startswith("lq_down")]
     if levels:
-        told = f"gives no {' and no '.join(levels)}, and the model needs LR images of all levels"
-        yield ".type", f"{told}: type MultiScalePairedDataset gives them"
+        missed = f"gives no {' and no '.join(levels)}, and the model needs LR images of all levels"
+        yield ".type", f"{missed}: set type MultiScalePairedDataset"
     if "gt" in missing:
         yield "", "gives no gt, and the model needs the HR image: add dataroot_gt"
     if not missing and needed and isinstance(item, Mapping) and "lq" in item and isinstance(scale, int):
         high, low = (tuple(item[key].shape[1:]) for key in ("gt", "lq"))
         if high != tuple(scale * side for side in low):
-            yield "", f"gives HR of {high[0]}x{high[1]} with LR of {low[0]}x{low[1]}: expected {scale} times as much"
-
-
-def spread(items: list, most: int) -> list:
-    """Return at most ``most`` of ``items``, evenly spread, the first and the last among them."""
-    if len(items) <= most:
-        return items
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+            yield (
+                "",
+                f"gives HR of {high[0]}x{high[1]} with LR of {low[0]}x{low[1]}: expected the {scale}-fold",
+            )

@@ -17,7 +17,7 @@ from lightsr_basicsr.tools.check.names import check_type
 
 
 def check_datasets(run: Run) -> Iterator[Finding]:
-    """Yield missing sets, and what is wrong with each one: its keys, its images, what it gives to the model."""
+    """Yield missing sets, and what is wrong with each one: keys, images, and items for the model."""
     datasets = run.section("datasets")
     phases = {str(key).split("_")[0] for key in datasets}
     if run.is_train and "train" not in phases:
@@ -28,7 +28,7 @@ def check_datasets(run: Run) -> Iterator[Finding]:
         phase, where = str(key).split("_")[0], f"datasets.{key}"
         allowed = ("train", "val") if run.is_train else ("test", "val")
         if phase not in allowed:
-            yield Finding(where, f"is not a phase that BasicSR knows here: name it {' or '.join(allowed)}, or val_2")
+            yield Finding(where, f"has a phase that is unknown here: name it {' or '.join(allowed)}, or val_2")
         elif not isinstance(content, Mapping):
             yield Finding(where, f"must be a section, got {content!r}")
         else:
@@ -44,7 +44,7 @@ def _check_section(run: Run, where: str, phase: str, content: Mapping[str, Any])
         return
     section = {**content, "phase": phase, **({"scale": run.options["scale"]} if "scale" in run.options else {})}
     wanted = run.contract.input_keys
-    if phase != "train":  # where LR images are never synthesised
+    if phase != "train":  # LR images are synthesized in training only
         wanted = tuple(key for key in wanted if key == "lq")
     needed = run.contract.needed_keys(phase, run.sound_options, run.networks)
     problems = check_dataset(dataset, section, wanted, needed)
@@ -61,15 +61,16 @@ def check_comparison(run: Run) -> Iterator[Finding]:
     comparison = run.section("comparison")
     names = comparison.get("dataset")
     for name in names if isinstance(names, list) else [names]:
-        yield from _check_compared(run, name)
+        if isinstance(name, str):  # what else it is, its field says
+            yield from _check_compared(run, name)
 
 
-def _check_compared(run: Run, name: Any) -> Iterator[Finding]:
+def _check_compared(run: Run, name: str) -> Iterator[Finding]:
     datasets = run.section("datasets")
     if name not in datasets:
         yield Finding("comparison.dataset", f"is {name!r}, which is not in datasets: {', '.join(map(str, datasets))}")
         return
-    section = run.section("datasets", str(name))
+    section = run.section("datasets", name)
     dataset = look_up(DATASET_REGISTRY, section.get("type"))
     if dataset and "dataroot_gt" not in section and not prepares_data(dataset):
         yield Finding("comparison.dataset", f"{name} has no ground truth to compare with")

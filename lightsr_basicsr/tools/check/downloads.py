@@ -1,4 +1,4 @@
-"""Weights that metrics and losses fetch for themselves, when all else about an option file is right."""
+"""Download the weights of metrics and losses once the rest of an option file is right."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.context import Run
 from lightsr_basicsr.tools.check.findings import Finding
 
-# Where BasicSR's PerceptualLoss looks first; otherwise torchvision downloads into torch's folder.
+# BasicSR's PerceptualLoss looks here first; otherwise torchvision downloads into torch's folder.
 VGG_FOLDER = "experiments/pretrained_models"
 VGG_FILES = {"vgg19": "vgg19-dcbb9e9d.pth", "vgg16": "vgg16-397923af.pth"}
 
 
 def check_downloads(run: Run) -> Iterator[Finding]:
-    """Yield metrics and losses that cannot be had, after trying to have them: half a gigabyte may be downloaded."""
-    # The first process validates, and the others find on disk what it has fetched.
+    """Yield metrics and losses whose weights cannot be loaded; this may download half a gigabyte."""
+    # The first process validates; the others find its downloads on disk.
     if os.environ.get("RANK", "0") != "0":
         return
     for name, content in (run.section("val").get("metrics") or {}).items():
@@ -44,7 +44,7 @@ def _try(where: str, action: Callable[[], Any], hint: str = "") -> Iterator[Find
     try:
         action()
     except Exception as error:
-        # Metrics and losses of other plugins raise anything.
+        # Metrics and losses of other plugins may raise any exception.
         yield Finding(where, short_message(error) + hint)
 
 

@@ -1,4 +1,4 @@
-"""Names and arguments that an option file gives, against BasicSR's registries."""
+"""Check names and arguments in an option file against BasicSR's registries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightsr_basicsr.tools.check.findings import Finding
 
 
 def check_type(where: str, name: Any, registry: Any, kind: str) -> Iterator[Finding]:
-    """Yield a finding if nothing called ``name`` is registered, with what is called similarly."""
+    """Yield a finding if nothing called ``name`` is registered, with similar names."""
     if name is None:
         yield Finding(where, f"is missing: name a registered {kind} (see `basicsr list`)")
     elif not look_up(registry, name):

@@ -1,7 +1,7 @@
 """Check an option file against what is registered, before BasicSR creates or renames any folder.
 
-Nothing here writes, draws from a seeded generator that training uses, or sets up BasicSR's logger (which would lose
-the log file of the run). Only metrics and losses may fetch their weights.
+The check writes nothing, does not use the seeded generators of training, and does not set up BasicSR's logger (which
+would lose the log file of the run). Only metrics and losses may download their weights.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lightsr_basicsr.tools.check.weights import check_weights
 
 
 def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None = None) -> list[Finding]:
-    """Return everything that would stop or spoil a run with these options; empty if nothing.
+    """Return everything that would stop or spoil a run with these options, [] if nothing.
 
     Args:
         options (Mapping): Content of an option file, overrides applied.
@@ -78,12 +78,12 @@ def _check_network(key: str, content: Any, built: dict[str, Any]) -> Iterator[Fi
     try:
         built[key] = network(**deepcopy(kwargs))
     except Exception as error:
-        # Constructors of other plugins raise anything; whatever it is, the run would end with it.
+        # Constructors of other plugins may raise any exception; the run would stop with it.
         yield Finding(key, f"{content['type']} cannot be built: {short_message(error)}")
 
 
 def _check_model(run: Run) -> Iterator[Finding]:
-    """Yield what the model cannot work with."""
+    """Yield what the model cannot be run with."""
     yield from _check_step(run)
     if run.is_train:
         yield from _find_problems(run)
@@ -95,24 +95,25 @@ def _find_problems(run: Run) -> Iterator[Finding]:
 
 
 def _check_step(run: Run) -> Iterator[Finding]:
-    """SRModel's step gives LR and compares one image; some of our networks take or give more."""
+    """Yield a network that takes or gives more than the LR and SR image of SRModel's step."""
     net = run.networks.get("network_g")
     if net is None or not run.contract.steps_like_srmodel:
         return
     model, name = run.contract.name, type(net).__name__
     if not getattr(net, "super_resolves", True):
-        yield Finding("model_type", f"{model} runs networks that map LR to SR, and {name} does not")
+        yield Finding("model_type", f"{model} runs networks that map LR to SR, but {name} does not")
     elif run.is_train and (output := getattr(net, "training_output", "image")) != "image":
         dual = output in ("levels", "image_and_dual")
         own = "a model of its own" + (", DualRegressionModel" if dual else "")
-        yield Finding("model_type", f"{model} trains on one image, and {name} gives more in training: it needs {own}")
+        yield Finding("model_type", f"{model} trains on one image, but {name} gives more in training: it needs {own}")
 
 
 def _check_stages(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield findings of each stage of a run; the first one shows its network all that the others see, and more."""
+    """Yield findings of each stage; the first one needs of a dataset all that the others need."""
     for index, (name, options) in enumerate(stages.items()):
         titles = {key: top for key in options for top in run.networks if run.options[top] is options[key]}
-        stage = Run(options, is_train=True, networks={key: run.networks[top] for key, top in titles.items()})
+        as_written = {**options, "datasets": run.section("datasets")}
+        stage = Run(as_written, is_train=True, networks={key: run.networks[top] for key, top in titles.items()})
         own = check_section(
             "train", run.section("train", name), within(fields_of_model(stage.model), "train"), stage.model, None
         )
@@ -123,7 +124,7 @@ def _check_stages(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> Iterator
 
 
 def _as_written(finding: Finding, titles: Mapping[str, str], stage: str) -> Finding:
-    """Return ``finding`` with networks called as the option file of the whole run calls them."""
+    """Return ``finding`` with the network keys of the whole run's option file."""
     found = re.compile("|".join(titles) or "$^")
     where, message = (found.sub(lambda match: titles[match[0]], text) for text in (finding.where, finding.message))
     return replace(finding, where=where + stage, message=message)

@@ -32,7 +32,7 @@ def _check_losses(train: Mapping) -> Iterator[Finding]:
     for key, content in train.items():
         if not (str(key).endswith("_opt") and isinstance(content, Mapping)):
             continue
-        # A section of another plugin may end in _opt and be no loss.
+        # A section of another plugin may end in _opt without being a loss.
         if "type" not in content and key not in ("pixel_opt", "perceptual_opt", "gan_opt", "dual_opt"):
             continue
         where = f"train.{key}"
@@ -54,12 +54,12 @@ def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[
             if not isinstance(value, torch.Tensor) or value.ndim:
                 yield Finding(where, f"{loss.__name__} must give one number for two images: reduction: mean or sum")
     except Exception as error:
-        # Losses of other plugins raise anything.
+        # Losses of other plugins may raise any exception.
         yield Finding(where, f"{loss.__name__} cannot be built: {short_message(error)}")
 
 
 def _check_optimization(run: Run, train: Mapping) -> Iterator[Finding]:
-    """Build an optimizer and a scheduler for one parameter, the way the model will."""
+    """Build an optimizer and a scheduler for one parameter as the model will."""
     model = run.model
     optim, scheduler = (deepcopy(dict(section_of(train, key))) for key in ("optim_g", "scheduler"))
     if model is None or not optim or not scheduler or list(check_texts(train)):

@@ -1,4 +1,4 @@
-"""Check the files of weights, and the training state, that an option file names."""
+"""Check the checkpoints and the training state of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightsr_basicsr.tools.check.findings import Finding
 
 
 def check_weights(run: Run) -> Iterator[Finding]:
-    """Yield files that are missing, cannot be read or do not fit: those of the state, else those of ``path``."""
+    """Yield files that are missing, unreadable or do not fit: those of the training state, or else of ``path``."""
     yield from _check_pretrained(run) if run.state is None else _check_resume_state(run, run.state.expanduser())
 
 
@@ -24,7 +24,7 @@ def _check_resume_state(run: Run, state: Path) -> Iterator[Finding]:
         return
     problems = list(run.contract.find_resume_problems(run.sound_options, state))
     yield from (Finding(where, text) for where, text in problems)
-    # Where the plan is another one, so are the files.
+    # A state of another plan has other files.
     for key, file in () if problems else run.contract.resume_files(run.sound_options, state).items():
         yield from _check_file(run, key, str(file))
 
@@ -42,7 +42,7 @@ def _check_pretrained(run: Run) -> Iterator[Finding]:
 
 
 def _check_file(run: Run, network: str, path: str) -> Iterator[Finding]:
-    """Yield why the file of weights for ``network`` cannot be read, or does not fit."""
+    """Yield why the checkpoint for ``network`` cannot be read, or does not fit."""
     where, paths, suffix = f"path.pretrain_{network}", run.section("path"), network.removeprefix("network_")
     wanted = paths.get(f"param_key_{suffix}", "params")
     try:

@@ -1,9 +1,8 @@
-"""Turn a file of a network in its training form into one of its deployed form, or into another file format."""
+"""Convert a checkpoint from the training form to the deployed form, or to another file format."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -15,21 +14,22 @@ from torch import Tensor
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.checkpoints import EXISTS, SUFFIXES, split_list, write_state_dict
+from lightsr_basicsr.checkpoints import SUFFIXES, split_list, write_state_dict
 from lightsr_basicsr.checkpoints.misfit import load_strictly
-from lightsr_basicsr.tools.agreement import Difference, Picture, compare, take_picture
+from lightsr_basicsr.tools.agreement import Difference, compare
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
+from lightsr_basicsr.tools.convert.sound import ConvertError, check_sound
+from lightsr_basicsr.tools.files import check_target, plain_path
 from lightsr_basicsr.tools.networks import (
-    ConvertError,
     Opened,
     build,
-    check_sound,
     form_with,
     inner_of,
     open_network,
     read_weights,
-    untold_by_files,
+    unrecoverable_arguments,
 )
+from lightsr_basicsr.tools.photographs import LRImage, lr_image
 
 HELD_AS = ("params", "params_ema", "bare", "state_dict", "list")
 TOLERANCE = 1e-4  # of the output's range; float32 rounding of most networks is below 1e-5
@@ -37,7 +37,7 @@ TOLERANCE = 1e-4  # of the output's range; float32 rounding of most networks is 
 
 @dataclass(frozen=True)
 class Side:
-    """The file before or after.
+    """The file before or after a conversion.
 
     Attributes:
         path (str): The file.
@@ -46,7 +46,7 @@ class Side:
         form (str): ``'train'``, ``'pruned'`` or ``'deploy'``.
         tensors (int): Number of tensors.
         parameters (int): Of the network.
-        multi_adds (int | None): For an output of 1280x720; None where that cannot be counted.
+        multi_adds (int | None): For an output of 1280x720; None where they cannot be counted.
         dtype (str): Of the file's floating-point tensors; ``'float32'`` for most.
     """
 
@@ -62,20 +62,20 @@ class Side:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was done.
+    """Result of a conversion.
 
     Attributes:
-        network (str): Registered name of the network that the source holds.
-        scale (float): Output side over input side; 0 where another package's network does not tell.
-        before (Side): The source; its ``wrapper`` is the one of the weights that were taken.
+        network (str): Registered name of the network in the source.
+        scale (float): Output side over input side; 0 if unknown, for a network of another package.
+        before (Side): The source; its ``wrapper`` is that of the weights used.
         after (Side | None): The new file; None where the source is deployed already and nothing else was asked for.
-        section (dict): Section ``network_g`` of an option file that uses the new file.
-        untold (tuple[str, ...]): Its arguments that no file tells, and that are missing in it.
-        picture (str | None): What the two networks were compared on; None where tensors were compared.
-        lr_size (tuple[int, int] | None): Height and width of it.
+        section (dict): Section ``network_g`` of an option file for the new file.
+        unrecoverable (tuple[str, ...]): Its arguments that no checkpoint holds, and that are missing in it.
+        picture (str | None): The image that the two networks were compared on; None where tensors were compared.
+        lr_size (tuple[int, int] | None): Height and width of the image.
         difference (float | None): Largest difference of the outputs in [0, 1].
-        in_float32 (float | None): The same in float32, where that was above the tolerance by the network's own rounding
-            and ``difference`` is of float64; else None.
+        in_float32 (float | None): The same in float32, where the network's own rounding exceeds the tolerance and
+            ``difference`` is in float64; else None.
         inner (str | None): For ``Reparameterized`` and ``Deployed``, the network inside.
         block (str | None): For ``Reparameterized``, its block.
     """
@@ -85,7 +85,7 @@ class Conversion:
     before: Side
     after: Side | None
     section: dict[str, Any]
-    untold: tuple[str, ...] = ()
+    unrecoverable: tuple[str, ...] = ()
     picture: str | None = None
     lr_size: tuple[int, int] | None = None
     difference: float | None = None
@@ -95,7 +95,7 @@ class Conversion:
 
 
 class _Output(NamedTuple):
-    """The file to write, how it holds tensors, and whether one that is there is replaced."""
+    """The file to write, how it holds tensors, and whether to overwrite an existing one."""
 
     place: Path
     held: str
@@ -114,124 +114,61 @@ def convert(
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
 ) -> Conversion:
-    """Write the deployed form of a network's file, after a comparison of the two on a picture.
+    """Write the deployed form of a checkpoint, after comparing the images of both forms.
 
-    Of a file that is deployed already nothing is written, unless a target, weights or a wrapper is given: then a copy.
+    For a checkpoint that is deployed already, write a copy if a target, weights or a wrapper is given, else nothing.
 
     Args:
         source (str | PathLike): ``.pth``, ``.pt`` or ``.safetensors``.
         target (str | PathLike | None): The new file or its folder; the suffix decides the format. None is the
             source's name with ``_deploy``. Default: None.
-        network (Mapping | None): Section of an option file that the source was trained with, for networks that cannot
-            be told from a file; None tells it from the file. Default: None.
+        network (Mapping | None): Section of the option file that the source was trained with, for networks that cannot
+            be identified by their tensors. Default: None.
         weights (str | None): ``'ema'`` or ``'raw'``; None takes EMA weights if there are any. Default: None.
-        keep_form (bool): Whether branches stay, so that only the format changes; tensors are compared then.
+        keep_form (bool): Whether to keep branches and change only the format; tensors are compared then.
         wrapper (str | None): One of ``HELD_AS``; None is ``'params'``. A ``.safetensors`` file is always bare.
-        picture (str | PathLike | None): LR image to compare on; None takes a photograph of scikit-image.
-        tolerance (float): Largest difference of the outputs in [0, 1] that is allowed. Default: 1e-4.
-        overwrite (bool): Whether a target that is there is replaced, behind a symbolic link too. Default: False.
+        picture (str | PathLike | None): LR image to compare on; None is a test image of scikit-image.
+        tolerance (float): Largest allowed difference of the outputs in [0, 1]. Default: 1e-4.
+        overwrite (bool): Whether to replace an existing target, also behind a symbolic link. Default: False.
 
     Raises:
-        CheckpointError, ConvertError, ImageError: If a file or an argument is wrong, or the outputs differ. Nothing is
-            written then, and a target that is there stays as it is.
+        UserError: If a file or an argument is wrong, or the outputs differ. Nothing is written then, and an existing
+            target is unchanged.
     """
-    source = _path(source)
-    _check_tolerance(tolerance)
+    source = plain_path(source)
+    if not (tolerance >= 0 and isfinite(tolerance)):
+        raise ConvertError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
     state, taken = read_weights(source, weights)
     opened = open_network(state, source, network)
     deployed = None if keep_form else _merge(opened, source)
     if not keep_form and deployed is None and target is weights is wrapper is None:
         return _done(opened, _side(source, opened, taken, state), opened, None)
-    place = _check_target(source, target, keep_form, deployed is None, overwrite)
+    place = _choose_target(source, target, keep_form, deployed is None)
+    check_target(place, source, overwrite)
     output = _Output(place, _check_wrapper(place, wrapper, state), overwrite)
-    shown = None if deployed is None else take_picture(picture and _path(picture), opened.ours.upscale)
+    shown = None if deployed is None else lr_image(picture and plain_path(picture), opened.ours.upscale)
     before = _side(source, opened, taken, state)
     if deployed is None:
         return _copy(opened, before, state, output)
     return _write_compared(opened, before, deployed, output, shown, tolerance)
 
 
-def _check_tolerance(tolerance: float) -> None:
-    if not (tolerance >= 0 and isfinite(tolerance)):
-        raise ConvertError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
-
-
-def _path(path: str | PathLike) -> Path:
-    if "\0" in os.fspath(path):
-        raise ConvertError(f"A path cannot hold the character NUL, got {os.fspath(path)!r}.")
-    return Path(path).expanduser()
-
-
-def _done(
-    opened: Opened,
-    before: Side,
-    result: Opened,
-    after: Side | None,
-    picture: Picture | None = None,
-    difference: Difference | None = None,
-) -> Conversion:
-    return Conversion(
-        network=opened.section["type"],
-        scale=opened.ours.upscale,
-        before=before,
-        after=after,
-        section=result.section,
-        untold=result.untold,
-        picture=None if picture is None else picture.name,
-        lr_size=None if picture is None else picture.image.shape[:2],
-        difference=None if difference is None else difference.value,
-        in_float32=None if difference is None else difference.in_float32,
-        **inner_of(opened.section),
-    )
-
-
-def _check_target(source: Path, target: str | PathLike | None, keep_form: bool, same: bool, overwrite: bool) -> Path:
-    """Return the file to write, after a look at whether it can be; ``same`` is whether it is the source's form."""
+def _choose_target(source: Path, target: str | PathLike | None, keep_form: bool, same_form: bool) -> Path:
+    """Return the file to write; ``same_form`` is whether it has the form of the source."""
     if target is None and keep_form:
         raise ConvertError("To keep the form and change the format, name the file to write: -o FILE.")
     suffixed = source.suffix.lower() in SUFFIXES
     stem, suffix = (source.stem, source.suffix) if suffixed else (source.name, SUFFIXES[0])
-    name = f"{stem}{'' if same and target is not None else '_deploy'}{suffix}"
-    place = source.with_name(name) if target is None else _path(target)
+    name = f"{stem}{'' if same_form and target is not None else '_deploy'}{suffix}"
+    place = source.with_name(name) if target is None else plain_path(target)
     place = place / name if os.path.isdir(place) or str(target).endswith(os.sep) else place
     if place.suffix.lower() not in SUFFIXES:
         raise ConvertError(f"The name of {place} decides the format: it must end in {', '.join(SUFFIXES)}.")
-    if os.path.lexists(place):
-        _check_existing(place, source, overwrite)
-    _check_folder(Path(os.path.realpath(place)) if overwrite else place)
     return place
 
 
-def _check_existing(place: Path, source: Path, overwrite: bool) -> None:
-    if place.exists() and place.samefile(source):
-        raise ConvertError(f"{place} is the file that is converted, and it stays: choose another name with -o.")
-    if place.exists() and not place.is_file():
-        raise ConvertError(f"{place} is there and is no plain file: choose another name with -o.")
-    if not overwrite:
-        raise ConvertError(EXISTS.format(place))
-
-
-def _check_folder(place: Path) -> None:
-    """Raise ConvertError unless a file of this name can be made."""
-    if not os.path.isdir(place.parent):
-        raise ConvertError(f"There is no folder {place.parent}: create it first, or choose another with -o.")
-    try:
-        with tempfile.TemporaryFile(dir=place.parent):
-            pass
-    except OSError as error:
-        raise ConvertError(
-            f"{place.parent} is not writable ({error.strerror}): choose another folder with -o."
-        ) from error
-    try:
-        os.lstat(place)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise ConvertError(f"{place} cannot be written ({error.strerror}): choose another name with -o.") from error
-
-
 def _check_wrapper(place: Path, wrapper: str | None, state: Mapping[str, Tensor]) -> str:
-    """Return how the tensors will be held."""
+    """Return how the new file holds the tensors."""
     if wrapper not in (None, *HELD_AS):
         raise ConvertError(f"Tensors can be held as {', '.join(HELD_AS)}; got {wrapper!r}.")
     if place.suffix.lower() == ".safetensors":
@@ -244,12 +181,12 @@ def _check_wrapper(place: Path, wrapper: str | None, state: Mapping[str, Tensor]
 
 
 def _merge(opened: Opened, source: Path) -> Opened | None:
-    """Return the deployed network, None for one that is deployed already."""
+    """Return the deployed network, None if it is deployed already."""
     name = opened.section["type"]
     try:
         net = deploy(opened.net)
     except ValueError as error:
-        check_sound(opened.net, source)  # which names all that is wrong
+        check_sound(opened.net, source)  # lists everything that is wrong
         raise ConvertError(f"{source} cannot be merged. {error}") from error
     state = net.state_dict()
     if list(state) == list(opened.net.state_dict()):
@@ -262,14 +199,15 @@ def _merge(opened: Opened, source: Path) -> Opened | None:
     check_sound(opened.net, source)
     found = form_with(opened.section, state)
     if found is None:
-        raise ConvertError(f"No option file can build the deployed form of {name}: its blocks give other tensors.")
-    untold = untold_by_files(found[1]) if opened.untold else ()  # an option file tells all that is not the default
-    return Opened(net, dict(found[1]), "deploy", untold)
+        raise ConvertError(f"No option file can build the deployed form of {name}: its blocks have other tensors.")
+    # An option file holds every argument that is not the default.
+    missing = unrecoverable_arguments(found[1]) if opened.unrecoverable else ()
+    return Opened(net, dict(found[1]), "deploy", missing)
 
 
 def _copy(opened: Opened, before: Side, state: Mapping[str, Tensor], output: _Output) -> Conversion:
-    """Write the tensors as they are."""
-    # In the network's order; a .safetensors file has one of its own.
+    """Write the tensors unchanged."""
+    # In the network's order; a .safetensors file has another.
     ordered = {key: state[key] for key in opened.net.state_dict()}
     write_state_dict(output.place, ordered, output.held, overwrite=output.overwrite)
     size = output.place.stat().st_size
@@ -278,35 +216,63 @@ def _copy(opened: Opened, before: Side, state: Mapping[str, Tensor], output: _Ou
 
 
 def _write_compared(
-    opened: Opened, before: Side, deployed: Opened, output: _Output, picture: Picture, tolerance: float
+    opened: Opened, before: Side, deployed: Opened, output: _Output, shown: LRImage, tolerance: float
 ) -> Conversion:
-    """Write the deployed network if what is read back gives the same images."""
+    """Write the deployed network if a network with the tensors read back gives the same images."""
     found = []
 
     def check(state: dict[str, Tensor]) -> None:
         written = deployed._replace(net=build(deployed.section))
         load_strictly(written.net, state, output.place)
-        found.append(compare(opened.ours, written.ours, picture, tolerance))
+        found.append(compare(opened.ours, written.ours, shown, tolerance))
 
     state = deployed.net.state_dict()
     write_state_dict(output.place, state, output.held, check, output.overwrite)
     after = _side(output.place, deployed, output.held, state)
-    return _done(opened, before, deployed, after, picture, found[-1])
+    return _done(opened, before, deployed, after, shown, found[-1])
 
 
 def _side(path: Path, opened: Opened, wrapper: str, state: Mapping[str, Tensor]) -> Side:
     net, size = opened.ours, path.stat().st_size
     dtypes = {str(value.dtype).removeprefix("torch.") for value in state.values() if value.is_floating_point()}
-    shown = ", ".join(sorted(dtypes))
-    return Side(str(path), size, wrapper, opened.form, len(state), count_parameters(net), _multi_adds(net), shown)
+    names = ", ".join(sorted(dtypes))
+    return Side(str(path), size, wrapper, opened.form, len(state), count_parameters(net), _multi_adds(net), names)
 
 
 def _multi_adds(net: SRNetwork) -> int | None:
-    # A KDSR teacher needs the HR image too, which its `example_input` brings.
+    # A KDSR teacher also needs the HR image, which its `example_input` contains.
     if not net.super_resolves and net.upscale <= 1:
         return None
     try:
         return count_multi_adds(net, *hd_lr_size(net.upscale))
     except Exception:
-        # Networks of other packages raise anything, and the file is what was asked for.
+        # Networks of other packages raise exceptions of any type, and the file matters more than its cost.
         return None
+
+
+def _done(
+    opened: Opened,
+    before: Side,
+    result: Opened,
+    after: Side | None,
+    shown: LRImage | None = None,
+    difference: Difference | None = None,
+) -> Conversion:
+    conversion = Conversion(
+        network=opened.section["type"],
+        scale=opened.ours.upscale,
+        before=before,
+        after=after,
+        section=result.section,
+        unrecoverable=result.unrecoverable,
+        **inner_of(opened.section),
+    )
+    if shown is None:
+        return conversion
+    return replace(
+        conversion,
+        picture=shown.name,
+        lr_size=shown.image.shape[:2],
+        difference=difference.value,
+        in_float32=difference.in_float32,
+    )

@@ -17,15 +17,12 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.checkpoints.identify import load
 from lightsr_basicsr.data.degradations import KERNEL_SIZE
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.embed.numbers import METHODS, Projection, agreement, project, separability
-from lightsr_basicsr.tools.images import ImageError, read_image, to_8_bit
-from lightsr_basicsr.tools.prepare.blind import check_sets
-from lightsr_basicsr.tools.prepare.sources import folder_images
+from lightsr_basicsr.tools.images import ImageError, folder_images, read_image, to_8_bit
 
 NETWORKS = {"teacher": "BlindSR_TA", "student": "BlindSR_ST"}
 # Spread evenly over [0.2, 4.0], from which KDSR draws at x4; other scales get the same blur in LR pixels.
@@ -118,7 +115,7 @@ def embed(
         progress (bool): Show progress bars.
 
     Raises:
-        EmbedError, PrepareError: If a file, an argument or the folder is wrong, or a package is missing.
+        UserError: If a file, an argument or the folder is wrong, or a package is missing.
     """
     _check_arguments(seed, method=(method, METHODS), vector=(vector, KINDS))
     require_packages()
@@ -165,12 +162,10 @@ def load_network(file: Path, role: str) -> nn.Module:
         role (str): ``'teacher'`` or ``'student'``, the expected kind.
 
     Raises:
-        EmbedError: If it cannot be read or holds another network.
+        CheckpointError: If it cannot be read.
+        EmbedError: If it holds another network.
     """
-    try:
-        net = load(file)
-    except CheckpointError as error:
-        raise EmbedError(str(error)) from error
+    net = load(file)
     held = type(net).__name__
     if held != NETWORKS[role]:
         other = next((name for name, network in NETWORKS.items() if network == held), None)
@@ -208,11 +203,10 @@ def degradations(
 
     Raises:
         EmbedError: If there is only one.
-        PrepareError: If one is invalid.
+        UserError: If one is invalid.
     """
     chosen = tuple(blurs) or [Blur(round(sigma * scale / 4, 3)) for sigma in SIGMAS_X4]
     sets = [BlindSet(blur, noise, scale, seed) for noise in dict.fromkeys(noises) for blur in dict.fromkeys(chosen)]
-    check_sets(sets)
     if len(sets) < 2:
         raise EmbedError(f"expected two or more degradations to compare, got only {describe(sets[0])}.")
     return sets
@@ -247,7 +241,7 @@ def take_crops(
 
     Raises:
         EmbedError: If arguments are wrong, or fewer than two crops are found.
-        PrepareError: If the folder is missing or holds no image.
+        ImageError: If the folder is missing or holds no image.
     """
     if side <= KERNEL_SIZE // 2 or count < 2:
         raise EmbedError(

@@ -1,4 +1,4 @@
-"""ONNX graphs that compute with halves, but for the steps whose values a half cannot hold."""
+"""ONNX graphs in half precision, except for the steps with values beyond it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lightsr_basicsr.runtimes.graphs import INPUT
 if TYPE_CHECKING:
     import onnx
 
-# Largest magnitude on a photograph; a half holds 65,504, and other photographs may have larger ones.
+# Largest magnitude on the test image; half precision holds 65,504, and other images may have larger values.
 MOST = 8192.0
 FLOAT, HALF = 1, 10  # numbers of these types in ONNX
 
 
 def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, int]:
-    """Return a model that computes with halves between float32 images, and how many of its steps stay in float32.
+    """Return a model in half precision between float32 images, and the number of its steps that stay in float32.
 
     Args:
         model (onnx.ModelProto): In float32, with shapes inside.
-        images (Tensor): Photographs (N, C, H, W) that the model takes, to see how large its values become.
+        images (Tensor): Images (N, C, H, W) on which the size of its values is measured.
 
     Raises:
-        BackendError: If the converter cannot do it.
+        BackendError: If the converter fails.
     """
     require("onnxruntime", "onnx")
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -37,15 +37,15 @@ def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, in
     try:
         half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
         _join_casts(half.model)
-        half.topological_sort()  # the converter adds its first step at the end
+        half.topological_sort()  # the converter appends its first step
     except Exception as error:
-        # The converter raises anything.
-        raise BackendError(f"The graph cannot be turned into halves ({error}). Use fp32.") from error
+        # The converter raises exceptions of any type.
+        raise BackendError(f"The graph cannot be converted to half precision ({error}). Use fp32.") from error
     return half.model, len(kept)
 
 
 def _join_casts(model: onnx.ModelProto) -> None:
-    """Let steps that stay wide hand on wide values: the converter makes each a half in between, once per taker."""
+    """Join float32 steps directly: the converter casts to half precision between them, once per consumer."""
     nodes, results = list(model.graph.node), {value.name for value in model.graph.output}
     halved = {node.output[0]: node.input[0] for node in nodes if _casts_to(node, HALF)}
     back = {
@@ -74,7 +74,7 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 
 def wide_steps(model: onnx.ModelProto, images: Tensor) -> list[str]:
-    """Return names of nodes that make, or take, values of more than ``MOST`` on a photograph."""
+    """Return the names of nodes with inputs or outputs beyond ``MOST`` on ``images``."""
     onnxruntime = require("onnxruntime", "onnx")
     watched = type(model)()
     watched.CopyFrom(model)
@@ -94,4 +94,4 @@ def _is_float(value: onnx.ValueInfoProto) -> bool:
 
 
 def _exceeds(value: np.ndarray) -> bool:
-    return value.size > 0 and not np.abs(value).max() <= MOST  # what is no number exceeds, too
+    return value.size > 0 and not np.abs(value).max() <= MOST  # NaN exceeds it, too

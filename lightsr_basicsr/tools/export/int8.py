@@ -1,4 +1,4 @@
-"""Turn a network into one whose convolutions compute with 8-bit integers, and measure what that costs."""
+"""Quantize a network to int8 convolutions, and measure the loss of quality."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lightsr_basicsr.archs.network import SRNetwork
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, Runtime, require
 from lightsr_basicsr.runtimes.graphs import to_openvino
-from lightsr_basicsr.runtimes.network import traits_of
+from lightsr_basicsr.runtimes.network import name_of, traits_of
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
 from lightsr_basicsr.tools.export.int8_data import Pair, QuantizationData, gather
 from lightsr_basicsr.tools.export.int8_recipes import (
@@ -42,14 +43,14 @@ NOISY_LOGGERS = ("nncf", "torch.utils.cpp_extension")
 
 @dataclass(frozen=True)
 class PsnrCost:
-    """What quantization costs on photographs that laid no range.
+    """Loss by quantization on images that set no range.
 
     Attributes:
         decibels (float): PSNR of the fp32 network less that of the int8 network; negative where int8 is better.
         fp32 (float): PSNR of the fp32 network in dB, on Y, without a border as wide as the scale.
         int8 (float): That of the int8 network.
-        images (int): Number of photographs it was measured on.
-        data (str): Which they are.
+        images (int): Number of images it was measured on.
+        data (str): Their origin, in words.
     """
 
     decibels: float
@@ -59,7 +60,7 @@ class PsnrCost:
     data: str
 
     def to_metadata(self) -> dict[str, Any]:
-        """Return what an exported file tells of it."""
+        """Return the entry for the metadata of an exported file."""
         return {"psnr_cost_db": round(self.decibels, 4), "images": self.images, "data": self.data}
 
 
@@ -73,19 +74,19 @@ def quantize(
     threads: int | None = None,
     progress: bool = True,
 ) -> tuple[openvino.Model, PsnrCost]:
-    """Return the deployed form of a network as a model of OpenVINO with int8 convolutions, and its loss of quality.
+    """Return the deployed form of a network as an OpenVINO model with int8 convolutions, and its loss of quality.
 
-    Ranges are laid by what flows through the network on LR crops of photographs; there is no training. What is not
-    quantized is meant to run in bfloat16 where the CPU has it: then a residual costs no more than an int8 one.
+    Ranges are set by the values inside the network on LR crops; there is no training. The rest should run in bfloat16
+    where the CPU has it: then a residual costs no more time than in int8.
 
     Args:
-        net (SRNetwork): The network, in training or deployed form; it stays as it is.
-        photographs (str | PathLike | None): Folder of HR photographs like those the network will see; None takes those
-            of scikit-image, which are few: a hundred of your own are better. Default: None.
-        held_out (str | PathLike | None): Folder of HR photographs to measure the loss on; None holds out every fourth
-            of ``photographs``. Default: None.
+        net (SRNetwork): The network, in training or deployed form; unchanged.
+        photographs (str | PathLike | None): Folder of HR images like those in use; None takes those of scikit-image,
+            which are few: a hundred of your own are better. Default: None.
+        held_out (str | PathLike | None): Folder of HR images to measure the loss on; None holds out every fourth of
+            ``photographs``. Default: None.
         images (int): Number of LR crops, at least 8. Default: 100.
-        recipe (str): Which operations are quantized: ``'auto'`` or one of ``quantize_recipes.RECIPES``.
+        recipe (str): Operations to quantize: ``'auto'`` or one of ``int8_recipes.RECIPES``.
         threads (int | None): CPU threads for the measurement; None takes as many as torch does. Default: None.
         progress (bool): Whether to show bars. Default: True.
 
@@ -93,10 +94,10 @@ def quantize(
         tuple: The model, for any number and size of images, and the loss.
 
     Raises:
-        BackendError: If OpenVINO or NNCF is not installed, the network has no graph or none to quantize, or the
-            photographs will not do.
+        BackendError: If OpenVINO or NNCF is not installed, the network has no graph or nothing to quantize, or the
+            images are too few or too small.
     """
-    chosen = with_network(find_recipe(recipe), type(net).__name__)
+    chosen = with_network(find_recipe(recipe), name_of(net))
     nncf = load_nncf()
     traits = traits_of(net)
     data = gather(
@@ -118,15 +119,15 @@ def quantize_model(
     Args:
         nncf (Any): The library.
         model (openvino.Model): From ``lr`` to ``sr``, fp32.
-        crops (Sequence[Tensor]): LR crops (1, C, H, W) that lay the ranges.
-        recipe (Recipe): Which operations are quantized.
+        crops (Sequence[Tensor]): LR crops (1, C, H, W) that set the ranges.
+        recipe (Recipe): Operations to quantize.
         progress (bool): Whether to show a bar. Default: True.
 
     Raises:
         BackendError: If NNCF fails, or finds nothing to quantize.
     """
     whole = model.clone()
-    # A network with kernels of its own for every image is a loop around a graph for one.
+    # A network that computes kernels from each image is a loop around a graph for one image.
     loop = next((op for op in whole.get_ops() if op.get_type_name() == "TensorIterator"), None)
     quantized = _quantize_graph(nncf, whole if loop is None else loop.get_function(), crops, recipe, progress)
     if not count_quantized(quantized):
@@ -146,8 +147,8 @@ def _quantize_graph(
     )
     preset = nncf.QuantizationPreset.MIXED if recipe.asymmetric else nncf.QuantizationPreset.PERFORMANCE
     advanced = nncf.AdvancedQuantizationParameters(
-        # Halved weights are against overflow on CPUs without VNNI; those with it lose a bit by it. The correction
-        # of biases gains nothing once residuals stay as they are, and fails on some convolutions.
+        # Halved weights avoid overflow on CPUs without VNNI; on those with it they cost a bit of precision. Bias
+        # correction gains nothing where residuals are not quantized, and fails on some convolutions.
         overflow_fix=nncf.OverflowFix.DISABLE, disable_bias_correction=True,
     )  # fmt: skip
     try:
@@ -157,12 +158,13 @@ def _quantize_graph(
                 ignored_scope=left_alone, advanced_parameters=advanced,
             )  # fmt: skip
     except Exception as error:
-        # NNCF raises whatever a network unlike those it was made for ends in.
-        raise BackendError(f"NNCF cannot quantize this network: {_first_line(error)}. Use fp32 or bf16.") from error
+        # NNCF raises exceptions of any type for networks that it does not support.
+        reason = short_message(error, 300).rstrip(".")
+        raise BackendError(f"NNCF cannot quantize this network: {reason}. Use fp32 or bf16.") from error
 
 
 class _Counted:
-    """Crops as NumPy arrays, with a bar while they are used."""
+    """Crops as NumPy arrays, with a progress bar."""
 
     def __init__(self, crops: Sequence[Tensor], progress: bool) -> None:
         self.crops, self.progress = crops, progress
@@ -176,7 +178,7 @@ class _Counted:
 
 
 def load_nncf() -> Any:
-    """Return the library NNCF, imported without what it says.
+    """Return the library NNCF, imported without its messages.
 
     Raises:
         BackendError: If it or OpenVINO is not installed.
@@ -201,10 +203,6 @@ def _quietly() -> Iterator[None]:
                 log.setLevel(level)
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
-
-
 def _measure(exact: Runtime, rounded: Runtime, data: QuantizationData, progress: bool) -> PsnrCost:
     pairs = tqdm(data.held_out, "int8 PSNR", disable=not progress)
     both = [(psnr_of(exact, pair), psnr_of(rounded, pair)) for pair in pairs]
@@ -214,13 +212,17 @@ def _measure(exact: Runtime, rounded: Runtime, data: QuantizationData, progress:
 
 def psnr_of(runtime: Runtime, pair: Pair) -> float:
     """Return the PSNR of one image in dB, on Y, without a border as wide as the scale."""
-    made = to_picture(runtime(pair.lr))
+    made = to_image(runtime(pair.lr))
     hr = pair.hr if made.shape[2] == 3 else pair.hr.mean(axis=2, keepdims=True).round().astype(np.uint8)
     return float(calculate_psnr(
-        made[..., ::-1], hr[..., ::-1], crop_border=int(runtime.scale), test_y_channel=made.shape[2] == 3
+        made[..., ::-1], hr, crop_border=int(runtime.scale), test_y_channel=made.shape[2] == 3
     ))  # fmt: skip
 
 
-def to_picture(image: Tensor) -> np.ndarray:
-    """Return an image (1, C, H, W) in [0, 1] as (H, W, C), uint8, rounded."""
+def to_image(image: Tensor) -> np.ndarray:
+    """Return an image (1, C, H, W) in [0, 1] as (H, W, C), uint8, rounded.
+
+    >>> to_image(torch.full((1, 3, 1, 1), 0.2)).tolist()
+    [[[51, 51, 51]]]
+    """
     return (image[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()

@@ -1,4 +1,4 @@
-"""Photographs for quantization: crops that lay the ranges, and others on which the loss of quality is measured."""
+"""Images for quantization: crops that set the ranges, and held-out images to measure the loss of quality on."""
 
 from __future__ import annotations
 
@@ -9,32 +9,31 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.runtimes.base import BackendError
-from lightsr_basicsr.tools.images import ImageError, list_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.images import ImageError, existing_folder, list_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.photographs import to_tensor
 
 LR_SIDE = 48
-HR_SIDE_AT_MOST = 256  # so that x8 takes ordinary photographs
+HR_SIDE_AT_MOST = 256  # x8 can use ordinary photographs, too
 HELD_OUT_SIDE = 128  # of an LR image that quality is measured on
 HELD_OUT_EVERY = 4
 HELD_OUT_AT_MOST = 20
 FEWEST_PHOTOGRAPHS, FEWEST_CROPS = 4, 8
-DEMO = "photographs of scikit-image"
+DEMO = "photographs of scikit-image"  # part of the metadata of exported files
 
 
 class Pair(NamedTuple):
-    """An LR image and what it was made of.
+    """An LR image and its HR image.
 
     Attributes:
         lr (Tensor): RGB (1, 3, h, w) in [0, 1]; one channel where the network takes one.
-        hr (ndarray): RGB (scale * h, scale * w, 3), uint8.
+        hr (ndarray): BGR (scale * h, scale * w, 3), uint8.
     """
 
     lr: Tensor
@@ -42,12 +41,12 @@ class Pair(NamedTuple):
 
 
 class QuantizationData(NamedTuple):
-    """What a network is quantized with.
+    """Images to quantize a network with.
 
     Attributes:
-        crops (list[Tensor]): LR crops (1, C, 48, 48) in [0, 1] that lay the ranges.
-        held_out (list[Pair]): Of other photographs, or of the folder that was given.
-        held_out_from (str): What these are, in words.
+        crops (list[Tensor]): LR crops (1, C, 48, 48) in [0, 1] that set the ranges.
+        held_out (list[Pair]): Of other images, or of the given folder.
+        held_out_from (str): Their origin, in words.
     """
 
     crops: list[Tensor]
@@ -56,7 +55,11 @@ class QuantizationData(NamedTuple):
 
 
 def lr_side(scale: float, min_side: int) -> int:
-    """Return the side of an LR crop for a network of this scale and smallest image, in pixels."""
+    """Return the side of an LR crop for a network of this scale and smallest image, in pixels.
+
+    >>> lr_side(4, min_side=15), lr_side(8, min_side=15)
+    (48, 32)
+    """
     return max(min_side, min(LR_SIDE, int(HR_SIDE_AT_MOST / scale)))
 
 
@@ -71,49 +74,50 @@ def gather(
     held_out_at_most: int = HELD_OUT_AT_MOST,
     progress: bool = True,
 ) -> QuantizationData:
-    """Make LR crops and held-out pairs of photographs, by MATLAB-exact bicubic downscaling.
+    """Return LR crops and held-out pairs of HR images, by MATLAB-exact bicubic downscaling.
 
     Args:
-        folder (str | PathLike | None): HR photographs; every fourth is held out unless ``held_out`` is
-            given. None takes ten photographs of scikit-image, and holds out two others.
-        held_out (str | PathLike | None): A folder of other photographs to measure quality on.
-        images (int): Number of crops, at least 8; from different photographs as far as there are as many.
+        folder (str | PathLike | None): HR images; every fourth is held out unless ``held_out`` is given. None takes ten
+            images of scikit-image, and holds out two others.
+        held_out (str | PathLike | None): A folder of other HR images to measure quality on.
+        images (int): Number of crops, at least 8; from as many different images as possible.
         scale (float): The network's; a whole number.
-        num_in_ch (int): Channels that the network takes, 3 or 1. Default: 3.
-        min_side (int): Smallest LR side that it takes. Default: 1.
-        held_out_at_most (int): Number of photographs that quality is measured on. Default: 20.
+        num_in_ch (int): Channels of its input, 3 or 1. Default: 3.
+        min_side (int): Its smallest LR side. Default: 1.
+        held_out_at_most (int): Number of images to measure quality on. Default: 20.
         progress (bool): Whether to show a bar. Default: True.
 
     Raises:
-        BackendError: If there are too few photographs, or one is too small or cannot be read.
+        BackendError: If there are too few images, or one is too small or cannot be read.
     """
     if images < FEWEST_CROPS:
-        raise BackendError(f"Quantization needs at least {FEWEST_CROPS} crops to lay ranges, got {images}.")
+        raise BackendError(f"Quantization needs at least {FEWEST_CROPS} crops to set ranges, got {images}: name more.")
     if scale < 1 or scale != int(scale) or num_in_ch not in (1, 3):
         raise BackendError(
-            f"Crops can be made for whole scales and 1 or 3 channels; this network has scale {scale} and {num_in_ch}."
+            f"Crops are made for whole scales and 1 or 3 channels; this network has scale {scale} and {num_in_ch} "
+            "channels. Use fp32 or bf16."
         )
     scale, side = int(scale), lr_side(scale, min_side)
     calibration, checked, title = _choose(folder, held_out, images, held_out_at_most)
     try:
         crops = list(_crops(tqdm(calibration, "LR crops", disable=not progress), images, side, scale))
-        pairs = [_centre(source, max(HELD_OUT_SIDE, side), side, scale) for source in checked]
+        pairs = [_center(source, max(HELD_OUT_SIDE, side), side, scale) for source in checked]
     except ImageError as error:
         raise BackendError(f"{error}: take it out of the folder.") from error
     return QuantizationData(
-        [_with_channels(to_tensor(crop), num_in_ch) for crop in crops],
-        [Pair(_with_channels(to_tensor(imresize(hr, 1 / scale)), num_in_ch), hr) for hr in pairs],
+        [_with_channels(crop, num_in_ch) for crop in crops],
+        [Pair(_with_channels(imresize(hr, 1 / scale), num_in_ch), hr) for hr in pairs],
         title,
     )
 
 
-Source = Path | str  # an image file, or the name of a photograph of scikit-image
+Source = Path | str  # an image file, or the name of an image of scikit-image
 
 
 def _choose(
     folder: str | PathLike | None, held_out: str | PathLike | None, images: int, most: int
 ) -> tuple[list[Source], list[Source], str]:
-    """Return what crops are taken from, what quality is measured on, and a name of the latter."""
+    """Return the sources of crops, those to measure quality on, and a name for the latter."""
     others = [] if held_out is None else _spread(_listed(Path(held_out), 1), most)
     if folder is None:
         calibration: list[Source] = [*PHOTOGRAPHS["train"]]
@@ -127,23 +131,20 @@ def _choose(
 
 
 def _listed(folder: Path, fewest: int) -> list[Path]:
-    if not folder.expanduser().is_dir():
-        raise BackendError(f"There is no folder {folder}: give one with photographs.")
-    files = list_images(folder.expanduser())
+    files = list_images(existing_folder(folder, ": name one with HR images"))
     if len(files) < fewest:
-        raise BackendError(f"{folder} holds {len(files)} images, expected at least {fewest}: add photographs.")
+        raise BackendError(f"{folder} holds {len(files)} images, expected at least {fewest}: add more.")
     return files
 
 
 def _spread(files: list[Path], most: int) -> list[Path]:
-    """Return at most so many of ``files``, evenly spread."""
+    """Return at most ``most`` of ``files``, evenly spread."""
     return files[:: ceil(len(files) / most)] if len(files) > most else files
 
 
 def _read(source: Source) -> np.ndarray:
-    """Return an image (H, W, 3), RGB, uint8."""
-    image = to_8_bit(read_image(source)) if isinstance(source, Path) else next(iter(photographs([source])))[1]
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    """Return an image (H, W, 3), BGR, uint8."""
+    return to_8_bit(read_image(source)) if isinstance(source, Path) else next(iter(photographs([source])))[1]
 
 
 def _check_size(image: np.ndarray, source: Source, least: int) -> None:
@@ -157,7 +158,7 @@ def _check_size(image: np.ndarray, source: Source, least: int) -> None:
 
 
 def _crops(sources: Iterable[Source], images: int, side: int, scale: int) -> Iterator[np.ndarray]:
-    """Yield ``images`` LR crops (side, side, 3), spread evenly over the sources, at places that are always the same."""
+    """Yield ``images`` LR crops (side, side, 3), spread evenly over the sources, at reproducible places."""
     sources_left, images_left, random = len(sources), images, Random(0)
     for source in sources:
         image = _read(source)
@@ -170,8 +171,8 @@ def _crops(sources: Iterable[Source], images: int, side: int, scale: int) -> Ite
         images_left, sources_left = images_left - number, sources_left - 1
 
 
-def _centre(source: Source, most: int, least: int, scale: int) -> np.ndarray:
-    """Return the centre of a photograph, of which the LR image has sides of at most ``most`` pixels."""
+def _center(source: Source, most: int, least: int, scale: int) -> np.ndarray:
+    """Return the center of an HR image whose LR image has sides of at most ``most`` pixels."""
     image = _read(source)
     _check_size(image, source, least * scale)
     image = mod_crop(image, scale)
@@ -180,10 +181,7 @@ def _centre(source: Source, most: int, least: int, scale: int) -> np.ndarray:
     return image[top : top + sides[0], left : left + sides[1]]
 
 
-def to_tensor(image: np.ndarray) -> Tensor:
-    """Return an image (H, W, 3), uint8, as (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()[None] / 255
-
-
-def _with_channels(image: Tensor, channels: int) -> Tensor:
-    return image if channels == image.shape[1] else image.mean(dim=1, keepdim=True)
+def _with_channels(image: np.ndarray, channels: int) -> Tensor:
+    """Return an image (H, W, 3), BGR, as (1, channels, H, W) in [0, 1]; gray is the mean of RGB."""
+    tensor = to_tensor(image)
+    return tensor if channels == 3 else tensor.mean(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Which operations of a graph are quantized: recipes, with the reason for every exception."""
+"""Recipes: which operations of a graph are quantized, with the reason for every exception."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import openvino
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData")
-# Left out of ``convolutions``. A residual sum carries the image itself through the network: 8 bits of it cost IMDN x4
-# 1.2 dB. Statistics of a map (variance, its root) span more orders of magnitude than 8 bits do: 0.1 to 0.2 dB each.
+# Excluded by ``convolutions``. A residual sum carries the image itself through the network: 8 bits of it cost IMDN x4
+# 1.2 dB. Statistics of a feature map (variance, its root) span more orders of magnitude than 8 bits: 0.1 to 0.2 dB.
 ARITHMETIC = (
     "Abs", "Add", "AvgPool", "Clamp", "Divide", "Exp", "Interpolate", "MVN", "MatMul", "MaxPool", "Maximum", "Minimum",
     "Multiply", "Power", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "Sigmoid", "Sqrt", "Subtract",
@@ -26,15 +26,15 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What stays as it is, and how ranges are laid.
+    """Operations that are not quantized, and the kind of ranges.
 
     Attributes:
         arithmetic (bool): Whether inputs of sums, products, poolings and statistics are quantized too.
-        ends (bool): Whether the convolutions that see the image or make it are quantized too; together they are less
-            than a tenth of the work.
-        pooled (bool): Whether convolutions of pooled vectors are quantized too; they are no work at all.
-        asymmetric (bool): Whether the range of an activation may be off-centre, which costs no time with VNNI.
-        except_for (str | None): Pattern of names of further convolutions that stay as they are.
+        ends (bool): Whether the first and last convolutions are quantized too; together they are less than a tenth of
+            the work.
+        pooled (bool): Whether convolutions of pooled vectors are quantized too; their work is negligible.
+        asymmetric (bool): Whether the range of an activation may be off-center, which costs no time with VNNI.
+        except_for (str | None): Pattern of names of further convolutions to exclude.
     """
 
     arithmetic: bool = False
@@ -57,10 +57,10 @@ EXCEPTIONS = {"DDistill_SR": r".*/dy_branch/"}
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return a recipe by name; ``'auto'`` is the one that every network of the package did best with.
+    """Return a recipe by name; ``'auto'`` is the best one for every network of the package.
 
     Raises:
-        BackendError: If there is none of this name.
+        BackendError: If the name is unknown.
     """
     name = DEFAULT if name == AUTO else name
     if name not in RECIPES:
@@ -74,14 +74,14 @@ def with_network(recipe: Recipe, network: str) -> Recipe:
 
 
 def ignored_types(model: openvino.Model, recipe: Recipe) -> list[str]:
-    """Return the types of operations in ``model`` that the recipe leaves alone."""
+    """Return the types of operations in ``model`` that the recipe excludes."""
     return [] if recipe.arithmetic else sorted({op.get_type_name() for op in operations(model)} & {*ARITHMETIC})
 
 
 def ignored_names(model: openvino.Model, recipe: Recipe) -> list[str]:
-    """Return the names of the convolutions in ``model`` that the recipe leaves alone, without duplicates."""
+    """Return the names of the convolutions in ``model`` that the recipe excludes, without duplicates."""
     ops = operations(model)
-    # A kernel that the graph makes of each image has ranges that no calibration foresees.
+    # Calibration cannot foresee the range of a kernel that the graph computes from each image.
     found = {_name(op) for op in ops if _is_convolution(op) and not _is_constant(op.input_value(1).get_node())}
     if not recipe.ends:
         found |= _without_convolution_before(ops) | _without_convolution_after(ops)
@@ -98,7 +98,7 @@ def count_quantized(model: openvino.Model) -> int:
 
 
 def _holds_integers(op: openvino.Node) -> bool:
-    """Tell whether ``op``, a convolution's weights, is a constant in int8, which comes with a scale."""
+    """Return whether ``op``, the weights of a convolution, is a constant in int8, which has a scale."""
     source = _source(op)
     return source.get_type_name() == "Constant" and source.get_element_type().to_string() in ("i8", "u8")
 
@@ -108,7 +108,7 @@ def _is_constant(op: openvino.Node) -> bool:
 
 
 def _source(op: openvino.Node) -> openvino.Node:
-    """Return what a convolution's weights are, before they are scaled and shaped."""
+    """Return the origin of a convolution's weights, before they are scaled and reshaped."""
     while op.get_type_name() in ("Multiply", "Subtract", "Convert", "Reshape"):
         op = op.input_value(0).get_node()
     return op
@@ -127,7 +127,7 @@ def _has_one_pixel(op: openvino.Node) -> bool:
 
 
 def _without_convolution_before(ops: Iterable[openvino.Node]) -> set[str]:
-    """Return names of convolutions that see the image without another convolution between."""
+    """Return the names of convolutions with no other convolution between the input image and them."""
     first, seen = set(), set()
     for op in ops:
         behind = any(_name(value.get_node()) in seen for value in op.input_values())
@@ -139,7 +139,7 @@ def _without_convolution_before(ops: Iterable[openvino.Node]) -> set[str]:
 
 
 def _without_convolution_after(ops: Iterable[openvino.Node]) -> set[str]:
-    """Return names of convolutions that make the image without another convolution between."""
+    """Return the names of convolutions with no other convolution between them and the output image."""
     last, seen = set(), set()
     for op in reversed(list(ops)):
         users = [entry.get_node() for output in op.outputs() for entry in output.get_target_inputs()]

@@ -1,9 +1,9 @@
-"""Turn a network's file into a graph for other engines: ONNX, OpenVINO or TorchScript, compared before it is there."""
+"""Export a checkpoint for other backends: an ONNX, OpenVINO or TorchScript file, published if its images are right."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 from os import PathLike
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lightsr_basicsr import __version__
 from lightsr_basicsr.archs.imdn_arch import IMDN_AS
@@ -29,32 +28,25 @@ from lightsr_basicsr.runtimes.graphs import (
     to_torchscript,
 )
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript, put_into_onnx, put_into_openvino
-from lightsr_basicsr.runtimes.network import OtherNetwork
-from lightsr_basicsr.tools.export.files import (
-    check_places,
-    check_source,
-    choose_target,
-    files_of,
-    plain_path,
-    workshop,
-)
+from lightsr_basicsr.runtimes.network import unwrap
+from lightsr_basicsr.tools.export.files import choose_target, files_of, workshop
 from lightsr_basicsr.tools.export.half import to_half
-from lightsr_basicsr.tools.export.int8 import quantize
-from lightsr_basicsr.tools.export.verify import Row, Sample, make_samples, open_engine, verify
-from lightsr_basicsr.tools.info.checkpoint import checksum
+from lightsr_basicsr.tools.export.int8 import IMAGES, quantize
+from lightsr_basicsr.tools.export.verify import ExportRow, Sample, make_samples, open_session, verify
+from lightsr_basicsr.tools.files import check_target, checksum, plain_path
 from lightsr_basicsr.tools.networks import Opened, form_with, innermost, open_network, read_weights
 
 PRECISIONS = ("fp32", "fp16", "int8")
-# Largest difference of the images, in parts of the range; of int8 the cost in PSNR is told instead.
+# Largest difference of the images, in parts of the range; for int8 the cost in PSNR is reported instead.
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "int8": None}
 NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torchscript": ()}
 
-Told = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Result of an export.
 
     Attributes:
         network (str): Registered name of the network.
@@ -62,7 +54,7 @@ class Exported:
         num_in_ch (int): Channels of the input image.
         source (str): The checkpoint.
         sha256 (str): Of the checkpoint.
-        weights (str): Its wrapper of the weights that were taken, ``'bare'`` for none.
+        weights (str): Wrapper of the weights used, ``'bare'`` for none.
         form (str): Form of the checkpoint: ``'train'``, ``'pruned'`` or ``'deploy'``.
         merged (bool): Whether branches were merged on the way.
         format (str): ``'onnx'``, ``'openvino'`` or ``'torchscript'``.
@@ -71,9 +63,9 @@ class Exported:
         path (str): The new file, the one to open.
         files (tuple[str, ...]): All new files.
         size (int): Of all of them together, in bytes.
-        rows (tuple[Row, ...]): The comparisons with the network of the checkpoint, run by torch in float32.
-        notes (tuple[str, ...]): What else to know, in sentences.
-        int8 (dict | None): Of a quantized network, its measured loss: ``psnr_cost_db``, ``images`` and ``data``.
+        rows (tuple[ExportRow, ...]): The comparisons with the network of the checkpoint, run by torch in float32.
+        notes (tuple[str, ...]): Further remarks for the user, in sentences.
+        int8 (dict | None): Measured loss of a quantized network: ``psnr_cost_db``, ``images`` and ``data``.
     """
 
     network: str
@@ -90,30 +82,32 @@ class Exported:
     path: str
     files: tuple[str, ...]
     size: int
-    rows: tuple[Row, ...]
+    rows: tuple[ExportRow, ...]
     notes: tuple[str, ...] = ()
     int8: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """What an int8 network is calibrated and measured on; see :func:`lightsr_basicsr.tools.export.int8.quantize`.
+    """Images to calibrate an int8 network and to measure its loss on, as ``int8.quantize`` takes them.
 
     Attributes:
-        photographs (str | PathLike | None): Folder of HR photographs; None takes those of scikit-image.
-        held_out (str | PathLike | None): Folder of HR photographs to measure on; None is a part of the former.
-        images (int | None): Number of crops; None is 100.
+        photographs (str | PathLike | None): Folder of HR images; None takes those of scikit-image.
+        held_out (str | PathLike | None): Folder of HR images to measure on; None is a part of the former.
+        images (int): Number of crops.
     """
 
     photographs: str | PathLike | None = None
     held_out: str | PathLike | None = None
-    images: int | None = None
+    images: int = IMAGES
 
 
 @dataclass(frozen=True)
 class _Job:
     """A network on its way into a file."""
 
+    source: Path
+    weights: str
     opened: Opened
     net: SRNetwork  # deployed
     samples: list[Sample]
@@ -121,7 +115,7 @@ class _Job:
     precision: str
     opset: int
     quantization: Quantization
-    tell: Told
+    report: Report
 
 
 def export(
@@ -137,63 +131,38 @@ def export(
     tolerance: float | None = None,
     overwrite: bool = False,
     quantization: Quantization | None = None,
-    tell: Told = lambda line: None,
+    report: Report = lambda line: None,
 ) -> Exported:
-    """Write the deployed form of a network's file for another engine, after a comparison of the two on photographs.
+    """Write the deployed form of a checkpoint for another backend, after comparing its images on test images.
 
     Args:
-        source (str | PathLike): ``.pth``, ``.pt`` or ``.safetensors``, in the training form or the deployed one.
-        target (str | PathLike | None): The new file or its folder; the suffix decides the format: ``.onnx``, ``.xml``
-            (with a ``.bin`` beside it), ``.ts`` or ``.torchscript``. None is the source's name. Default: None.
-        format (str | None): ``'onnx'``, ``'openvino'`` or ``'torchscript'``; None is what the target's suffix says, or
-            ``'onnx'``. Default: None.
+        source (str | PathLike): Checkpoint in the training form or the deployed form.
+        target (str | PathLike | None): The new file or its folder; None is the source's name with another suffix.
+        format (str | None): ``'onnx'``, ``'openvino'`` or ``'torchscript'``; None is the suffix's, or ``'onnx'``.
         precision (str): ``'fp32'``, ``'fp16'`` or ``'int8'``; images are float32 in any. Default: ``'fp32'``.
-        opset (int | None): Version of ONNX's operators, for ``.onnx`` only; None is 17. Default: None.
-        network (Mapping | None): Section of an option file that the source was trained with, for networks that cannot
-            be told from a file. Default: None.
+        opset (int | None): Version of ONNX's operators, for ONNX only; None is 17. Default: None.
+        network (Mapping | None): Section of an option file, for networks that their tensors do not identify.
         weights (str | None): ``'ema'`` or ``'raw'``; None takes EMA weights if there are any. Default: None.
-        picture (str | PathLike | None): An LR image to compare on, beside the photographs. Default: None.
-        tolerance (float | None): Largest difference of the outputs in [0, 1] that is allowed; None is 1e-4 for fp32 and
-            1e-2 for fp16. Default: None.
-        overwrite (bool): Whether files that are there are replaced. Default: False.
-        quantization (Quantization | None): What ``'int8'`` is calibrated and measured on. Default: photographs of
-            scikit-image.
-        tell (Callable): Called with one line before each step that takes long. Default: nothing is told.
+        picture (str | PathLike | None): An additional LR image to compare on. Default: None.
+        tolerance (float | None): Largest allowed difference in [0, 1]; None is that of ``TOLERANCES``. Default: None.
+        overwrite (bool): Whether to overwrite existing files. Default: False.
+        quantization (Quantization | None): Images for ``'int8'``. Default: None, those of scikit-image.
+        report (Callable): Called with one line before each long step. Default: no report.
 
     Raises:
-        CheckpointError, ConvertError, ImageError, BackendError: If a file or an argument is wrong, a library is
-            missing, or the outputs differ. Nothing is written then, and files that are there stay as they are.
+        UserError: If a file or an argument is wrong, a library is missing, or images differ. Nothing is written then.
     """
     source = plain_path(source)
-    check_source(source)
     place, kind = choose_target(source, target, format, precision)
     _check_arguments(kind, precision, opset, tolerance, quantization)
-    places = files_of(place, kind)
-    state, taken = read_weights(source, weights)
-    opened = open_network(state, source, network)
-    check_places(places, source, overwrite)
+    opened, taken = _open(source, weights, network)
+    for file in (places := files_of(place, kind)):
+        check_target(file, source, overwrite)
     net = ready(opened.net)
     samples = make_samples(opened.net, net.num_in_ch, net.min_side, picture and plain_path(picture))
-    job = _Job(opened, net, samples, kind, precision, opset or OPSET, quantization or Quantization(), tell)
-    with workshop(places, overwrite) as parts:
-        metadata, notes = _write(job, _metadata(job, source), parts[-1])
-        tell("comparing with the network on photographs")
-        rows = verify(open_engine(parts[-1], kind), samples, TOLERANCES[precision] if tolerance is None else tolerance)
-    written = {
-        "path": str(place),
-        "files": tuple(map(str, places)),
-        "size": sum(file.stat().st_size for file in places),
-    }
-    told = {"source": str(source), "weights": taken, "rows": tuple(rows), "notes": (*notes, *_notes(opened))}
-    return _done(job, metadata, {**told, **written})
-
-
-def _done(job: _Job, metadata: Metadata, rest: Mapping[str, Any]) -> Exported:
-    told = ("scale", "num_in_ch", "sha256", "precision", "opset")
-    known = {name: getattr(metadata, name) for name in told}
-    name = innermost(job.opened.section)["type"]
-    form = {"form": job.opened.form, "merged": _is_merged(job), "format": job.format}
-    return Exported(network=name, **known, **form, int8=metadata.int8, **rest)
+    quantization, opset = quantization or Quantization(), opset or OPSET
+    job = _Job(source, taken, opened, net, samples, kind, precision, opset, quantization, report)
+    return _publish(job, places, overwrite, TOLERANCES[precision] if tolerance is None else tolerance)
 
 
 def _check_arguments(
@@ -204,27 +173,50 @@ def _check_arguments(
     if precision == "int8" and kind != "openvino":
         raise BackendError(f"int8 is written for OpenVINO only, got {kind}: name a file that ends in .xml.")
     if precision != "int8" and quantization is not None:
-        raise BackendError(f"Photographs calibrate int8, and the precision is {precision}: leave them away.")
+        raise BackendError(f"Images calibrate int8, and the precision is {precision}: leave them out.")
     if tolerance is not None and not (tolerance >= 0 and isfinite(tolerance)):
         raise BackendError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
     if opset is not None and kind != "onnx":
-        raise BackendError(f"An opset is a version of ONNX's operators; {kind} has none: leave it away.")
+        raise BackendError(f"An opset is a version of ONNX's operators; {kind} has none: leave it out.")
     for module in NEEDED[kind]:
         require(module, "openvino" if kind == "openvino" else "onnx")
     if kind != "torchscript":
         check_opset(opset or OPSET)
 
 
-def _plain(net: SRNetwork) -> nn.Module:
-    return net.net if isinstance(net, OtherNetwork) else net
+def _open(source: Path, weights: str | None, network: Mapping[str, Any] | None) -> tuple[Opened, str]:
+    state, taken = read_weights(source, weights)
+    return open_network(state, source, network), taken
 
 
-def _is_merged(job: _Job) -> bool:
-    return list(_plain(job.net).state_dict()) != list(job.opened.net.state_dict())
+def _publish(job: _Job, places: Sequence[Path], overwrite: bool, tolerance: float | None) -> Exported:
+    with workshop(places, overwrite) as parts:
+        metadata, notes = _write(job, _metadata(job), parts[-1])
+        job.report("comparing with the network on test images")
+        rows = verify(open_session(parts[-1], job.format), job.samples, tolerance)
+    return Exported(
+        network=innermost(job.opened.section)["type"],
+        scale=metadata.scale,
+        num_in_ch=metadata.num_in_ch,
+        source=str(job.source),
+        sha256=metadata.sha256,
+        weights=job.weights,
+        form=job.opened.form,
+        merged=list(unwrap(job.net).state_dict()) != list(job.opened.net.state_dict()),
+        format=job.format,
+        precision=job.precision,
+        opset=metadata.opset,
+        path=str(places[-1]),
+        files=tuple(map(str, places)),
+        size=sum(file.stat().st_size for file in places),
+        rows=tuple(rows),
+        notes=(*notes, *_notes(job.opened)),
+        int8=metadata.int8,
+    )
 
 
-def _metadata(job: _Job, source: Path) -> Metadata:
-    found = form_with(job.opened.section, _plain(job.net).state_dict())
+def _metadata(job: _Job) -> Metadata:
+    found = form_with(job.opened.section, unwrap(job.net).state_dict())
     section = dict(job.opened.section if found is None else found[1])
     return Metadata(
         network=section.pop("type"),
@@ -234,8 +226,8 @@ def _metadata(job: _Job, source: Path) -> Metadata:
         num_out_ch=job.samples[0].expected.shape[1],
         min_side=job.net.min_side,
         precision=job.precision,
-        sha256=checksum(source),
-        source=source.name,
+        sha256=checksum(job.source),
+        source=job.source.name,
         pools_globally=job.net.pools_globally,
         opset=job.opset if job.format == "onnx" else None,
         producer=f"lightsr-basicsr {__version__}",
@@ -249,15 +241,15 @@ def _notes(opened: Opened) -> list[str]:
             "Images with sides of 60 or more that are no multiples of 4 are padded in the file, where the network run "
             "by torch cuts them into four."
         )
-    if opened.untold:
-        names = ", ".join(opened.untold)
-        notes.append(f"No checkpoint tells {names}: if the network was trained with other values, use --opt.")
+    if opened.unrecoverable:
+        names = ", ".join(opened.unrecoverable)
+        notes.append(f"No checkpoint holds {names}: if the network was trained with other values, use --opt.")
     return notes
 
 
 def _write(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[str]]:
-    """Write the files of a model and return what they tell of it and what else to know."""
-    job.tell(f"tracing {innermost(job.opened.section)['type']}; some networks take a minute")
+    """Write the files of a model and return their metadata and notes for the user."""
+    job.report(f"tracing {innermost(job.opened.section)['type']}; some networks take a minute")
     if job.precision == "int8":
         return _write_int8(job, metadata, part)
     if job.format == "torchscript":
@@ -265,16 +257,14 @@ def _write(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[st
         return metadata, []
     if job.format == "openvino":
         _save_openvino(to_openvino(job.net), metadata, part)
-        notes = ["Weights are stored as halves; engines compute with them as they choose."] if _halves(job) else []
-        return metadata, notes
+        halves = "Weights are stored in half precision; the backend chooses what to compute in."
+        return metadata, [halves] if job.precision == "fp16" else []
     return metadata, _write_onnx(job, metadata, part)
 
 
 def _write_int8(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[str]]:
     chosen = job.quantization
-    model, cost = quantize(
-        job.net, chosen.photographs, held_out=chosen.held_out, **({"images": chosen.images} if chosen.images else {})
-    )
+    model, cost = quantize(job.net, chosen.photographs, held_out=chosen.held_out, images=chosen.images)
     metadata = replace(metadata, int8=cost.to_metadata())
     _save_openvino(model, metadata, part)
     return metadata, [
@@ -287,19 +277,15 @@ def _write_int8(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, li
 def _write_onnx(job: _Job, metadata: Metadata, part: Path) -> list[str]:
     model = to_onnx(job.net, job.opset, one_image=True)
     notes = []
-    if _halves(job):
-        job.tell("looking for values that a half cannot hold")
+    if job.precision == "fp16":
+        job.report("looking for values that half precision cannot hold")
         model, kept = to_half(model, job.samples[-1].images[:1, :, :40, :40])
         if kept:
-            notes.append(f"{kept} steps with values beyond those of a half stay in float32.")
+            notes.append(f"{kept} steps with values beyond half precision stay in float32.")
     model = checked(over_images(model) if has_own_kernels(job.net) else model)
     put_into_onnx(model, metadata)
     part.write_bytes(model.SerializeToString())
     return notes
-
-
-def _halves(job: _Job) -> bool:
-    return job.precision == "fp16"
 
 
 def _save_openvino(model: Any, metadata: Metadata, part: Path) -> None:
@@ -309,5 +295,5 @@ def _save_openvino(model: Any, metadata: Metadata, part: Path) -> None:
 
 def _save_torchscript(program: torch.jit.ScriptModule, metadata: Metadata, part: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer versions advise another format, and still read this one
+        warnings.simplefilter("ignore")  # newer versions recommend another format, and still read this one
         torch.jit.save(program, str(part), _extra_files=for_torchscript(metadata))

@@ -1,11 +1,10 @@
-"""Whether an exported file gives the images of its network: loaded again and run on photographs of three sizes."""
+"""Check that an exported file gives the images of its network: load it again and run it on three sizes of images."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite, log10
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,33 +13,39 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightsr_basicsr.data.photographs import photographs
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
-from lightsr_basicsr.tools.agreement import take_picture
+from lightsr_basicsr.tools.agreement import AgreementError, measure
+from lightsr_basicsr.tools.photographs import PHOTOGRAPH, load_photograph, lr_image, to_tensor
 
-PHOTOGRAPH = "coffee.png"
-# Images, height, width: one with odd sides, one that is wider and larger than what is traced, and several images.
+# Images, height, width: one with odd sides, one that is wider and larger than the traced image, and several images.
 SHAPES = ((1, 45, 53), (1, 56, 96), (2, 40, 48))
 SPREAD = 97  # pixels between the crops of one batch
-MULTIPLE = 4  # to which a picture's sides are cut: IMDN_AS has another way with others that are large
+# IMDN_AS computes sides of 60 or more that are no multiples of 4 in another way than its graph.
+MULTIPLE, SMALLEST_CUT = 4, 60
+TOO_WIDE = "Its precision may be too small for the network's values: try fp32."
 
-Engine = Callable[[Tensor], Tensor]
+Session = Callable[[Tensor], Tensor]
 
 
 class Sample(NamedTuple):
-    """What was compared on: its name, images (N, C, H, W) in [0, 1], and what the network makes of them."""
+    """A name, images (N, C, H, W) in [0, 1], and the images that the network makes of them."""
 
     name: str
     images: Tensor
     expected: Tensor
 
+    def __str__(self) -> str:
+        count, _, height, width = self.images.shape
+        return f"{self.name}, {count} x {height}x{width}"
+
 
 @dataclass(frozen=True)
-class Row:
-    """One comparison.
+class ExportRow:
+    """One comparison of an exported file with its network.
 
     Attributes:
-        picture (str): What it was made on.
+        picture (str): Name of the test image.
         images (int): Number of images in one call.
         height (int): Of the LR image.
         width (int): Of the LR image.
@@ -57,81 +62,68 @@ class Row:
 
 
 def make_samples(net: nn.Module, num_in_ch: int, min_side: int, picture: Path | None) -> list[Sample]:
-    """Return photographs with the images that a network makes of them.
+    """Return test images with the images that a network makes of them.
 
     Args:
         net (nn.Module): The network, in evaluation mode and float32.
         num_in_ch (int): Channels of its input.
         min_side (int): Its smallest height and width.
-        picture (Path | None): One more LR image, of the user; sides above 256 are cut.
+        picture (Path | None): An additional LR image of the user; sides above 256 are cropped.
 
     Raises:
-        BackendError: If the network cannot be run on one of them, or gives no finite numbers.
-        ConvertError, ImageError: If the picture cannot be read.
+        AgreementError: If the network cannot be run on one of them, or gives no finite numbers.
+        ImageError: If an image cannot be read or is too small.
     """
-    inputs = [(f"photograph '{Path(PHOTOGRAPH).stem}'", images) for images in _crops(num_in_ch, min_side)]
+    inputs = [(f"test image '{Path(PHOTOGRAPH).stem}'", images) for images in _crops(num_in_ch, min_side)]
     if picture is not None:
-        image = take_picture(picture, 1).image
-        height, width = (side - side % MULTIPLE if side >= 60 else side for side in image.shape[:2])
+        image = lr_image(picture, 1).image
+        height, width = (side - side % MULTIPLE if side >= SMALLEST_CUT else side for side in image.shape[:2])
         if min(height, width) < min_side:
-            raise BackendError(
+            raise AgreementError(
                 f"{picture} has {width}x{height} pixels, and the network needs at least {min_side}x{min_side}: name a "
                 "larger LR image with -i."
             )
-        inputs.append((str(picture), _planes(image[:height, :width], num_in_ch)))
-    return [Sample(name, images, _run_network(net, name, images)) for name, images in inputs]
+        inputs.append((str(picture), to_tensor(image[:height, :width], num_in_ch)))
+    return [_sample(net, name, images) for name, images in inputs]
 
 
 def _crops(num_in_ch: int, min_side: int) -> list[Tensor]:
-    try:
-        ((_, image),) = photographs([PHOTOGRAPH])
-    except (ImportError, FileNotFoundError) as error:
-        raise BackendError(
-            "What is exported is compared on photographs of scikit-image, which is not there: pip install scikit-image."
-        ) from error
-    image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(load_photograph(), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     crops = []
     for count, *sides in SHAPES:
         height, width = (max(side, min_side) for side in sides)
         lefts = (min(SPREAD * index, image.shape[1] - width) for index in range(count))
-        crops.append(torch.cat([_planes(image[20 : 20 + height, left : left + width], num_in_ch) for left in lefts]))
+        crops.append(torch.cat([to_tensor(image[20 : 20 + height, left : left + width], num_in_ch) for left in lefts]))
     return crops
 
 
-def _planes(image: np.ndarray, num_in_ch: int) -> Tensor:
-    """Return an image (H, W, 3), B G R, as a tensor (1, num_in_ch, H, W), R G B or gray, in [0, 1]."""
-    if num_in_ch == 1:
-        planes = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)]
-    else:
-        planes = [image[:, :, 2 - channel % 3] for channel in range(num_in_ch)]
-    return torch.from_numpy(np.stack(planes)[None].astype(np.float32) / np.iinfo(image.dtype).max)
-
-
-def _run_network(net: nn.Module, name: str, images: Tensor) -> Tensor:
-    count, _, height, width = images.shape
-    where = f"{name}, {count} x {height}x{width}"
+def _sample(net: nn.Module, name: str, images: Tensor) -> Sample:
+    blank = Sample(name, images, images)
     try:
         with torch.no_grad():
             made = net.eval()(images)
     except Exception as error:
-        # Networks of other packages raise anything.
-        raise BackendError(
-            f"{type(net).__name__} cannot be run on {where} ({error}). Only networks that take images of any size can "
-            "be exported."
+        # Networks of other packages raise exceptions of any type.
+        raise AgreementError(
+            f"{type(net).__name__} cannot be run on {blank} ({error}). Only networks for images of any size can be "
+            "exported."
         ) from error
     if not torch.isfinite(made).all():
-        raise BackendError(
-            f"{type(net).__name__} itself gives no finite numbers on {where}: the training diverged; take an earlier "
-            "file."
+        raise AgreementError(
+            f"{type(net).__name__} itself gives no finite numbers on {blank}: the training diverged; use an earlier "
+            "checkpoint."
         )
-    return made
+    return blank._replace(expected=made)
 
 
-def open_engine(path: Path, file_format: str) -> Engine:
-    """Return what runs an exported file on the CPU, in float32 where it has the choice.
+def open_session(path: Path, file_format: str) -> Session:
+    """Return a function that runs an exported file on the CPU, in float32 where there is a choice.
+
+    The file is opened as the libraries' own examples do, without ``runtimes``: it must also serve users who run it
+    without this package.
 
     Raises:
-        BackendError: If the engine cannot load it.
+        BackendError: If the library cannot load it.
     """
     openers = {"onnx": _open_onnx, "openvino": _open_openvino, "torchscript": _open_torchscript}
     try:
@@ -139,13 +131,12 @@ def open_engine(path: Path, file_format: str) -> Engine:
     except BackendError:
         raise
     except Exception as error:
-        # Engines raise types of their own.
-        raise BackendError(
-            f"What was made cannot be loaded again: {_first_line(error)} Nothing was written."
-        ) from error
+        # Each library raises its own types.
+        reason = short_message(error, 300).rstrip(".")
+        raise BackendError(f"The exported file cannot be loaded: {reason}. Nothing was written.") from error
 
 
-def _open_onnx(path: Path) -> Engine:
+def _open_onnx(path: Path) -> Session:
     onnxruntime = require("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -154,17 +145,17 @@ def _open_onnx(path: Path) -> Engine:
     return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
 
-def _open_openvino(path: Path) -> Engine:
+def _open_openvino(path: Path) -> Session:
     core = openvino_core()
-    # A file that is mapped cannot be moved on every system. Without the hint the CPU may take bfloat16.
+    # Not every system can move a mapped file. Without the hint the CPU may compute in bfloat16.
     core.set_property({"ENABLE_MMAP": False})
     compiled = core.compile_model(core.read_model(str(path)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: torch.from_numpy(np.array(compiled(images.numpy())[0]))
 
 
-def _open_torchscript(path: Path) -> Engine:
+def _open_torchscript(path: Path) -> Session:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer versions advise another format, and still read this one
+        warnings.simplefilter("ignore")  # newer versions recommend another format, and still read this one
         program = torch.jit.load(str(path), map_location="cpu").eval()
 
     def run(images: Tensor) -> Tensor:
@@ -174,56 +165,36 @@ def _open_torchscript(path: Path) -> Engine:
     return run
 
 
-def verify(engine: Engine, samples: Sequence[Sample], tolerance: float | None) -> list[Row]:
-    """Return by how much an engine's images differ from the network's.
+def verify(session: Session, samples: Sequence[Sample], tolerance: float | None) -> list[ExportRow]:
+    """Return the differences between a file's images and its network's.
 
     Args:
-        engine (Callable): From images to images.
-        samples (Sequence[Sample]): What to compare on.
+        session (Callable): Maps images to images.
+        samples (Sequence[Sample]): Images to compare on.
         tolerance (float | None): Largest difference allowed; None allows any that is finite.
 
     Raises:
-        BackendError: If the engine fails, or the images differ by more.
+        AgreementError: If the file cannot be run, or the images differ by more.
     """
-    rows = [_compare(engine, sample) for sample in samples]
-    worst = max(rows, key=lambda row: row.difference)
+    rows = [_compare(session, sample) for sample in samples]
+    worst, sample = max(zip(rows, samples, strict=True), key=lambda pair: pair[0].difference)
     if tolerance is not None and worst.difference > tolerance:
-        raise BackendError(
-            f"What was made gives images that differ by {worst.difference:.3g} of the range on {_where(worst)}; "
+        raise AgreementError(
+            f"The exported file gives images that differ by {worst.difference:.3g} of the range on {sample}; "
             f"{tolerance:g} is allowed (--tolerance). Nothing was written."
         )
     return rows
 
 
-def _compare(engine: Engine, sample: Sample) -> Row:
-    count, _, height, width = sample.images.shape
-    blank = Row(sample.name, count, height, width, 0.0, None)
+def _compare(session: Session, sample: Sample) -> ExportRow:
     try:
-        got = engine(sample.images)
+        made = session(sample.images)
     except Exception as error:
-        raise BackendError(
-            f"What was made cannot be run on {_where(blank)}: {_first_line(error)} Nothing was written. The network "
-            "may decide in Python, by the image's size, what to compute."
+        reason = short_message(error, 300).rstrip(".")
+        raise AgreementError(
+            f"The exported file cannot be run on {sample}: {reason}. Nothing was written. The network may decide in "
+            "Python, by the image's size, what to compute."
         ) from error
-    if got.shape != sample.expected.shape:
-        raise BackendError(
-            f"What was made gives images {tuple(got.shape)} of {_where(blank)}, expected "
-            f"{tuple(sample.expected.shape)}. Nothing was written."
-        )
-    error = (got.double() - sample.expected.double()).abs()
-    largest, square = error.max().item(), error.square().mean().item()
-    if not isfinite(largest):
-        raise BackendError(
-            f"What was made gives no finite numbers on {_where(blank)}: its precision is too small for the network's "
-            "values. Nothing was written; try fp32."
-        )
-    return Row(sample.name, count, height, width, largest, -10 * log10(square) if square else None)
-
-
-def _where(row: Row) -> str:
-    return f"{row.picture}, {row.images} x {row.height}x{row.width}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{(lines or [type(error).__name__])[0][:300].rstrip('.')}."
+    found = measure([made.double()], [sample.expected.double()], "The exported file", str(sample), TOO_WIDE)
+    count, _, height, width = sample.images.shape
+    return ExportRow(sample.name, count, height, width, found.largest, found.psnr)

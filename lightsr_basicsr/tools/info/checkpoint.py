@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
@@ -16,9 +15,8 @@ from torch import nn
 from lightsr_basicsr.checkpoints import read_state_dict
 from lightsr_basicsr.checkpoints.identify import Identity, load_identified
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
+from lightsr_basicsr.tools.files import checksum
 from lightsr_basicsr.tools.info.official import OfficialNetwork, find_official, official_networks
-
-BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -86,15 +84,6 @@ def describe_file(path: str | PathLike) -> FileInfo:
         official=find_official(sha256),
         same_network=tuple(entry for entry in official_networks() if _agrees(entry, identity)),
     )
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _cost(net: nn.Module) -> tuple[int | None, tuple[int, int] | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.tools.images import write_png
 from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
-from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired
 from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
@@ -50,7 +49,6 @@ def prepare_blind(
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
     """
     sets = [BlindSet(blur, noise, scale, seed) for blur in blurs or _default(scale) for noise in noises]
-    check_sets(sets)
     images, out = source_images(source), Path(out).expanduser()
     hr = None if same_folder(out / f"HR_x{scale}", Path(source)) else out / f"HR_x{scale}"
     deep: list[str] = []
@@ -76,27 +74,16 @@ def _default(scale: int) -> list[Blur]:
     return [Blur(sigma) for sigma in GAUSSIAN8[scale]]
 
 
-def check_sets(sets: Sequence[BlindSet]) -> None:
-    """Raise PrepareError if the scale, a blur or a noise level is out of range."""
-    for each in sets:
-        sigmas = (each.blur.sigma_1,) if each.blur.sigma_2 is None else (each.blur.sigma_1, each.blur.sigma_2)
-        numbers = (*sigmas, each.noise)
-        if each.scale < 2 or not all(math.isfinite(number) and number >= 0 for number in numbers):
-            raise PrepareError(f"scale must be at least 2, blurs and noise finite and at least 0, got {each.folder}.")
-        if each.blur.sigma_2 is not None and not all(sigmas):
-            raise PrepareError(f"an anisotropic kernel needs two standard deviations above 0, got {each.blur.name}.")
-
-
 def _sections(sets: Sequence[BlindSet], hr: Path, out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for index, each in enumerate(sets, 1):
         label = f"{each.blur.name}_n{each.noise:g}" if each.noise else each.blur.name
         yield f"test_{index}", paired(f"{out.resolve().name}_{label}", hr, out / each.folder)
 
 
-def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet], read: Callable[[], np.ndarray]) -> Job:
+def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet], read: Callable[[], np.ndarray]) -> FileJob:
     outputs = {out / each.folder / f"{image.stem}.png": each for each in sets}
     places = (*([hr / f"{image.stem}.png"] if hr else []), *outputs)
-    return Job(image, places, partial(_make, image, outputs, sets[0].scale, read))
+    return FileJob(image, places, partial(_make, image, outputs, sets[0].scale, read))
 
 
 def _make(

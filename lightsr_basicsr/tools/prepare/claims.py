@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.tools.images import list_images, some, whole_file
-from lightsr_basicsr.tools.prepare.jobs import Job, PrepareError
+from lightsr_basicsr.tools.prepare.jobs import FileJob, PrepareError
 
 RECORD, SOURCES = ".prepare.json", "sources"
 SAMPLED = 4096
@@ -25,12 +25,12 @@ def same_folder(one: Path, other: Path) -> bool:
     return one.expanduser().resolve() == other.expanduser().resolve()
 
 
-def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[Job], overwrite: bool) -> None:
+def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[FileJob], overwrite: bool) -> None:
     """Create the output folders, after a check that their images fit those that will be added.
 
     Args:
         records (Mapping): Command and settings that make the files of each folder, as plain values.
-        jobs (Sequence[Job]): The jobs to come.
+        jobs (Sequence[FileJob]): The jobs to come.
         overwrite (bool): Whether to remove existing outputs of ``jobs``; no other file is ever removed.
 
     Raises:

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 
 from lightsr_basicsr.data.photographs import photographs
-from lightsr_basicsr.tools.images import read_image, write_png
-from lightsr_basicsr.tools.run.compare import CROP, PANEL, panel
+from lightsr_basicsr.tools.images import captioned, read_image, write_png
+
+PART = 96  # side of the shown part of an HR image, in pixels
+CELL = 288  # side of a cell of the sheet, in pixels
 
 NAMES = ("chelsea.png", "coffee.png", "astronaut.png")
 # Centre of the part shown, as fractions of height and width: an eye, the rim of a cup, a face.
@@ -52,8 +54,8 @@ def draw_contact_sheet(out: Path, names: Sequence[str], sets: Mapping[str, tuple
 
 def _cell(file: Path, name: str, caption: str, factor: int) -> np.ndarray:
     image = read_image(file)
-    side = CROP // factor
+    side = PART // factor
     corner = [round(length * share) - side // 2 for length, share in zip(image.shape, SHOWN[name], strict=False)]
     part = image[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
-    zoomed = cv2.resize(part, (PANEL, PANEL), interpolation=cv2.INTER_NEAREST)
-    return panel(zoomed, (caption, f"{name}, {side}x{side} pixels"))
+    zoomed = cv2.resize(part, (CELL, CELL), interpolation=cv2.INTER_NEAREST)
+    return captioned(zoomed, (caption, f"{name}, {side}x{side} pixels"), CELL)

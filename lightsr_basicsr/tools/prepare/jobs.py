@@ -67,7 +67,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Job:
+class FileJob:
     """One source file, its outputs, and ``make``, which writes the outputs that it is given."""
 
     source: Path
@@ -75,11 +75,11 @@ class Job:
     make: Callable[[Sequence[Path]], None]
 
 
-def run_jobs(jobs: Sequence[Job], title: str, work: Work) -> Prepared:
+def run_jobs(jobs: Sequence[FileJob], title: str, work: Work) -> Prepared:
     """Run ``jobs`` in threads and return what was made, kept and failed.
 
     Args:
-        jobs (Sequence[Job]): A broken source file is recorded in the result and does not stop the others.
+        jobs (Sequence[FileJob]): A broken source file is recorded in the result and does not stop the others.
         title (str): Label of the progress bar.
         work (Work): Threads and progress bar; existing outputs are kept.
     """
@@ -111,8 +111,8 @@ def cores() -> int:
 
 
 def _in_threads(
-    todo: Iterable[tuple[Job, list[Path]]], workers: int
-) -> Iterator[tuple[Job, list[Path], Exception | None]]:
+    todo: Iterable[tuple[FileJob, list[Path]]], workers: int
+) -> Iterator[tuple[FileJob, list[Path], Exception | None]]:
     """Yield jobs as they finish. Threads suffice: decoding, encoding and arithmetic all release Python's lock."""
     remaining, running = iter(todo), {}
     executor = ThreadPoolExecutor(workers)

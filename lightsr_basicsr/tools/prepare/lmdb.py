@@ -16,10 +16,9 @@ from pathlib import Path
 import lmdb
 from tqdm import tqdm
 
-from lightsr_basicsr.tools.check.data import spread
-from lightsr_basicsr.tools.images import ImageError, some
+from lightsr_basicsr.tools.images import ImageError, some, spread
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work
-from lightsr_basicsr.tools.prepare.lmdb_file import Entry, LmdbFile, listed, read_record, refuse_other_files
+from lightsr_basicsr.tools.prepare.lmdb_file import LmdbEntry, LmdbFile, listed, read_record, refuse_other_files
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
 from lightsr_basicsr.tools.prepare.sources import source_images
 from lightsr_basicsr.tools.prepare.verify import Verified, attempt, in_order
@@ -216,7 +215,7 @@ def _write(targets: Sequence[Target], keys: Sequence[str], done: Prepared, work:
                     continue
                 for file, result in zip(files, results, strict=True):
                     if key not in file:
-                        file.add(key, result.content, Entry(result.shape, result.bits))
+                        file.add(key, result.content, LmdbEntry(result.shape, result.bits))
                         made += 1
         for file in files:
             if good:

@@ -29,7 +29,7 @@ PAGE_HEADER, ENTRY_HEADER, PAGE_NUMBER = 16, 10, 8
 SPARE_PAGES = 64
 
 
-class Entry(NamedTuple):
+class LmdbEntry(NamedTuple):
     """An image in an LMDB: (height, width, channels) and bits per channel."""
 
     shape: tuple[int, int, int]
@@ -69,7 +69,7 @@ class LmdbFile:
         self.part.mkdir(parents=True, exist_ok=True)
         with whole_file(self.part / RECORD) as part:
             part.write_text(json.dumps(record), encoding="utf-8")
-        self._pending: dict[str, tuple[bytes, Entry]] = {}
+        self._pending: dict[str, tuple[bytes, LmdbEntry]] = {}
         self._environment = lmdb.open(str(self.part), map_size=map_size(sizes))
         self.entries = self._journal()
         if self._environment.stat()["entries"] < len(self.entries):
@@ -78,7 +78,7 @@ class LmdbFile:
     def __contains__(self, key: str) -> bool:
         return key in self.entries or key in self._pending
 
-    def add(self, key: str, content: bytes, entry: Entry) -> None:
+    def add(self, key: str, content: bytes, entry: LmdbEntry) -> None:
         """Queue a value; a full batch is written by :meth:`flush`."""
         self._pending[key] = (content, entry)
         if len(self._pending) >= BATCH_FILES or sum(len(each) for each, _ in self._pending.values()) >= BATCH_BYTES:
@@ -104,7 +104,7 @@ class LmdbFile:
             except lmdb.MapFullError:
                 self._environment.set_mapsize(self._environment.info()["map_size"] * 3 // 2)
 
-    def _journal(self) -> dict[str, Entry]:
+    def _journal(self) -> dict[str, LmdbEntry]:
         """Return the entries already written; a last line that a kill has cut is removed."""
         try:
             lines = (self.part / JOURNAL).read_text(encoding="ascii").splitlines(keepends=True)
@@ -114,7 +114,7 @@ class LmdbFile:
             lines.pop()
             with whole_file(self.part / JOURNAL) as part:
                 part.write_text("".join(lines), encoding="ascii")
-        return {key: Entry(tuple(shape), bits) for key, shape, bits in map(json.loads, lines)}
+        return {key: LmdbEntry(tuple(shape), bits) for key, shape, bits in map(json.loads, lines)}
 
     def finish(self, keys: Iterable[str]) -> None:
         """Delete all but ``keys``, list them in meta_info.txt, and move the LMDB into place."""

@@ -14,7 +14,7 @@ from lightsr_basicsr.data.degradations import BORDERS
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.tools.images import measure, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
-from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired, training
 from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
 
@@ -136,13 +136,13 @@ def _lr_record(how: LowResolution, scale: int, depth: str) -> dict[str, Any]:
     return {**settings, "seed": how.seed} if how.degradation == "dn" else settings
 
 
-def _job(image: Path, places: dict[int, Layout], how: LowResolution, depth: str, deep: list[str]) -> Job:
+def _job(image: Path, places: dict[int, Layout], how: LowResolution, depth: str, deep: list[str]) -> FileJob:
     outputs: dict[Path, tuple[int, bool]] = {}
     for scale, each in places.items():
         if each.hr:
             outputs[each.hr / f"{image.stem}.png"] = (scale, False)
         outputs[each.lr / f"{each.template.format(image.stem)}.png"] = (scale, True)
-    return Job(image, tuple(outputs), partial(_make, image, outputs, how, partial(read_source, image, depth, deep)))
+    return FileJob(image, tuple(outputs), partial(_make, image, outputs, how, partial(read_source, image, depth, deep)))
 
 
 def _make(

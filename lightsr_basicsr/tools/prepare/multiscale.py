@@ -14,7 +14,7 @@ from PIL import Image
 
 from lightsr_basicsr.tools.images import read_image, to_8_bit, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, same_folder
-from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import to_be_listed
 from lightsr_basicsr.tools.prepare.sources import source_images
 
@@ -87,10 +87,10 @@ def _record(sizes: Sizes) -> dict[str, Any]:
     return {"command": "prepare multiscale", "scales": list(sizes.scales), "shortest": sizes.shortest}
 
 
-def _job(image: Path, out: Path, sizes: Sizes, seen: dict[str, list[str]]) -> Job:
+def _job(image: Path, out: Path, sizes: Sizes, seen: dict[str, list[str]]) -> FileJob:
     count = len(sizes.scales) + bool(sizes.shortest)
     outputs = tuple(out / f"{image.stem}T{index}.png" for index in range(count))
-    return Job(image, outputs, partial(_make, image, outputs, sizes, seen))
+    return FileJob(image, outputs, partial(_make, image, outputs, sizes, seen))
 
 
 def _make(

@@ -10,14 +10,7 @@ from typing import Any
 
 
 def paired(name: str, gt: Path | str, lq: Path | str, template: str = "{}", backend: str = "disk") -> dict[str, Any]:
-    """Return a section of PairedImageDataset: GT and LQ folders, or LMDBs with ``backend`` ``'lmdb'``.
-
-    Args:
-        name (str): Name of the data set.
-        gt (Path | str): Folder or LMDB of GT images.
-        lq (Path | str): Folder or LMDB of LQ images.
-        template (str): LQ name from GT name, without suffix. LMDBs need none.
-        backend (str): ``'disk'`` or ``'lmdb'``.
+    """Return a section of PairedImageDataset: GT and LQ folders, LQ named by ``template``; or two LMDBs.
 
     Examples:
         >>> paired("Set5", "Set5/HR_x4", "Set5/LRBI_x4", "{}x4")["filename_tmpl"]

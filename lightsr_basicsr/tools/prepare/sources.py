@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lightsr_basicsr.data.degradations import mod_crop
-from lightsr_basicsr.tools.images import list_images, read_image, to_8_bit
+from lightsr_basicsr.tools.images import folder_images, read_image, to_8_bit
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
 ORIENTATION = 0x112  # Exif tag of a camera
@@ -29,33 +29,6 @@ def source_images(folder: Path | str) -> list[Path]:
             )
         stems[image.stem] = image
     return images
-
-
-def folder_images(folder: Path | str) -> list[Path]:
-    """Return the images of a folder, sorted by name.
-
-    Raises:
-        PrepareError: If the folder is missing or holds no image.
-    """
-    path = existing_folder(folder)
-    images = list_images(path)
-    if not images:
-        raise PrepareError(f"{folder} holds no images (png, bmp, jpg, tif, webp){nested_hint(path)}.")
-    return images
-
-
-def existing_folder(folder: Path | str) -> Path:
-    """Return ``folder`` as a path; PrepareError if it is missing."""
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise PrepareError(f"folder {folder} does not exist (working directory: {Path.cwd()}).")
-    return path
-
-
-def nested_hint(folder: Path) -> str:
-    """Return the end of a message on an empty folder: its first sub-folder with images, if any."""
-    nested = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and list_images(each)]
-    return f"; its sub-folder {nested[0]} does" if nested else ""
 
 
 def size_text(size: Sequence[int]) -> str:

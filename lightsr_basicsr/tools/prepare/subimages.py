@@ -13,7 +13,7 @@ from PIL import Image
 
 from lightsr_basicsr.tools.images import ImageError, measure, read_image, reason, some, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, same_folder
-from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Job, Prepared, PrepareError, Work, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
 from lightsr_basicsr.tools.prepare.sources import ORIENTATION, depth_note, read_source, size_text, source_images
 
@@ -191,14 +191,14 @@ def _small_note(small: Sequence[_Part], crop: int) -> list[str]:
     return [f"{len(small)} images are smaller than a crop of {crop}x{crop} and were skipped: {names}"]
 
 
-def _job(*parts: _Part, window: Window, deep: list[str]) -> Job:
+def _job(*parts: _Part, window: Window, deep: list[str]) -> FileJob:
     corners, stem = window.corners(*parts[0].size), parts[0].file.stem
     outputs = {
         part.out / f"{stem}_s{index:03d}.png": (part, corner)
         for part in parts
         for index, corner in enumerate(corners, 1)
     }
-    return Job(parts[0].file, tuple(outputs), partial(_make, outputs, window, deep))
+    return FileJob(parts[0].file, tuple(outputs), partial(_make, outputs, window, deep))
 
 
 def _make(

@@ -1,1 +1,1 @@
-"""What ``basicsr train`` and ``basicsr test`` use around BasicSR's pipelines."""
+"""Tools of ``basicsr train`` and ``basicsr test`` around BasicSR's pipelines."""

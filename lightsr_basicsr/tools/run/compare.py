@@ -16,31 +16,17 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from tqdm import tqdm
 
-from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import load_fitting, read_state_dict
 from lightsr_basicsr.checkpoints.misfit import load_strictly
 from lightsr_basicsr.data.degradations import imresize
+from lightsr_basicsr.tools.images import captioned
 
 CROP = 96
 ZOOM = 3
 PANEL = CROP * ZOOM
-GAP = 8
 DRAWN = 8
-CAPTION = 44
-WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (60, 60, 230)
+RED = (60, 60, 230)
 
-
-OPTIONS = {
-    "comparison": fields.section("Compares the network with bicubic interpolation: a table and a picture.", null=True),
-    "comparison.dataset": fields.one_of(
-        "Key in `datasets` of the set, or of several.",
-        fields.text(),
-        fields.several("", fields.text()),
-        required="always",
-    ),
-    "comparison.crop_border": fields.count("Pixels left out at each side.", least=0, required="always"),
-    "comparison.test_y_channel": fields.flag("Whether the luma channel alone is compared.", required="always"),
-}
 # By title: the network's section of an option file, and its checkpoint.
 Networks = Mapping[str, tuple[Mapping[str, Any], Path]]
 
@@ -68,7 +54,7 @@ def compare_run(
             ``datasets``, or a list of them), ``crop_border`` (int, pixels left out at each side) and
             ``test_y_channel`` (bool).
         networks (Mapping): By title: the network's section of an option file, and its checkpoint.
-        loaded (Mapping | None): By title: networks that are there already and take images on any device. Default: None.
+        loaded (Mapping | None): By title: built networks that accept images on any device. Default: None.
     """
     settings, datasets = options["comparison"], open_datasets(options)
     nets, device = load_networks(options, networks)
@@ -161,8 +147,9 @@ def _draw_row(comparison: Comparison) -> np.ndarray:
         ("HR", "PSNR / SSIM"),
     ]
     parts = [image[top : top + CROP, left : left + CROP] for image in pictures]
-    panels = [_overview(high, top, left), *(_enlarge(part, ZOOM) for part in parts)]
-    return np.concatenate([panel(image, lines) for image, lines in zip(panels, captions, strict=True)], axis=1)
+    images = [_overview(high, top, left), *(_enlarge(part, ZOOM) for part in parts)]
+    panels = [captioned(image, lines, PANEL) for image, lines in zip(images, captions, strict=True)]
+    return np.concatenate(panels, axis=1)
 
 
 def _largest_gain(bicubic: np.ndarray, ours: np.ndarray, high: np.ndarray) -> tuple[int, int]:
@@ -184,13 +171,3 @@ def _overview(high: np.ndarray, top: int, left: int) -> np.ndarray:
         (round((left + CROP) * factor), round((top + CROP) * factor)),
     ]
     return cv2.rectangle(small, *corners, RED, 2)
-
-
-def panel(image: np.ndarray, lines: tuple[str, str]) -> np.ndarray:
-    """Return ``image`` (H, W, 3), cut to a square, on white under two lines of text."""
-    sheet = np.full((PANEL + CAPTION + GAP, PANEL + GAP, 3), WHITE, np.uint8)
-    height, width = min(image.shape[0], PANEL), min(image.shape[1], PANEL)
-    sheet[CAPTION : CAPTION + height, :width] = image[:height, :width]
-    for row, line in enumerate(lines):
-        cv2.putText(sheet, line, (2, 17 + 20 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 1, cv2.LINE_AA)
-    return sheet

@@ -1,4 +1,4 @@
-"""Training form and deployed form of a network that was trained wide: what each costs, side by side."""
+"""Compare the cost of training form and deployed form of a reparameterized network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUNDS = 7
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs: parameters, bytes of its file, and seconds for one image (median of alternating runs)."""
+    """Cost of a network: parameters, bytes of its file, and seconds for one image (median of alternating runs)."""
 
     parameters: int
     size: int
@@ -30,10 +30,7 @@ class Cost:
 
 
 def forms_of(options: Mapping[str, Any], models: Path) -> Networks:
-    """Return sections and files of both forms in a run's folder of weights, by title; {} where there is one form only.
-
-    A run that could not be deployed at its end has the training form alone.
-    """
+    """Return sections and files of both forms in a run's folder of weights, by title; {} without a deployed form."""
     if not contract_of(look_up(MODEL_REGISTRY, options["model_type"])).deploys(options):
         return {}
     network, deployed = options["network_g"], models / "net_g_latest_deploy.pth"
@@ -46,9 +43,9 @@ def forms_of(options: Mapping[str, Any], models: Path) -> Networks:
 
 
 def measure_costs(options: Mapping[str, Any], networks: Networks) -> dict[str, Cost]:
-    """Return what networks cost on the first image that the section ``comparison`` names, by title.
+    """Return the cost of networks on the first image that the section ``comparison`` names, by title.
 
-    They run in turns on the same image, so that whatever else the machine does slows them alike.
+    They run in turns on the same image, so that other load on the machine slows them alike.
     """
     nets, device = load_networks(options, networks)
     _, dataset = next(iter(open_datasets(options).items()))

@@ -1,4 +1,4 @@
-"""Runs of two stages: limit one to its teacher or its student."""
+"""Two-stage runs (KDSR): limit one to its teacher or its student."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lightsr_basicsr.tools.options import OptionError
 
 
 def has_stages(options: Mapping[str, Any]) -> bool:
-    """Tell whether the run of an option file has a teacher's stage and a student's."""
+    """Return whether the run of an option file has a teacher stage and a student stage."""
     train = options.get("train")
     return isinstance(train, Mapping) and "teacher_iter" in train
 
 
 def limit_to_stage(options: Mapping[str, Any], stage: str, folder: Path, resume: bool) -> dict[str, Any]:
-    """Return the options of a run that does one of two stages.
+    """Return the options of a run limited to one of its two stages.
 
     The student has the teacher that the run in ``folder`` has trained, or else that of ``path.pretrain_network_TA``.
 
@@ -26,10 +26,10 @@ def limit_to_stage(options: Mapping[str, Any], stage: str, folder: Path, resume:
         options (Mapping): Content of an option file.
         stage (str): ``'teacher'`` or ``'student'``.
         folder (Path): Folder of the run, with ``models`` and ``training_states``.
-        resume (bool): Whether the run goes on from its newest state, and not from the teacher's end.
+        resume (bool): Whether to resume from the newest state instead of the teacher's end.
 
     Raises:
-        OptionError: If the file has no stages, there is no teacher, or a student's states would be overwritten.
+        OptionError: If the file has no stages, the teacher is missing, or a student's states would be overwritten.
     """
     if not has_stages(options):
         raise OptionError(f"--stage {stage}: the option file has no two stages (no train.teacher_iter).")
@@ -45,7 +45,7 @@ def limit_to_stage(options: Mapping[str, Any], stage: str, folder: Path, resume:
     newest = max(saved_iterations(folder / "training_states"))
     if not resume and newest > handover and not paths.get("resume_state"):
         raise OptionError(
-            f"--stage student: the student of {folder} has been trained up to iteration {newest}. To go on add "
+            f"--stage student: the student of {folder} has been trained up to iteration {newest}. To continue add "
             "--auto_resume; for another student give the run another name."
         )
     return {**options, "path": paths if resume else {"resume_state": str(state), **_given(paths)}}
@@ -56,7 +56,7 @@ def _given(paths: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_other_teacher(options: Mapping[str, Any], folder: Path, handover: int, total: int) -> dict[str, Any]:
-    """Return the options of a run of the student only, of a teacher that another run has trained."""
+    """Return the options of a student-only run with a teacher that another run has trained."""
     if not (options.get("path") or {}).get("pretrain_network_TA"):
         reached = max(saved_iterations(folder / "training_states"), default=0)
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Benchmarks: what is measured, in which order, and what the numbers mean. Networks are tiny, clocks are false."""
+"""Benchmarks: what is measured, in which order, and what the numbers mean. Networks are tiny, clocks are fake."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from lightsr_basicsr import load
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.data.photographs import photographs
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
@@ -29,8 +30,10 @@ from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, decode, en
 from lightsr_basicsr.tools.benchmark.quality import find_pairs, read_pair
 from lightsr_basicsr.tools.benchmark.rows import summarise
 from lightsr_basicsr.tools.benchmark.run import benchmark
-from lightsr_basicsr.tools.benchmark.sources import STANDARD, BenchmarkError, Subject, find_subjects, photograph
-from lightsr_basicsr.tools.info.checkpoint import checksum
+from lightsr_basicsr.tools.benchmark.sources import STANDARD, BenchmarkError, Subject, find_subjects
+from lightsr_basicsr.tools.files import checksum
+from lightsr_basicsr.tools.images import ImageError
+from lightsr_basicsr.tools.photographs import image_of_size
 
 TINY = "IMDN_RTC:num_feat=4,num_block=1"
 TORCH = Plan(backends=["torch"], sizes=[(16, 20)], rounds=1, threads=1, memory=False)
@@ -76,14 +79,14 @@ def test_ratios_are_of_the_same_round():
 
 
 def test_rows_of_a_network_on_torch():
-    told, saved = [], []
+    reported, saved = [], []
     plan = replace(TORCH, sizes=[(16, 20), (18, 18)], rounds=2)
-    rows = benchmark([TINY], plan=plan, report=told.append, save=lambda rows: saved.append(len(rows)))
+    rows = benchmark([TINY], plan=plan, report=reported.append, save=lambda rows: saved.append(len(rows)))
     assert [(row.form, row.height, row.width) for row in rows] == [
         ("reference", 16, 20), ("deployed", 16, 20), ("reference", 18, 18), ("deployed", 18, 18)
     ]  # fmt: skip
     assert saved == [2, 4]
-    assert any("2 rounds of 2 variants" in line for line in told)
+    assert any("2 rounds of 2 variants" in line for line in reported)
     reference, deployed, *_ = rows
     assert (reference.timing.speedup, reference.timing.speedup_low, reference.timing.speedup_high) == (1, 1, 1)
     assert 0 < deployed.timing.seconds_low <= deployed.timing.seconds <= deployed.timing.seconds_high
@@ -95,7 +98,7 @@ def test_rows_of_a_network_on_torch():
     assert rows[3].activations / deployed.activations == pytest.approx(18 * 18 / (16 * 20), rel=0.01)
 
 
-def test_what_a_back_end_cannot_do_is_told_and_the_rest_goes_on(monkeypatch):
+def test_what_a_backend_cannot_do_is_reported_and_the_rest_continues(monkeypatch):
     real = benchmark_candidate.open_variant
 
     def refuse(subject, net, variant, *rest):
@@ -110,12 +113,12 @@ def test_what_a_back_end_cannot_do_is_told_and_the_rest_goes_on(monkeypatch):
     ]  # fmt: skip
 
 
-def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
+def test_a_backend_that_fails_at_the_first_image_is_reported(monkeypatch):
     class Broken:
         num_in_ch, scale = 3, 2
 
         def __call__(self, images):
-            raise KeyError("engine")
+            raise KeyError("kernel")
 
     real = benchmark_candidate.open_variant
     monkeypatch.setattr(
@@ -125,7 +128,7 @@ def test_an_engine_that_fails_at_the_first_image_is_told(monkeypatch):
     reference, broken = benchmark([TINY], plan=TORCH)
     assert reference.timing is not None
     assert broken.timing is None
-    assert broken.problem == "KeyError: 'engine'"
+    assert broken.problem == "KeyError: 'kernel'"
 
 
 def test_memory_and_ntire_come_from_processes_of_their_own(monkeypatch):
@@ -173,8 +176,8 @@ def test_what_a_process_runs(monkeypatch, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for Python")
 def test_a_fresh_process_has_the_threads_that_were_asked_for(workdir, monkeypatch):
-    told = json.dumps({"memory": 5, "seconds": [], "problem": "$OMP_NUM_THREADS $1 $2"})
-    Path("python").write_text(f"#!/bin/sh\ncat <<END\n{told}\nEND\n")
+    answer = json.dumps({"memory": 5, "seconds": [], "problem": "$OMP_NUM_THREADS $1 $2"})
+    Path("python").write_text(f"#!/bin/sh\ncat <<END\n{answer}\nEND\n")
     Path("python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(workdir / "python"))
     found = probe(Probe(Subject("a"), REFERENCE, 3, 4, "cpu", 3))
@@ -197,7 +200,7 @@ def test_what_a_process_is_asked_survives_the_command_line():
         (0, 'noise\n{"memory": 5, "seconds": [6.5], "problem": "over 5 s"}\n', b"", "over 5 s"),
     ],
 )
-def test_how_a_process_ended_is_told(status, output, errors, problem):
+def test_how_a_process_ended_is_reported(status, output, errors, problem):
     assert benchmark_probe._judge(status, output, errors, 5).problem == problem
 
 
@@ -247,7 +250,7 @@ def test_pressure_runs_a_reference_that_two_sources_have_once():
 
 @pytest.fixture
 def pairs(workdir):
-    """Folders LR and HR with a photograph, and net.pth."""
+    """Folders LR and HR with an image, and net.pth."""
     ((_, image),) = photographs(["coffee.png"])
     high = image[100:148, 200:260]
     for folder, name, content in (("HR", "cup.png", high), ("LR", "cupx2.png", imresize(high, 0.5))):
@@ -275,12 +278,12 @@ def test_random_weights_have_no_psnr(pairs):
     assert [row.psnr for row in benchmark([TINY], plan=replace(TORCH, data="LR", gt="HR"))] == [None, None]
 
 
-def test_images_that_do_not_fit_are_told(pairs):
+def test_images_that_do_not_fit_are_reported(pairs):
     (pair,) = find_pairs("LR", "HR")
     assert read_pair(pair, 2)[1].shape == (48, 60, 3)
     with pytest.raises(BenchmarkError, match=r"48x60 pixels .*; for x4 and the 24x30 .* must have 96x120"):
         read_pair(pair, 4)
-    with pytest.raises(BenchmarkError, match=r"no folder .*none.*--gt"):
+    with pytest.raises(ImageError, match=r"folder none does not exist.*--gt"):
         find_pairs("LR", "none")
     cv2.imwrite("LR/other.png", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(BenchmarkError, match=r"no HR image for other\.png"):
@@ -297,11 +300,11 @@ def test_images_that_do_not_fit_are_told(pairs):
     ],
 )
 def test_an_exported_file_is_run_in_its_own_precision(made_in, asked, expected):
-    told = Metadata("IMDN_RTC", {"num_feat": 4, "num_block": 1}, scale=2, precision=made_in)
+    metadata = Metadata("IMDN_RTC", {"num_feat": 4, "num_block": 1}, scale=2, precision=made_in)
     plan = replace(TORCH, backends=["torch", "openvino"], precisions=asked)
-    candidate = Candidate(Subject("net.onnx", path="net.onnx"), plan, told)
+    candidate = Candidate(Subject("net.onnx", path="net.onnx"), plan, metadata)
     assert candidate.variants == [REFERENCE, *(Variant("exported", "openvino", name) for name in expected)]
-    # Its weights are not those of the reference, which is made of what the file tells.
+    # Its weights are not those of the reference, which is built from its metadata.
     assert not candidate.same_weights
     assert candidate.weights_of(REFERENCE).path is None
 
@@ -309,8 +312,8 @@ def test_an_exported_file_is_run_in_its_own_precision(made_in, asked, expected):
 def test_an_exported_file_meets_its_checkpoint(workdir, monkeypatch):
     torch.save(IMDN_RTC(num_feat=4, num_block=1).state_dict(), "net.pth")
     Path("net.onnx").touch()
-    told = Metadata("IMDN_RTC", scale=2, sha256=checksum(Path("net.pth")))
-    monkeypatch.setattr(module, "read_metadata", lambda path: told)
+    metadata = Metadata("IMDN_RTC", scale=2, sha256=checksum(Path("net.pth")))
+    monkeypatch.setattr(module, "read_metadata", lambda path: metadata)
     _, exported = module.open_candidates(["net.pth", "net.onnx"], None, TORCH)
     assert exported.same_weights
     assert exported.base.path == "net.pth"
@@ -344,11 +347,11 @@ def test_sources(workdir):
         ("none.yml", r"no option file none\.yml"),
         ("folder/net.xyz", r"No network named .*Nor is there a file folder/net\.xyz"),
         ("IMDN:no_such=1", r"cannot be built"),
-        ("BlindSR_TA", r"of KDSR name the student"),
+        ("BlindSR_TA", r"for KDSR name the student"),
     ],
 )
 def test_sources_that_cannot_be_measured(workdir, source, message):
-    with pytest.raises(BenchmarkError, match=message):
+    with pytest.raises(UserError, match=message):
         benchmark([source], plan=TORCH)
 
 
@@ -371,7 +374,7 @@ def test_plans_that_cannot_be_followed(change, message):
 
 def test_random_weights_keep_numbers_finite_and_stay_the_same():
     (subject,) = find_subjects(["DDistill_SR:num_feat=16,num_latent=4,deploy=true"])
-    image = photograph(24, 30)
+    image = image_of_size(24, 30)
     with torch.no_grad():
         one, other = subject.network()(image), subject.network()(image)
     assert torch.equal(one, other)
@@ -379,9 +382,9 @@ def test_random_weights_keep_numbers_finite_and_stay_the_same():
 
 
 def test_the_photograph_is_mirrored_to_any_size():
-    small, large = photograph(20, 30), photograph(250, 400)
+    small, large = image_of_size(20, 30), image_of_size(250, 400)
     assert large.shape == (1, 3, 250, 400)
     assert torch.equal(small, large[:, :, :20, :30])
     assert torch.equal(large[:, :, 100:200].flip(2), large[:, :, :100])
-    assert photograph(5, 6, 1).shape == (1, 1, 5, 6)
+    assert image_of_size(5, 6, 1).shape == (1, 1, 5, 6)
     assert 0 <= large.min() < large.max() <= 1

@@ -57,7 +57,7 @@ def test_nothing_is_wrong_with_a_good_file():
         ("network_g", "IMDN", "network_g: must be a section with a type, got 'IMDN'"),
         ("datasets.val.type", "PairdImageDataset", "did you mean PairedImageDataset"),
         ("datasets.train", KeyError, "datasets.train: is missing"),
-        ("datasets.vall", {}, "datasets.vall: is not a phase"),
+        ("datasets.vall", {}, "datasets.vall: has a phase that is unknown here"),
         ("datasets.train.batch_size_per_gpu", 0, "must be a whole number of at least 1, got 0"),
         ("datasets.train.num_worker_per_gpu", KeyError, "num_worker_per_gpu: is missing"),
         (
@@ -235,7 +235,7 @@ def test_a_comparison_needs_ground_truth_and_scale():
             "DRN gives more in training: it needs a model of its own",
         ),
         ({"type": "DRN", "num_feat": 8, "num_block": 1}, False, None),
-        ({"type": "BlindSR_TA", "n_feats": 8, "n_sr_blocks": 1}, False, "map LR to SR, and BlindSR_TA does not"),
+        ({"type": "BlindSR_TA", "n_feats": 8, "n_sr_blocks": 1}, False, "map LR to SR, but BlindSR_TA does not"),
     ],
 )
 def test_networks_that_a_plain_model_cannot_run_are_named(network, is_train, expected):
@@ -262,11 +262,11 @@ def test_models_that_inherit_the_plain_step_are_known_too():
     options = tiny.train_options()
     options["model_type"], options["network_g"] = "SwinIRModel", {"type": "DRN", "num_feat": 8, "num_block": 1}
     told = [str(finding) for finding in check_options(options, True) if finding.where == "model_type"]
-    assert "SwinIRModel trains on one image, and DRN gives more in training" in told[0]
+    assert "SwinIRModel trains on one image, but DRN gives more in training" in told[0]
 
 
 def test_a_crop_that_the_network_cannot_take_is_told():
     """LR 8x8, and DDistill-SR pools what 15 pixels leave."""
     network = {"type": "DDistill_SR", "num_feat": 16, "num_latent": 2, "upscale": 2}
-    expected = ["datasets.train.gt_size: is 16, LR 8: 15 LR pixels are the least here"]
+    expected = ["datasets.train.gt_size: is 16, LR 8: network_g needs at least 15 LR pixels"]
     assert findings(setter("network_g", network)) == expected

@@ -11,7 +11,8 @@ from basicsr.data.single_image_dataset import SingleImageDataset
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
 from lightsr_basicsr.data.degraded_dataset import DegradedImageDataset
-from lightsr_basicsr.tools.check.data import check_dataset, spread
+from lightsr_basicsr.tools.check.data import check_dataset
+from lightsr_basicsr.tools.images import spread
 from tests import tiny
 
 
@@ -40,7 +41,7 @@ def test_missing_and_empty_folders(pairs):
     assert check(dataroot_gt="data/none") == [f".dataroot_gt there is no folder data/none (looked from {Path.cwd()})"]
     assert "holds no images (0 other files)" in check(dataroot_lq="data/empty")[0]
     assert check(dataroot_lq="data/nested", dataroot_gt="data/nested") == [
-        "is empty: there are no images directly in its folder"
+        "is empty: its folder has no images outside subfolders"
     ]
     assert "different number of images" in check(dataroot_lq="data/nested")[0]
 
@@ -104,7 +105,7 @@ def test_a_file_that_is_no_image_is_named(pairs):
     (pairs / "HR" / "Thumbs.db").write_bytes(b"x")
     (pairs / "LR" / "001.png").write_text("not an image")
     problems = check()
-    assert any("files that are no images, which BasicSR would read as such: Thumbs.db" in line for line in problems)
+    assert any("files that are not images, which BasicSR would read as images: Thumbs.db" in line for line in problems)
     assert any("001.png (no image that Pillow knows)" in line for line in problems)
 
 
@@ -115,7 +116,9 @@ def test_unpaired_names(pairs):
         ".dataroot_gt has no GT image for these of dataroot_lq: 999",
     ]
     assert "no 000x2.*" in check(filename_tmpl="{}x2")[0]
-    assert check(filename_tmpl="{0}{1}") == [".filename_tmpl must hold {} for the name of the GT image, got '{0}{1}'"]
+    assert check(filename_tmpl="{0}{1}") == [
+        ".filename_tmpl must contain {} for the name of the GT image, got '{0}{1}'"
+    ]
 
 
 def test_wrong_sizes(pairs):

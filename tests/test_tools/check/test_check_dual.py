@@ -74,7 +74,7 @@ def test_what_is_right_passes(network, dual):
             "network_dual.upscale: is 8, but network_g enlarges by 4: write {type: DRNDual, num_feat: 4, upscale: 4}",
         ),
         (EDSR, {**DUAL, "downscale": 3}, "network_dual.downscale: is 3, but network_g enlarges by 4: write"),
-        (SWINIR, DUAL, "network_dual: is of no use: SwinIR_DR holds its dual network itself, leave the section out"),
+        (SWINIR, DUAL, "network_dual: has no effect: SwinIR_DR contains its dual network, remove the section"),
         ({"type": "BlindSR_ST", "scale": 4}, DUAL, "network_g.type: must give one image, images of all levels"),
         (DUAL, DUAL, "network_g.type: must give one image, images of all levels"),
         ({"type": "IMDN", "upscale": 2}, {**DUAL, "downscale": 2}, "scale: is 4, but network_g enlarges by 2"),
@@ -100,7 +100,7 @@ def test_a_dataset_without_the_larger_levels_is_told(workdir, scale, missing):
     content["scale"] = scale
     crops = content["datasets"]["train"]
     content["datasets"] = {"train": {**crops, **tiny.paired("t", "other")}, "val": tiny.paired("v", "other")}
-    expected = f"datasets.train.type: gives no {missing}, and the model needs LR images of all levels: type Multi"
+    expected = f"datasets.train.type: gives no {missing}, and the model needs LR images of all levels: set type Multi"
     found = told(content)
     assert len(found) == bool(missing)
     assert not missing or found[0].startswith(expected)
@@ -131,7 +131,7 @@ def test_hr_that_is_not_the_scale_times_lr_is_told():
         ({"skip_threshold": "no"}, "train.skip_threshold: must be a number above 0, got 'no'"),
         ({"epoch_iter": 0}, "train.epoch_iter: must be a whole number of at least 1, got 0"),
         ({"schedule_every": 2.5}, "train.schedule_every: must be a whole number of at least 1, got 2.5"),
-        ({"schedule_every": 10, "warmup_iter": 5}, "train.warmup_iter: is 5, which does not go with schedule_every 10"),
+        ({"schedule_every": 10, "warmup_iter": 5}, "train.warmup_iter: is 5, which excludes schedule_every 10"),
         ({"optim_dual": {"type": "Adma", "lr": 1e-4}}, "train.optim_dual: NotImplementedError: optimizer Adma"),
         ({"optim_dual": {"type": "Adam"}}, "train.optim_dual: "),
         ({"optim_g": None}, "train.optim_g: must be a section"),

@@ -163,7 +163,7 @@ def test_what_the_gan_lacks_or_does_not_know_is_told(images):
     found = " ".join(told(options))
     for part in (
         "network_d: is missing", "train.gan_opt: is missing", "train.optim_d: is missing",
-        "train.ldl_opt: is of no use", "gt_usm: is of no use",
+        "train.ldl_opt: has no effect", "gt_usm: has no effect",
         "usm_targets: must be teacher_only or per_loss, got 'all'",
     ):  # fmt: skip
         assert part in found
@@ -203,7 +203,7 @@ def test_typos_within_a_stage_are_told(images):
 
 def test_official_rate_keys_come_together(images):
     assert told(one_stage("KDSRNetSTModel", lr_sr=0.1)) == [
-        "train.lr_sr: needs gamma_sr and lr_decay_sr too; or leave it out and use the scheduler"
+        "train.lr_sr: needs gamma_sr and lr_decay_sr too; or remove it and use the scheduler"
     ]
 
 

@@ -17,9 +17,12 @@ from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, BlindSR_TA
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
 from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
-from lightsr_basicsr.tools.agreement import largest_difference, run_on, take_picture
+from lightsr_basicsr.tools.agreement import AgreementError, measure, run_on
 from lightsr_basicsr.tools.convert.run import convert
-from lightsr_basicsr.tools.networks import ConvertError, build, read_network
+from lightsr_basicsr.tools.convert.sound import ConvertError
+from lightsr_basicsr.tools.files import TargetError
+from lightsr_basicsr.tools.networks import NetworkError, build, read_network
+from lightsr_basicsr.tools.photographs import lr_image
 from tests.converting import distilled, files, make_quick, same, trained
 
 KDSR_SMALL = {"n_feats": 16, "n_encoder_res": 1, "n_sr_blocks": 2}
@@ -62,8 +65,8 @@ def test_the_written_network_gives_the_same_images(workdir, make):
     assert 0 < done.difference < 2e-5
     written = build(done.section)
     written.load_state_dict(read_state_dict("net_deploy.pth")[0])
-    picture = take_picture(None, done.scale)
-    assert largest_difference(run_on(net, picture), run_on(written, picture)) <= done.difference
+    picture = lr_image(None, done.scale)
+    assert measure(run_on(written, picture), run_on(net, picture), "", "").largest <= done.difference
     assert type(load("net_deploy.pth")) is type(net)
 
 
@@ -90,7 +93,7 @@ def test_what_was_done_is_returned(saved):
         ({"target": f"out{os.sep}"}, "There is no folder out: create it first"),
         ({"target": "net.onnx"}, r"net\.onnx decides the format: it must end in \.pth, \.pt, \.safetensors"),
         ({"target": "out"}, "out decides the format"),
-        ({"target": "pipe.pth", "overwrite": True}, r"pipe\.pth is there and is no plain file"),
+        ({"target": "pipe.pth", "overwrite": True}, r"pipe\.pth exists and is no plain file"),
         ({"keep_form": True}, "name the file to write: -o FILE"),
         ({"weights": "best"}, "`weights` must be ema or raw, got 'best'"),
         ({"wrapper": "model"}, "held as params, params_ema, bare, state_dict, list; got 'model'"),
@@ -102,14 +105,14 @@ def test_what_was_done_is_returned(saved):
         ({"target": "a\0.pth"}, r"cannot hold the character NUL, got 'a\\x00\.pth'"),
         ({"picture": "a\0.png"}, r"cannot hold the character NUL, got 'a\\x00\.png'"),
         ({"network": {"type": "DDistil_SR"}}, r"No network named 'DDistil_SR' is registered: did you mean DDistill_SR"),
-        ({"network": {"type": "qqqq"}}, r"'qqqq' is registered: basicsr list networks"),
+        ({"network": {"type": "qqqq"}}, r"'qqqq' is registered: `basicsr list networks`"),
         ({"network": {"type": "DDistill_SR", "feat": 3}}, r"DDistill_SR cannot be built with \{'feat': 3\}: .*'feat'"),
     ],
 )
 def test_arguments_are_checked_before_the_work(saved, arguments, message):
     os.mkfifo("pipe.pth")
     before = files()
-    with pytest.raises(ConvertError, match=message):
+    with pytest.raises((ConvertError, NetworkError, TargetError), match=message):
         convert("net.pth", **arguments)
     assert files() == before
 
@@ -134,11 +137,11 @@ def test_a_network_without_blocks_is_refused(workdir, make):
 def test_other_packages_networks_are_told_by_their_section(workdir):
     net = ECBSR(**{key: value for key, value in ECBSR_SMALL.items() if key != "type"}).eval()
     torch.save({"params": net.state_dict()}, "net.pth")
-    with pytest.raises(ConvertError, match=r"not a network of this package(.|\n)*option file .*--opt FILE"):
+    with pytest.raises(NetworkError, match=r"not a network of this package(.|\n)*option file .*--opt FILE"):
         convert("net.pth")
     done = convert("net.pth", network=ECBSR_SMALL)
     assert done.section == {"type": "Deployed", "network": ECBSR_SMALL}
-    assert (done.scale, done.lr_size, done.untold) == (2, (24, 32), ())
+    assert (done.scale, done.lr_size, done.unrecoverable) == (2, (24, 32), ())
     assert 0 < done.difference < 1e-5
     assert done.after.tensors < done.before.tensors
     assert build(done.section).load_state_dict(read_state_dict("net_deploy.pth")[0])
@@ -158,8 +161,8 @@ def test_a_section_also_serves_networks_of_ours(workdir):
     torch.save(net.state_dict(), "net.pth")
     told = convert("net.pth", "a.pth", network={"type": "FDIWN_M", "upscale": 2, "img_range": 1.0})
     assert told.section == {"type": "FDIWN_M", "upscale": 2, "img_range": 1.0, "deploy": True}
-    assert told.untold == ()
-    assert convert("net.pth", "b.pth").untold == ("img_range", "chop")
+    assert told.unrecoverable == ()
+    assert convert("net.pth", "b.pth").unrecoverable == ("img_range", "chop")
 
 
 def test_sections_are_read_from_option_files(workdir):
@@ -167,7 +170,7 @@ def test_sections_are_read_from_option_files(workdir):
     assert read_network("a.yml") == {"type": "FDIWN"}
     assert read_network("a.yml", "network_TA") == {"type": "BlindSR_TA", "n_feats": 16}
     for key in ("network_d", "network_x"):
-        with pytest.raises(ConvertError, match=rf"no section {key} .*its networks: network_g, network_TA, network_d"):
+        with pytest.raises(NetworkError, match=rf"no section {key} .*its networks: network_g, network_TA, network_d"):
             read_network("a.yml", key)
 
 
@@ -220,8 +223,8 @@ def test_a_difference_is_refused_with_the_number(wrong, offset):
     section = wrong(offset)
     Path("net_deploy.pth").write_text("mine")
     told = r"by 0\.25 of the range in float32, and by 0\.25 in float64, on .*; 0\.0001 is allowed"
-    told = told if offset == 0.25 else "by what is not a number"
-    with pytest.raises(ConvertError, match=told):
+    told = told if offset == 0.25 else "gives no finite numbers on test image"
+    with pytest.raises(AgreementError, match=told):
         convert("net.pth", network=section, overwrite=True)
     assert files() == ["net.pth", "net_deploy.pth"]
     assert Path("net_deploy.pth").read_text() == "mine"
@@ -229,7 +232,7 @@ def test_a_difference_is_refused_with_the_number(wrong, offset):
 
 def test_the_tolerance_decides(wrong):
     section = wrong(1e-3)
-    with pytest.raises(ConvertError, match=r"by 0\.001 of the range"):
+    with pytest.raises(AgreementError, match=r"by 0\.001 of the range"):
         convert("net.pth", network=section)
     assert convert("net.pth", network=section, tolerance=1e-2).difference == pytest.approx(1e-3, rel=1e-3)
 
@@ -237,7 +240,7 @@ def test_the_tolerance_decides(wrong):
 def test_the_written_file_is_compared_too(saved, monkeypatch):
     section = convert("net.pth", "a.pth").section
     monkeypatch.setattr("lightsr_basicsr.tools.convert.run.build", lambda _: _shifted(section))
-    with pytest.raises(ConvertError, match="output differs by"):
+    with pytest.raises(AgreementError, match="output differs by"):
         convert("net.pth", "b.pth")
     assert files() == ["a.pth", "net.pth"]
 
@@ -254,7 +257,7 @@ def test_a_network_that_gives_no_numbers_itself_is_told_so(workdir):
     with torch.no_grad():
         net.fea_conv.bias[0] = 3e38
     torch.save(net.state_dict(), "net.pth")
-    with pytest.raises(ConvertError, match="output of the network itself is not a number"):
+    with pytest.raises(AgreementError, match="The network itself gives no finite numbers"):
         convert("net.pth")
     assert files() == ["net.pth"]
 
@@ -281,9 +284,9 @@ def test_weights_that_are_no_numbers_are_named(workdir, value):
         ((0, 1), "never saw data"),
         ((0, 0), "variance that is zero"),
         ((0, -1), "variance that is zero, negative"),
-        ((0, float("nan")), "no number"),
-        ((0, float("inf")), "no number"),
-        ((float("nan"), 1), "mean that is no number"),
+        ((0, float("nan")), "not finite"),
+        ((0, float("inf")), "not finite"),
+        ((float("nan"), 1), "mean that is not finite"),
     ],
 )
 def test_statistics_that_are_none_are_named(workdir, name, values, message):

@@ -53,7 +53,7 @@ def test_people_read_before_and_after(saved, capsys):
         r"^  parameters: +97,313 +55,089$",
         r"^  multi-adds: +5\.34 G at 1280x720 +3\.04 G at 1280x720$",
         rf"^  file size: +{Path('net.pth').stat().st_size:,} bytes +{Path('net_deploy.pth').stat().st_size:,} bytes$",
-        r"^  difference: +\d(\.\d)?e-0\d of the range, largest on photograph 'coffee' of scikit-image, LR 100x150$",
+        r"^  difference: +\d(\.\d)?e-0\d of the range, largest on test image 'coffee' of scikit-image, LR 100x150$",
     ):
         assert re.search(line, told.out, re.MULTILINE), line
     assert files() == ["net.pth", "net_deploy.pth"]
@@ -78,7 +78,7 @@ def test_what_no_file_tells_is_said_beside_the_section(workdir, quick, capsys):
     assert cli.main(["convert", "net.pth"]) == 0
     text = capsys.readouterr().out
     assert "  channels: [3, 5, 7, 9, 6, 4]\n" in text
-    assert "  # and these, which no file tells, if they were set for training: img_range\npath:\n" in text
+    assert "  # and these, which no checkpoint holds, if they were set for training: img_range\npath:\n" in text
     assert "param_key_g" not in text
     assert re.search(r"form: +pruned +deploy", text)
 
@@ -186,10 +186,10 @@ def test_another_section_of_the_option_file_can_be_named(workdir, quick, capsys)
         (["other.pth"], "other.pth is not a network of this package"),
         (["fresh.pth"], "batch normalisation never saw data"),
         (["net.pth", "-o", "taken.pth"], "taken.pth already exists: replace it with --overwrite"),
-        (["net.pth", "-o", "net.pth", "--overwrite"], "is the file that is converted, and it stays"),
+        (["net.pth", "-o", "net.pth", "--overwrite"], "is the source itself, which is never replaced"),
         (["net.pth", "-o", "no/net.pth"], "There is no folder no: create it first"),
         (["net.pth", "-o", "net.onnx"], "it must end in .pth, .pt, .safetensors"),
-        (["net.pth", "-i", "nothing.png"], "There is no picture at nothing.png"),
+        (["net.pth", "-i", "nothing.png"], "There is no LR image at nothing.png"),
         (["net.pth", "-i", "."], ". is a folder"),
         (["net.pth", "-i", "text.pth"], "text.pth: no image"),
         (["net.pth", "--opt", "nothing.yml"], "There is no option file nothing.yml"),

@@ -13,7 +13,9 @@ from lightsr_basicsr.archs.drn_arch import DRNDual
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict, split_list, write, write_state_dict
 from lightsr_basicsr.tools.convert.run import convert
-from lightsr_basicsr.tools.networks import ConvertError
+from lightsr_basicsr.tools.convert.sound import ConvertError
+from lightsr_basicsr.tools.files import TargetError
+from lightsr_basicsr.tools.networks import NetworkError
 from tests.converting import distilled, files, make_quick, same
 
 
@@ -55,7 +57,7 @@ def test_a_file_that_is_there_is_replaced_only_if_asked_for(saved):
     convert("net.pth")
     first = Path("net_deploy.pth").read_bytes()
     torch.save({"params": distilled().state_dict()}, "net.pth")
-    with pytest.raises(ConvertError, match=r"net_deploy\.pth already exists: replace it with --overwrite"):
+    with pytest.raises(TargetError, match=r"net_deploy\.pth already exists: replace it with --overwrite"):
         convert("net.pth")
     assert Path("net_deploy.pth").read_bytes() == first
     convert("net.pth", overwrite=True)
@@ -68,18 +70,18 @@ def test_the_source_is_never_replaced(saved):
     Path("link.pth").symlink_to("net.pth")
     os.link("net.pth", "hard.pth")
     for target in ("net.pth", "./net.pth", "link.pth", "hard.pth"):
-        with pytest.raises(ConvertError, match="is the file that is converted, and it stays"):
+        with pytest.raises(TargetError, match="is the source itself, which is never replaced"):
             convert("net.pth", target, overwrite=True)
     assert Path("net.pth").read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_first(saved, monkeypatch):
-    def refuse(dir):
+    def refuse(dir, prefix):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
     monkeypatch.setattr("lightsr_basicsr.tools.convert.run.write_state_dict", lambda *_: pytest.fail("too late"))
-    with pytest.raises(ConvertError, match=r"\. is not writable \(Read-only file system\): choose another folder"):
+    with pytest.raises(TargetError, match=r"cannot be written \(Read-only file system\): choose another name"):
         convert("net.pth")
     assert files() == ["net.pth"]
 
@@ -111,7 +113,7 @@ def test_symbolic_links_are_there_and_are_written_through(saved, dangling):
     if not dangling:
         Path("real/x.pth").write_text("mine")
     Path("link.pth").symlink_to("real/x.pth")
-    with pytest.raises(ConvertError, match=r"link\.pth already exists"):
+    with pytest.raises(TargetError, match=r"link\.pth already exists"):
         convert("net.pth", "link.pth")
     done = convert("net.pth", "link.pth", overwrite=True)
     assert Path("link.pth").is_symlink()
@@ -139,7 +141,7 @@ def test_a_deployed_file_is_copied_if_more_was_asked_for(saved):
     assert same(load("out.pth").state_dict(), state)
     assert convert("net_deploy.pth", wrapper="bare").after.path == "net_deploy_deploy.pth"
     assert read_state_dict("net_deploy_deploy.pth")[1] == "bare"
-    with pytest.raises(ConvertError, match=r"out\.pth already exists"):
+    with pytest.raises(TargetError, match=r"out\.pth already exists"):
         convert("net_deploy.pth", "out.pth")
     Path("folder").mkdir()
     assert convert("net_deploy.pth", "folder").after.path == "folder/net_deploy.pth"
@@ -163,9 +165,9 @@ def test_weights_that_are_not_there_are_not_replaced_by_others(workdir):
     state = distilled().state_dict()
     torch.save({"params": state, "state_dict": state}, "net.pth")
     torch.save(state, "bare.pth")
-    with pytest.raises(ConvertError, match=r"net\.pth has no 'params_ema'.* ema .*; it holds 'params', 'state_dict'\."):
+    with pytest.raises(NetworkError, match=r"net\.pth has no 'params_ema'.* ema .*; it holds 'params', 'state_dict'\."):
         convert("net.pth", weights="ema")
-    with pytest.raises(ConvertError, match=r"bare\.pth has no 'params', .* raw .*; it holds bare tensors\."):
+    with pytest.raises(NetworkError, match=r"bare\.pth has no 'params', .* raw .*; it holds bare tensors\."):
         convert("bare.pth", weights="raw")
     assert files() == ["bare.pth", "net.pth"]
 

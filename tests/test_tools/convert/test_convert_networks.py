@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from lightsr_basicsr import cli
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_TA
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
+from lightsr_basicsr.tools.agreement import AgreementError
 from lightsr_basicsr.tools.convert.run import convert
-from lightsr_basicsr.tools.networks import ConvertError, Opened, build
+from lightsr_basicsr.tools.networks import NetworkError, Opened, build
 from tests.converting import files, make_quick, trained
 from tests.test_tools.convert.test_convert_command import counts
 
@@ -50,7 +51,7 @@ def test_branches_of_ecbsr_that_are_merged_wrongly_are_found(workdir, quick, mon
     rep_params = ECB.rep_params
     monkeypatch.setattr(ECB, "rep_params", halve)
     torch.save(build(ECBSR_SMALL).state_dict(), "net.pth")
-    with pytest.raises(ConvertError, match="output differs by"):
+    with pytest.raises(AgreementError, match="output differs by"):
         convert("net.pth", network=ECBSR_SMALL)
     assert files() == ["net.pth"]
 
@@ -105,11 +106,11 @@ def test_what_no_file_tells_of_a_network_inside_another(workdir, quick, capsys):
     torch.save(trained(Reparameterized({"type": "FDIWN_M", "upscale": 2}, "ECB")).state_dict(), "net.pth")
     assert cli.main(["convert", "net.pth"]) == 0
     text = capsys.readouterr().out
-    assert "which no file tells, if they were set for training: img_range\n" in text
-    assert "  # and chop: true to evaluate in quarters, which no file tells either\npath:" in text
+    assert "which no checkpoint holds, if they were set for training: img_range\n" in text
+    assert "  # and chop: true to evaluate in quarters, which no checkpoint holds either\npath:" in text
     done = convert("net.pth", "same.pth", keep_form=True)
     assert done.section["type"] == "Reparameterized"
-    assert done.untold == ("img_range", "chop")
+    assert done.unrecoverable == ("img_range", "chop")
 
 
 def test_a_file_that_is_converted_already_may_look_as_if_there_was_nothing_to_merge(workdir, quick, capsys):
@@ -133,7 +134,7 @@ def test_a_file_that_is_converted_already_may_look_as_if_there_was_nothing_to_me
 )
 def test_an_option_file_of_the_deployed_form_is_told_apart(workdir, quick, section, asked):
     torch.save(trained(build(section)).state_dict(), "net.pth")
-    with pytest.raises(ConvertError, match=r"in its training form, and the option file asks .*\(deploy: false, and no"):
+    with pytest.raises(NetworkError, match=r"in its training form, and the option file asks .*\(deploy: false, and no"):
         convert("net.pth", network=asked)
     assert convert("net.pth", network=section).after.form == "deploy"
     assert convert("net_deploy.pth", network=asked).after is None

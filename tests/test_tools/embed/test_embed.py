@@ -1,4 +1,4 @@
-"""`basicsr embed`: vectors are the networks' own, numbers mean what is said, files and mistakes are handled."""
+"""`basicsr embed`: vectors are the networks' own, numbers are right, files and mistakes are handled."""
 
 import csv
 import sys
@@ -39,7 +39,7 @@ def network(role: str, scale: int = 4, n_feats: int = 8) -> torch.nn.Module:
 
 @pytest.fixture
 def pair(workdir):
-    """Checkpoints of a teacher and a student in a working directory with four photographs in HR."""
+    """Checkpoints of a teacher and a student in a working directory with four HR images."""
     for role, file in PAIR.items():
         torch.save({"params": network(role).state_dict()}, file)
     photographs(workdir / "HR", count=4, height=64, width=72)
@@ -87,7 +87,7 @@ def test_many_files_give_their_centres_and_few_give_crops_that_do_not_overlap(wo
     assert {place.split(".png")[1] for place in places} <= {":0:4", ":0:36", ":32:4", ":32:36"}
 
 
-def test_what_cannot_be_used_is_left_out_and_said(pair, capsys):
+def test_what_cannot_be_used_is_skipped_and_reported(pair, capsys):
     Path("HR/01.png").write_bytes(b"no image")
     cv2.imwrite("HR/small.png", np.zeros((20, 90, 3), np.uint8))
     assert both("--method", "pca") == 0
@@ -112,7 +112,7 @@ def test_degradations_are_each_blur_with_each_noise_once():
     assert [describe(each) for each in sets] == names
 
 
-def test_silhouette_tells_groups_from_a_mixture():
+def test_silhouette_separates_groups_from_a_mixture():
     noise = np.random.default_rng(0).standard_normal((3, 20, 6)).astype(np.float32)
     apart = noise + 50 * np.arange(3, dtype=np.float32)[:, None, None]
     assert separability(apart) > 0.9
@@ -140,7 +140,7 @@ def test_projections_repeat_and_go_with_the_degradation(method, images):
     assert first.points[1, :, 0].mean() > first.points[0, :, 0].mean()
 
 
-def test_pca_axes_tell_their_share():
+def test_pca_axes_name_their_share():
     vectors = np.zeros((2, 2, 3), np.float32)
     vectors[1, :, 0], vectors[:, 1, 1] = 2, 1
     assert project(vectors, "pca").axes == ("PC 1 (80% of variance)", "PC 2 (20% of variance)")
@@ -150,14 +150,14 @@ def test_pca_axes_tell_their_share():
 
 def test_the_command_draws_two_panels_and_prints_numbers(pair, capsys):
     assert both("--csv", "v.csv") == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     found = embed(PAIR, "HR", blurs=[Blur(1), Blur(3)], crop=32, progress=False)
-    assert "16 images of 32x32 pixels, 2 degradations" in told
+    assert "16 images of 32x32 pixels, 2 degradations" in output
     for role, file in PAIR.items():
-        assert f"{role}  {found.silhouettes[role]:>10.3f}  {file}" in told
+        assert f"{role}  {found.silhouettes[role]:>10.3f}  {file}" in output
     for each, (divergence, cosine) in zip(("sigma 1.0", "sigma 3.0"), found.agreement, strict=True):
-        assert f"\n{each:<19}  {divergence:.4f}  {cosine:.4f}\n" in told
-    assert told.endswith("Written: degradation_vectors.png\n")
+        assert f"\n{each:<19}  {divergence:.4f}  {cosine:.4f}\n" in output
+    assert output.endswith("Written: degradation_vectors.png\n")
     height, width = cv2.imread("degradation_vectors.png").shape[:2]
     assert command("--student", "net_g.pth", "-o", "one.png") == 0
     assert "KL" not in capsys.readouterr().out
@@ -166,7 +166,7 @@ def test_the_command_draws_two_panels_and_prints_numbers(pair, capsys):
     assert one[1] < 0.65 * width
 
 
-def test_colors_tell_the_blur_and_shapes_the_noise(pair):
+def test_colors_show_the_blur_and_shapes_the_noise(pair):
     found = embed(PAIR, "HR", blurs=[Blur(1), Blur(2), Blur(3)], noises=[0, 10], crop=32, method="pca", progress=False)
     figure = make_figure(found)
     legend = {line.get_label(): line for line in figure.axes[-1].get_legend().get_lines()}
@@ -274,7 +274,7 @@ def test_wrong_arguments_are_explained(pair, capsys, arguments, message):
     ({"method": "umap"}, "method must be tsne or pca, got 'umap'"),
     ({"vector": "D"}, "vector must be distilled or compressed, got 'D'"),
 ])  # fmt: skip
-def test_python_callers_are_told_the_choices(pair, keywords, message):
+def test_python_callers_are_given_the_choices(pair, keywords, message):
     with pytest.raises(EmbedError, match=message):
         embed(PAIR, "HR", **keywords, progress=False)
 

@@ -19,14 +19,17 @@ from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import read_metadata
+from lightsr_basicsr.tools.agreement import AgreementError
 from lightsr_basicsr.tools.export import files as export_files
 from lightsr_basicsr.tools.export import run as tool
 from lightsr_basicsr.tools.export import verify as export_verify
 from lightsr_basicsr.tools.export.run import Quantization, export
-from lightsr_basicsr.tools.info.checkpoint import checksum
-from lightsr_basicsr.tools.networks import ConvertError, build
+from lightsr_basicsr.tools.files import TargetError, checksum
+from lightsr_basicsr.tools.images import ImageError
+from lightsr_basicsr.tools.networks import NetworkError, build
 from tests.converting import distilled, files, trained
 
+REFUSALS = (AgreementError, BackendError, ImageError, NetworkError, TargetError)
 RTC_SMALL = {"num_feat": 4, "num_block": 1}
 KDSR_SMALL = {"n_feats": 8, "n_encoder_res": 1, "n_sr_blocks": 1}
 NEEDS = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torch"}
@@ -35,7 +38,7 @@ TARGETS = {"onnx": ["net.onnx"], "openvino": ["net.bin", "net.xml"], "torchscrip
 
 @pytest.fixture(params=NEEDS)
 def kind(request):
-    """A format whose engine is there."""
+    """A format whose backend is installed."""
     if request.param != "torchscript":
         pytest.importorskip("onnx", reason="ONNX is not installed")
     pytest.importorskip(NEEDS[request.param], reason=f"{NEEDS[request.param]} is not installed")
@@ -95,13 +98,13 @@ def test_any_checkpoint_will_do(workdir, make, merged, form):
 
 
 @pytest.mark.parametrize("make", [lambda: IMDN_RTC(**RTC_SMALL), lambda: BlindSR_ST(**KDSR_SMALL)])
-def test_halves_cost_little(workdir, kind, make):
+def test_half_precision_costs_little(workdir, kind, make):
     torch.save(make().state_dict(), "net.pth")
     if kind == "torchscript":
         try:
             torch.nn.Conv2d(3, 3, 3).half()(torch.zeros(1, 3, 8, 8).half())
         except RuntimeError:
-            pytest.skip("this torch has no convolution of halves on the CPU")
+            pytest.skip("this torch has no half-precision convolution on the CPU")
     small = export("net.pth", format=kind, precision="fp16")
     assert Path(small.path).stem == "net_fp16"
     assert read_metadata(small.path).precision == "fp16"
@@ -113,7 +116,7 @@ def test_halves_cost_little(workdir, kind, make):
 
 
 @pytest.mark.usefixtures("_onnx")
-def test_values_that_a_half_cannot_hold_stay_wide(workdir):
+def test_values_beyond_half_precision_stay_in_float32(workdir):
     net = IMDN_RTC(**RTC_SMALL).eval()
     with torch.no_grad():
         first, second = net.model[0], net.model[1].sub[0].c1
@@ -139,7 +142,7 @@ def test_values_that_a_half_cannot_hold_stay_wide(workdir):
         ),
         ({"target": "net.pth", "overwrite": True}, "decides the format"),
         ({"target": "a.xml", "format": "onnx"}, r"a\.xml decides the format: it must end in \.onnx\."),
-        ({"target": "folder.onnx"}, "is there and is no plain file"),
+        ({"target": "folder.onnx"}, "exists and is no plain file"),
         ({"target": "there.onnx"}, r"there\.onnx already exists: replace it with --overwrite"),
         ({"target": "half.xml"}, r"half\.bin already exists"),
         ({"target": "a\0.onnx"}, "cannot hold the character NUL"),
@@ -149,7 +152,7 @@ def test_values_that_a_half_cannot_hold_stay_wide(workdir):
         ({"format": "torchscript", "opset": 17}, "torchscript has none"),
         ({"tolerance": -1}, "finite number of at least 0, got -1"),
         ({"tolerance": float("nan")}, "finite number of at least 0, got nan"),
-        ({"picture": "no.png"}, r"There is no picture at no\.png"),
+        ({"picture": "no.png"}, r"There is no LR image at no\.png"),
         ({"weights": "best"}, "`weights` must be ema or raw"),
         ({"tolerance": 0.0}, r"differ by \S+ of the range on .*; 0 is allowed"),
     ],
@@ -159,7 +162,7 @@ def test_what_cannot_be_done_leaves_nothing(saved, arguments, message):
     Path("there.onnx").write_text("mine")
     Path("half.bin").write_text("mine")
     before = files()
-    with pytest.raises((BackendError, ConvertError), match=message):
+    with pytest.raises(REFUSALS, match=message):
         export("net.pth", **arguments)
     assert files() == before
 
@@ -173,12 +176,12 @@ def test_what_is_no_network_for_it_is_told(workdir):
     with pytest.raises(CheckpointError, match="a web page"):
         export("bad.pth")
     Path("there.ts").touch()
-    with pytest.raises(BackendError, match=r"there\.ts is an exported file already: name the checkpoint"):
+    with pytest.raises(TargetError, match=r"there\.ts is an exported file already: name the checkpoint"):
         export("there.ts")
     net = IMDN_RTC(**RTC_SMALL)
     net.model[0].weight.data.fill_(float("nan"))
     torch.save(net.state_dict(), "nan.pth")
-    with pytest.raises(BackendError, match="itself gives no finite numbers on photograph 'coffee', 1 x 45x53"):
+    with pytest.raises(AgreementError, match="itself gives no finite numbers on test image 'coffee', 1 x 45x53"):
         export("nan.pth")
     assert files() == ["bad.pth", "nan.pth", "teacher.pth", "there.ts"]
 
@@ -186,7 +189,7 @@ def test_what_is_no_network_for_it_is_told(workdir):
 def test_files_that_are_there_are_replaced_only_when_asked(saved, kind):
     for name in TARGETS[kind]:
         Path(name).write_text("mine")
-    with pytest.raises(BackendError, match="already exists"):
+    with pytest.raises(TargetError, match="already exists"):
         export("net.pth", format=kind)
     assert {Path(name).read_text() for name in TARGETS[kind]} == {"mine"}
     export("net.pth", format=kind, overwrite=True)
@@ -208,7 +211,7 @@ def test_an_interruption_leaves_nothing(saved, kind, monkeypatch, step, there):
         left = [1] if kind == "openvino" else []
         monkeypatch.setattr(export_files, "_flush", lambda part: left.pop() if left else interrupt())
     else:
-        module, name = {"trace": (tool, "_write"), "load": (tool, "open_engine"), "compare": (tool, "verify")}[step]
+        module, name = {"trace": (tool, "_write"), "load": (tool, "open_session"), "compare": (tool, "verify")}[step]
         monkeypatch.setattr(module, name, interrupt)
     with pytest.raises(KeyboardInterrupt):
         export("net.pth", format=kind, overwrite=there)
@@ -220,23 +223,23 @@ def test_an_interruption_leaves_nothing(saved, kind, monkeypatch, step, there):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda images: images[..., :-1], r"gives images \(1, 3, 90, 105\) of .*, expected \(1, 3, 90, 106\)"),
-        (lambda images: images + 1e-3, r"differ by 0\.001 of the range on photograph 'coffee', \d x"),
-        (lambda images: images * float("nan"), "no finite numbers on photograph 'coffee', 1 x 45x53"),
-        (lambda images: images.nothing, "cannot be run on photograph 'coffee', 1 x 45x53: .*nothing"),
+        (lambda images: images[..., :-1], r"another shape on .*: expected \(1, 3, 90, 106\), got \(1, 3, 90, 105\)"),
+        (lambda images: images + 1e-3, r"differ by 0\.001 of the range on test image 'coffee', \d x"),
+        (lambda images: images * float("nan"), "no finite numbers on test image 'coffee', 1 x 45x53.*try fp32"),
+        (lambda images: images.nothing, "cannot be run on test image 'coffee', 1 x 45x53: .*nothing"),
     ],
 )
-def test_another_engines_images_are_refused(saved, monkeypatch, spoil, message):
-    opened = tool.open_engine
-    monkeypatch.setattr(tool, "open_engine", lambda *args: lambda images: spoil(opened(*args)(images)))
-    with pytest.raises(BackendError, match=message):
+def test_wrong_images_are_refused(saved, monkeypatch, spoil, message):
+    opened = tool.open_session
+    monkeypatch.setattr(tool, "open_session", lambda *args: lambda images: spoil(opened(*args)(images)))
+    with pytest.raises(AgreementError, match=message):
         export("net.pth")
     assert files() == ["net.pth"]
 
 
-def test_what_an_engine_cannot_load_is_refused(saved, kind, monkeypatch):
+def test_a_file_that_cannot_be_loaded_is_refused(saved, kind, monkeypatch):
     monkeypatch.setattr(tool, "_write", lambda job, told, part: (part.write_bytes(b"nothing") and told, []))
-    with pytest.raises(BackendError, match="What was made cannot be loaded"):
+    with pytest.raises(BackendError, match="The exported file cannot be loaded"):
         export("net.pth", format=kind)
     assert files() == ["net.pth"]
 
@@ -250,7 +253,7 @@ def test_it_is_compared_on_the_users_picture_too(workdir):
     assert (done.rows[-1].picture, done.rows[-1].height, done.rows[-1].width) == ("lr.png", 64, 88)
     assert "no multiples of 4 are padded" in done.notes[0]
     torch.save(distilled().state_dict(), "dd.pth")
-    with pytest.raises(BackendError, match=r"tiny\.png has 20x9 pixels, and the network needs at least 15x15"):
+    with pytest.raises(AgreementError, match=r"tiny\.png has 20x9 pixels, and the network needs at least 15x15"):
         export("dd.pth", picture="tiny.png")
 
 
@@ -268,7 +271,7 @@ def test_the_command_tells_what_was_done(workdir, capsys):
         "network:    ECBSR x2, training form, deployed on the way",
         "under 'params_ema'",
         "format:     onnx, opset 17, fp32",
-        "photograph 'coffee'",
+        "test image 'coffee'",
         "InferenceSession('net.onnx')",
     ):
         assert line in told.out, line

@@ -1,4 +1,4 @@
-"""``basicsr info``: what is said about a file, to people and to machines."""
+"""``basicsr info``: descriptions of files, as text and as JSON."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def test_teachers_have_no_cost_of_super_resolution(workdir):
     assert describe_file("net.pth").multi_adds is None
 
 
-def test_an_exported_file_tells_what_it_was_made_of(saved, capsys):
+def test_an_exported_file_names_its_source(saved, capsys):
     export(saved, format="torchscript")
     assert cli.main(["info", "net.ts"]) == 0
     out = capsys.readouterr().out
@@ -71,10 +71,10 @@ def test_an_exported_file_tells_what_it_was_made_of(saved, capsys):
     assert exported["metadata"]["sha256"] == checkpoint["sha256"]
 
 
-def test_the_cost_of_int8_and_the_weights_beside_are_told(workdir, capsys):
+def test_the_cost_of_int8_and_the_weights_beside_are_reported(workdir, capsys):
     int8 = {"psnr_cost_db": 0.0251, "images": 20, "data": "photographs"}
-    told = Metadata("IMDN", {"upscale": 4}, 4, precision="int8", int8=int8)
-    entry = ElementTree.Element("lightsr", value=told.to_json())
+    metadata = Metadata("IMDN", {"upscale": 4}, 4, precision="int8", int8=int8)
+    entry = ElementTree.Element("lightsr", value=metadata.to_json())
     net, info = ElementTree.Element("net"), ElementTree.Element("rt_info")
     info.append(entry)
     net.append(info)
@@ -86,14 +86,14 @@ def test_the_cost_of_int8_and_the_weights_beside_are_told(workdir, capsys):
     assert f"{Path('net.xml').stat().st_size + 1000:,} bytes" in out
 
 
-def test_another_programs_export_and_a_broken_one_are_told(saved, capsys):
+def test_another_programs_export_and_a_broken_one_are_reported(saved, capsys):
     torch.jit.save(torch.jit.trace(torch.nn.Identity(), torch.zeros(1)), "other.ts")
     Path("broken.ts").write_bytes(b"PK")
     assert cli.main(["info", "broken.ts", "none.onnx", "other.ts"]) == 2
-    told = capsys.readouterr()
-    assert "not written by basicsr export" in told.out
-    assert "broken.ts (2 bytes) cannot be read as torchscript" in told.err
-    assert "There is no file none.onnx" in told.err
+    output = capsys.readouterr()
+    assert "not written by basicsr export" in output.out
+    assert "broken.ts (2 bytes) cannot be read as torchscript" in output.err
+    assert "There is no file none.onnx" in output.err
 
 
 @counts
@@ -117,10 +117,10 @@ def test_a_torch_that_cannot_count_is_no_error(saved, monkeypatch, capsys):
 def test_machines_read_json_and_bad_files_do_not_hide_good_ones(saved, capsys):
     torch.save({"stem.weight": torch.zeros(1)}, "other.pth")
     assert cli.main(["info", "--json", "missing.pth", "other.pth", saved]) == 2
-    told = capsys.readouterr()
-    assert "There is no checkpoint at missing.pth" in told.err
-    assert "other.pth is not a network of this package" in told.err
-    (found,) = json.loads(told.out)
+    output = capsys.readouterr()
+    assert "There is no checkpoint at missing.pth" in output.err
+    assert "other.pth is not a network of this package" in output.err
+    (found,) = json.loads(output.out)
     assert found["identity"]["arguments"]["upscale"] == 2
     assert found["same_network"][0]["file"] == "IMDN_x2.pth"
 
@@ -148,7 +148,7 @@ def test_official_files_are_known_by_their_checksum(shared):
 
 
 @counts
-def test_the_command_tells_what_was_published_and_measured(shared, capsys):
+def test_the_command_prints_what_was_published_and_measured(shared, capsys):
     assert cli.main(["info", str(shared / "weights" / "FDIWN_x4.pt")]) == 0
     text = capsys.readouterr().out
     for fact in (

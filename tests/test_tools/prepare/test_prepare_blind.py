@@ -10,6 +10,7 @@ import torch
 from lightsr_basicsr import cli
 from lightsr_basicsr.data.degradations import classic_degradation, isotropic_kernel
 from lightsr_basicsr.data.low_resolution import Blur
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.options import read_options
 from lightsr_basicsr.tools.prepare.blind import prepare_blind
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
@@ -72,7 +73,7 @@ def test_a_turned_kernel_blurs_along_its_angle(workdir):
 ])  # fmt: skip
 def test_mistakes_are_explained(workdir, keywords, message):
     photographs(Path("photos"))
-    with pytest.raises(PrepareError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare_blind("photos", "set", **{"scale": 4, **keywords}, work=QUIET)
     assert not Path("set").exists()
 
@@ -94,7 +95,7 @@ def test_the_source_may_be_no_folder_of_the_result(workdir):
     assert contents(Path("set")) == before
 
 
-def test_deep_images_keep_their_depth_in_hr_unless_told(workdir):
+def test_deep_images_keep_their_depth_in_hr_by_default(workdir):
     Path("photos").mkdir()
     cv2.imwrite("photos/deep.png", np.random.default_rng(0).integers(0, 65536, (48, 48, 3), np.uint16))
     for depth, kind, notes in (("keep", np.uint16, 1), ("8", np.uint8, 0)):

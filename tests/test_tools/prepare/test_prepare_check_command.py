@@ -71,10 +71,10 @@ def test_warnings_alone_do_not_fail(workdir, capsys):
 def test_json(pairs, capsys):
     (pairs / "LR" / "001.png").write_bytes(b"")
     assert run("data/HR", "data/LR", "--scale", "2", "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert (told["errors"], told["warnings"], told["pairs"], told["section"]) == (1, 0, 6, {})
-    assert told["findings"] == [{"kind": "broken", "file": "data/LR/001.png", "message": "empty file", "error": True}]
-    assert told["folders"][0]["median"] == [32, 32]
+    found = json.loads(capsys.readouterr().out)
+    assert (found["errors"], found["warnings"], found["pairs"], found["section"]) == (1, 0, 6, {})
+    assert found["findings"] == [{"kind": "broken", "file": "data/LR/001.png", "message": "empty file", "error": True}]
+    assert found["folders"][0]["median"] == [32, 32]
 
 
 USAGE = {

@@ -1,4 +1,4 @@
-"""`basicsr prepare demo`: all sub-commands, on photographs that are there, and a picture of the result."""
+"""``basicsr prepare demo``: all sub-commands on test images, and a contact sheet of the result."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_every_sub_command_runs_and_a_picture_is_drawn(workdir, capsys):
     assert (out / "HR_x4_sub.lmdb" / "data.mdb").is_file()
     picture = cv2.imread(str(out / "contact_sheet.png"))
     assert picture.shape == (3 * 340, 8 * 296, 3)
-    # The first panel is the photograph itself, three times as large; the next is its LR image.
+    # The first panel is the HR image itself, three times as large; the next is its LR image.
     hr = cv2.imread(str(out / "photos" / "chelsea.png"))
     assert np.array_equal(picture[44:332:3, :288:3], hr[60:156, 140:236])
 

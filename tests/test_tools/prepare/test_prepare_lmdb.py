@@ -106,7 +106,7 @@ def test_the_size_is_enough_and_not_much_more(tmp_path, count, smallest, largest
     sizes = {f"{index:04d}_s001": int(rng.integers(smallest, largest)) for index in range(count)}
     file = lmdb_file.LmdbFile(tmp_path / "x.lmdb", {}, sizes)
     for key, size in sizes.items():
-        file.add(key, rng.bytes(size), lmdb_file.Entry((1, 1, 3), 8))
+        file.add(key, rng.bytes(size), lmdb_file.LmdbEntry((1, 1, 3), 8))
     file.flush()
     assert file._environment.info()["map_size"] == map_size(sizes), "it had to grow"
     used = (file._environment.info()["last_pgno"] + 1) * file._environment.stat()["psize"]
@@ -125,7 +125,7 @@ def test_it_grows_if_the_size_was_wrong_after_all(workdir, monkeypatch):
 
 
 @pytest.mark.parametrize("after", [0, 1, 7, 19])
-def test_a_stopped_run_is_continued_with_the_same_result(workdir, monkeypatch, capsys, after):
+def test_an_interrupted_run_is_continued_with_the_same_result(workdir, monkeypatch, capsys, after):
     make_pairs(Path("set"), 10)
     prepare_lmdb(["set/HR", "set/LR"], "whole", work=QUIET)
     monkeypatch.setattr(lmdb_file, "BATCH_FILES", 2)
@@ -255,7 +255,7 @@ def test_a_broken_image_is_left_out_of_all(workdir, capsys):
     assert list(entries("HR.lmdb")) == ["000", "002"]
 
 
-def test_what_a_stopped_run_knew_to_be_whole_goes_if_its_partner_is_broken(workdir, monkeypatch):
+def test_what_an_interrupted_run_knew_to_be_whole_goes_if_its_partner_is_broken(workdir, monkeypatch):
     make_pairs(Path("set"), 4)
     Path("set/LR/001.png").write_bytes(b"no image")
     monkeypatch.setattr(lmdb_file, "BATCH_FILES", 1)
@@ -268,7 +268,7 @@ def test_what_a_stopped_run_knew_to_be_whole_goes_if_its_partner_is_broken(workd
     assert list(entries("HR.lmdb")) == list(entries("LR.lmdb")) == ["000", "002", "003"]
 
 
-def test_an_lmdb_that_was_there_and_holds_too_much_is_told(workdir):
+def test_an_existing_lmdb_that_holds_too_much_is_reported(workdir):
     make_pairs(Path("set"), 3)
     prepare_lmdb(["set/HR"], ".", work=QUIET)
     Path("set/LR/001.png").write_bytes(b"no image")
@@ -305,7 +305,7 @@ def test_files_are_stored_as_they_are(workdir):
     ]  # fmt: skip
 
 
-def test_pairs_that_are_no_whole_multiples_are_told(workdir):
+def test_pairs_that_are_no_whole_multiples_are_reported(workdir):
     make_pairs(Path("set"), 3)
     noise("set/HR/001.png", 33)
     done = prepare_lmdb(["set/HR", "set/LR"], ".", work=QUIET)
@@ -367,7 +367,22 @@ def test_mistakes_are_explained_before_anything_is_written(workdir, capsys, argu
     assert not Path("out").exists()
 
 
-def test_a_full_disk_is_explained_and_the_next_run_goes_on(workdir, monkeypatch, capsys):
+def test_an_output_that_ends_in_lmdb_is_the_lmdb_itself(workdir, capsys):
+    make_pairs(Path("set"), 3)
+    for counts in ("3 files made, 0 existing", "0 files made, 3 existing"):
+        assert cli.main(["prepare", "lmdb", "-i", "set/HR", "-o", "out/sub.lmdb", "--quiet"]) == 0
+        printed = capsys.readouterr().out
+        assert f"{counts} files kept: out/sub.lmdb\n" in printed
+        assert [path.name for path in Path("out").iterdir()] == ["sub.lmdb"]
+        assert len(meta("out/sub.lmdb")) == 3
+    assert yaml.safe_load(printed[printed.index("datasets:") :])["datasets"]["train"]["dataroot_gt"] == "out/sub.lmdb"
+    for more in (["set/LR"], ["--names", "a"]):
+        assert cli.main(["prepare", "lmdb", "-o", "two.lmdb", "-i", "set/HR", *more]) == 2
+        assert "two.lmdb ends in .lmdb, so it is the LMDB itself, of one folder" in capsys.readouterr().err
+    assert not Path("two.lmdb").exists()
+
+
+def test_a_full_disk_is_explained_and_the_next_run_continues(workdir, monkeypatch, capsys):
     make_pairs(Path("set"), 3)
 
     def full(self, values):

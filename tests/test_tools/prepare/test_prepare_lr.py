@@ -91,7 +91,7 @@ def test_div2k_layout_is_what_the_option_files_read(workdir):
     assert Path("datasets/DIV2K/DIV2K_train_LR_bicubic/X2/02x2.png").is_file()
 
 
-def test_uneven_hr_images_are_told_where_none_are_written(workdir):
+def test_uneven_hr_images_are_reported_where_none_are_written(workdir):
     photographs(Path("set_HR"))
     done = prepare_lr("set_HR", "out", scales=[2, 4], layout="div2k", work=QUIET)
     assert [note.split(" (")[0] for note in done.notes] == [
@@ -362,6 +362,6 @@ def test_all_cores_that_the_process_may_use(monkeypatch):
     assert cores() == 3
 
 
-def test_prepare_alone_shows_what_there_is(capsys):
+def test_prepare_alone_lists_its_sub_commands(capsys):
     assert cli.main(["prepare"]) == 1
     assert "prepare lr -i Set5" in capsys.readouterr().out

@@ -83,7 +83,7 @@ def test_every_kind_of_image_and_broken_ones(workdir, capsys):
     ]  # fmt: skip
 
 
-def test_a_list_that_is_there_is_kept_and_replaced_only_if_asked(workdir, monkeypatch):
+def test_an_existing_list_is_kept_and_replaced_only_if_asked(workdir, monkeypatch):
     make_pairs(Path("set"), 3)
     prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     before = tree(Path())
@@ -102,7 +102,7 @@ def test_a_list_that_is_there_is_kept_and_replaced_only_if_asked(workdir, monkey
     assert [line[:3] for line in lines("meta.txt")] == ["001", "002", "003"]
 
 
-def test_a_stopped_run_leaves_no_half_list(workdir, monkeypatch):
+def test_an_interrupted_run_leaves_no_half_list(workdir, monkeypatch):
     make_pairs(Path("set"), 3)
     prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     Path("set/HR/000.png").unlink()
@@ -118,7 +118,7 @@ def test_a_stopped_run_leaves_no_half_list(workdir, monkeypatch):
     assert sorted(path.name for path in Path().iterdir()) == ["meta.txt", "set"]
 
 
-def test_letters_that_are_not_ascii_are_told(workdir):
+def test_names_that_are_not_ascii_are_reported(workdir):
     make_pairs(Path("set"), 1)
     Path("set/HR/000.png").rename("set/HR/ümlaut.png")
     done = prepare_meta(["set/HR"], "meta.txt", work=QUIET)

@@ -90,7 +90,7 @@ def test_on_to_training_as_it_is_printed(workdir, capsys):
     assert len(files) == 10
 
 
-def test_a_stopped_run_is_continued(workdir):
+def test_an_interrupted_run_is_continued(workdir):
     make_pairs(Path("data"), 3)
     prepare_multiscale("data/HR", "small", Sizes(shortest=8), work=QUIET)
     whole = {file: file.read_bytes() for file in Path("small").glob("*.png")}
@@ -105,7 +105,7 @@ def test_a_stopped_run_is_continued(workdir):
     assert not list(Path("small").glob(".*.part"))
 
 
-def test_enlarged_tiny_and_broken_images_are_told(workdir, capsys):
+def test_enlarged_tiny_and_broken_images_are_reported(workdir, capsys):
     noise("photos/a.png")
     noise("photos/b.png", 3, 2)
     Path("photos/cut.png").write_bytes(Path("photos/a.png").read_bytes()[:-50])

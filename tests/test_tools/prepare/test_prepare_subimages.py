@@ -75,7 +75,7 @@ def test_pairs_show_the_same_and_train_as_the_section_says(workdir, capsys, scal
     assert (item["gt"].shape, item["lq"].shape) == ((3, 16, 16), (3, side, side))
 
 
-def test_a_stopped_run_is_continued_and_nothing_is_made_twice(workdir):
+def test_an_interrupted_run_is_continued_and_nothing_is_made_twice(workdir):
     low = pairs()
     prepare_subimages("set/HR", "set/HR_sub", Window(16, 8), low, work=QUIET)
     whole = {file: file.read_bytes() for folder in ("HR_sub", "LR_sub") for file in Path("set", folder).glob("*.png")}

@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lightsr_basicsr.data.hr_images import SUFFIXES
-from lightsr_basicsr.tools.images import reason
+from lightsr_basicsr.tools.images import existing_folder, nested_hint, reason
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
-from lightsr_basicsr.tools.prepare.sources import ORIENTATION, existing_folder, nested_hint
+from lightsr_basicsr.tools.prepare.sources import ORIENTATION
 
 KINDS = (
     "broken", "not an image", "format", "channels", "depth", "orientation", "sizes", "names", "duplicates", "pairs",
@@ -49,7 +49,7 @@ class DatasetFinding:
     kind: str
     file: str
     message: str
-    error: bool = True
+    error: bool
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,10 @@ class Source:
         """Return ``name`` with its folder, in printable characters."""
         path = str(self.root / name)
         return path if path.isprintable() else ascii(path)[1:-1]
+
+    def finding(self, name: str, message: str, error: bool = False) -> DatasetFinding:
+        """Return a finding about the name of a file."""
+        return DatasetFinding("names", self.shown(name), message, error)
 
     def split(self, name: str) -> tuple[str, str]:
         """Return ``name`` as BasicSR splits it, without suffix, and its suffix; keys of an LMDB have none."""
@@ -100,9 +104,13 @@ class Facts:
     same_pixels: str = ""
     findings: list[DatasetFinding] = field(default_factory=list)
 
+    def finding(self, kind: str, message: str, error: bool = False) -> DatasetFinding:
+        """Return a finding about this file."""
+        return DatasetFinding(kind, self.shown, message, error)
+
     def add(self, kind: str, message: str, error: bool = False) -> None:
         """Add a finding about this file."""
-        self.findings.append(DatasetFinding(kind, self.shown, message, error))
+        self.findings.append(self.finding(kind, message, error))
 
 
 @dataclass

@@ -23,20 +23,18 @@ def check_names(source: Source) -> Iterator[DatasetFinding]:
     if source.environment is not None:
         for key, count in Counter(source.names).items():
             if count > 1:
-                yield DatasetFinding(
-                    "names", source.shown(key), f"listed {count} times: BasicSR reads it {count} times", False
-                )
+                yield source.finding(key, f"listed {count} times: BasicSR reads it {count} times")
         return
     by_stem: dict[str, list[str]] = defaultdict(list)
     for name in source.names:
         stem = source.split(name)[0]
         by_stem[stem.lower()].append(name)
         for message in _odd_characters(name, stem):
-            yield DatasetFinding("names", source.shown(name), message, False)
+            yield source.finding(name, message)
     for first, *others in by_stem.values():
         for name in others:
             message = f"differs from {first} only in ending or case: outputs of one overwrite those of the other"
-            yield DatasetFinding("names", source.shown(name), message, False)
+            yield source.finding(name, message)
 
 
 def _odd_characters(name: str, stem: str) -> Iterator[str]:
@@ -55,7 +53,7 @@ def check_duplicates(looked: list[Facts]) -> Iterator[DatasetFinding]:
         first = seen.setdefault(facts.same_pixels, facts)
         if facts.size and first is not facts:
             what = "the same file as" if facts.same_bytes == first.same_bytes else "the same pixels as"
-            yield DatasetFinding("duplicates", facts.shown, f"{what} {first.name}", False)
+            yield facts.finding("duplicates", f"{what} {first.name}")
 
 
 def guess_template(hr: Source, lr: Source) -> tuple[str, int]:
@@ -95,7 +93,7 @@ def pair_names(hr: Source, lr: Source, template: str) -> tuple[list[Pair], list[
     near = _near(hr, lr, without, spare)
     findings = [_unpaired(hr, lr, name, partner, near.get(name)) for name, partner in without.items()]
     unpaired = [name for name in spare if name not in near.values() and _needs_partner(lr, name)]
-    findings += [DatasetFinding("names", lr.shown(name), f"has no partner in {hr.root}") for name in unpaired]
+    findings += [lr.finding(name, f"has no partner in {hr.root}", error=True) for name in unpaired]
     return sorted([*pairs, *near.items()]), findings
 
 
@@ -158,4 +156,4 @@ def _unpaired(hr: Source, lr: Source, name: str, partner: str, near: str | None)
             message += (
                 f"; did you mean {near}? Rename it{'' if ending == near_ending else f' and store it as {ending}'}"
             )
-    return DatasetFinding("names", hr.shown(name), message)
+    return hr.finding(name, message, error=True)

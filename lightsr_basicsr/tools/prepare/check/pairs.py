@@ -49,13 +49,9 @@ def check_alone(facts: Facts, scale: int | None, patch: int | None) -> Iterator[
         return
     size = size_text(facts.size)
     if patch and min(facts.size) < patch:
-        yield DatasetFinding(
-            "sizes", facts.shown, f"{size} is smaller than the patch of {patch}x{patch}: training stops"
-        )
+        yield facts.finding("sizes", f"{size} is smaller than the patch of {patch}x{patch}: training stops", error=True)
     if scale and any(side % scale for side in facts.size):
-        yield DatasetFinding(
-            "sizes", facts.shown, f"{size}: not all sides are multiples of {scale}; crop it before making LR", False
-        )
+        yield facts.finding("sizes", f"{size}: not all sides are multiples of {scale}; crop it before making LR")
 
 
 def check_pair(hr: Facts, lr: Facts, scale: int, patch: int | None) -> Iterator[DatasetFinding]:
@@ -67,7 +63,7 @@ def check_pair(hr: Facts, lr: Facts, scale: int, patch: int | None) -> Iterator[
     if hr.size == wanted:
         return
     message = f"HR {size_text(hr.size)}, expected {size_text(wanted)} for LR {size_text(lr.size)} times {scale}"
-    yield DatasetFinding("sizes", hr.shown, f"{message}: {_remedy(hr.size, lr.size, scale)}")
+    yield hr.finding("sizes", f"{message}: {_remedy(hr.size, lr.size, scale)}", error=True)
 
 
 def _remedy(hr: tuple[int, int], lr: tuple[int, int], scale: int) -> str:
@@ -151,6 +147,6 @@ def check_likeness(found: Sequence[Likeness]) -> Iterator[DatasetFinding]:
         if each.coarse < min(coarse_limit, each.flat + 1):
             near = found[int(np.square(thumbs - each.lr_thumb).mean(axis=(1, 2, 3)).argmin())]
             looks = f"; it looks like {near.hr.name}" if psnr(near.hr_thumb, each.lr_thumb) > each.coarse + 6 else ""
-            yield DatasetFinding("pairs", each.lr.shown, f"does not show {each.hr.name}{looks} ({message})", False)
+            yield each.lr.finding("pairs", f"does not show {each.hr.name}{looks} ({message})")
         elif each.psnr < limit:
-            yield DatasetFinding("pairs", each.lr.shown, f"was made differently from the rest: {message}", False)
+            yield each.lr.finding("pairs", f"was made differently from the rest: {message}")

@@ -1,0 +1,81 @@
+"""Whether two outputs agree: how far one is from the other, and the check of a backend against its network."""
+
+from __future__ import annotations
+
+from math import log10
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightsr_basicsr.archs.network import SRNetwork
+from lightsr_basicsr.runtimes.base import BackendError, Runtime, last_line
+from lightsr_basicsr.runtimes.network import name_of, smooth_picture
+
+SIDES = (32, 24, 40, 48)  # an image of 32x24 pixels, then one of 40x48
+
+
+class Deviation(NamedTuple):
+    """How far an output is from the expected one; values are not finite where one of the two is not.
+
+    Attributes:
+        largest (float): Largest absolute difference, in parts of the range [0, 1].
+        mean (float): Mean absolute difference, in parts of the range.
+        psnr (float | None): PSNR of one against the other in dB; None where they are equal.
+    """
+
+    largest: float
+    mean: float
+    psnr: float | None
+
+
+def deviation(made: Tensor, expected: Tensor) -> Deviation | None:
+    """Return how far ``made`` is from ``expected``, computed in their own type; None where their shapes differ.
+
+    >>> found = deviation(torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.75]))
+    >>> found.largest, found.mean, round(found.psnr, 2)
+    (0.5, 0.25, 9.03)
+    """
+    if made.shape != expected.shape:
+        return None
+    error = (made - expected).abs()
+    square = error.square().mean().item()
+    return Deviation(error.max().item(), error.mean().item(), -10 * log10(square) if square else None)
+
+
+def check_agreement(net: SRNetwork, runtime: Runtime, tolerance: float) -> None:
+    """Run a network and its form for a backend on two sizes, and compare.
+
+    A traced graph may have kept the size it was traced with, which the backend does not notice.
+
+    Args:
+        net (SRNetwork): The network, on the CPU, in evaluation mode.
+        runtime (Runtime): The network on the backend.
+        tolerance (float): Largest mean difference, in parts of the range [0, 1].
+
+    Raises:
+        BackendError: If the backend fails, or the images differ.
+    """
+    sides = (max(net.min_side, side) for side in SIDES)
+    for height, width in zip(sides, sides, strict=False):
+        picture = smooth_picture(net.num_in_ch, height, width)
+        with torch.no_grad():
+            expected = net(picture)
+        problem = _disagreement(runtime, picture, expected, tolerance)
+        if problem:
+            raise BackendError(
+                f"{runtime.backend} does not reproduce {name_of(net)} at {height}x{width} pixels: {problem}."
+            )
+
+
+def _disagreement(runtime: Runtime, picture: Tensor, expected: Tensor, tolerance: float) -> str:
+    """Return how the image of ``runtime`` differs from the expected one, '' if it does not."""
+    try:
+        made = runtime(picture)
+    except Exception as error:
+        # Backends raise exceptions of any type.
+        return last_line(error)
+    found = deviation(made, expected)
+    if found is None:
+        return f"expected {tuple(expected.shape)}, got {tuple(made.shape)}"
+    return "" if found.mean <= tolerance else f"images differ by {found.mean:.1e} in the mean"

@@ -1,0 +1,67 @@
+"""Files on the disk: the checksum of one, and whether a new one can be written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from os import PathLike
+from pathlib import Path
+
+from lightsr_basicsr.checkpoints import EXISTS
+from lightsr_basicsr.errors import UserError
+
+
+class TargetError(UserError):
+    """A file cannot be written: its name, its folder or an existing file is in the way."""
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def plain_path(path: str | PathLike) -> Path:
+    """Return a path with ``~`` expanded.
+
+    Raises:
+        TargetError: If it contains the character NUL, which no file name can.
+
+    >>> plain_path("weights/net.pth").name
+    'net.pth'
+    """
+    if "\0" in os.fspath(path):
+        raise TargetError(f"A path cannot hold the character NUL, got {os.fspath(path)!r}: remove it.")
+    return Path(path).expanduser()
+
+
+def check_target(place: Path, source: Path, overwrite: bool) -> None:
+    """Raise TargetError unless ``place`` can be written.
+
+    Args:
+        place (Path): The new file. A symbolic link stands for its destination if ``overwrite``.
+        source (Path): The file it is made from, which is never replaced.
+        overwrite (bool): Whether to replace an existing file.
+    """
+    # Unlike those of pathlib, these functions accept names that are too long.
+    exists = os.path.exists(place)
+    if exists and os.path.exists(source) and os.path.samefile(place, source):
+        raise TargetError(f"{place} is the source itself, which is never replaced: choose another name with -o.")
+    if exists and not os.path.isfile(place):
+        raise TargetError(f"{place} exists and is no plain file: choose another name with -o.")
+    if os.path.lexists(place) and not overwrite:
+        raise TargetError(EXISTS.format(place))
+    real = Path(os.path.realpath(place)) if overwrite else place
+    if not os.path.isdir(real.parent):
+        raise TargetError(f"There is no folder {real.parent}: create it first, or choose another with -o.")
+    try:
+        with tempfile.TemporaryDirectory(dir=real.parent, prefix=".trial-") as trial:
+            (Path(trial) / real.name).touch()
+    except OSError as error:
+        raise TargetError(
+            f"{place} cannot be written ({error.strerror}): choose another name or folder with -o."
+        ) from error
