@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "metrics": {"torch", "numpy", "pyiqa", "basicsr.utils", f"{OURS}.metrics"},
     "data": {"torch", "numpy", "cv2", "lmdb", "tqdm", "skimage", "basicsr.data", "basicsr.utils", f"{OURS}.data"},
     "models": {"torch", "numpy", "basicsr", f"{OURS}.models", f"{OURS}.checkpoints", f"{OURS}.archs.reparam",
-               f"{OURS}.data.low_resolution"},
+               f"{OURS}.archs.network", f"{OURS}.data.low_resolution"},
     "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "basicsr.utils.registry",
                  f"{OURS}.archs.network", f"{OURS}.archs.reparam", f"{OURS}.checkpoints", f"{OURS}.runtimes"},
     "tools": {"torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr", "onnx",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,13 +106,9 @@ class ModelContract:
 
         By default those that BasicSR names, for the networks that the run has saved at some iteration.
         """
-        folder, ignored = state.absolute().parent.parent / "models", options["path"].get("ignore_resume_networks") or ()
-        names = [key.removeprefix("network_") for key in map(str, options) if key.startswith("network_")]
-        return {
-            f"network_{name}": folder / f"net_{name}_{state.stem}.pth"
-            for name in names
-            if f"network_{name}" not in ignored and any(folder.glob(f"net_{name}_*.pth"))
-        }
+        files = _run_files(options, state)
+        others = {key: file.name.removesuffix(f"{int(state.stem)}.pth") for key, file in files.items()}
+        return {key: file for key, file in files.items() if any(file.parent.glob(f"{others[key]}*.pth"))}
 
     def stages(self, options: Options, state: Path | None = None) -> dict[str, dict[str, Any]]:
         """Return the options of each remaining stage of a run by its name, the first one first; {} without stages.
@@ -176,11 +172,8 @@ class LossDictContract(ModelContract):
     def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
         """Return the run's own files of that iteration, and for unsaved networks those of the option file."""
         unsaved, paths = self.unsaved_networks(options, int(state.stem)), options["path"]
-        folder = state.absolute().parent.parent / "models"
-        left_out = (*unsaved, *(key for key in options if key in (paths.get("ignore_resume_networks") or ())))
-        names = [key.removeprefix("network_") for key in options if key.startswith("network_") and key not in left_out]
-        kept = {key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}
-        return {**{f"network_{name}": folder / f"net_{name}_{int(state.stem)}.pth" for name in names}, **kept}
+        files = _run_files(options, state, unsaved)
+        return {**files, **{key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}}
 
     @staticmethod
     def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -191,3 +184,12 @@ class LossDictContract(ModelContract):
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
         """Return why ``LossDictModel.load_network`` would not load ``state``; see :class:`ModelContract`."""
         return super().describe_misfit(net, cls.weights_for(net, state), source, strict)
+
+
+def _run_files(options: Options, state: Path, unsaved: Collection[str] = ()) -> dict[str, Path]:
+    """Return the run's own checkpoints at the iteration of ``state``, by the keys of their networks."""
+    folder, iteration = state.absolute().parent.parent / "models", int(state.stem)
+    ignored = options["path"].get("ignore_resume_networks") or ()
+    left_out = {*unsaved, *([ignored] if isinstance(ignored, str) else ignored)}
+    keys = [key for key in map(str, options) if key.startswith("network_") and key not in left_out]
+    return {key: folder / f"net_{key.removeprefix('network_')}_{iteration}.pth" for key in keys}

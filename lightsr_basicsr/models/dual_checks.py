@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.archs.network import first_channels
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.models.contract import Networks, Options, Problems
 from lightsr_basicsr.models.reparam_checks import ReparamContract
@@ -131,9 +132,7 @@ def _find_misfit(net: nn.Module, dual: nn.Module, scale: int | None, options: Op
     """Yield what running both on an LR image of the crop's size shows; for networks of other packages."""
     crop = ((options.get("datasets") or {}).get("train") or {}).get("gt_size")
     side = crop // scale if isinstance(crop, int) and scale else TRIED_SIDE
-    # Without `num_in_ch` the first convolution has the number of channels.
-    first = next((weight.shape[1] for weight in net.parameters() if weight.ndim == 4), 3)
-    low = image = torch.zeros(1, getattr(net, "num_in_ch", first), side, side)
+    low = image = torch.zeros(1, getattr(net, "num_in_ch", first_channels(net)), side, side)
     for key, part, factor in (("network_g", net, scale), ("network_dual", dual, 1)):
         expected = (*low.shape[:2], side * (factor or 1), side * (factor or 1))
         seen = tuple(image.shape)

@@ -45,16 +45,10 @@ class DualRegressionModel(StepRulesModel):
     The perceptual loss takes the last image.
 
     Args:
-        opt (dict): Options; beyond those of StepRulesModel (``skip_threshold`` is 1e6 by default for levels):
-            network_dual: The dual network, as above.
-            path.pretrain_network_dual (str): Its file: ours, an official list of DRN's dual networks, or for a
-                DualNetwork a file of SwinIR_DR or DAT_DR, of which the dual part is loaded.
-            train.dual_opt: The dual loss; in the papers ``{type: L1Loss, loss_weight: 0.1}``.
-            train.optim_dual: Optimizer of each dual network. Default: as ``optim_g``.
-            train.loss_range (float): Factor of the images in pixel and dual losses; as in the papers by default, 255
-                for levels, else 1. With 255 an L1 loss is 255 times as large, so terms beside it, such as a perceptual
-                loss, need a 255 times larger weight.
-            train.reparam (bool): Whether to validate and save the deployed form too. Default: False.
+        opt (dict): Those of StepRulesModel (``skip_threshold`` is 1e6 by default for levels) and of ``options``.
+            ``path.pretrain_network_dual`` is a file of ours, an official list of DRN's dual networks, or for a
+            DualNetwork a file of SwinIR_DR or DAT_DR, of which the dual part is loaded. With ``loss_range`` 255 an L1
+            loss is 255 times as large: terms beside it, such as a perceptual loss, need a 255 times larger weight.
 
     Raises:
         CheckpointError: If a file cannot be read or does not fit.
@@ -68,13 +62,6 @@ class DualRegressionModel(StepRulesModel):
         "train.loss_range": fields.number(
             "Factor of the images in pixel and dual losses; 255 for DRN, else 1.", above=0
         ),
-        "train.skip_threshold": fields.number(
-            "Steps are taken below this times the mean loss of the epoch before; 1e6 for DRN, else none.",
-            above=0,
-            null=True,
-        ),
-        "train.epoch_iter": fields.count("Iterations of an epoch of that rule.", as_float=True, default=1000),
-        "train.schedule_every": fields.count("The schedulers step every so many iterations.", as_float=True, default=1),
         "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=False),
     }
     contract: ClassVar = DualContract

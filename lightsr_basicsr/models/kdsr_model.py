@@ -43,12 +43,9 @@ class KDSRModel:
     ends with the same weights. Names of losses and validation sets are logged with the stage as prefix.
 
     Args:
-        opt (dict): Options as BasicSR gives them; beyond those of the two models:
-            network_TA, network_g: Teacher and student.
-            train.teacher_iter (int): The teacher's iterations; 0 trains a student of ``path.pretrain_network_TA``.
-            train.teacher, train.student: Sections with what holds for one stage; it overrules the rest of ``train``.
-            path.pretrain_network_TA (str): Where the teacher starts, or the student's teacher if it has no iterations.
-            path.pretrain_network_g (str): Where the student starts, if not from the teacher.
+        opt (dict): Those of the two models, with ``network_TA`` and ``network_g`` as teacher and student, and of
+            ``options``. The teacher starts from ``path.pretrain_network_TA``, which is the student's teacher if
+            ``teacher_iter`` is 0; the student starts from ``path.pretrain_network_g``, or from the teacher.
 
     Raises:
         CheckpointError: If a file cannot be read or does not fit, or a state is of another plan.
@@ -85,11 +82,7 @@ class KDSRModel:
             self.model: SRModel = (TeacherOfRun if stage == TEACHER else KDSRNetSTModel)(opt)
 
     def resume_training(self, resume_state: dict) -> None:
-        """Build the stage of the state and restore it.
-
-        Raises:
-            CheckpointError: If the state was saved with another ``train.teacher_iter``.
-        """
+        """Build the stage of the state and restore it; another ``train.teacher_iter`` raises CheckpointError."""
         self.iteration = self.saved = resume_state["iter"]
         problems = list(find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"])))
         if problems:

@@ -30,15 +30,9 @@ class KDSRNetSTModel(BlindModel):
     no optimizer, is not wrapped for distributed training and not saved. Tests build no teacher.
 
     Args:
-        opt (dict): Options; beyond those of SRModel:
-            network_TA: The teacher, a ``BlindSR_TA``.
-            path.pretrain_network_TA (str): Its file.
-            path.teacher_param_key (str): Which weights of that file. Default: ``params_ema``.
-            path.pretrain_network_g (str): A student's file, or a teacher's, of which G is taken strictly.
-            train.kd_opt: The distillation loss, a ``KDLoss``.
-            train.encoder_only_iter (int): For so many iterations train the encoder alone, by distillation. Default: 0.
-            train.lr_sr, gamma_sr, lr_decay_sr: As the official files have them: the rate of iteration i is
-                ``lr_sr * gamma_sr ** (i // lr_decay_sr)``, whatever the scheduler says.
+        opt (dict): Those of BlindModel and of ``options``. ``path.pretrain_network_g`` is a student's file, or a
+            teacher's, of which G is loaded strictly. With ``train.lr_sr`` the learning rate of iteration i is
+            ``lr_sr * gamma_sr ** (i // lr_decay_sr)``, whatever the scheduler says.
 
     Raises:
         CheckpointError: If a file cannot be read or does not fit.

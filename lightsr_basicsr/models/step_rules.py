@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor
 
+from lightsr_basicsr import fields
 from lightsr_basicsr.models.reparam_model import ReparamModel
 
 # Mean loss before the first epoch, as in the official trainer.
@@ -72,15 +74,19 @@ class StepRulesModel(ReparamModel):
     """ReparamModel with DRN's rules: skips batches of too large a loss, and may step its schedulers rarely.
 
     Args:
-        opt (dict): Options; beyond those of ReparamModel:
-            train.skip_threshold (float | None): Take a step only if the total loss is below this times the mean loss
-                of the epoch before (1e8 before the first): see SkipRule. ``~`` disables it. Default:
-                :attr:`default_threshold`.
-            train.epoch_iter (int): Iterations of an epoch of that rule. Default: 1000.
-            train.schedule_every (int): Step the schedulers once in so many iterations; periods and milestones are
-                counted in their steps. 1000 is DRN's staircase. Default: 1.
+        opt (dict): Those of ReparamModel and of ``options``. Periods and milestones are counted in steps of the
+            schedulers; ``schedule_every`` 1000 is DRN's staircase.
     """
 
+    options: ClassVar = {
+        "train.skip_threshold": fields.number(
+            "Steps are taken below this times the mean loss of the epoch before; 1e6 for DRN, else none.",
+            above=0,
+            null=True,
+        ),
+        "train.epoch_iter": fields.count("Iterations of an epoch of that rule.", as_float=True, default=1000),
+        "train.schedule_every": fields.count("The schedulers step every so many iterations.", as_float=True, default=1),
+    }
     default_threshold: float | None = None
     schedule_every = 1
     statistics: Sequence[tuple[Tensor, Tensor]] = ()

@@ -53,12 +53,25 @@ def test_of_other_models_only_what_they_inherit_is_known(model, input_keys, plai
 def test_other_models_have_no_requirements():
     contract, state = contract_of(SRModel), Path("training_states/5.state")
     assert [*contract.find_problems({}, {}), *contract.find_resume_problems({}, state)] == []
-    assert contract.stages({}) == contract.resume_files({}, state) == {}
+    assert contract.stages({}) == {}
     assert contract.unsaved_networks({}, 5) == contract.needed_keys("train", {}, {}) == ()
     assert contract.required_paths == contract.training_networks == ()
     assert contract.schedule_every({"schedule_every": 3}) == 1
     assert not contract.deploys({})
     assert not contract.reads_any_wrapper
+
+
+@pytest.mark.parametrize(
+    ("ignored", "expected"),
+    [(None, ["network_g", "network_d"]), (["network_d"], ["network_g"]), ("network_d", ["network_g"])],
+)
+def test_other_models_resume_from_the_networks_that_they_save(tmp_path, ignored, expected):
+    (tmp_path / "models").mkdir()
+    for name in ("net_g_4.pth", "net_d_4.pth"):  # and no network_identity, which is not trained
+        (tmp_path / "models" / name).touch()
+    options = {"network_g": {}, "network_d": {}, "network_identity": {}, "path": {"ignore_resume_networks": ignored}}
+    files = contract_of(SRGANModel).resume_files(options, tmp_path / "training_states" / "5.state")
+    assert files == {key: tmp_path / "models" / f"net_{key[8:]}_5.pth" for key in expected}
 
 
 def test_a_model_that_changes_the_step_is_known_by_it():

@@ -294,7 +294,7 @@ def test_a_network_that_holds_its_dual_network_keeps_it_when_loaded(tmp_path):
     assert_equal(dict(model.net_g.state_dict()), dict(state))
 
 
-def test_sections_that_are_missing_are_told_without_a_check_before(tmp_path):
+def test_sections_that_are_missing_are_reported_without_a_check_before(tmp_path):
     with pytest.raises(
         ValueError, match=r"network_dual: is missing: DRN needs {type: DRNDual, num_feat: 4, upscale: 4}"
     ):
@@ -303,7 +303,7 @@ def test_sections_that_are_missing_are_told_without_a_check_before(tmp_path):
         make(tmp_path, dual_opt=None)
 
 
-def test_a_batch_without_the_larger_levels_is_told_in_training_only(tmp_path):
+def test_a_batch_without_the_larger_levels_is_reported_in_training_only(tmp_path):
     model, data = make(tmp_path, {**DRN, "upscale": 8}, {**DRN_DUAL, "upscale": 8}), batch(0, 8)
     del data["lq_down4"]
     model.feed_data(data)

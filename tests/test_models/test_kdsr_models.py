@@ -160,7 +160,7 @@ def test_the_vectors_alone_are_those_of_the_whole_network(tmp_path):
     assert torch.equal(net(lq, represent_only=True)[0], net(lq)[1][0])
 
 
-def test_official_rate_keys_win_and_are_told_of(tmp_path, capsys):
+def test_official_rate_keys_win_and_are_reported(tmp_path, capsys):
     model = kdsr.make("KDSRNetSTModel", tmp_path, lr_sr=0.1, gamma_sr=0.5, lr_decay_sr=2, encoder_iter=9)
     told = capsys.readouterr().err
     assert "override train.scheduler" in told
@@ -239,7 +239,7 @@ def gan_losses(folder, **switches) -> dict:
     return model.log_dict
 
 
-def test_usm_switches_mean_the_teacher_only_unless_told_otherwise(tmp_path):
+def test_usm_switches_mean_the_teacher_only_by_default(tmp_path):
     plain = gan_losses(tmp_path)
     literal = gan_losses(tmp_path, l1_gt_usm=True, percep_gt_usm=True, gan_gt_usm=True)
     assert literal.pop("l_kd") != plain["l_kd"]

@@ -221,7 +221,7 @@ def test_the_teacher_that_was_trained_is_taken_before_the_one_it_started_from(im
     assert_equal(weights(), weights("net_g_latest", whole))
 
 
-def test_a_student_without_a_teacher_is_told_what_to_do(images, capsys):
+def test_a_student_without_a_teacher_is_reported_what_to_do(images, capsys):
     assert train(kdsr.run_options(), "--stage", "student") == 2
     told = capsys.readouterr().err
     assert "has no teacher of iteration 4 (newest state: none). Train it first (--stage teacher)" in told

@@ -12,6 +12,9 @@ from basicsr.archs import build_network
 from lightsr_basicsr.tools.check.options import check_options
 from tests import kdsr, tiny
 
+# Keys that BasicSR adds to the options of a run.
+RUNTIME_KEYS = ("is_train", "dist", "rank")
+
 
 @pytest.fixture
 def images(workdir) -> Path:
@@ -38,7 +41,8 @@ def one_stage(model: str, **train) -> dict:
         del options["network_TA"]
     options["train"].update(train)
     keep = ("name", "datasets", "val", "logger")
-    return {**{key: value for key, value in options.items() if key != "is_train"}, **{key: run[key] for key in keep}}
+    given = {key: value for key, value in options.items() if key not in RUNTIME_KEYS}
+    return {**given, **{key: run[key] for key in keep}}
 
 
 @pytest.mark.parametrize("model", ["KDSRNetTAModel", "KDSRNetSTModel", "KDSRGANSTModel"])
