@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.prepare.common import add_kind
+from lightsr_basicsr.commands.prepare.common import add_kind, print_section
 from lightsr_basicsr.commands.tables import table
 
 if TYPE_CHECKING:
@@ -72,10 +72,7 @@ def _print_report(report: CheckReport) -> None:
     for note in report.notes:
         print(f"note: {note}")
     if report.section:
-        import yaml
-
-        print("\nFor an option file:\n")
-        print(yaml.safe_dump({"datasets": report.section}, sort_keys=False), end="")
+        print_section(report.section)
 
 
 def _print_findings(findings: Sequence[DatasetFinding]) -> None:
