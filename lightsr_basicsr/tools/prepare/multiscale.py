@@ -67,7 +67,7 @@ def prepare_multiscale(
     claim({out: _record(sizes)}, jobs, work.overwrite)
     done = run_jobs(jobs, "multi-scale", work)
     done.folders = [out]
-    done.section["train"], note = to_be_listed(out, source)
+    done.section["train"], note = to_be_listed(source, out)
     done.notes = [*_notes(seen, sizes), note]
     return done
 

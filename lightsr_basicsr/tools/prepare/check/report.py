@@ -24,9 +24,8 @@ from lightsr_basicsr.tools.prepare.check.files import (
 )
 from lightsr_basicsr.tools.prepare.check.names import check_duplicates, check_names, guess_template, pair_names
 from lightsr_basicsr.tools.prepare.check.pairs import Likeness, check_alone, check_likeness, check_pair, compare
-from lightsr_basicsr.tools.prepare.jobs import PrepareError
+from lightsr_basicsr.tools.prepare.jobs import PrepareError, in_order
 from lightsr_basicsr.tools.prepare.sections import paired, training
-from lightsr_basicsr.tools.prepare.verify import in_order
 
 Size = tuple[int, int]
 # Names of an HR and an LR file; None for a missing partner.
