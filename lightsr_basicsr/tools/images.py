@@ -20,6 +20,7 @@ from lightsr_basicsr.errors import UserError
 
 # The last bytes of a complete file; a truncated copy has others.
 ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # OpenCV's flags of the rule above
 PART = ".part"
 CAPTION, GAP = 44, 8  # pixels above and beside a captioned image
 
@@ -116,11 +117,16 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
 
 def decoded_size(content: bytes | None) -> tuple[int, int] | None:
     """Return width and height of an encoded image by decoding it with OpenCV; None if it cannot be decoded."""
+    image = pixels(content, cv2.IMREAD_UNCHANGED) if content else None
+    return None if image is None else image.shape[1::-1]
+
+
+def pixels(content: bytes, flags: int) -> np.ndarray | None:
+    """Return an encoded image, decoded by OpenCV's ``flags``; None if it cannot be decoded."""
     try:
-        image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # the header announces more pixels than OpenCV allows
         return None
-    return None if image is None else image.shape[1::-1]
 
 
 def reason(error: Exception) -> str:
@@ -134,7 +140,7 @@ def read_image(file: Path) -> np.ndarray:
     Raises:
         ImageError: If the file is broken, not an image, or of another depth than 8 or 16 bit.
     """
-    return decode(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)[1]
+    return decode(file, COLOR)[1]
 
 
 def decode(file: Path, flags: int) -> tuple[bytes, np.ndarray]:
