@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,23 +12,14 @@ import torch
 from basicsr.data.realesrgan_dataset import RealESRGANDataset
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from lightsr_basicsr.data.degradations import KERNEL_SIZE, mod_crop
-from lightsr_basicsr.data.hr_images import (
-    ImageStore,
-    check_crop,
-    check_keys,
-    one_of,
-    random_corner,
-    seed_of_noise,
-    to_tensors,
-)
+from lightsr_basicsr.data.degradations import KERNEL_SIZE
+from lightsr_basicsr.data.hr_images import HRDataset, ImageStore, check_keys, one_of, to_tensors
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur, degrade_batch
 from lightsr_basicsr.registry import register
 
-# Kernels of Real-ESRGAN's and KDSR's option files: kinds, probabilities, widths.
-KERNELS: dict[str, Any] = {
+# Kernels of Real-ESRGAN's and KDSR's option files, kinds, probabilities, widths: of the first blur, and of both.
+BLUR: dict[str, Any] = {
     "blur_kernel_size": 21,
     "kernel_list": ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"],
     "kernel_prob": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
@@ -37,22 +27,17 @@ KERNELS: dict[str, Any] = {
     "blur_sigma": [0.2, 3],
     "betag_range": [0.5, 4],
     "betap_range": [1, 2],
-    "blur_kernel_size2": 21,
-    "kernel_list2": ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"],
-    "kernel_prob2": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
-    "sinc_prob2": 0.1,
+}
+KERNELS = {
+    **BLUR,
+    **{f"{key}2": value for key, value in BLUR.items()},
     "blur_sigma2": [0.2, 1.5],
-    "betag_range2": [0.5, 4],
-    "betap_range2": [1, 2],
     "final_sinc_prob": 0.8,
 }
-BLURS = ("isotropic", "anisotropic")
-PER = ("batch", "image")
-WHERE = ("model", "worker")
 
 
 @register(DATASET_REGISTRY)
-class ClassicBlindDataset(Dataset):
+class ClassicBlindDataset(HRDataset):
     """HR images with the classic blind degradation of KDSR: Gaussian blur, bicubic downsampling, noise, 8 bits.
 
     In training an item is ``gt`` (3, gt_size, gt_size), RGB in [0, 1], ``gt_path`` and ``degradation``, the drawn
@@ -86,33 +71,22 @@ class ClassicBlindDataset(Dataset):
     )  # fmt: skip
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        check_keys(type(self).__name__, opt, self.known_keys)
-        self.opt, self.scale = opt, opt["scale"]
-        self.blur = one_of(opt, "blur", BLURS)
-        self.per, self.where = one_of(opt, "degradation_per", PER), one_of(opt, "degrade_on", WHERE)
-        self.ranges = {
-            "sigma": _range(opt, "sigma", (0.2, 4.0)),
-            "theta": _range(opt, "theta", (0.0, 180.0)),
-            "noise_level": _range(opt, "noise_level", 0.0),
-        }
-        self.seed = seed_of_noise(opt)
+        super().__init__(opt)
+        self.blur = one_of(opt, "blur", ("isotropic", "anisotropic"))
+        self.shared = one_of(opt, "degradation_per", ("batch", "image")) == "batch"
+        # In a worker training items get `lq`, so that any model can train on them.
+        self.degrades_in_worker = one_of(opt, "degrade_on", ("model", "worker")) == "worker"
+        defaults = {"sigma": (0.2, 4.0), "theta": (0.0, 180.0), "noise_level": 0.0}
+        self.ranges = {key: _range(key, opt.get(key, default)) for key, default in defaults.items()}
         if not _is_number(opt.get("sigma_2", 0)):
             raise ValueError(f"sigma_2 must be a finite number of at least 0, got {opt['sigma_2']!r}")
-        if opt["phase"] == "train":
+        if self.training:
             self._check_training()
-        self.fixed = None if opt["phase"] == "train" else self._fixed_set()
-        self.store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
-        self.paths = self.store.paths("gt", opt.get("meta_info_file"))
-
-    @property
-    def degrades_in_worker(self) -> bool:
-        """Whether training items have ``lq``, so that any model can train on them."""
-        return self.where == "worker"
+        self.fixed = None if self.training else self._fixed_set()
 
     def _check_training(self) -> None:
-        if self.degrades_in_worker and self.per == "batch":
+        if self.degrades_in_worker and self.shared:
             raise ValueError("a worker sees one image at a time: degrade_on: worker needs degradation_per: image")
-        check_crop(self.opt)
         if self.opt["gt_size"] <= KERNEL_SIZE // 2:
             raise ValueError(
                 f"gt_size must be larger than {KERNEL_SIZE // 2}, half of the blur kernel, got {self.opt['gt_size']}"
@@ -130,18 +104,14 @@ class ClassicBlindDataset(Dataset):
         turned = () if self.blur == "isotropic" else (self.opt.get("sigma_2", sigma), theta)
         return BlindSet(Blur(sigma, *turned), level, self.scale, self.seed)
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        hr = mod_crop(self.store.read(path, "gt"), self.scale)
+        hr = self.read_hr(path)
         if self.fixed is not None:
             # Degraded before the change to RGB: noise is drawn in the channel order of files.
             gt, lq = to_tensors([hr, self.fixed.degrade(hr, Path(path).stem)], self.opt)
             return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}
-        size = self.opt["gt_size"]
-        top, left = random_corner(hr, size, self.scale, path)
+        top, left, size = self.random_crop(hr, path)
         gt = to_tensors([hr[top : top + size, left : left + size]], self.opt)[0]
         item = {"gt": gt.contiguous(), "gt_path": path}
         drawn = self._draw()
@@ -161,13 +131,11 @@ class ClassicBlindDataset(Dataset):
         level = np.random.uniform(*self.ranges["noise_level"])
         numbers = {"sigma_1": sigma_1, "sigma_2": sigma_2, "theta": theta, "level": level}
         drawn = {key: torch.tensor(value, dtype=torch.float64) for key, value in numbers.items()}
-        seed = np.random.randint(2**31)
-        whole = {"seed": seed, "scale": self.scale, "shared": self.per == "batch"}
+        whole = {"seed": np.random.randint(2**31), "scale": self.scale, "shared": self.shared}
         return {**drawn, **{key: torch.tensor(value) for key, value in whole.items()}}
 
 
-def _range(opt: Mapping[str, Any], key: str, default: float | Sequence[float]) -> tuple[float, float]:
-    value = opt.get(key, default)
+def _range(key: str, value: Any) -> tuple[float, float]:
     low, high = value if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
     if not (_is_number(low) and _is_number(high)) or low > high:
         raise ValueError(f"{key} must be a finite number of at least 0, or [lowest, highest], got {value!r}")

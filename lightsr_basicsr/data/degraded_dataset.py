@@ -8,24 +8,15 @@ from typing import Any
 
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch.utils.data import Dataset
 
-from lightsr_basicsr.data.degradations import BORDERS, DN_LEVEL, add_noise, mod_crop
-from lightsr_basicsr.data.hr_images import (
-    ImageStore,
-    check_crop,
-    check_keys,
-    one_of,
-    random_corner,
-    seed_of_noise,
-    to_tensors,
-)
+from lightsr_basicsr.data.degradations import BORDERS, add_noise
+from lightsr_basicsr.data.hr_images import HRDataset, one_of, to_tensors
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.registry import register
 
 
 @register(DATASET_REGISTRY)
-class DegradedImageDataset(Dataset):
+class DegradedImageDataset(HRDataset):
     """HR images with LR images made on the fly, equal to the files that ``basicsr prepare lr`` writes.
 
     Items are ``lq`` (3, h, w) and ``gt`` (3, h * scale, w * scale), RGB in [0, 1], with ``lq_path`` and ``gt_path``.
@@ -47,36 +38,17 @@ class DegradedImageDataset(Dataset):
         ValueError: If an option is unknown, or an image is missing, broken or smaller than ``gt_size``.
     """
 
+    known_keys: tuple[str, ...] = ("meta_info_file", "degradation", "border", "noise_seed", "redraw_noise")
+
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt
-        self.scale = opt["scale"]
-        check_keys(type(self).__name__, opt, self.known_keys)
-        border, seed = one_of(opt, "border", tuple(BORDERS)), seed_of_noise(opt)
-        self.how = LowResolution(opt.get("degradation", "bi"), border, seed)
-        if self.how.degradation not in DEGRADATIONS:
-            raise ValueError(f"degradation must be one of {', '.join(DEGRADATIONS)}, got {self.how.degradation!r}")
-        if opt["phase"] == "train":
-            check_crop(opt)
-        self.store = ImageStore(self._roots(), opt["io_backend"])
-        self.paths = self.store.paths("gt", opt.get("meta_info_file"))
-
-    @property
-    def known_keys(self) -> tuple[str, ...]:
-        """Options beyond those that BasicSR reads from any section."""
-        return ("meta_info_file", "degradation", "border", "noise_seed", "redraw_noise")
-
-    def _roots(self) -> dict[str, str]:
-        return {"gt": self.opt["dataroot_gt"]}
-
-    def __len__(self) -> int:
-        return len(self.paths)
+        super().__init__(opt)
+        degradation, border = one_of(opt, "degradation", DEGRADATIONS), one_of(opt, "border", tuple(BORDERS))
+        self.how = LowResolution(degradation, border, self.seed)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        hr = mod_crop(self.store.read(path, "gt"), self.scale)
-        crop = None
-        if self.opt["phase"] == "train":
-            crop = (*random_corner(hr, self.opt["gt_size"], self.scale, path), self.opt["gt_size"])
+        hr = self.read_hr(path)
+        crop = self.random_crop(hr, path) if self.training else None
         lows = [self._level(hr, crop, factor, path) for factor in self.factors]
         gt, *levels = to_tensors([_cut(hr, crop), *lows], self.opt)
         named = {f"lq{self._suffix(factor)}": level for factor, level in zip(self.factors, levels, strict=True)}
@@ -91,9 +63,6 @@ class DegradedImageDataset(Dataset):
         return "" if factor == self.scale else f"_down{factor}"
 
     def _level(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
-        return self._low(hr, crop, factor, path)
-
-    def _low(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
         """Return the part of the LR image of ``hr`` at 1 / ``factor`` that belongs to ``crop`` (top, left, size)."""
         shape = tuple(side // factor for side in hr.shape[:2])
         inside = None if crop is None else tuple(value // factor for value in crop)
@@ -108,12 +77,12 @@ class DegradedImageDataset(Dataset):
             low = _cut(self.how.clean(around, factor), offset)
         if self.how.degradation != "dn":
             return low
-        return add_noise(low, self._noise((*shape, 3), low.shape, inside, factor, path), DN_LEVEL)
+        return add_noise(low, self._noise((*shape, 3), low.shape, inside, factor, path))
 
     def _noise(
         self, whole: tuple[int, ...], part: tuple[int, ...], inside: tuple[int, ...] | None, factor: int, path: str
     ) -> np.ndarray:
-        if self.opt["phase"] == "train" and self.opt.get("redraw_noise"):
+        if self.training and self.opt.get("redraw_noise"):
             return np.random.standard_normal(part).astype(np.float32)
         return _cut(self.how.noise(whole, factor, Path(path).stem), inside)
 
@@ -166,7 +135,7 @@ class MultiScalePairedDataset(DegradedImageDataset):
 
     def _find_partners(self, factor: int) -> dict[str, str]:
         kind, template = f"lq{self._suffix(factor)}", self.opt.get(f"filename_tmpl{self._suffix(factor)}", "{}")
-        found = self.store.by_stem(kind)
+        found = {Path(path).stem: path for path in self.store.paths(kind)}
         wanted = {
             path: Path(path).stem if self.store.in_lmdb else template.format(Path(path).stem) for path in self.paths
         }

@@ -35,14 +35,10 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def existing_folder(folder: Path | str, advice: str = "") -> Path:
-    """Return ``folder`` as a path.
-
-    Args:
-        folder (Path | str): A folder; ``~`` is expanded.
-        advice (str): End of the message if it is missing, for example which argument names another. Default: ``''``.
+    """Return ``folder`` as a path, ``~`` expanded.
 
     Raises:
-        ImageError: If it is missing.
+        ImageError: If it is missing; ``advice`` ends the message, for example which argument names another.
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
@@ -83,9 +79,7 @@ def spread(items: list, most: int) -> list:
 def measure(file: Path, decode: bool = False) -> tuple[int, int]:
     """Return width and height of an image file from its header, after a look at its end.
 
-    Args:
-        file (Path): The file.
-        decode (bool): Whether to decode all of it, as is always done where the end is unusual.
+    With ``decode``, or if the end is unusual, all of it is decoded.
 
     Raises:
         OSError, ValueError, SyntaxError: If the file is not a complete image; :func:`reason` words them.

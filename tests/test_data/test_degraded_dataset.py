@@ -135,7 +135,7 @@ def test_levels_in_lmdbs(photographs):
 
 
 @pytest.mark.parametrize(("kind", "options", "message"), [
-    (DegradedImageDataset, {"degradation": "bicubic"}, "one of bi, bd, dn, got 'bicubic'"),
+    (DegradedImageDataset, {"degradation": "bicubic"}, "degradation must be bi or bd or dn, got 'bicubic'"),
     (DegradedImageDataset, {"degredation": "dn"},
      "degredation is not an option of DegradedImageDataset: did you mean 'degradation'"),
     (DegradedImageDataset, {"redraw_nois": True}, "did you mean 'redraw_noise'"),

@@ -65,12 +65,9 @@ class FileJob:
 
 
 def run_jobs(jobs: Sequence[FileJob], title: str, work: Work) -> Prepared:
-    """Run ``jobs`` in threads and return what was made, kept and failed.
+    """Run ``jobs`` in threads, below a progress bar named ``title``, and return what was made, kept and failed.
 
-    Args:
-        jobs (Sequence[FileJob]): A broken source file is recorded in the result and does not stop the others.
-        title (str): Label of the progress bar.
-        work (Work): Threads and progress bar; existing outputs are kept.
+    Existing outputs are kept; a broken source file is recorded in the result and does not stop the others.
     """
     done = Prepared()
     remove_parts({output.parent for job in jobs for output in job.outputs})

@@ -334,6 +334,14 @@ def test_broken_files_are_named_and_the_others_are_made(workdir, capsys):
     assert len(list(Path("set").rglob("*.png"))) == 6
 
 
+def test_an_image_too_small_for_one_scale_is_made_at_none(workdir):
+    folder = photographs(Path("photos"), count=1)
+    cv2.imwrite(str(folder / "tiny.png"), np.zeros((3, 3, 3), np.uint8))
+    done = prepare_lr(folder, "set", scales=[2, 4], work=QUIET)
+    assert (done.made, done.failed) == (4, ["photos/tiny.png: 3x3 is too small for x4"])
+    assert {file.name for file in Path("set").rglob("*.png")} == {"00.png"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
