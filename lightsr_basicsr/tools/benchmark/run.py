@@ -14,14 +14,16 @@ from typing import Any
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.metadata import read_metadata
+from lightsr_basicsr.runtimes.torch_runtime import torch_threads
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
-from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
+from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
-from lightsr_basicsr.tools.benchmark.quality import FilePair, Quality, find_pairs, read_pair, score
+from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, read_pair, score
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, find_subjects
 from lightsr_basicsr.tools.files import checksum
+from lightsr_basicsr.tools.images import ImageError
 
 NTIRE_SIZE = (256, 256)
 
@@ -85,7 +87,7 @@ def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan
     return candidates
 
 
-def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[FilePair]:
+def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[Pair]:
     """Return pairs of images, after checking that they fit the scales of all networks."""
     if plan.data is None:
         return []
@@ -96,7 +98,7 @@ def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[FilePair]:
     return pairs
 
 
-def _measure(candidate: Candidate, pairs: list[FilePair], rows: list[Row], report: Report, save: Save) -> None:
+def _measure(candidate: Candidate, pairs: list[Pair], rows: list[Row], report: Report, save: Save) -> None:
     """Append the rows of a network to ``rows``."""
     title = candidate.subject.title
     for variant in candidate.variants:
@@ -130,7 +132,7 @@ def _words(variant: Variant) -> str:
     return "the reference" if variant == REFERENCE else f"{variant.backend} {variant.precision}"
 
 
-def _score_all(candidate: Candidate, pairs: list[FilePair], report: Report) -> dict[Variant, Quality]:
+def _score_all(candidate: Candidate, pairs: list[Pair], report: Report) -> dict[Variant, Quality]:
     """Return PSNR and SSIM by variant; none for random weights."""
     found: dict[Variant, Quality] = {}
     for variant, runtime in candidate.runtimes.items():
@@ -139,7 +141,7 @@ def _score_all(candidate: Candidate, pairs: list[FilePair], report: Report) -> d
         report(f"{candidate.subject.title}: {_words(variant)}, PSNR of {len(pairs)} images")
         try:
             found[variant] = score(runtime, pairs, candidate.plan.device)
-        except BenchmarkError:
+        except (BenchmarkError, ImageError):
             raise
         except Exception as error:
             # Backends raise any type.
