@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -112,20 +112,12 @@ def _measure(candidate: Candidate, pairs: list[Pair], rows: list[Row], report: R
             rows.append(row if known is None else replace(row, psnr=known.psnr, ssim=known.ssim))
         save(rows)  # the next step may be interrupted
         if candidate.plan.ntire and index == 0:
-            rows[start:] = _with_ntire(candidate, rows[start:], quality, report)
+            for place, row in enumerate(rows[start:], start):
+                variant = Variant(row.form, row.backend, row.precision)
+                if row.timing is not None:
+                    report(f"{title}: {_words(variant)}, columns of NTIRE")
+                    rows[place] = replace(row, ntire=_ntire(candidate, variant, row, quality.get(variant)))
             save(rows)
-
-
-def _with_ntire(
-    candidate: Candidate, rows: list[Row], quality: dict[Variant, Quality], report: Report
-) -> Iterator[Row]:
-    for row in rows:
-        if row.timing is None:
-            yield row
-            continue
-        variant = Variant(row.form, row.backend, row.precision)
-        report(f"{candidate.subject.title}: {_words(variant)}, columns of NTIRE")
-        yield replace(row, ntire=_ntire(candidate, variant, row, quality.get(variant)))
 
 
 def _words(variant: Variant) -> str:
