@@ -94,7 +94,7 @@ class TorchRuntime(Runtime):
     def _run(self, images: Tensor) -> Tensor:
         images = images.to(self.device, memory_format=self.layout)
         casting = torch.autocast(images.device.type, DTYPES[self.precision]) if self.casts else nullcontext()
-        with _threads(self.threads), casting:
+        with torch_threads(self.threads), casting:
             made = self.module(images).contiguous()
         # A recorded graph writes every result into the same memory.
         return made.clone() if self.compiled else made
@@ -186,7 +186,7 @@ def _compute_in_float32(module: nn.Module) -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Set torch's number of CPU threads, which is one for the whole process, inside the block."""
     before = torch.get_num_threads()
     if count != before:

@@ -117,6 +117,9 @@ def test_a_backend_that_fails_at_the_first_image_is_reported(monkeypatch):
     class Broken:
         num_in_ch, scale = 3, 2
 
+        def prepare_for(self, shape):
+            pass
+
         def __call__(self, images):
             raise KeyError("kernel")
 
