@@ -11,7 +11,7 @@ from pathlib import Path
 import lightsr_basicsr
 from lightsr_basicsr import _compat
 from lightsr_basicsr.bootstrap import find_basicsr
-from lightsr_basicsr.tools.plugins import load_plugins
+from lightsr_basicsr.plugins import load_plugins
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "lmdb", "scipy", "scikit-image",

@@ -131,7 +131,7 @@ def test_validation_equals_the_files_of_prepare_blind(photographs, blurs, option
     ("train", {"gt_size": 50}, "gt_size must be a multiple of the scale 4, .*, got 50"),
     ("train", {"noise": [0, 25]}, "noise is not an option of ClassicBlindDataset: did you mean .*'noise_level'"),
     ("train", {"sigam": 3}, "sigam is not an option of ClassicBlindDataset: did you mean 'sigma'"),
-    ("train", {"xyz": 3}, "xyz is not an option of ClassicBlindDataset; it takes meta_info_file, noise_seed, .*, blur, sigma, "),
+    ("train", {"xyz": 3}, "xyz is not an option of ClassicBlindDataset; it takes meta_info_file, .*, blur, sigma, "),
     ("train", {"degrade_on": "worker"}, "degrade_on: worker needs degradation_per: image"),
     ("train", {"degradation_per": "epoch"}, "batch or image, got 'epoch'"),
     ("val", {}, r"sigma must be one number in validation, so that results are comparable, got \[0.2, 4.0\]"),

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.plugins import load_plugins
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.measure import Variant, open_variant, runner
 from lightsr_basicsr.tools.benchmark.memory import PeakMemory, release_freed, resident
 from lightsr_basicsr.tools.benchmark.sources import Subject
 from lightsr_basicsr.tools.photographs import image_of_size
-from lightsr_basicsr.tools.plugins import load_plugins
 
 OPENING = 1200.0  # in seconds; an exporter may take minutes
 OVER_LIMIT, OUT_OF_MEMORY = 124, 125  # exit statuses of the child
