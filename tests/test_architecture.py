@@ -89,7 +89,7 @@ def test_imports_follow_the_directions(path):
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_commands_do_not_import_each_other(path):
-    """What two commands need lies directly in ``tools/`` or ``commands/``, which import no command's folder, or deeper."""
+    """What two commands need lies directly in ``tools/`` or ``commands/``, which import no folder of a command."""
     layer, *rest = module_name(path).split(".")
     if layer not in ("tools", "commands") or not rest:
         return
