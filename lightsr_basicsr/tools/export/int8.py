@@ -24,10 +24,9 @@ from lightsr_basicsr.runtimes.network import name_of, traits_of
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
 from lightsr_basicsr.tools.export.int8_data import Pair, QuantizationData, gather
 from lightsr_basicsr.tools.export.int8_recipes import (
-    AUTO,
+    RECIPES,
     Recipe,
     count_quantized,
-    find_recipe,
     ignored_names,
     ignored_types,
     with_network,
@@ -70,8 +69,6 @@ def quantize(
     *,
     held_out: str | PathLike | None = None,
     images: int = IMAGES,
-    recipe: str = AUTO,
-    threads: int | None = None,
     progress: bool = True,
 ) -> tuple[openvino.Model, PsnrCost]:
     """Return the deployed form of a network as an OpenVINO model with int8 convolutions, and its loss of quality.
@@ -86,8 +83,6 @@ def quantize(
         held_out (str | PathLike | None): Folder of HR images to measure the loss on; None holds out every fourth of
             ``photographs``. Default: None.
         images (int): Number of LR crops, at least 8. Default: 100.
-        recipe (str): Operations to quantize: ``'auto'`` or one of ``int8_recipes.RECIPES``.
-        threads (int | None): CPU threads for the measurement; None takes as many as torch does. Default: None.
         progress (bool): Whether to show bars. Default: True.
 
     Returns:
@@ -97,17 +92,11 @@ def quantize(
         BackendError: If OpenVINO or NNCF is not installed, the network has no graph or nothing to quantize, or the
             images are too few or too small.
     """
-    chosen = with_network(find_recipe(recipe), name_of(net))
-    nncf = load_nncf()
-    traits = traits_of(net)
-    data = gather(
-        photographs, held_out, images=images, scale=traits.scale, num_in_ch=traits.num_in_ch,
-        min_side=traits.min_side, progress=progress,
-    )  # fmt: skip
+    nncf, traits = load_nncf(), traits_of(net)
+    data = gather(photographs, held_out, traits, images=images, progress=progress)
     plain = to_openvino(net)
-    quantized = quantize_model(nncf, plain, data.crops, chosen, progress)
-    exact = OpenVinoRuntime(plain, traits, "fp32", threads=threads)
-    rounded = OpenVinoRuntime(quantized, traits, "int8", threads=threads)
+    quantized = quantize_model(nncf, plain, data.crops, with_network(RECIPES["convolutions"], name_of(net)), progress)
+    exact, rounded = OpenVinoRuntime(plain, traits), OpenVinoRuntime(quantized, traits, "int8")
     return quantized, _measure(exact, rounded, data, progress)
 
 
@@ -151,30 +140,17 @@ def _quantize_graph(
         # correction gains nothing where residuals are not quantized, and fails on some convolutions.
         overflow_fix=nncf.OverflowFix.DISABLE, disable_bias_correction=True,
     )  # fmt: skip
+    shown = tqdm(crops, "int8 ranges", disable=not progress)
     try:
         with _quietly():
             return nncf.quantize(
-                model, nncf.Dataset(_Counted(crops, progress)), preset=preset, subset_size=len(crops),
+                model, nncf.Dataset(shown, Tensor.numpy), preset=preset, subset_size=len(crops),
                 ignored_scope=left_alone, advanced_parameters=advanced,
             )  # fmt: skip
     except Exception as error:
         # NNCF raises exceptions of any type for networks that it does not support.
         reason = short_message(error, 300).rstrip(".")
         raise BackendError(f"NNCF cannot quantize this network: {reason}. Use fp32 or bf16.") from error
-
-
-class _Counted:
-    """Crops as NumPy arrays, with a progress bar."""
-
-    def __init__(self, crops: Sequence[Tensor], progress: bool) -> None:
-        self.crops, self.progress = crops, progress
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for crop in tqdm(self.crops, "int8 ranges", disable=not self.progress):
-            yield crop.numpy()
 
 
 def load_nncf() -> Any:
