@@ -19,17 +19,11 @@ SIDES = (32, 24, 40, 48)  # an image of 32x24 pixels, then one of 40x48
 
 
 class Deviation(NamedTuple):
-    """How far an output is from the expected one; values are not finite where one of the two is not.
+    """How far an output is from the expected one; values are not finite where one of the two is not."""
 
-    Attributes:
-        largest (float): Largest absolute difference, in parts of the range [0, 1].
-        mean (float): Mean absolute difference, in parts of the range.
-        psnr (float | None): PSNR of one against the other in dB; None where they are equal.
-    """
-
-    largest: float
-    mean: float
-    psnr: float | None
+    largest: float  # largest absolute difference, in parts of the range [0, 1]
+    mean: float  # mean absolute difference, in parts of the range
+    psnr: float | None  # PSNR of one against the other in dB; None where they are equal
 
 
 def deviation(made: Tensor, expected: Tensor) -> Deviation | None:

@@ -108,17 +108,11 @@ def check_possible(
 
 
 class Traits(NamedTuple):
-    """Scale of a network and requirements for its input images.
+    """Scale of a network and requirements for its input images."""
 
-    Attributes:
-        scale (float): Output side over input side.
-        num_in_ch (int): Channels of the input image.
-        min_side (int): Smallest height and width of an input image, in pixels.
-    """
-
-    scale: float
-    num_in_ch: int = 3
-    min_side: int = 1
+    scale: float  # output side over input side
+    num_in_ch: int = 3  # channels of the input image
+    min_side: int = 1  # smallest height and width of an input image, in pixels
 
 
 class Runtime(ABC):

@@ -18,19 +18,12 @@ REPLACED = ("net_g", "net_g_ema")
 
 
 class Settings(NamedTuple):
-    """Settings in an option file's section ``val`` for running the network.
+    """Settings in an option file's section ``val`` for running the network."""
 
-    Attributes:
-        backend (str): One of ``BACKENDS``, or ``'auto'``.
-        precision (str | None): One of ``PRECISIONS``; None is float32, or the precision of the exported file.
-        threads (int | None): CPU threads; None is torch's number.
-        exported (str | None): An exported file to run instead of the network.
-    """
-
-    backend: str = AUTO
-    precision: str | None = None
-    threads: int | None = None
-    exported: str | None = None
+    backend: str = AUTO  # one of `BACKENDS`, or 'auto'
+    precision: str | None = None  # one of `PRECISIONS`; None is float32, or the precision of the exported file
+    threads: int | None = None  # CPU threads; None is torch's number
+    exported: str | None = None  # an exported file to run instead of the network
 
 
 class RuntimeNetwork(nn.Module):

@@ -25,8 +25,14 @@ class AgreementError(UserError):
 class Difference(NamedTuple):
     """Largest difference of two networks' images in [0, 1], and that in float32 where float64 had to decide."""
 
-    value: float
+    difference: float
     in_float32: float | None = None
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise AgreementError unless a tolerance is a finite number of at least 0."""
+    if not (tolerance >= 0 and isfinite(tolerance)):
+        raise AgreementError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
 
 
 def measure(made: Sequence[Tensor], expected: Sequence[Tensor], what: str, where: str, advice: str = "") -> Deviation:

@@ -42,21 +42,13 @@ NOISY_LOGGERS = ("nncf", "torch.utils.cpp_extension")
 
 @dataclass(frozen=True)
 class PsnrCost:
-    """Loss by quantization on images that set no range.
+    """Loss by quantization on images that set no range."""
 
-    Attributes:
-        decibels (float): PSNR of the fp32 network less that of the int8 network; negative where int8 is better.
-        fp32 (float): PSNR of the fp32 network in dB, on Y, without a border as wide as the scale.
-        int8 (float): That of the int8 network.
-        images (int): Number of images it was measured on.
-        data (str): Their origin, in words.
-    """
-
-    decibels: float
-    fp32: float
-    int8: float
-    images: int
-    data: str
+    decibels: float  # PSNR of the fp32 network less that of the int8 network; negative where int8 is better
+    fp32: float  # PSNR of the fp32 network in dB, on Y, without a border as wide as the scale
+    int8: float  # that of the int8 network
+    images: int  # number of images it was measured on
+    data: str  # their origin, in words
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the entry for the metadata of an exported file."""

@@ -29,29 +29,18 @@ DEMO = "photographs of scikit-image"  # part of the metadata of exported files
 
 
 class Pair(NamedTuple):
-    """An LR image and its HR image.
+    """An LR image and its HR image."""
 
-    Attributes:
-        lr (Tensor): RGB (1, 3, h, w) in [0, 1]; one channel where the network takes one.
-        hr (ndarray): BGR (scale * h, scale * w, 3), uint8.
-    """
-
-    lr: Tensor
-    hr: np.ndarray
+    lr: Tensor  # RGB (1, 3, h, w) in [0, 1]; one channel where the network takes one
+    hr: np.ndarray  # BGR (scale * h, scale * w, 3), uint8
 
 
 class QuantizationData(NamedTuple):
-    """Images to quantize a network with.
+    """Images to quantize a network with."""
 
-    Attributes:
-        crops (list[Tensor]): LR crops (1, C, 48, 48) in [0, 1] that set the ranges.
-        held_out (list[Pair]): Of other images, or of the given folder.
-        held_out_from (str): Their origin, in words.
-    """
-
-    crops: list[Tensor]
-    held_out: list[Pair]
-    held_out_from: str
+    crops: list[Tensor]  # LR crops (1, C, 48, 48) in [0, 1] that set the ranges
+    held_out: list[Pair]  # of other images, or of the given folder
+    held_out_from: str  # their origin, in words
 
 
 def lr_side(scale: float, min_side: int) -> int:

@@ -24,22 +24,14 @@ ARITHMETIC = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Operations that are not quantized, and the kind of ranges.
+    """Operations that are not quantized, and the kind of ranges."""
 
-    Attributes:
-        arithmetic (bool): Whether inputs of sums, products, poolings and statistics are quantized too.
-        ends (bool): Whether the first and last convolutions are quantized too; together they are less than a tenth of
-            the work.
-        pooled (bool): Whether convolutions of pooled vectors are quantized too; their work is negligible.
-        asymmetric (bool): Whether the range of an activation may be off-center, which costs no time with VNNI.
-        except_for (str | None): Pattern of names of further convolutions to exclude.
-    """
-
-    arithmetic: bool = False
+    arithmetic: bool = False  # whether inputs of sums, products, poolings and statistics are quantized too
+    # Whether the first and last convolutions are quantized too; together they are less than a tenth of the work.
     ends: bool = False
-    pooled: bool = False
-    asymmetric: bool = True
-    except_for: str | None = None
+    pooled: bool = False  # whether convolutions of pooled vectors are quantized too; their work is negligible
+    asymmetric: bool = True  # whether the range of an activation may be off-center, which costs no time with VNNI
+    except_for: str | None = None  # pattern of names of further convolutions to exclude
 
 
 # The first one is the best for every network of the package.
