@@ -57,8 +57,7 @@ def check_agreement(net: SRNetwork, runtime: Runtime) -> None:
         picture = smooth_picture(net.num_in_ch, height, width)
         with torch.no_grad():
             expected = net(picture)
-        problem = _disagreement(runtime, picture, expected)
-        if problem:
+        if problem := _disagreement(runtime, picture, expected):
             raise BackendError(
                 f"{runtime.backend} does not reproduce {name_of(net)} at {height}x{width} pixels: {problem}."
             )

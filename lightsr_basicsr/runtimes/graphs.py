@@ -10,7 +10,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptM
     plain, single = ready(net), has_own_kernels(net)
     if precision == "fp16":
         plain = _WithHalves(plain).eval()
-    with _quietly(), torch.no_grad():
+    with _quiet_tracer(), torch.no_grad():
         try:
             program = torch.jit.trace(plain, _example_images(plain, single), check_trace=False)
             return torch.jit.freeze(torch.jit.script(_ImageByImage(program).eval()) if single else program)
@@ -173,7 +173,7 @@ def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
     growing = {axis: name if axis == 0 else f"s{name}" for axis, name in changing.items()}
     # The newer exporter takes minutes for some thousand nodes; before torch 2.5 the older one was the only one.
     choice = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
-    with _quietly(), _KnownKernels():
+    with _quiet_tracer(), _KnownKernels():
         try:
             torch.onnx.export(
                 net, (_example_images(net, single),), buffer, input_names=[INPUT], output_names=[OUTPUT],
@@ -185,17 +185,23 @@ def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Suppress warnings of the tracer: decisions by size, deprecation; the images are compared afterwards."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
+def quietly(level: int, *loggers: str) -> Iterator[None]:
+    """Suppress warnings, standard output, and what these loggers log below ``level``."""
+    levels = {log: log.level for log in map(logging.getLogger, loggers)}
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        log.setLevel(logging.CRITICAL)
+        for log in levels:
+            log.setLevel(level)
         try:
             yield
         finally:
-            log.setLevel(level)
+            for log, before in levels.items():
+                log.setLevel(before)
+
+
+def _quiet_tracer() -> AbstractContextManager[None]:
+    # It warns of decisions by size and of deprecation; the images are compared afterwards.
+    return quietly(logging.CRITICAL, "torch.onnx")
 
 
 def _no_graph(net: nn.Module, kind: str, error: Exception) -> BackendError:

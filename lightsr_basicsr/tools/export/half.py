@@ -32,7 +32,7 @@ def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, in
 
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
-    kept = wide_steps(model, images)
+    kept = _wide_steps(model, images)
     try:
         half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
         _join_casts(half.model)
@@ -67,7 +67,7 @@ def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
     return node.op_type == "Cast" and node.attribute[0].i == kind
 
 
-def wide_steps(model: onnx.ModelProto, images: Tensor) -> list[str]:
+def _wide_steps(model: onnx.ModelProto, images: Tensor) -> list[str]:
     """Return the names of nodes with inputs or outputs beyond ``MOST`` on ``images``."""
     onnxruntime = require("onnxruntime", "onnx")
     watched = type(model)()

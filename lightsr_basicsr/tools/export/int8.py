@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ from tqdm import tqdm
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, Runtime, require
-from lightsr_basicsr.runtimes.graphs import to_openvino
+from lightsr_basicsr.runtimes.graphs import quietly, to_openvino
 from lightsr_basicsr.runtimes.network import name_of, traits_of
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
 from lightsr_basicsr.tools.export.int8_data import Pair, QuantizationData, gather
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
 EXTRA = "int8"
 IMAGES = 100
-NOISY_LOGGERS = ("nncf", "torch.utils.cpp_extension")
+QUIET = logging.ERROR, "nncf", "torch.utils.cpp_extension"  # standard output is for results
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _quantize_graph(
     )  # fmt: skip
     shown = tqdm(crops, "int8 ranges", disable=not progress)
     try:
-        with _quietly():
+        with quietly(*QUIET):
             return nncf.quantize(
                 model, nncf.Dataset(shown, Tensor.numpy), preset=preset, subset_size=len(crops),
                 ignored_scope=left_alone, advanced_parameters=advanced,
@@ -151,24 +149,9 @@ def load_nncf() -> Any:
     Raises:
         BackendError: If it or OpenVINO is not installed.
     """
-    with _quietly():
+    with quietly(*QUIET):
         require("openvino", EXTRA)
         return require("nncf", EXTRA)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep NNCF from writing to standard output and to logs."""
-    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
-    levels = [log.level for log in loggers]
-    with redirect_stdout(io.StringIO()):
-        for log in loggers:
-            log.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for log, level in zip(loggers, levels, strict=True):
-                log.setLevel(level)
 
 
 def _measure(exact: Runtime, rounded: Runtime, data: QuantizationData, progress: bool) -> PsnrCost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -203,17 +203,15 @@ def _metadata(job: _Job) -> Metadata:
     )
 
 
-def _notes(opened: Opened) -> list[str]:
-    notes = []
+def _notes(opened: Opened) -> Iterator[str]:
     if isinstance(opened.net, IMDN_AS):
-        notes.append(
+        yield (
             "Images with sides of 60 or more that are no multiples of 4 are padded in the file, where the network run "
             "by torch cuts them into four."
         )
     if opened.unrecoverable:
         names = ", ".join(opened.unrecoverable)
-        notes.append(f"No checkpoint holds {names}: if the network was trained with other values, use --opt.")
-    return notes
+        yield f"No checkpoint holds {names}: if the network was trained with other values, use --opt."
 
 
 def _write(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[str]]:
