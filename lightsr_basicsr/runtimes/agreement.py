@@ -41,13 +41,9 @@ def deviation(made: Tensor, expected: Tensor) -> Deviation | None:
 
 
 def check_agreement(net: SRNetwork, runtime: Runtime) -> None:
-    """Run a network and its form for a backend on two sizes, and compare.
+    """Run a network, on the CPU in evaluation mode, and its form for a backend on two sizes, and compare.
 
     A traced graph may have kept the size it was traced with, which the backend does not notice.
-
-    Args:
-        net (SRNetwork): The network, on the CPU, in evaluation mode.
-        runtime (Runtime): The network on the backend.
 
     Raises:
         BackendError: If the backend fails, or the images differ.

@@ -59,10 +59,7 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
 
 
 def to_openvino(net: nn.Module) -> openvino.Model:
-    """Return the deployed form of a network as an OpenVINO model, with the same input and output.
-
-    Args:
-        net (nn.Module): Any network; unchanged.
+    """Return the deployed form of any network as an OpenVINO model, with the same input and output.
 
     Raises:
         BackendError: If the network has no such graph, or OpenVINO or ONNX is not installed.

@@ -27,12 +27,7 @@ class Settings(NamedTuple):
 
 
 class RuntimeNetwork(nn.Module):
-    """A network whose images come from a runtime; parameters and everything else are those of the network.
-
-    Args:
-        network (nn.Module): The network.
-        runtime (Runtime): Maps LR images to SR images.
-    """
+    """A network whose images come from a runtime; parameters and everything else are those of the network."""
 
     def __init__(self, network: nn.Module, runtime: Runtime) -> None:
         super().__init__()
@@ -65,9 +60,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings | None:
 def run_by_backend(model: Any, settings: Settings) -> RuntimeNetwork:
     """Run the network of a BasicSR model on a backend from now on, and return its replacement.
 
-    Args:
-        model (Any): A BasicSR model; its ``net_g``, and its ``net_g_ema`` if it has one, are replaced.
-        settings (Settings): Which backend, and how.
+    Replaced are its ``net_g``, and its ``net_g_ema`` if it has one.
 
     Raises:
         BackendError: If it has no such network, or the backend cannot run it.

@@ -65,10 +65,7 @@ def run_on(net: SRNetwork, shown: LRImage, dtype: torch.dtype = torch.float32) -
 
     Inputs beside the LR image, such as the HR image of a KDSR teacher, are resized from the same image.
 
-    Args:
-        net (SRNetwork): The network, in float32; unchanged.
-        shown (LRImage): The LR image.
-        dtype (torch.dtype): Type to compute in, float32 or float64. Default: float32.
+    The network is in float32 and stays unchanged; ``dtype`` is the type to compute in, float32 or float64.
 
     Raises:
         AgreementError: If the network cannot be run on it.

@@ -18,12 +18,7 @@ class ConvertError(UserError):
 
 
 def check_sound(net: nn.Module, source: Path) -> None:
-    """Raise ConvertError, with names, if weights or statistics of batch normalisation cannot be merged.
-
-    Args:
-        net (nn.Module): The network, with the weights of the checkpoint.
-        source (Path): The checkpoint, for error messages.
-    """
+    """Raise ConvertError, with names, if weights or statistics of batch normalisation cannot be merged."""
     norms = {
         name: module
         for name, module in net.named_modules()

@@ -93,14 +93,7 @@ def quantize(
 def quantize_model(
     nncf: Any, model: openvino.Model, crops: Sequence[Tensor], recipe: Recipe, progress: bool = True
 ) -> openvino.Model:
-    """Return a copy of ``model`` with int8 convolutions.
-
-    Args:
-        nncf (Any): The library.
-        model (openvino.Model): From ``lr`` to ``sr``, fp32.
-        crops (Sequence[Tensor]): LR crops (1, C, H, W) that set the ranges.
-        recipe (Recipe): Operations to quantize.
-        progress (bool): Whether to show a bar. Default: True.
+    """Return a copy of an fp32 model with int8 convolutions, whose ranges are set by LR crops (1, C, H, W).
 
     Raises:
         BackendError: If NNCF fails, or finds nothing to quantize.

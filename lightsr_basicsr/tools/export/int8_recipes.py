@@ -111,9 +111,7 @@ def _users(op: openvino.Node) -> list[openvino.Node]:
 def _outermost(ops: Sequence[openvino.Node], neighbors: Callable[[openvino.Node], list[openvino.Node]]) -> set[str]:
     """Return the names of convolutions with no other convolution between them and the end of the graph at ``ops[0]``.
 
-    Args:
-        ops (Sequence): All operations, from that end to the other.
-        neighbors (Callable): Returns the operations next to one, on the side of that end.
+    ``neighbors`` returns the operations next to one on the side of that end.
     """
     found, seen = set(), set()
     for op in ops:

@@ -157,12 +157,7 @@ def _open_torchscript(path: Path) -> Session:
 
 
 def verify(session: Session, samples: Sequence[Sample], tolerance: float | None) -> list[ExportRow]:
-    """Return the differences between a file's images and its network's.
-
-    Args:
-        session (Callable): Maps images to images.
-        samples (Sequence[Sample]): Images to compare on.
-        tolerance (float | None): Largest difference allowed; None allows any that is finite.
+    """Return the differences, at most ``tolerance``, between a file's images and its network's; None allows any finite.
 
     Raises:
         AgreementError: If the file cannot be run, or the images differ by more.
