@@ -303,7 +303,7 @@ def test_a_typo_in_an_override_stops_the_run(pairs, capsys):
     assert train(tiny.train_options(), "--force_yml", "network_g:num_feats=8", "val:val_freq=often") == 2
     told = capsys.readouterr().err
     assert "network_g.num_feats: is not an argument of IMDN_RTC: did you mean 'num_feat'?" in told
-    assert "val.val_freq: must be a positive number, got 'often'" in told
+    assert "val.val_freq: must be a whole number of at least 1, got 'often'" in told
 
 
 def bare_weights(path: str = "bare.pth") -> None:

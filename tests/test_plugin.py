@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightsr_basicsr import cli
-from lightsr_basicsr.tools.plugins import load_plugins
+from lightsr_basicsr.plugins import load_plugins
 
 
 def entry_points(group: str) -> dict[str, str]:

@@ -66,8 +66,7 @@ def times(runtimes: Mapping[str, OpenVinoRuntime], image: Tensor, rounds: int) -
 def study(net: SRNetwork, args: argparse.Namespace) -> list[Row]:
     """Return the rows of one network, fp32 first."""
     traits, graph = traits_of(net), to_openvino(net)
-    data = gather(args.bsds / "train", args.bsds / "test", images=args.images, scale=traits.scale,
-                  min_side=traits.min_side, held_out_at_most=TESTED)  # fmt: skip
+    data = gather(args.bsds / "train", args.bsds / "test", traits, images=args.images, held_out_at_most=TESTED)
     models = {"fp32": (graph, "fp32"), "bf16": (graph, "bf16")}
     for name in args.recipes:
         recipe = with_network(RECIPES[name], type(net).__name__)

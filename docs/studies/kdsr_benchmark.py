@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
-from lightsr_basicsr.tools.plugins import registries
+from lightsr_basicsr.plugins import registries
 
 REGISTRIES = registries()
 SIZE = (128, 6, 42)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lightsr_basicsr.archs.ddistill_sr_units import DynamicBranch
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.tools.plugins import registries
+from lightsr_basicsr.plugins import registries
 
 REGISTRIES = registries()
 IMDN = {"type": "IMDN", "upscale": 4}

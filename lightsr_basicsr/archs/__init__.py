@@ -4,7 +4,7 @@ from lightsr_basicsr import _compat
 
 _compat.require_basicsr()
 
-from lightsr_basicsr.archs import (  # noqa: E402
+from lightsr_basicsr.archs import (  # noqa: E402, F401
     ddistill_sr_arch,
     drn_arch,
     dual_regression_arch,
@@ -13,13 +13,3 @@ from lightsr_basicsr.archs import (  # noqa: E402
     kdsr_arch,
     reparameterized_arch,
 )
-
-__all__ = [
-    "ddistill_sr_arch",
-    "drn_arch",
-    "dual_regression_arch",
-    "fdiwn_arch",
-    "imdn_arch",
-    "kdsr_arch",
-    "reparameterized_arch",
-]

@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.ddistill_sr_styles import LITE_STYLES, STYLES, UnitHolder, refiner
+from lightsr_basicsr.archs.ddistill_sr_styles import LITE_STYLES, STYLES, build_unit, refiner
 from lightsr_basicsr.archs.ddistill_sr_units import (
     DynamicResidual,
     Residual,
@@ -29,7 +29,6 @@ from lightsr_basicsr.archs.layers import conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.registry import register
 
-FUSION_SLOPE = 0.1
 NUM_BLOCK = 4
 UPSAMPLERS = ("upsamplerx2", "upsamplerx3", "upsamplerx4")
 # The style of a file by the first part of a unit's keys, training form and deployed form.
@@ -78,12 +77,7 @@ class EnhancedSpatialAttention(nn.Module):
 class DynamicDistillationBlock(nn.Module):
     """DFDB: three times keep half of the channels and refine the rest, fuse, attend (paper, figure 2).
 
-    Args:
-        num_feat (int): Channels, even and at least 4.
-        residual (bool): Whether the units' dynamic residuals are fused too.
-        lite (bool): Whether the first two units are separable.
-        style (str): Style of the units.
-        form (UnitForm): Settings of all units of the network.
+    With ``residual`` the units' dynamic residuals are fused too.
     """
 
     def __init__(self, num_feat: int, residual: bool, lite: bool, style: str, form: UnitForm) -> None:
@@ -205,7 +199,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
         self.PAconv = conv1x1(num_feat, num_feat) if residual else None
         self.cres = self._fusion(num_feat) if residual else None
         self.c = self._fusion(num_feat)
-        self.LR_conv = UnitHolder(style, num_feat, identity, form)
+        self.LR_conv = build_unit(style, num_feat, identity, form)
         # The official attribute carries the scale in its name, and x4 in that of any other.
         self.upsampler_name = f"upsamplerx{upscale if upscale in (2, 3) else 4}"
         self.add_module(
@@ -215,7 +209,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
 
     @staticmethod
     def _fusion(num_feat: int) -> nn.Sequential:
-        return nn.Sequential(conv1x1(NUM_BLOCK * num_feat, num_feat), nn.LeakyReLU(FUSION_SLOPE))
+        return nn.Sequential(conv1x1(NUM_BLOCK * num_feat, num_feat), nn.LeakyReLU(0.1))
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ ours, because no official files of them exist.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import OrderedDict
 
 from torch import Tensor, nn
 
@@ -32,15 +32,6 @@ class RepVGGUnit(VGGBranches, DynamicUnit):
 
     deployed_name = "rbr_reparam"
 
-    def build_branches(self, num_in: int, num_out: int) -> None:
-        """Create the static branches of the training form."""
-        if self.kernel_size != 3 or num_in != num_out:
-            raise ValueError(
-                "A VGG unit has kernel size 3 and as many output as input channels, got "
-                f"{self.kernel_size} and {num_in} to {num_out}."
-            )
-        super().build_branches(num_in, num_out)
-
 
 class StaticDynamicUnit(DynamicUnit):
     """RDU, style StaticDCD: a plain convolution beside the dynamic branch, the same in both forms."""
@@ -50,7 +41,7 @@ class StaticDynamicUnit(DynamicUnit):
     def __init__(
         self, num_in: int, num_out: int, kernel_size: int, groups: int, act: Activation, form: UnitForm
     ) -> None:
-        super().__init__(num_in, num_out, kernel_size, groups, act, replace(form, deploy=True))
+        super().__init__(num_in, num_out, kernel_size, groups, act, form._replace(deploy=True))
 
 
 class ResidualDiverseUnit(nn.Module):
@@ -85,29 +76,21 @@ class SkippedDiverseUnit(nn.Module):
         return self.act(out + x), residual
 
 
-class UnitHolder(nn.Module):
-    """Holds the unit of the chosen style as ``unit``.
+PLAIN_UNITS = {"DBB": DiverseBranchUnit, "VGG": RepVGGUnit, "StaticDCD": StaticDynamicUnit}
 
-    Args:
-        style (str): One of ``STYLES``.
-        num_ch (int): Channels.
-        act (Activation): Activation of the output.
-        form (UnitForm): Settings of all units of the network.
-    """
 
-    def __init__(self, style: str, num_ch: int, act: Activation, form: UnitForm) -> None:
-        super().__init__()
-        if style == "ResDBB":
-            self.unit = ResidualDiverseUnit(num_ch, 3, 1, act, form)
-        elif style == "SRD":
-            self.unit = SkippedDiverseUnit(num_ch, act, form)
-        else:
-            kinds = {"DBB": DiverseBranchUnit, "VGG": RepVGGUnit, "StaticDCD": StaticDynamicUnit}
-            self.unit = kinds[style](num_ch, num_ch, 3, 1, act, form)
+def hold(unit: nn.Module) -> nn.Sequential:
+    """Return a module with the one child ``unit``, which official files have in their key names."""
+    return nn.Sequential(OrderedDict(unit=unit))
 
-    def forward(self, x: Tensor) -> UnitOutput:
-        """Map (N, C, H, W) to output and dynamic residual, both (N, C, H, W)."""
-        return self.unit(x)
+
+def build_unit(style: str, num_ch: int, act: Activation, form: UnitForm) -> nn.Sequential:
+    """Return a module that holds a 3x3 unit of the chosen style as ``unit``."""
+    if style == "ResDBB":
+        return hold(ResidualDiverseUnit(num_ch, 3, 1, act, form))
+    if style == "SRD":
+        return hold(SkippedDiverseUnit(num_ch, act, form))
+    return hold(PLAIN_UNITS[style](num_ch, num_ch, 3, 1, act, form))
 
 
 class SeparableUnit(nn.Module):
@@ -115,36 +98,22 @@ class SeparableUnit(nn.Module):
 
     def __init__(self, style: str, num_ch: int, kernel_size: int, form: UnitForm) -> None:
         super().__init__()
-        kind = {"DBB": DiverseBranchUnit, "StaticDCD": StaticDynamicUnit}[style]
         self.conv2 = nn.Conv2d(2 * num_ch, num_ch, 1)
-        self.unit = nn.Module()
-        self.unit.unit = kind(num_ch, 2 * num_ch, kernel_size, num_ch, identity, form)
+        self.unit = hold(PLAIN_UNITS[style](num_ch, 2 * num_ch, kernel_size, num_ch, identity, form))
         self.conv1 = nn.Conv2d(2 * num_ch, num_ch, 1)
 
     def forward(self, x: Tensor) -> UnitOutput:
         """Map (N, C, H, W) to output and residual, both (N, C, H, W)."""
-        out, residual = self.unit.unit(x)
+        out, residual = self.unit(x)
         out = block_lrelu(out)
         out = block_lrelu(self.conv1(out) + x)
         return out, block_lrelu(self.conv2(compute_residual(residual)))
 
 
-class LiteResidualUnit(nn.Module):
-    """Lite with style ResDBB: the depthwise residual unit as it is."""
-
-    def __init__(self, num_ch: int, kernel_size: int, form: UnitForm) -> None:
-        super().__init__()
-        self.unit = ResidualDiverseUnit(num_ch, kernel_size, num_ch, block_lrelu, form)
-
-    def forward(self, x: Tensor) -> UnitOutput:
-        """Map (N, C, H, W) to output and residual, both (N, C, H, W)."""
-        return self.unit(x)
-
-
 def refiner(index: int, num_feat: int, lite: bool, style: str, form: UnitForm) -> nn.Module:
     """Return the unit that refines in step ``index`` (0, 1, 2) of a block; the first two of lite are depthwise."""
     if not lite or index >= len(LITE_KERNELS):
-        return UnitHolder(style, num_feat, block_lrelu, form)
+        return build_unit(style, num_feat, block_lrelu, form)
     if style == "ResDBB":
-        return LiteResidualUnit(num_feat, LITE_KERNELS[index], form)
+        return hold(ResidualDiverseUnit(num_feat, LITE_KERNELS[index], num_feat, block_lrelu, form))
     return SeparableUnit(style, num_feat, LITE_KERNELS[index], form)

@@ -7,7 +7,6 @@ IEEE TMM 2022, arXiv 2312.14551. This is the published style, DBB; the others ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import isqrt
 from typing import NamedTuple
 
@@ -22,17 +21,11 @@ BLOCK_SLOPE = 0.05
 
 
 class DynamicResidual(NamedTuple):
-    """A residual before it is computed: a 1x1 convolution of ``x`` with a kernel of its own for each image.
+    """A residual before it is computed: a 1x1 convolution of ``x`` with a kernel of its own for each image."""
 
-    Attributes:
-        x (Tensor): (N, I, H, W).
-        weight (Tensor): (N, O, I).
-        bias (Tensor): (N, O).
-    """
-
-    x: Tensor
-    weight: Tensor
-    bias: Tensor
+    x: Tensor  # (N, I, H, W)
+    weight: Tensor  # (N, O, I)
+    bias: Tensor  # (N, O)
 
     def compute(self) -> Tensor:
         """Return the residual, (N, O, H, W)."""
@@ -71,19 +64,12 @@ def compute_residual(residual: Residual) -> Tensor | None:
     return residual.compute() if isinstance(residual, DynamicResidual) else residual
 
 
-@dataclass(frozen=True)
-class UnitForm:
-    """Settings of all units of a network.
+class UnitForm(NamedTuple):
+    """Settings of all units of a network."""
 
-    Attributes:
-        deploy (bool): Whether to build the deployed form, one convolution in place of the branches.
-        dynamic (bool): Whether to have a dynamic branch; without one the residual is None.
-        num_latent (int | None): Rank L of the dynamic branch; None is the root of its input width, rounded down.
-    """
-
-    deploy: bool
-    dynamic: bool
-    num_latent: int | None
+    deploy: bool  # whether to build the deployed form, one convolution in place of the branches
+    dynamic: bool  # whether to have a dynamic branch; without one the residual is None
+    num_latent: int | None  # rank L of the dynamic branch; None is the root of its input width, rounded down
 
 
 class HardSigmoid(nn.Module):
@@ -107,13 +93,7 @@ class SelfGate(nn.Module):
 
 
 class DynamicBranch(nn.Module):
-    """Dynamic convolution decomposition: a low-rank residual and a channel scale, both made from the input's mean.
-
-    Args:
-        num_in (int): Input channels.
-        num_out (int): Output channels.
-        num_latent (int | None): Rank L; None is the root of ``num_in``, rounded down.
-    """
+    """Dynamic convolution decomposition: a low-rank residual and a channel scale, both made from the input's mean."""
 
     def __init__(self, num_in: int, num_out: int, num_latent: int | None) -> None:
         super().__init__()
@@ -164,15 +144,8 @@ def _linear(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 class DynamicUnit(Branches):
     """Base of the reparameterized dynamic units: ``act(scale * static(x) + residual)``.
 
-    Subclasses hold the static branches and sum their kernels.
-
-    Args:
-        num_in (int): Input channels.
-        num_out (int): Output channels.
-        kernel_size (int): Odd.
-        groups (int): Groups of the static convolution.
-        act (Activation): Activation of the output; the residual is returned without it.
-        form (UnitForm): Settings of all units of the network.
+    Subclasses hold the static branches, of odd ``kernel_size`` and in ``groups``, and sum their kernels. The residual
+    is returned without the activation.
     """
 
     deployed_name = "dbb_reparam"
@@ -234,10 +207,7 @@ class DynamicUnit(Branches):
 
 
 class DiverseBranchUnit(DiverseBranches, DynamicUnit):
-    """RDU, style DBB: the static part is a diverse branch block of four branches."""
+    """RDU, style DBB: the static part is a diverse branch block of four branches.
 
-    def build_branches(self, num_in: int, num_out: int) -> None:
-        """Create the static branches of the training form."""
-        if self.groups == num_out:  # officially another set of branches, which no network here needs
-            raise ValueError(f"A diverse branch unit needs more output channels than groups, got {num_out} of each.")
-        super().build_branches(num_in, num_out)
+    With as many groups as output channels, which no network here has, the official code has another set of branches.
+    """

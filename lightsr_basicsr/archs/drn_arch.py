@@ -17,7 +17,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.fast import add_product
+from lightsr_basicsr.archs.fast import add_product, run_steps
 from lightsr_basicsr.archs.layers import DUAL_SLOPE, Downscaler, MeanShift, conv3x3, read_channels
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
@@ -50,12 +50,7 @@ class ChannelAttention(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    """RCAB: convolution, ReLU, convolution, channel attention, skip.
-
-    Args:
-        num_feat (int): Channels outside.
-        num_inner (int): Channels between the two convolutions; fewer than ``num_feat`` in pruned networks.
-    """
+    """RCAB: convolution, ReLU, convolution, channel attention, skip; in pruned networks narrower inside."""
 
     def __init__(self, num_feat: int, num_inner: int) -> None:
         super().__init__()
@@ -73,9 +68,7 @@ class ResidualAttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Fast form of :meth:`forward_as_published`: weigh and add in one pass."""
         *convs, attention = self.body
-        out = x
-        for layer in convs:
-            out = layer(out)
+        out = run_steps(convs, x)
         return add_product(x, out, attention.weights(out))
 
 

@@ -22,21 +22,11 @@ from lightsr_basicsr.archs.layers import Downscaler, read_channels
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.registry import register
 
-DUAL_WIDTH = 16
-
-
-def dual_network(upscale: int) -> Downscaler:
-    """Return the network that maps an SR image back to LR size; it halves, so ``upscale`` is a power of two."""
-    return Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
+DUAL_WIDTH = 16  # of the network that maps an SR image back to LR size by halving
 
 
 class PrunedWindowAttention(WindowAttention):
-    """Window attention whose heads are narrower than ``num_feat / num_heads``.
-
-    Args:
-        whole (WindowAttention): The unpruned attention, for its sizes.
-        width (int): Channels of all heads together, a multiple of their number.
-    """
+    """Window attention of the sizes of ``whole``, but with narrower heads: ``width`` channels in all of them."""
 
     def __init__(self, whole: WindowAttention, width: int) -> None:
         super().__init__(whole.dim, whole.window_size, whole.num_heads)
@@ -100,29 +90,19 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         img_range: float = 1.0,
         channels: Sequence[int] | str | PathLike | None = None,
     ) -> None:
-        _check_body("SwinIR_DR", upscale, upsampler, resi_connection, img_range)
-        _check_heads("SwinIR_DR", depths, num_heads, embed_dim)
+        shared = _checked_arguments(
+            "SwinIR_DR", upscale, img_size, depths, embed_dim, num_heads, upsampler, resi_connection, img_range
+        )
         if window_size < 1 or img_size < 1 or img_size % window_size:
             raise ValueError(
                 f"SwinIR_DR needs an `img_size` that is a multiple of `window_size`, got {img_size} and {window_size}."
             )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # BasicSR calls it the old way
-            super().__init__(
-                upscale=upscale,
-                img_size=img_size,
-                window_size=window_size,
-                depths=depths,
-                embed_dim=embed_dim,
-                num_heads=num_heads,
-                mlp_ratio=mlp_ratio,
-                upsampler=upsampler,
-                resi_connection=resi_connection,
-                img_range=img_range,
-            )
+            super().__init__(**shared, window_size=window_size, depths=depths, mlp_ratio=mlp_ratio)
         # Reflection can add at most one pixel less than the side has.
         self.window_size, self.min_side = window_size, window_size // 2 + 1
-        self.dual_model = dual_network(upscale)
+        self.dual_model = Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
         if channels is not None:
             _prune(self, channels, int(embed_dim * mlp_ratio))
 
@@ -132,14 +112,13 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         first = "layers.0.residual_group.blocks.0."
         if f"{first}attn.qkv.weight" not in shapes or "dual_model.dual_module.0.0.weight" not in shapes:
             return None
-        layers = range(count_matches(shapes, r"layers\.(\d+)\."))
-        names = [f"layers.{layer}.residual_group.blocks." for layer in layers]
+        num_layer = count_matches(shapes, r"layers\.(\d+)\.")
+        names = [f"layers.{layer}.residual_group.blocks." for layer in range(num_layer)]
         depths = [count_matches(shapes, rf"{name}(\d+)\.") for name in names]
         embed_dim = shapes["conv_first.weight"][0]
         tables = [shapes[f"{name}0.attn.relative_position_bias_table"] for name in names]
         window = (isqrt(tables[0][0]) + 1) // 2
         masks = [shape for key, shape in shapes.items() if key.endswith(".attn_mask")] or [(1,)]
-        direct = "conv_last.weight" not in shapes
         blocks = [f"{name}{block}." for name, depth in zip(names, depths, strict=True) for block in range(depth)]
         found = [
             width
@@ -148,15 +127,14 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         ]
         dense = found == [embed_dim, found[1]] * len(blocks)
         return {
-            "upscale": _upscale(shapes, direct),
+            "upscale": _upscale(shapes),
             "img_size": isqrt(masks[0][0]) * window,
             "window_size": window,
             "depths": depths,
             "embed_dim": embed_dim,
             "num_heads": [table[1] for table in tables],
             "mlp_ratio": found[1] / embed_dim if dense else max(2.0, *(width / embed_dim for width in found[1::2])),
-            "upsampler": "pixelshuffledirect" if direct else "pixelshuffle",
-            "resi_connection": "1conv" if "conv_after_body.weight" in shapes else "3conv",
+            **_ends(shapes),
             **({} if dense else {"channels": found}),
         }
 
@@ -226,9 +204,15 @@ class DAT_DR(SRNetwork):  # noqa: N801
         img_range: float = 1.0,
     ) -> None:
         super().__init__()
-        _check_body("DAT_DR", upscale, upsampler, resi_connection, img_range)
-        _check_heads("DAT_DR", depth, num_heads, embed_dim, divisor=2)
-        _check_split("DAT_DR", split_size, img_size)
+        shared = _checked_arguments(
+            "DAT_DR", upscale, img_size, depth, embed_dim, num_heads, upsampler, resi_connection, img_range, divisor=2
+        )
+        if len(split_size) != 2 or min(split_size) < 1 or split_size[0] > split_size[1]:
+            raise ValueError(f"DAT_DR needs a `split_size` of two numbers, the smaller first, got {list(split_size)}.")
+        if any(img_size % side for side in split_size):
+            raise ValueError(
+                f"DAT_DR needs an `img_size` that both of `split_size` divide, got {img_size} and {split_size}."
+            )
         if int(embed_dim * expansion_factor) % 2:
             raise ValueError(
                 f"DAT_DR halves its hidden width, `embed_dim` times `expansion_factor`, got {embed_dim} times "
@@ -238,18 +222,9 @@ class DAT_DR(SRNetwork):  # noqa: N801
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.meshgrid", UserWarning)  # spandrel calls it the old way
             self.body = _dat_class()(
-                upscale=upscale,
-                img_size=img_size,
-                split_size=list(split_size),
-                depth=list(depth),
-                embed_dim=embed_dim,
-                num_heads=list(num_heads),
-                expansion_factor=expansion_factor,
-                upsampler=upsampler,
-                resi_connection=resi_connection,
-                img_range=img_range,
+                **shared, split_size=list(split_size), depth=list(depth), expansion_factor=expansion_factor
             )
-        self.dual_model = dual_network(upscale)
+        self.dual_model = Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
         # Official files have the body's keys without a prefix.
         self._register_state_dict_hook(_hide_body)
         self._register_load_state_dict_pre_hook(_find_body)
@@ -262,10 +237,9 @@ class DAT_DR(SRNetwork):  # noqa: N801
             return None
         groups = range(count_matches(shapes, r"layers\.(\d+)\."))
         embed_dim = shapes["conv_first.weight"][0]
-        direct = "conv_last.weight" not in shapes
         masks = [shape for key, shape in shapes.items() if key.endswith(".attn_mask_0")] or [(64, 64)]
         return {
-            "upscale": _upscale(shapes, direct),
+            "upscale": _upscale(shapes),
             "img_size": isqrt(masks[0][0] * masks[0][1]),
             "split_size": _split_size(shapes, f"{block}attn.attns.0."),
             "depth": [count_matches(shapes, rf"layers\.{group}\.blocks\.(\d+)\.") for group in groups],
@@ -273,8 +247,7 @@ class DAT_DR(SRNetwork):  # noqa: N801
             # Spatial attention, in every block, holds half of the heads in each of its two directions.
             "num_heads": [2 * shapes[f"layers.{group}.blocks.0.attn.attns.0.pos.pos3.2.weight"][0] for group in groups],
             "expansion_factor": shapes[f"{block}ffn.fc1.weight"][0] / embed_dim,
-            "upsampler": "pixelshuffledirect" if direct else "pixelshuffle",
-            "resi_connection": "1conv" if "conv_after_body.weight" in shapes else "3conv",
+            **_ends(shapes),
         }
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -287,7 +260,19 @@ class DAT_DR(SRNetwork):  # noqa: N801
         return (sr, self.dual_model(sr)) if self.training else sr
 
 
-def _check_body(name: str, upscale: int, upsampler: str, resi_connection: str, img_range: float) -> None:
+def _checked_arguments(
+    name: str,
+    upscale: int,
+    img_size: int,
+    depths: Sequence[int],
+    embed_dim: int,
+    num_heads: Sequence[int],
+    upsampler: str,
+    resi_connection: str,
+    img_range: float,
+    divisor: int = 1,
+) -> dict[str, Any]:
+    """Return the arguments that SwinIR and DAT share; every number of heads must be a multiple of ``divisor``."""
     if upscale not in (2, 4, 8):
         raise ValueError(f"{name} supports `upscale` 2, 4 or 8, because its dual network halves, got {upscale}.")
     if upsampler not in ("pixelshuffle", "pixelshuffledirect"):
@@ -296,9 +281,6 @@ def _check_body(name: str, upscale: int, upsampler: str, resi_connection: str, i
         raise ValueError(f"{name} knows `resi_connection` 1conv and 3conv, got {resi_connection!r}.")
     if img_range <= 0:
         raise ValueError(f"{name} needs a positive `img_range` (1 for the official files), got {img_range}.")
-
-
-def _check_heads(name: str, depths: Sequence[int], num_heads: Sequence[int], embed_dim: int, divisor: int = 1) -> None:
     fits = len(depths) == len(num_heads) and min(depths, default=0) >= 1 and min(num_heads) >= 1
     if not fits or any(heads % divisor or embed_dim % heads for heads in num_heads):
         raise ValueError(
@@ -306,15 +288,15 @@ def _check_heads(name: str, depths: Sequence[int], num_heads: Sequence[int], emb
             f"{'even and ' if divisor == 2 else ''}a divisor of `embed_dim`, got {list(depths)}, {list(num_heads)} and "
             f"{embed_dim}."
         )
-
-
-def _check_split(name: str, split_size: Sequence[int], img_size: int) -> None:
-    if len(split_size) != 2 or min(split_size) < 1 or split_size[0] > split_size[1]:
-        raise ValueError(f"{name} needs a `split_size` of two numbers, the smaller first, got {list(split_size)}.")
-    if any(img_size % side for side in split_size):
-        raise ValueError(
-            f"{name} needs an `img_size` that both of `split_size` divide, got {img_size} and {split_size}."
-        )
+    return {
+        "upscale": upscale,
+        "img_size": img_size,
+        "embed_dim": embed_dim,
+        "num_heads": list(num_heads),
+        "upsampler": upsampler,
+        "resi_connection": resi_connection,
+        "img_range": img_range,
+    }
 
 
 def _dat_class() -> type[nn.Module]:
@@ -337,9 +319,16 @@ def _find_body(state: dict, prefix: str, *_: Any) -> None:
         state[f"{prefix}body.{key.removeprefix(prefix)}"] = state.pop(key)
 
 
-def _upscale(shapes: Shapes, direct: bool) -> int:
+def _ends(shapes: Shapes) -> dict[str, str]:
+    return {
+        "upsampler": "pixelshuffle" if "conv_last.weight" in shapes else "pixelshuffledirect",
+        "resi_connection": "1conv" if "conv_after_body.weight" in shapes else "3conv",
+    }
+
+
+def _upscale(shapes: Shapes) -> int:
     first = shapes["upsample.0.weight"]
-    if direct:
+    if "conv_last.weight" not in shapes:  # pixelshuffledirect
         return isqrt(first[0] // 3)
     return 3 if first[0] == 9 * first[1] else 2 ** count_matches(shapes, r"upsample\.(\d+)\.weight")
 

@@ -7,8 +7,10 @@ formula; functions whose names end in ``_in_place`` overwrite their first argume
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def may_overwrite() -> bool:
@@ -21,6 +23,13 @@ def concat_and_release(parts: list[Tensor]) -> Tensor:
     whole = torch.cat(parts, dim=1)
     parts.clear()
     return whole
+
+
+def run_steps(steps: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Return ``x`` after all ``steps``, one by one, because a call of all of them would keep the first input."""
+    for step in steps:
+        x = step(x)
+    return x
 
 
 def add_in_place(x: Tensor, y: Tensor) -> Tensor:

@@ -8,9 +8,8 @@ terms. Inside, images are in [0, 255] and the mean shifts are trained.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from math import isqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -40,8 +39,7 @@ CHOP_MIN_SIDE = 19
 CHOP_MOST_PIXELS = 160_000
 
 
-@dataclass(frozen=True)
-class Widths:
+class Widths(NamedTuple):
     """Sizes that depend on the scale: channels of the tail and of the three wide units, and the input of the skip."""
 
     tail: int

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.fast import add_product, add_product_in_place, multiply_in_place, sigmoid_in_place
+from lightsr_basicsr.archs.fast import add_product, add_product_in_place, multiply_in_place, run_steps, sigmoid_in_place
 from lightsr_basicsr.archs.layers import conv3x3, std_as_published, std_mean
 from lightsr_basicsr.archs.reparam import conv_from, plain_kernel
 
@@ -104,7 +104,7 @@ class ShuffleAttention(nn.Module):
         by_mean, by_value, mean_shift, value_shift = self._gate_parameters()
         slope = by_value / std
         shift = by_mean * mean + mean_shift + value_shift - slope * mean
-        gate = sigmoid_in_place(add_product(_per_channel(shift), _per_channel(slope), mixed))
+        gate = sigmoid_in_place(add_product(shift[:, :, None, None], slope[:, :, None, None], mixed))
         return multiply_in_place(gate, mixed)
 
     def _gate_parameters(self) -> list[Tensor]:
@@ -120,28 +120,27 @@ class ShuffleAttention(nn.Module):
         return [torch.cat(pair * ATTENTION_GROUPS, dim=1)[:, MIXED].flatten(1) for pair in pairs]
 
 
-def _per_channel(vector: Tensor) -> Tensor:
-    """Reshape (N, C) to (N, C, 1, 1)."""
-    return vector[:, :, None, None]
-
-
 def shuffle_channels(x: Tensor, groups: int) -> Tensor:
     """Interleave ``groups`` runs of channels of (N, C, H, W)."""
     return rearrange(x, "n (g c) h w -> n (c g) h w", g=groups)
 
 
-def wide_body(num_in: int, expand: int, squeeze: int) -> nn.Sequential:
-    """Return the wide part of a unit: 1x1 to ``expand`` channels, ReLU, 1x1 to ``squeeze``, 3x3 to 24."""
-    return nn.Sequential(
-        WeightNormConv2d(num_in, expand, 1),
-        nn.ReLU(inplace=True),
-        WeightNormConv2d(expand, squeeze, 1),
-        WeightNormConv2d(squeeze, TRUNK, 3),
-    )
-
-
 class ResidualWeighting(nn.Module):
-    """Base of the wide units: body and shuffle attention beside a skip, both scaled."""
+    """Base of the wide units: wide body and shuffle attention beside a skip, both scaled."""
+
+    def __init__(self, num_in: int, expand: int, squeeze: int = HALF, conv: nn.Module | None = None) -> None:
+        super().__init__()
+        self.res_scale = Scale()
+        self.x_scale = Scale()
+        if conv is not None:
+            self.conv = conv
+        self.body = nn.Sequential(
+            WeightNormConv2d(num_in, expand, 1),
+            nn.ReLU(inplace=True),
+            WeightNormConv2d(expand, squeeze, 1),
+            WeightNormConv2d(squeeze, TRUNK, 3),
+        )
+        self.SAlayer = ShuffleAttention()
 
     def skip(self, x: Tensor) -> Tensor:
         """Map the input of the unit, (N, C, H, W), to (N, 24, H, W)."""
@@ -156,9 +155,7 @@ class ResidualWeighting(nn.Module):
         """Fast form of :meth:`forward_as_published`: the last convolution mixes the channels; sum in place."""
         skip = self.skip(x)
         *first, last = self.body
-        for layer in first:
-            x = layer(x)
-        mixed = F.conv2d(x, last.weight[MIXED], last.bias[MIXED], padding=1)
+        mixed = F.conv2d(run_steps(first, x), last.weight[MIXED], last.bias[MIXED], padding=1)
         return add_product_in_place(self.x_scale(skip), self.SAlayer.weigh_mixed(mixed), self.res_scale.scale)
 
 
@@ -166,11 +163,7 @@ class IdenticalResidualWeighting(ResidualWeighting):
     """WIRW, wide identical residual weighting unit: 24 to 24 channels with an identity skip (paper, figure 4)."""
 
     def __init__(self, expand: int) -> None:
-        super().__init__()
-        self.res_scale = Scale()
-        self.x_scale = Scale()
-        self.body = wide_body(TRUNK, expand, HALF)
-        self.SAlayer = ShuffleAttention()
+        super().__init__(TRUNK, expand)
 
     def skip(self, x: Tensor) -> Tensor:
         """Return ``x``."""
@@ -181,23 +174,14 @@ class ConvolutionalResidualWeighting(ResidualWeighting):
     """WCRW, wide convolutional residual weighting unit: 12 to 24 channels, convolution as skip (paper, figure 4)."""
 
     def __init__(self, expand: int) -> None:
-        super().__init__()
-        self.res_scale = Scale()
-        self.x_scale = Scale()
-        self.conv = conv3x3(HALF, TRUNK)
-        self.body = wide_body(HALF, expand, HALF)
-        self.SAlayer = ShuffleAttention()
+        super().__init__(HALF, expand, conv=conv3x3(HALF, TRUNK))
 
 
 class SelfCalibrationFusion(ResidualWeighting):
     """SCF, the wide half of the fusion: 48 to 24 channels with a convolution as skip."""
 
     def __init__(self, expand: int) -> None:
-        super().__init__()
-        self.res_scale = Scale()
-        self.x_scale = Scale()
-        self.body = wide_body(2 * TRUNK, expand, TRUNK)
-        self.SAlayer = ShuffleAttention()
+        super().__init__(2 * TRUNK, expand, TRUNK)
         self.conv = conv3x3(2 * TRUNK, TRUNK)  # last, as in the official files; the order matters to optimizer states
 
 

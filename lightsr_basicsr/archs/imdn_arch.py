@@ -32,12 +32,7 @@ ACS_MIN_SIDE = 60
 class MultiDistillationTrunk(SRNetwork):
     """Base of IMDN and IMDN_AS: blocks in a row, fusion of all their outputs, long skip, sub-pixel upsampling.
 
-    Args:
-        fea_conv (nn.Module): Turns the image into (N, num_feat, h, w).
-        num_out_ch (int): Output channels.
-        num_feat (int): Channels inside, a multiple of 4 and at least 16.
-        num_block (int): Number of blocks; the official files have 6.
-        shuffle (int): Factor of the pixel shuffle.
+    ``fea_conv`` turns the image into (N, num_feat, h, w), ``shuffle`` is the factor of the pixel shuffle.
     """
 
     def __init__(self, fea_conv: nn.Module, num_out_ch: int, num_feat: int, num_block: int, shuffle: int) -> None:
@@ -259,9 +254,7 @@ class IMDN_RTE(SRNetwork):  # noqa: N801
 
     def forward_even(self, x: Tensor) -> Tensor:
         """Map (N, 3, H, W) in [0, img_range] to (N, 3, 4 * ceil(H / 2), 4 * ceil(W / 2)) in the same range."""
-        for layer in self.fea_conv:
-            x = layer(x)
-        feat = x
+        x = feat = self.fea_conv(x)
         for name in self.block_names:
             feat = getattr(self, name)(feat)
         return self.upsampler(self.LR_conv(feat) + x)

@@ -13,19 +13,15 @@ from torch.nn import functional as F  # noqa: N812
 from lightsr_basicsr.archs.layers import conv3x3, std_as_published, std_mean
 
 NEGATIVE_SLOPE = 0.05
+REDUCTION = 16  # channels per hidden unit of the attention
 
 
 class ContrastAwareChannelAttention(nn.Module):
-    """CCA: weigh channels by the sum of their mean and standard deviation over the feature map (paper, section 3.3).
+    """CCA: weigh channels by the sum of their mean and standard deviation over the feature map (paper, section 3.3)."""
 
-    Args:
-        num_feat (int): Channels. At least ``reduction``.
-        reduction (int): Channels per hidden unit. Default: 16.
-    """
-
-    def __init__(self, num_feat: int, reduction: int = 16) -> None:
+    def __init__(self, num_feat: int) -> None:
         super().__init__()
-        hidden = num_feat // reduction
+        hidden = num_feat // REDUCTION
         self.conv_du = nn.Sequential(
             nn.Conv2d(num_feat, hidden, 1), nn.ReLU(inplace=True), nn.Conv2d(hidden, num_feat, 1), nn.Sigmoid()
         )
@@ -42,11 +38,7 @@ class ContrastAwareChannelAttention(nn.Module):
 
 
 class LightDistillationBlock(nn.Module):
-    """IMDB without attention, the block of IMDN_RTC: three times keep a quarter of the channels and refine the rest.
-
-    Args:
-        num_feat (int): Channels, a multiple of 4.
-    """
+    """IMDB without attention, the block of IMDN_RTC: three times keep a quarter of the channels and refine the rest."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -74,15 +66,11 @@ class LightDistillationBlock(nn.Module):
 
 
 class MultiDistillationBlock(LightDistillationBlock):
-    """IMDB, the information multi-distillation block with contrast-aware attention (paper, figure 3).
-
-    Args:
-        num_feat (int): Channels, a multiple of 4 and at least 16.
-    """
+    """IMDB, the information multi-distillation block with contrast-aware attention (paper, figure 3)."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__(num_feat)
-        if num_feat < 16:
+        if num_feat < REDUCTION:
             raise ValueError(f"IMDN needs `num_feat` to be at least 16 (attention reduces by 16), got {num_feat}.")
         self.cca = ContrastAwareChannelAttention(num_feat)
 
@@ -92,11 +80,7 @@ class MultiDistillationBlock(LightDistillationBlock):
 
 
 class LargeDistillationBlock(nn.Module):
-    """Block of IMDN_RTE: five times keep a quarter of the width and refine a shrinking rest; no bias, ReLU.
-
-    Args:
-        num_feat (int): Channels, a multiple of 4. The rest shrinks to ``num_feat // 4``.
-    """
+    """Block of IMDN_RTE: five times keep a quarter of the width and refine a shrinking rest; no bias, ReLU."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()

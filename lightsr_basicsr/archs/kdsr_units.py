@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.fast import add_in_place
+from lightsr_basicsr.archs.fast import add_in_place, run_steps
 from lightsr_basicsr.archs.layers import MeanShift, conv3x3
 from lightsr_basicsr.archs.linear_tail import run_tail
 from lightsr_basicsr.archs.reparam import fold_after, with_children
@@ -20,11 +20,7 @@ NEGATIVE_SLOPE = 0.1
 
 
 class DynamicDepthwiseConv(nn.Module):
-    """IDR-DDC: a depthwise 3x3 convolution whose kernels are made from the degradation vector (paper, section 3.3).
-
-    Args:
-        n_feats (int): Channels, and length of the vector.
-    """
+    """IDR-DDC: a depthwise 3x3 convolution whose kernels are made from the degradation vector (paper, section 3.3)."""
 
     def __init__(self, n_feats: int) -> None:
         super().__init__()
@@ -105,11 +101,8 @@ class DynamicSRNetwork(nn.Module):
         """Map RGB (N, 3, H, W) in [0, 1] and vectors (N, C) to (N, 3, scale * H, scale * W), not clamped."""
         shallow = self.head(self.sub_mean(x))
         blocks, last = self.body
-        x = last(blocks(shallow, idr)) + shallow
-        upsample, last = self.tail
-        for layer in (*upsample, last, self.add_mean):
-            x = layer(x)
-        return x
+        upsample, to_image = self.tail
+        return run_steps((*upsample, to_image, self.add_mean), last(blocks(shallow, idr)) + shallow)
 
     def forward(self, x: Tensor, idr: Tensor) -> Tensor:
         """Fast form of :meth:`forward_as_published`: sums in place, and the tail as one convolution where faster."""
@@ -137,7 +130,7 @@ class EncoderResidualBlock(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             conv3x3(n_feats, n_feats), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True), conv3x3(n_feats, n_feats)
-        )  # fmt: skip
+        )
 
     def forward_as_published(self, x: Tensor) -> Tensor:
         """Refine (N, C, H, W)."""
@@ -150,13 +143,7 @@ class EncoderResidualBlock(nn.Module):
 
 
 class DegradationEncoder(nn.Module):
-    """KD-IDE: an image to its implicit degradation representation (paper, section 3.2).
-
-    Args:
-        num_in_ch (int): 3 for the student, ``3 + 3 * scale ** 2`` for the teacher.
-        n_feats (int): C, the length of the representation.
-        n_encoder_res (int): Number of residual blocks.
-    """
+    """KD-IDE: an image, for the teacher LR and HR, to its implicit degradation representation (paper, section 3.2)."""
 
     def __init__(self, num_in_ch: int, n_feats: int, n_encoder_res: int) -> None:
         super().__init__()

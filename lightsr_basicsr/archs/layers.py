@@ -12,10 +12,7 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.archs.fast import may_overwrite
 
-# Importable from here for existing code; their home is `archs.reparam`.
-from lightsr_basicsr.archs.reparam import DBBConv as DBBConv
-from lightsr_basicsr.archs.reparam import ECBConv as ECBConv
-from lightsr_basicsr.archs.reparam import RepVGGConv as RepVGGConv
+# Importable from here for existing code; its home is `archs.reparam`.
 from lightsr_basicsr.archs.reparam import rep_conv as rep_conv
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in [0, 1]
@@ -31,9 +28,7 @@ def conv3x3(num_in: int, num_out: int, stride: int = 1, bias: bool = True) -> nn
 def std_mean(x: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
     """Return standard deviation and mean of each channel of (N, C, H, W) over its feature map, (N, C, 1, 1).
 
-    Args:
-        x (Tensor): (N, C, H, W).
-        eps (float): Added to the biased variance before the root. Default: 0.
+    ``eps`` is added to the biased variance before the root.
 
     Example:
         >>> std, mean = std_mean(torch.tensor([[[[1.0, 5.0]], [[2.0, 8.0]]]]))
@@ -57,14 +52,9 @@ def std_as_published(x: Tensor) -> Tensor:
 
 
 class MeanShift(nn.Conv2d):
-    """1x1 convolution that starts as ``x + sign * img_range * RGB_MEAN``.
+    """1x1 convolution that starts as ``x + sign * img_range * RGB_MEAN`` for images in [0, img_range].
 
     Official files hold its weights; where these were trained they have become full matrices.
-
-    Args:
-        sign (int): -1 to subtract the mean, 1 to add it.
-        img_range (float): Largest value of the images it sees. Default: 1.
-        trainable (bool): Whether to train it. Default: True.
     """
 
     def __init__(self, sign: int, img_range: float = 1.0, trainable: bool = True) -> None:
@@ -79,21 +69,13 @@ class Downscaler(nn.Module):
     """Halve the size ``num_step`` times with strided convolutions, then one more convolution; no bias.
 
     Used in the down blocks of DRN (paper: Closed-loop Matters, section 3) and all dual regression networks.
-
-    Args:
-        num_in (int): Input channels.
-        num_hidden (int): Channels inside.
-        num_out (int): Output channels.
-        num_step (int): Number of halvings. Default: 1.
     """
 
     def __init__(self, num_in: int, num_hidden: int, num_out: int, num_step: int = 1) -> None:
         super().__init__()
         halvings = [
-            nn.Sequential(
-                conv3x3(num_hidden if step else num_in, num_hidden, stride=2, bias=False), nn.LeakyReLU(DUAL_SLOPE)
-            )
-            for step in range(num_step)
+            nn.Sequential(conv3x3(width, num_hidden, stride=2, bias=False), nn.LeakyReLU(DUAL_SLOPE))
+            for width in (num_in, *[num_hidden] * (num_step - 1))
         ]
         self.dual_module = nn.Sequential(*halvings, conv3x3(num_hidden, num_out, bias=False))
 
@@ -103,40 +85,28 @@ class Downscaler(nn.Module):
 
 
 def run_in_quarters(run: Callable[[Tensor], Tensor], x: Tensor, size: tuple[int, int], scale: int = 1) -> Tensor:
-    """Run a network on the four overlapping quarters of an image, one after the other, and stitch the results.
+    """Run a network on four overlapping quarters of (N, C, H, W), one by one; stitch (N, C, scale * H, scale * W).
 
-    Args:
-        run (Callable): The network.
-        x (Tensor): Images (N, C, H, W).
-        size (tuple[int, int]): Height and width of a quarter, at least half of the image's, rounded up.
-        scale (int): Output side over input side. Default: 1.
-
-    Returns:
-        Tensor: (N, C, scale * H, scale * W).
+    ``size`` is height and width of a quarter, at least half of the image's, rounded up; ``scale`` is the network's.
     """
-    (height, width), (size_h, size_w) = x.shape[2:], size
-    half_h, half_w = height // 2, width // 2
-    rows = ((slice(0, size_h), slice(0, half_h)), (slice(height - size_h, height), slice(half_h - height, None)))
-    columns = ((slice(0, size_w), slice(0, half_w)), (slice(width - size_w, width), slice(half_w - width, None)))
-    return torch.cat([
-        torch.cat([run(x[..., row, column])[..., _scaled(keep_h, scale), _scaled(keep_w, scale)]
-                   for column, keep_w in columns], dim=3)
+    rows, columns = (_halves(side, part, scale) for side, part in zip(x.shape[2:], size, strict=True))
+    bands = (
+        torch.cat([run(x[..., row, column])[..., keep_h, keep_w] for column, keep_w in columns], dim=3)
         for row, keep_h in rows
-    ], dim=2)  # fmt: skip
+    )
+    return torch.cat(tuple(bands), dim=2)
 
 
-def _scaled(part: slice, scale: int) -> slice:
-    return slice(part.start * scale, None if part.stop is None else part.stop * scale)
+def _halves(side: int, part: int, scale: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return for both ends of a side the ``part`` pixels that the network sees, and what is kept of its output."""
+    half = side // 2
+    return (slice(0, part), slice(0, half * scale)), (slice(side - part, side), slice((half - side) * scale, None))
 
 
 def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int], name: str) -> list[int]:
-    """Return a checked channel configuration of a pruned network.
+    """Return the checked channel list of a pruned network, or that in a text file, separated by any white space.
 
-    Args:
-        channels (Sequence[int] | str | PathLike): One number per prunable layer, or a text file of them, separated by
-            any white space.
-        dense (Sequence[int]): The numbers of the unpruned network: the length, and the largest value of each.
-        name (str): Name of the network, for the error text.
+    ``dense`` are the numbers of the unpruned network, the largest values; ``name`` is for the error text.
 
     Raises:
         ValueError: If there are too few or too many numbers, or one is not within 1 and the dense width.

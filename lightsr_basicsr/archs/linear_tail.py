@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.fast import run_steps
 from lightsr_basicsr.archs.reparam import Kernel, plain_kernel
 
 # LR pixels of an image from which on the work saved outweighs computing the kernel.
@@ -26,13 +27,6 @@ STRIP = 3
 def run_tail(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Map (N, C, H, W) to (N, O, scale * H, scale * W): as one convolution where that is faster, else step by step."""
     return run_as_one(steps, x) if pays_as_one(steps, x) else run_steps(steps, x)
-
-
-def run_steps(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Map (N, C, H, W) to (N, O, scale * H, scale * W), one step after the other."""
-    for step in steps:
-        x = step(x)  # one by one: a call of all of them would keep the first input
-    return x
 
 
 def pays_as_one(steps: Sequence[nn.Module], x: Tensor) -> bool:
@@ -56,9 +50,7 @@ def _is_plain(step: nn.Module) -> bool:
 def run_as_one(steps: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Map (N, C, H, W) of any size to (N, O, scale * H, scale * W) as :func:`run_steps` does, up to rounding.
 
-    Args:
-        steps (Sequence[nn.Module]): Plain 3x3 convolutions and pixel shuffles by turns, a convolution first and last.
-        x (Tensor): Features.
+    The steps are plain 3x3 convolutions and pixel shuffles by turns, a convolution first and last.
     """
     scale = prod(step.upscale_factor for step in steps if isinstance(step, nn.PixelShuffle))
     weight, bias = (_as_constant(part).to(x) for part in compose(steps))
@@ -76,11 +68,7 @@ def _cut(x: Tensor, axis: int, part: slice) -> Tensor:
 
 
 def compose(steps: Sequence[nn.Module]) -> Kernel:
-    """Return the kernel, (O * scale ** 2, C, 5, 5) in float64, whose output a pixel shuffle by ``scale`` completes.
-
-    Args:
-        steps (Sequence[nn.Module]): See :func:`run_as_one`.
-    """
+    """Return the kernel, (O * scale ** 2, C, 5, 5) in float64, whose output a pixel shuffle by ``scale`` completes."""
     *earlier, last = steps
     weight, bias = plain_kernel(last.weight, last.bias)
     num_out, finer = last.out_channels, 1
@@ -95,16 +83,10 @@ def compose(steps: Sequence[nn.Module]) -> Kernel:
 
 
 def _before_shuffle(weight: Tensor, factor: int, num_out: int, finer: int) -> Tensor:
-    """Return the 3x3 kernel before a pixel shuffle that equals ``weight`` after it.
+    """Return the 3x3 kernel before a pixel shuffle by ``factor`` that equals ``weight`` after it.
 
-    Args:
-        weight (Tensor): Kernel after the shuffle, (num_out * finer ** 2, C, K, K), K 3 or 5.
-        factor (int): Of the shuffle.
-        num_out (int): Channels of the image.
-        finer (int): Factor of the shuffles that come later.
-
-    Returns:
-        Tensor: (num_out * (factor * finer) ** 2, C * factor ** 2, 3, 3).
+    ``weight`` is (num_out * finer ** 2, C, K, K), K 3 or 5, with ``finer`` the factor of the later shuffles; the result
+    is (num_out * (factor * finer) ** 2, C * factor ** 2, 3, 3).
     """
     reach, width = weight.shape[-1] // 2, weight.shape[-1]
     before = [factor + part - reach for part in range(factor)]

@@ -10,38 +10,25 @@ import torch
 from torch import Tensor, nn
 
 Shapes = Mapping[str, tuple[int, ...]]
+# 'image': the SR image alone, as BasicSR's SRModel expects.
+# 'levels': a list of images, each twice the size of the one before; the SR image is the last.
+# 'image_and_dual': the SR image and the output of a built-in dual network for it, of LR size.
+# 'image_and_vector': the SR image and a list of vectors to distil.
 TrainingOutput = Literal["image", "levels", "image_and_dual", "image_and_vector"]
 IMAGE_CHANNELS = (1, 3, 4)
 
 
 class SRNetwork(nn.Module):
-    """Base of the networks: checkpoints are recognised and inputs checked in one way.
+    """Base of the networks: checkpoints are recognised and inputs checked in one way."""
 
-    Attributes:
-        upscale (float): Output side over input side.
-        num_in_ch (int): Channels of the input image.
-        num_out_ch (int): Channels of the output image.
-        min_side (int): Smallest height and width of an input image, in pixels.
-        pools_globally (bool): Whether statistics of the whole image matter, so that a tile gives other pixels.
-        super_resolves (bool): Whether the network maps one LR image to one SR image in evaluation mode.
-        training_output (str): What ``forward`` returns in training mode. A network without this attribute, of another
-            package, returns an image.
-            ``'image'``: the SR image alone, as BasicSR's SRModel expects.
-            ``'levels'``: a list of images, each twice the size of the one before; the SR image is the last.
-            ``'image_and_dual'``: the SR image and the output of a built-in dual network for it, of LR size.
-            ``'image_and_vector'``: the SR image and a list of vectors to distil.
-        kernels_per_image (bool): Whether evaluation mode computes convolution kernels from each image, so that an
-            exported graph is for one image.
-    """
-
-    upscale: float
+    upscale: float  # output side over input side
     num_in_ch: int = 3
     num_out_ch: int = 3
-    min_side: int = 1
-    pools_globally: bool = True
-    super_resolves: bool = True
-    training_output: TrainingOutput = "image"
-    kernels_per_image: bool = False
+    min_side: int = 1  # smallest height and width of an input image, in pixels
+    pools_globally: bool = True  # whether statistics of the whole image matter, so that a tile gives other pixels
+    super_resolves: bool = True  # whether evaluation mode maps one LR image to one SR image
+    training_output: TrainingOutput = "image"  # of `forward` in training; that of networks without this attribute too
+    kernels_per_image: bool = False  # whether evaluation makes kernels from each image: exports are for one image
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:

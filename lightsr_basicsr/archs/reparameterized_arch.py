@@ -19,7 +19,7 @@ from lightsr_basicsr.archs.reparam import BLOCKS, RepConv
 from lightsr_basicsr.archs.reparam import deploy as deploy_network
 from lightsr_basicsr.archs.reparam.branches import Branches
 from lightsr_basicsr.archs.reparam.kernels import same_padding
-from lightsr_basicsr.registry import register
+from lightsr_basicsr.registry import look_up, register, similar_names
 
 SMALLEST_KERNEL = 3
 
@@ -82,24 +82,18 @@ def Deployed(network: Mapping[str, Any]) -> nn.Module:  # noqa: N802
 
 
 def _build(name: str, network: Any) -> nn.Module:
-    known, kind = dict(iter(ARCH_REGISTRY)), network.get("type") if isinstance(network, Mapping) else None
-    # BasicSR registers some of its own with this suffix, and finds them without it.
-    kind = kind if kind in known else f"{kind}_basicsr"
-    if kind not in known:
+    kind = network.get("type") if isinstance(network, Mapping) else None
+    found = look_up(ARCH_REGISTRY, kind)
+    if found is None:
+        hint = similar_names(ARCH_REGISTRY, kind) or "`basicsr list networks` shows them."
         raise ValueError(
-            f"{name} needs a `network` section with the type of a registered network (basicsr list networks), got "
-            f"{network!r}."
+            f"{name} needs a `network` section with the type of a registered network, got {network!r}: {hint}"
         )
-    return known[kind](**{key: value for key, value in network.items() if key != "type"})
+    return found(**{key: value for key, value in network.items() if key != "type"})
 
 
 def widen(net: nn.Module, block: str) -> int:
-    """Replace convolutions of ``net`` by reparameterizable ones and return how many there were.
-
-    Args:
-        net (nn.Module): A network; it is changed.
-        block (str): One of ``BLOCKS``.
-    """
+    """Replace convolutions of ``net``, which is changed, by blocks of this kind; return how many there were."""
     done: dict[nn.Module, nn.Module] = {}
     _widen(net, block, done)
     return sum(isinstance(module, RepConv) for module in done.values())
@@ -143,11 +137,7 @@ def wide_from(conv: nn.Conv2d, block: str) -> RepConv:
 
 
 def plain_shapes(shapes: Shapes) -> tuple[dict[str, tuple[int, ...]], str] | None:
-    """Return the shapes of the network whose convolutions were widened, and the block; None if none were.
-
-    Args:
-        shapes (Mapping): Shapes by key of a training-form file.
-    """
+    """Return the shapes of the network whose convolutions were widened to these, and the block; None if none were."""
     for block, (kind, main) in BLOCKS.items():
         prefixes = [key.removesuffix(main) for key in shapes if key.endswith(f".{main}")]
         if prefixes:

@@ -13,23 +13,13 @@ FORM = argparse.RawDescriptionHelpFormatter
 
 def add_blurs(parser: argparse.ArgumentParser, sigmas: str, noise: str) -> None:
     """Add ``--sigma``, ``--kernel`` and ``--noise``; ``sigmas`` and ``noise`` end their help texts."""
-    parser.add_argument(
-        "--sigma",
-        nargs="+",
-        type=float,
-        default=[],
-        metavar="SIGMA",
-        help=f"isotropic Gaussians, standard deviation in HR pixels; {sigmas}",
-    )
-    parser.add_argument(
-        "--kernel",
-        nargs="+",
-        type=kernel,
-        default=[],
-        metavar="S1,S2,ANGLE",
-        help="anisotropic Gaussians: two standard deviations in HR pixels and an angle in degrees",
-    )
-    parser.add_argument("--noise", nargs="+", type=float, default=[0.0], metavar="LEVEL", help=noise)
+    turned = "anisotropic Gaussians: two standard deviations in HR pixels and an angle in degrees"
+    for flag, kind, default, metavar, text in (
+        ("--sigma", float, [], "SIGMA", f"isotropic Gaussians, standard deviation in HR pixels; {sigmas}"),
+        ("--kernel", kernel, [], "S1,S2,ANGLE", turned),
+        ("--noise", float, [0.0], "LEVEL", noise),
+    ):
+        parser.add_argument(flag, nargs="+", type=kind, default=default, metavar=metavar, help=text)
 
 
 def kernel(text: str) -> tuple[float, float, float]:

@@ -41,64 +41,55 @@ def add_benchmark(commands: Any) -> None:
     """Add ``benchmark`` to the parser's ``commands``."""
     text = "speed, memory and PSNR of networks on torch, ONNX Runtime and OpenVINO"
     parser = commands.add_parser("benchmark", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
-    parser.add_argument(
-        "sources", nargs="*", metavar="SOURCE", help="checkpoint, exported file (.onnx, .xml, .ts), option file, or "
-        "name of a network, with arguments as in IMDN:upscale=4 (default: the five networks in the papers' sizes)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--network", metavar="NAME|FILE", help="network of a checkpoint that cannot be identified: IMDN:num_feat=48, "
-        "or the option file it was trained with",
-    )  # fmt: skip
-    _add_variants(parser)
+    _add_networks(parser)
     _add_measures(parser)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "-o", "--output", default="benchmark", metavar="FOLDER", help="created if missing; earlier results in it are "
         "replaced (default: benchmark)",
     )  # fmt: skip
-    parser.add_argument(
-        "--format", nargs="+", choices=FORMATS, default=FORMATS, help="which tables to write (default: all)"
-    )
-    parser.add_argument("--no-plots", action="store_true", help="write only the tables")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress messages")
+    add("--format", nargs="+", choices=FORMATS, default=FORMATS, help="which tables to write (default: all)")
+    add("--no-plots", action="store_true", help="write only the tables")
+    add("--json", action="store_true", help="print JSON")
+    add("--quiet", action="store_true", help="no progress messages")
     parser.set_defaults(run=run_benchmark)
 
 
-def _add_variants(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--backend",
-        nargs="+",
-        choices=(*BACKENDS, "all"),
-        default=["all"],
-        help="what runs the networks (default: all)",
-    )
-    parser.add_argument(
+def _add_networks(parser: argparse.ArgumentParser) -> None:
+    add, backends = parser.add_argument, (*BACKENDS, "all")
+    add(
+        "sources", nargs="*", metavar="SOURCE", help="checkpoint, exported file (.onnx, .xml, .ts), option file, or "
+        "name of a network, with arguments as in IMDN:upscale=4 (default: the five networks in the papers' sizes)",
+    )  # fmt: skip
+    add(
+        "--network", metavar="NAME|FILE", help="network of a checkpoint that cannot be identified: IMDN:num_feat=48, "
+        "or the option file it was trained with",
+    )  # fmt: skip
+    add("--backend", nargs="+", choices=backends, default=["all"], help="what runs the networks (default: all)")
+    add(
         "--precision", nargs="+", choices=(*PRECISIONS, "all"), default=["fp32"],
         help="number format of the computation; an exported file has its own (default: fp32)",
     )  # fmt: skip
-    parser.add_argument(
+    add(
         "--size", nargs="+", type=size, default=[(180, 320)], metavar="HxW", help="height and width of the LR image in "
         "pixels (default: 180x320, at x4 an output of 1280x720)",
     )  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: those of torch)")
+    add("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: those of torch)")
 
 
 def _add_measures(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--rounds", type=int, default=9, metavar="N", help="measured rounds, after two to warm up (default: 9)"
-    )
-    parser.add_argument("--data", metavar="LR", help="folder of LR images, for PSNR and SSIM; needs --gt")
-    parser.add_argument("--gt", metavar="HR", help="folder of their HR images")
-    parser.add_argument(
-        "--no-memory", action="store_true", help="skip peak memory, which takes a new process for each row"
-    )
-    parser.add_argument("--ntire", action="store_true", help="add the columns of NTIRE's report tables, LR 256x256")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--rounds", type=int, default=9, metavar="N", help="measured rounds, after two to warm up (default: 9)")
+    add("--data", metavar="LR", help="folder of LR images, for PSNR and SSIM; needs --gt")
+    add("--gt", metavar="HR", help="folder of their HR images")
+    add("--no-memory", action="store_true", help="skip peak memory, which takes a new process for each row")
+    add("--ntire", action="store_true", help="add the columns of NTIRE's report tables, LR 256x256")
+    add(
         "--pressure", action="store_true", help="square LR images of side 60, 120, 180 and so on, until memory or "
         "--limit is exceeded",
     )  # fmt: skip
-    parser.add_argument("--limit", type=float, metavar="S", help="with --pressure: seconds for one image (default: 20)")
+    add("--limit", type=float, metavar="S", help="with --pressure: seconds for one image (default: 20)")
 
 
 def size(text: str) -> tuple[int, int]:
@@ -116,7 +107,10 @@ def size(text: str) -> tuple[int, int]:
 def run_benchmark(args: argparse.Namespace) -> int:
     """Measure, write files, print the table, and return the exit status."""
     load_all_plugins()
-    _check_arguments(args)
+    if args.limit is not None and not args.pressure:
+        raise UserError("--limit needs --pressure: add it, or omit --limit.")
+    if args.pressure and (args.ntire or args.data or args.gt):
+        raise UserError("--pressure measures only latency and memory: omit --ntire, --data and --gt.")
     session = _Session(args)
     try:
         session.open()
@@ -132,13 +126,6 @@ def run_benchmark(args: argparse.Namespace) -> int:
         return 0
     say("nothing could be run; see the lines above.")
     return 2
-
-
-def _check_arguments(args: argparse.Namespace) -> None:
-    if args.limit is not None and not args.pressure:
-        raise UserError("--limit needs --pressure: add it, or omit --limit.")
-    if args.pressure and (args.ntire or args.data or args.gt):
-        raise UserError("--pressure measures only latency and memory: omit --ntire, --data and --gt.")
 
 
 class _Session:
@@ -164,7 +151,12 @@ class _Session:
         self.plan.check()
         self.created = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
-        _check_writable(self.folder)
+        try:
+            # Before minutes are spent on the content.
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be written ({error.strerror}): choose another with -o.") from error
         warning = busy()
         if warning:
             say(warning)
@@ -228,15 +220,6 @@ class _Session:
             return []
 
 
-def _check_writable(folder: Path) -> None:
-    """Raise UserError if no file can be written, before minutes are spent on its content."""
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): choose another with -o.") from error
-
-
 def _plan(args: argparse.Namespace) -> Plan:
     from lightsr_basicsr.tools.benchmark.plan import Plan
 
@@ -244,11 +227,6 @@ def _plan(args: argparse.Namespace) -> Plan:
         backends=BACKENDS if "all" in args.backend else tuple(dict.fromkeys(args.backend)),
         precisions=PRECISIONS if "all" in args.precision else tuple(dict.fromkeys(args.precision)),
         sizes=tuple(dict.fromkeys(args.size)),
-        rounds=args.rounds,
-        threads=args.threads,
-        device=args.device,
-        data=args.data,
-        gt=args.gt,
         memory=not args.no_memory,
-        ntire=args.ntire,
+        **{name: getattr(args, name) for name in ("rounds", "threads", "device", "data", "gt", "ntire")},
     )

@@ -15,7 +15,7 @@ def say(text: str) -> None:
 
 def load_all_plugins() -> None:
     """Import every plugin, and report those that cannot be imported."""
-    from lightsr_basicsr.tools.plugins import load_plugins
+    from lightsr_basicsr.plugins import load_plugins
 
     for plugin in load_plugins():
         if plugin.error:

@@ -35,35 +35,30 @@ def add_embed(commands: Any) -> None:
     """Add ``embed`` to the parser's ``commands``."""
     text = "draw the degradation vectors of a KDSR teacher and student"
     parser = commands.add_parser("embed", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
-    parser.add_argument("--teacher", metavar="FILE", help="checkpoint of BlindSR_TA; one of the two may be left out")
-    parser.add_argument("--student", metavar="FILE", help="checkpoint of BlindSR_ST")
-    parser.add_argument("-i", "--input", required=True, metavar="HR", help="folder of HR images")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--teacher", metavar="FILE", help="checkpoint of BlindSR_TA; one of the two may be left out")
+    add("--student", metavar="FILE", help="checkpoint of BlindSR_ST")
+    add("-i", "--input", required=True, metavar="HR", help="folder of HR images")
+    add(
         "-o", "--output", default="degradation_vectors.png", metavar="PICTURE", help=".png, .pdf or .svg; replaces an "
         "earlier picture of this command, but no other file (default: degradation_vectors.png)",
     )  # fmt: skip
     sigmas = "default at x4: 0.6 1.4 2.2 3.0 3.8, spread over KDSR's 0.2 to 4.0; in proportion at other scales"
     add_blurs(parser, sigmas, "gray levels of 255, each with each blur; default: 0")
-    _add_method(parser)
-    parser.set_defaults(run=run_embed)
-
-
-def _add_method(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add(
         "--images", type=int, default=100, metavar="N", help="images per degradation, evenly spaced over the folder; "
         "fewer files give several crops each (default: 100)",
     )  # fmt: skip
-    parser.add_argument(
-        "--crop", type=int, default=128, metavar="SIDE", help="side of the square crop, in HR pixels (default: 128)"
-    )
-    parser.add_argument(
+    add("--crop", type=int, default=128, metavar="SIDE", help="side of the square crop, in HR pixels (default: 128)")
+    add(
         "--vector", choices=("distilled", "compressed"), default="distilled", help="distilled: what the student learns "
         "to imitate; compressed: what conditions the SR network (default: distilled)",
     )  # fmt: skip
-    parser.add_argument("--method", choices=("tsne", "pca"), default="tsne", help="default: tsne, as in the paper")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise and of t-SNE (default: 0)")
-    parser.add_argument("--csv", metavar="FILE", help="also write all vectors and points as CSV")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add("--method", choices=("tsne", "pca"), default="tsne", help="default: tsne, as in the paper")
+    add("--seed", type=int, default=0, help="of the noise and of t-SNE (default: 0)")
+    add("--csv", metavar="FILE", help="also write all vectors and points as CSV")
+    add("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(run=run_embed)
 
 
 def run_embed(args: argparse.Namespace) -> int:

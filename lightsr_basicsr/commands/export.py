@@ -28,23 +28,24 @@ EXAMPLES = """examples:
   basicsr export net_g_latest.pth --opt train_ecbsr.yml          a network of BasicSR or another package
 ONNX needs pip install "lightsr-basicsr[onnx]", OpenVINO "lightsr-basicsr[openvino]", int8 "lightsr-basicsr[int8]";
 TorchScript nothing."""
-# Five lines that run the new file, by format.
-USES = {
-    "onnx": """import cv2, onnxruntime
-session = onnxruntime.InferenceSession({path!r})
+# Five lines that run the new file; by format the library, its call that opens the file, and its call for an image.
+USE = """import cv2, {library}
+{opening}
 lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
-sr = session.run(None, {{"lr": lr}})[0][0].clip(0, 1).transpose(1, 2, 0)
-cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))""",
-    "openvino": """import cv2, openvino
-model = openvino.Core().compile_model({path!r}, "CPU", {{"INFERENCE_PRECISION_HINT": "{hint}"}})
-lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
-sr = model(lr)[0][0].clip(0, 1).transpose(1, 2, 0)
-cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))""",
-    "torchscript": """import cv2, torch
-program = torch.jit.load({path!r})
-lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
-sr = program(torch.from_numpy(lr))[0].detach().numpy().clip(0, 1).transpose(1, 2, 0)
-cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))""",
+sr = {call}.clip(0, 1).transpose(1, 2, 0)
+cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))"""
+CALLS = {
+    "onnx": ("onnxruntime", "session = onnxruntime.InferenceSession({path!r})", 'session.run(None, {"lr": lr})[0][0]'),
+    "openvino": (
+        "openvino",
+        'model = openvino.Core().compile_model({path!r}, "CPU", {{"INFERENCE_PRECISION_HINT": "{hint}"}})',
+        "model(lr)[0][0]",
+    ),
+    "torchscript": (
+        "torch",
+        "program = torch.jit.load({path!r})",
+        "program(torch.from_numpy(lr))[0].detach().numpy()",
+    ),
 }
 
 
@@ -142,5 +143,7 @@ def _use_text(done: Exported) -> list[str]:
     # In an int8 network the rest should run in bfloat16 where the CPU has it.
     hint = "bf16" if done.precision == "int8" else "f32"
     read = ", cv2.IMREAD_GRAYSCALE" if gray else ""
-    program = USES[done.format].format(path=done.path, hint=hint, gray=read, swap=not gray)
+    library, opening, call = CALLS[done.format]
+    opening = opening.format(path=done.path, hint=hint)
+    program = USE.format(library=library, opening=opening, call=call, gray=read, swap=not gray)
     return [f"  {line}" for line in program.splitlines()]

@@ -13,8 +13,7 @@ from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.errors import UserError, message_of
 
 if TYPE_CHECKING:
-    from lightsr_basicsr.tools.info.checkpoint import FileInfo
-    from lightsr_basicsr.tools.info.exported import ExportedInfo
+    from lightsr_basicsr.tools.info.describe import ExportedInfo, FileInfo
     from lightsr_basicsr.tools.info.official import OfficialNetwork
 
 EXAMPLES = """examples:
@@ -28,22 +27,20 @@ def add_info(commands: Any) -> None:
     """Add ``info`` to the parser's ``commands``."""
     text = "which network a checkpoint or an exported file holds, its size and cost, and whether it is an official file"
     parser = commands.add_parser("info", help=text, epilog=EXAMPLES, formatter_class=FORM)
-    parser.add_argument(
-        "files", nargs="+", metavar="FILE", help=".pth, .pt or .safetensors; exported: .onnx, .xml or .ts"
-    )
+    files = ".pth, .pt or .safetensors; exported: .onnx, .xml or .ts"
+    parser.add_argument("files", nargs="+", metavar="FILE", help=files)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run_info)
 
 
 def run_info(args: argparse.Namespace) -> int:
     """Describe each file; return 2 if one cannot be read or holds no network of this package."""
-    from lightsr_basicsr.tools.info.checkpoint import describe_file
-    from lightsr_basicsr.tools.info.exported import describe_exported, is_exported
+    from lightsr_basicsr.tools.info.describe import describe
 
-    infos: list[FileInfo | ExportedInfo] = []
+    infos = []
     for path in args.files:
         try:
-            infos.append((describe_exported if is_exported(path) else describe_file)(path))
+            infos.append(describe(path))
         except (UserError, OSError) as error:
             say(message_of(error))
     if args.json:
@@ -102,13 +99,17 @@ def _facts_of_exported(info: ExportedInfo) -> dict[str, str]:
     if metadata is None:
         return {**facts, "network": "unknown: the file was not written by basicsr export"}
     low, high = metadata.value_range
+    int8 = ""
+    if metadata.int8:
+        cost, data, images = (metadata.int8.get(name, "unknown") for name in ("psnr_cost_db", "data", "images"))
+        int8 = f"{cost} dB of PSNR, measured on {data} (images: {images})"
     channels = _channels(metadata.num_in_ch, metadata.colour)
     return {
         "network": f"{metadata.network} x{metadata.scale:g}, deployed form",
         "arguments": _listed(metadata.arguments),
         **facts,
         "precision": metadata.precision,
-        "cost of int8": _cost_of_int8(metadata.int8),
+        "cost of int8": int8,
         "input": f"'lr', (N, {metadata.num_in_ch}, H, W), {channels} in [{low:g}, {high:g}], "
         f"sides of at least {metadata.min_side}",
         "tiles": "differ from the whole image" if metadata.pools_globally else "",
@@ -116,13 +117,6 @@ def _facts_of_exported(info: ExportedInfo) -> dict[str, str]:
         "its sha256": metadata.sha256 or "",
         "written by": metadata.producer,
     }
-
-
-def _cost_of_int8(int8: Mapping[str, Any] | None) -> str:
-    if not int8:
-        return ""
-    cost, data, images = (int8.get(name, "unknown") for name in ("psnr_cost_db", "data", "images"))
-    return f"{cost} dB of PSNR, measured on {data} (images: {images})"
 
 
 def _channels(count: int, colour: str = "RGB") -> str:

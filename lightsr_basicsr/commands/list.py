@@ -22,7 +22,7 @@ def add_list(commands: Any) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print the registered names with the module that each comes from."""
-    from lightsr_basicsr.tools.plugins import list_registered
+    from lightsr_basicsr.plugins import list_registered
 
     load_all_plugins()
     found = list_registered()

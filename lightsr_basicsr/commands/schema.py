@@ -22,11 +22,11 @@ def run_schema(args: argparse.Namespace) -> int:
     """Print the JSON schema of option files, with the classes of all plugins; or the reference page."""
     load_all_plugins()
     if args.markdown:
-        from lightsr_basicsr.tools.reference import reference_page
+        from lightsr_basicsr.tools.check.reference import reference_page
 
         print(reference_page(), end="")
         return 0
-    from lightsr_basicsr.tools.schema import option_schema
+    from lightsr_basicsr.tools.check.schema import option_schema
 
     print(json.dumps(option_schema(), indent=2))
     return 0

@@ -13,16 +13,15 @@ import torch
 from basicsr.data.realesrgan_dataset import RealESRGANDataset
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from lightsr_basicsr import fields
-from lightsr_basicsr.data.degradations import KERNEL_SIZE, mod_crop
-from lightsr_basicsr.data.hr_images import OPTIONS, ImageStore, check_crop, check_section, random_corner, to_tensors
+from lightsr_basicsr.data.degradations import KERNEL_SIZE
+from lightsr_basicsr.data.hr_images import OPTIONS, HRDataset, ImageStore, check_section, to_tensors
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur, degrade_batch
 from lightsr_basicsr.registry import register
 
-# Kernels of Real-ESRGAN's and KDSR's option files: kinds, probabilities, widths.
-KERNELS: dict[str, Any] = {
+# Kernels of Real-ESRGAN's and KDSR's option files, kinds, probabilities, widths: of the first blur, and of both.
+BLUR: dict[str, Any] = {
     "blur_kernel_size": 21,
     "kernel_list": ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"],
     "kernel_prob": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
@@ -30,13 +29,11 @@ KERNELS: dict[str, Any] = {
     "blur_sigma": [0.2, 3],
     "betag_range": [0.5, 4],
     "betap_range": [1, 2],
-    "blur_kernel_size2": 21,
-    "kernel_list2": ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"],
-    "kernel_prob2": [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
-    "sinc_prob2": 0.1,
+}
+KERNELS = {
+    **BLUR,
+    **{f"{key}2": value for key, value in BLUR.items()},
     "blur_sigma2": [0.2, 1.5],
-    "betag_range2": [0.5, 4],
-    "betap_range2": [1, 2],
     "final_sinc_prob": 0.8,
 }
 BLURS = ("isotropic", "anisotropic")
@@ -45,7 +42,7 @@ WHERE = ("model", "worker")
 
 
 @register(DATASET_REGISTRY)
-class ClassicBlindDataset(Dataset):
+class ClassicBlindDataset(HRDataset):
     """HR images with the classic blind degradation of KDSR: Gaussian blur, bicubic downsampling, noise, 8 bits.
 
     In training an item is ``gt`` (3, gt_size, gt_size), RGB in [0, 1], ``gt_path`` and ``degradation``, the drawn
@@ -74,41 +71,28 @@ class ClassicBlindDataset(Dataset):
     """
 
     options: ClassVar = {
-        "meta_info_file": fields.text("List of the images to take.", null=True),
         "blur": fields.text("Kind of the Gaussian blur.", BLURS, default=BLURS[0]),
         "sigma": fields.span("Standard deviations in HR pixels.", default=[0.2, 4.0]),
         "sigma_2": fields.number("Second standard deviation in validation; anisotropic only.", least=0),
         "theta": fields.span("Angle in degrees; anisotropic only.", default=[0.0, 180.0]),
         "noise_level": fields.span("Standard deviation of the noise in gray levels of 255.", default=0),
-        "noise_seed": fields.count("Seed of the noise in validation.", least=0, default=0),
         "degradation_per": fields.text("What shares blur and noise level.", PER, default=PER[0]),
         "degrade_on": fields.text("Where LR images are made.", WHERE, default=WHERE[0]),
-        **OPTIONS,
     }
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        known = fields.declared(type(self))
-        check_section(type(self), opt, known)
-        self.opt, self.scale = opt, opt["scale"]
-        self.blur, self.per, self.where, self.seed = (
-            opt.get(key, known[key].default) for key in ("blur", "degradation_per", "degrade_on", "noise_seed")
-        )
-        self.ranges = {key: _range(opt.get(key, known[key].default)) for key in ("sigma", "theta", "noise_level")}
-        if opt["phase"] == "train":
+        super().__init__(opt)
+        self.blur, self.shared = self.option("blur"), self.option("degradation_per") == "batch"
+        # In a worker training items get `lq`, so that any model can train on them.
+        self.degrades_in_worker = self.option("degrade_on") == "worker"
+        self.ranges = {key: _range(self.option(key)) for key in ("sigma", "theta", "noise_level")}
+        if self.training:
             self._check_training()
-        self.fixed = None if opt["phase"] == "train" else self._fixed_set()
-        self.store = ImageStore({"gt": opt["dataroot_gt"]}, opt["io_backend"])
-        self.paths = self.store.paths("gt", opt.get("meta_info_file"))
-
-    @property
-    def degrades_in_worker(self) -> bool:
-        """Whether training items have ``lq``, so that any model can train on them."""
-        return self.where == "worker"
+        self.fixed = None if self.training else self._fixed_set()
 
     def _check_training(self) -> None:
-        if self.degrades_in_worker and self.per == "batch":
+        if self.degrades_in_worker and self.shared:
             raise ValueError("a worker sees one image at a time: degrade_on: worker needs degradation_per: image")
-        check_crop(self.opt)
         if self.opt["gt_size"] <= KERNEL_SIZE // 2:
             raise ValueError(
                 f"gt_size must be larger than {KERNEL_SIZE // 2}, half of the blur kernel, got {self.opt['gt_size']}"
@@ -124,20 +108,16 @@ class ClassicBlindDataset(Dataset):
                 )
         sigma, theta, level = (self.ranges[key][0] for key in ("sigma", "theta", "noise_level"))
         turned = () if self.blur == "isotropic" else (self.opt.get("sigma_2", sigma), theta)
-        return BlindSet(Blur(sigma, *turned), level, self.scale, self.seed)
-
-    def __len__(self) -> int:
-        return len(self.paths)
+        return BlindSet(Blur(sigma, *turned), level, self.scale, self.option("noise_seed"))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        hr = mod_crop(self.store.read(path, "gt"), self.scale)
+        hr = self.read_hr(path)
         if self.fixed is not None:
             # Degraded before the change to RGB: noise is drawn in the channel order of files.
             gt, lq = to_tensors([hr, self.fixed.degrade(hr, Path(path).stem)], self.opt)
             return {"lq": lq, "gt": gt, "lq_path": path, "gt_path": path}
-        size = self.opt["gt_size"]
-        top, left = random_corner(hr, size, self.scale, path)
+        top, left, size = self.random_crop(hr, path)
         gt = to_tensors([hr[top : top + size, left : left + size]], self.opt)[0]
         item = {"gt": gt.contiguous(), "gt_path": path}
         drawn = self._draw()
@@ -157,8 +137,7 @@ class ClassicBlindDataset(Dataset):
         level = np.random.uniform(*self.ranges["noise_level"])
         numbers = {"sigma_1": sigma_1, "sigma_2": sigma_2, "theta": theta, "level": level}
         drawn = {key: torch.tensor(value, dtype=torch.float64) for key, value in numbers.items()}
-        seed = np.random.randint(2**31)
-        whole = {"seed": seed, "scale": self.scale, "shared": self.per == "batch"}
+        whole = {"seed": np.random.randint(2**31), "scale": self.scale, "shared": self.shared}
         return {**drawn, **{key: torch.tensor(value) for key, value in whole.items()}}
 
 

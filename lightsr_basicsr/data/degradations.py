@@ -183,26 +183,25 @@ def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
     return image[: height - height % scale, : width - width % scale]
 
 
-def isotropic_kernel(sigma: Tensor, size: int = KERNEL_SIZE) -> Tensor:
-    """Return Gaussian kernels (N, size, size), float64 and of sum 1, of standard deviations ``sigma`` (N,) in pixels.
+def isotropic_kernel(sigma: Tensor) -> Tensor:
+    """Return Gaussian kernels (N, 21, 21), float64 and of sum 1, of standard deviations ``sigma`` (N,) in pixels.
 
     A standard deviation of 0 gives the identity.
     """
-    return anisotropic_kernel(sigma, sigma, torch.zeros_like(sigma), size)
+    return anisotropic_kernel(sigma, sigma, torch.zeros_like(sigma))
 
 
-def anisotropic_kernel(sigma_1: Tensor, sigma_2: Tensor, theta: Tensor, size: int = KERNEL_SIZE) -> Tensor:
-    """Return anisotropic Gaussian kernels (N, size, size), float64 and of sum 1 (KDSR, classic degradation).
+def anisotropic_kernel(sigma_1: Tensor, sigma_2: Tensor, theta: Tensor) -> Tensor:
+    """Return anisotropic Gaussian kernels (N, 21, 21), float64 and of sum 1 (KDSR, classic degradation).
 
     Args:
         sigma_1 (Tensor): (N,), standard deviation along the axis at ``theta``, in pixels. KDSR's option text calls it
             an eigenvalue of the covariance; its code squares it.
         sigma_2 (Tensor): (N,), standard deviation across that axis, in pixels.
         theta (Tensor): (N,), angle in radians from the x axis (columns) towards the y axis (rows, downwards).
-        size (int): Odd side of the kernel.
     """
     sigma_1, sigma_2, theta = (value.double().view(-1, 1, 1) for value in (sigma_1, sigma_2, theta))
-    offsets = torch.arange(size, dtype=torch.float64, device=theta.device) - size // 2
+    offsets = torch.arange(KERNEL_SIZE, dtype=torch.float64, device=theta.device) - KERNEL_SIZE // 2
     x, y = offsets.view(1, 1, -1), offsets.view(1, -1, 1)
     along = torch.cos(theta) * x + torch.sin(theta) * y
     across = torch.cos(theta) * y - torch.sin(theta) * x

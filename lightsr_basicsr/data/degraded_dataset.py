@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from basicsr.utils.registry import DATASET_REGISTRY
-from torch.utils.data import Dataset
 
 from lightsr_basicsr import fields
-from lightsr_basicsr.data.degradations import BORDERS, DN_LEVEL, add_noise, mod_crop
-from lightsr_basicsr.data.hr_images import OPTIONS, ImageStore, check_crop, check_section, random_corner, to_tensors
+from lightsr_basicsr.data.degradations import BORDERS, add_noise
+from lightsr_basicsr.data.hr_images import HRDataset, to_tensors
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.registry import register
 
@@ -20,7 +19,7 @@ LEVELS = {"": "LR images", "_down2": "images of half the HR side", "_down4": "im
 
 
 @register(DATASET_REGISTRY)
-class DegradedImageDataset(Dataset):
+class DegradedImageDataset(HRDataset):
     """HR images with LR images made on the fly, equal to the files that ``basicsr prepare lr`` writes.
 
     Items are ``lq`` (3, h, w) and ``gt`` (3, h * scale, w * scale), RGB in [0, 1], with ``lq_path`` and ``gt_path``.
@@ -43,41 +42,19 @@ class DegradedImageDataset(Dataset):
     """
 
     options: ClassVar = {
-        "meta_info_file": fields.text("List of the images to take.", null=True),
         "degradation": fields.text("How LR images are made, as `prepare lr` does.", DEGRADATIONS, default="bi"),
         "border": fields.text("What lies beyond the border of an image.", tuple(BORDERS), default="mirror"),
-        "noise_seed": fields.count("Seed of the noise of `dn`.", least=0, default=0),
         "redraw_noise": fields.flag("Whether training draws new noise each time an image is seen.", default=False),
-        **OPTIONS,
     }
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt = opt
-        self.scale = opt["scale"]
-        check_section(type(self), opt, self.known_keys)
-        self.how = LowResolution(opt.get("degradation", "bi"), opt.get("border", "mirror"), opt.get("noise_seed", 0))
-        if opt["phase"] == "train":
-            check_crop(opt)
-        self.store = ImageStore(self._roots(), opt["io_backend"])
-        self.paths = self.store.paths("gt", opt.get("meta_info_file"))
-
-    @property
-    def known_keys(self) -> tuple[str, ...]:
-        """Options beyond those that BasicSR reads from any section."""
-        return tuple(fields.declared(type(self)))
-
-    def _roots(self) -> dict[str, str]:
-        return {"gt": self.opt["dataroot_gt"]}
-
-    def __len__(self) -> int:
-        return len(self.paths)
+        super().__init__(opt)
+        self.how = LowResolution(*map(self.option, ("degradation", "border", "noise_seed")))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         path = self.paths[index]
-        hr = mod_crop(self.store.read(path, "gt"), self.scale)
-        crop = None
-        if self.opt["phase"] == "train":
-            crop = (*random_corner(hr, self.opt["gt_size"], self.scale, path), self.opt["gt_size"])
+        hr = self.read_hr(path)
+        crop = self.random_crop(hr, path) if self.training else None
         lows = [self._level(hr, crop, factor, path) for factor in self.factors]
         gt, *levels = to_tensors([_cut(hr, crop), *lows], self.opt)
         named = {f"lq{self._suffix(factor)}": level for factor, level in zip(self.factors, levels, strict=True)}
@@ -92,9 +69,6 @@ class DegradedImageDataset(Dataset):
         return "" if factor == self.scale else f"_down{factor}"
 
     def _level(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
-        return self._low(hr, crop, factor, path)
-
-    def _low(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
         """Return the part of the LR image of ``hr`` at 1 / ``factor`` that belongs to ``crop`` (top, left, size)."""
         shape = tuple(side // factor for side in hr.shape[:2])
         inside = None if crop is None else tuple(value // factor for value in crop)
@@ -109,12 +83,12 @@ class DegradedImageDataset(Dataset):
             low = _cut(self.how.clean(around, factor), offset)
         if self.how.degradation != "dn":
             return low
-        return add_noise(low, self._noise((*shape, 3), low.shape, inside, factor, path), DN_LEVEL)
+        return add_noise(low, self._noise((*shape, 3), low.shape, inside, factor, path))
 
     def _noise(
         self, whole: tuple[int, ...], part: tuple[int, ...], inside: tuple[int, ...] | None, factor: int, path: str
     ) -> np.ndarray:
-        if self.opt["phase"] == "train" and self.opt.get("redraw_noise"):
+        if self.training and self.option("redraw_noise"):
             return np.random.standard_normal(part).astype(np.float32)
         return _cut(self.how.noise(whole, factor, Path(path).stem), inside)
 
@@ -175,7 +149,7 @@ class MultiScalePairedDataset(DegradedImageDataset):
 
     def _find_partners(self, factor: int) -> dict[str, str]:
         kind, template = f"lq{self._suffix(factor)}", self.opt.get(f"filename_tmpl{self._suffix(factor)}", "{}")
-        found = self.store.by_stem(kind)
+        found = {Path(path).stem: path for path in self.store.paths(kind)}
         wanted = {
             path: Path(path).stem if self.store.in_lmdb else template.format(Path(path).stem) for path in self.paths
         }

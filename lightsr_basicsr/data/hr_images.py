@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Collection, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from difflib import get_close_matches
 from os import path as osp
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -18,8 +17,10 @@ from basicsr.data.data_util import paths_from_lmdb
 from basicsr.data.transforms import augment
 from basicsr.utils import FileClient, img2tensor
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from lightsr_basicsr import fields
+from lightsr_basicsr.data.degradations import mod_crop
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 # Keys that BasicSR reads from any dataset section, whatever its type.
@@ -67,7 +68,7 @@ class ImageStore:
                 raise ValueError(f"dataroot_{kind} must be one folder or LMDB, got {root!r}")
         self.roots = {kind: osp.expanduser(root) for kind, root in roots.items()}
         self.backend = dict(io_backend)
-        self.in_lmdb = self.backend.get("type") == "lmdb"
+        self.in_lmdb = self.backend["type"] == "lmdb"
         self.client: FileClient | None = None
         for root in self.roots.values():
             if not osp.isdir(root):
@@ -100,10 +101,6 @@ class ImageStore:
                 raise ValueError(f"{root} lacks {name}, which {file} lists: is it the list of another folder?")
         return [osp.join(root, name) for name in names]
 
-    def by_stem(self, kind: str) -> dict[str, str]:
-        """Return paths (keys in an LMDB) of a kind by name without suffix."""
-        return {Path(path).stem: path for path in self.paths(kind)}
-
     def read(self, path: str, kind: str) -> np.ndarray:
         """Return an image (H, W, 3), B G R, uint8.
 
@@ -111,19 +108,74 @@ class ImageStore:
             ValueError: If the image is missing or broken.
         """
         if self.client is None:  # opened in the process that reads
-            self.client = FileClient(**self._client_options())
+            options = dict(self.backend)
+            if self.in_lmdb:
+                options |= {"db_paths": list(self.roots.values()), "client_keys": list(self.roots)}
+            self.client = FileClient(options.pop("type"), **options)
         content = self.client.get(path, kind)
         image = None if content is None else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise ValueError(f"{path} in {self.roots[kind]} is missing or cannot be read by OpenCV")
         return image
 
-    def _client_options(self) -> dict[str, Any]:
-        options = {"backend": "disk", **deepcopy(self.backend)}
-        options["backend"] = options.pop("type", "disk")
-        if self.in_lmdb:
-            options.update(db_paths=list(self.roots.values()), client_keys=list(self.roots))
-        return options
+
+class HRDataset(Dataset):
+    """Base of the data sets of HR images: checks the options that they share, and lists and reads the images.
+
+    Raises:
+        ValueError: If an option is unknown or wrong, or a folder, the list or a listed image is missing.
+    """
+
+    options: ClassVar = {
+        "meta_info_file": fields.text("List of the images to take.", null=True),
+        "noise_seed": fields.count("Seed of the noise of `dn`; of blind noise in validation.", least=0, default=0),
+        **OPTIONS,
+    }
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        self.opt, self.scale, self.training = opt, opt["scale"], opt["phase"] == "train"
+        check_section(type(self), opt, self.known_keys)
+        size = opt["gt_size"] if self.training else None
+        if self.training and (not size or size % self.scale):
+            wanted = f"a multiple of the scale {self.scale}, for example {48 * self.scale}"
+            raise ValueError(f"gt_size must be {wanted}, got {size}")
+        self.store = ImageStore(self._roots(), opt["io_backend"])
+        self.paths = self.store.paths("gt", opt.get("meta_info_file"))
+
+    @property
+    def known_keys(self) -> tuple[str, ...]:
+        """Options beyond those that BasicSR reads from any section."""
+        return tuple(fields.declared(type(self)))
+
+    def option(self, key: str) -> Any:
+        """Return the value of an option, its default where the section lacks it."""
+        return self.opt.get(key, fields.declared(type(self))[key].default)
+
+    def _roots(self) -> dict[str, str]:
+        return {"gt": self.opt["dataroot_gt"]}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read_hr(self, path: str) -> np.ndarray:
+        """Return an HR image (H, W, 3), B G R, uint8, cropped to multiples of the scale."""
+        return mod_crop(self.store.read(path, "gt"), self.scale)
+
+    def random_crop(self, hr: np.ndarray, path: str) -> tuple[int, int, int]:
+        """Return top, left and size of a random crop of ``hr`` (H, W, C), multiples of the scale.
+
+        Draws from ``random`` as BasicSR's paired crop does, so that the same seed gives the same crop.
+
+        Raises:
+            ValueError: If the image is smaller than the crop.
+        """
+        (height, width), size, grid = hr.shape[:2], self.opt["gt_size"], self.scale
+        if height < size or width < size:
+            raise ValueError(
+                f"{path} is {width}x{height} (in multiples of {grid}), smaller than gt_size {size}: leave it out"
+            )
+        top, left = (random.randint(0, (side - size) // grid) * grid for side in (height, width))
+        return top, left, size
 
 
 def check_section(dataset: type, options: Mapping[str, Any], own: Collection[str]) -> None:
@@ -146,23 +198,6 @@ def check_section(dataset: type, options: Mapping[str, Any], own: Collection[str
             raise ValueError(f"{key} {problem}")
 
 
-def check_crop(options: Mapping[str, Any]) -> None:
-    """Check ``gt_size`` of a section for training.
-
-    Raises:
-        ValueError: If it is not a positive whole number, or not a multiple of the scale.
-    """
-    size, scale = options["gt_size"], options["scale"]
-    if not _is_whole(size) or size < 1:
-        raise ValueError(f"gt_size must be a whole number of HR pixels, for example {48 * scale}, got {size!r}")
-    if size % scale:
-        raise ValueError(f"gt_size must be a multiple of the scale {scale}, got {size}")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def is_image(file: Path) -> bool:
     """Return whether the name of ``file`` is that of an image; hidden files are not.
 
@@ -171,23 +206,6 @@ def is_image(file: Path) -> bool:
         [True, False, False]
     """
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-
-
-def random_corner(image: np.ndarray, size: int, grid: int, path: str) -> tuple[int, int]:
-    """Return top and left of a random crop of ``image`` (H, W, C), multiples of ``grid``, which divides ``size``.
-
-    Draws from ``random`` as BasicSR's paired crop does, so that the same seed gives the same crop.
-
-    Raises:
-        ValueError: If the image is smaller than the crop.
-    """
-    height, width = (side - side % grid for side in image.shape[:2])
-    if height < size or width < size:
-        raise ValueError(
-            f"{path} is {width}x{height} (in multiples of {grid}), smaller than gt_size {size}: leave it out"
-        )
-    top, left = (random.randint(0, (side - size) // grid) for side in (height, width))
-    return top * grid, left * grid
 
 
 def to_tensors(images: list[np.ndarray], options: Mapping[str, Any]) -> list[Tensor]:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lightsr_basicsr.data.degradations import (
-    DN_LEVEL,
     add_noise,
     anisotropic_kernel,
     blur_subsample,
@@ -27,17 +26,11 @@ DEGRADATIONS = ("bi", "bd", "dn")
 
 @dataclass(frozen=True)
 class LowResolution:
-    """BI, BD or DN degradation of whole-number images.
+    """BI, BD or DN degradation of whole-number images."""
 
-    Attributes:
-        degradation (str): ``'bi'``, ``'bd'`` or ``'dn'``.
-        border (str): ``'mirror'`` or ``'replicate'``; see :func:`~lightsr_basicsr.data.degradations.imresize`.
-        seed (int): Seed of the noise of DN.
-    """
-
-    degradation: str = "bi"
-    border: str = "mirror"
-    seed: int = 0
+    degradation: str = "bi"  # one of DEGRADATIONS
+    border: str = "mirror"  # or "replicate"; see :func:`~lightsr_basicsr.data.degradations.imresize`
+    seed: int = 0  # of the noise of DN
 
     def clean(self, image: np.ndarray, scale: int) -> np.ndarray:
         """Return the LR image (h, w, C) of ``image`` (H, W, C), without noise."""
@@ -55,7 +48,7 @@ class LowResolution:
         low = self.clean(image, scale)
         if self.degradation != "dn":
             return low
-        return add_noise(low, self.noise(low.shape, scale, name), DN_LEVEL)
+        return add_noise(low, self.noise(low.shape, scale, name))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,4 @@ from lightsr_basicsr import _compat
 
 _compat.require_basicsr()
 
-from lightsr_basicsr.losses import kd_loss  # noqa: E402
-
-__all__ = ["kd_loss"]
+from lightsr_basicsr.losses import kd_loss  # noqa: E402, F401

@@ -50,11 +50,10 @@ class KDLoss(nn.Module):
         if shapes[0] != shapes[1]:
             raise ValueError(f"KDLoss expects vectors of equal shapes, got {shapes[0]} (teacher) and {shapes[1]}.")
         divergences = (
-            F.kl_div(self._log_probabilities(ours), self._log_probabilities(theirs.detach()), reduction="batchmean",
-                     log_target=True)
+            F.kl_div(self._soften(ours), self._soften(theirs.detach()), reduction="batchmean", log_target=True)
             for theirs, ours in zip(teacher, student, strict=True)
-        )  # fmt: skip
+        )
         return self.loss_weight * sum(divergences)
 
-    def _log_probabilities(self, vector: Tensor) -> Tensor:
+    def _soften(self, vector: Tensor) -> Tensor:
         return F.log_softmax(vector / self.temperature, dim=1)

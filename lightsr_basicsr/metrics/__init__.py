@@ -4,6 +4,4 @@ from lightsr_basicsr import _compat
 
 _compat.require_basicsr()
 
-from lightsr_basicsr.metrics import perceptual  # noqa: E402
-
-__all__ = ["perceptual"]
+from lightsr_basicsr.metrics import perceptual  # noqa: E402, F401

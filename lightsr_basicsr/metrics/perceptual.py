@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import pickle
 from contextlib import redirect_stdout
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from textwrap import shorten
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -81,42 +81,26 @@ def calculate_dists(
     full size, as in KDSR-GAN's evaluation. The script of the DISTS authors first shrinks larger ones to a shorter
     side of 256, which gives other values.
 
-    Args:
-        img (ndarray): (H, W, 3) BGR, or (H, W) or (H, W, 1) gray, in [0, 255].
-        img2 (ndarray): The ground truth, of the same shape.
-        crop_border (int): Pixels cut off at each side. Papers cut none for DISTS. Default: 0.
-        input_order (str): ``'HWC'`` or ``'CHW'``. Default: ``'HWC'``.
-        better (str): ``'lower'``, which BasicSR reads in the option file; not used here.
-
-    Raises:
-        ValueError: If an argument or a shape is not one of these.
-        MetricUnavailableError: If pyiqa or the weights are missing.
+    See :func:`calculate_lpips` for the arguments and errors. Papers cut no border here either; any size will do.
     """
     return _measure(DISTS, img, img2, crop_border, input_order)
 
 
-def _prepare_lpips(crop_border: int = 0, input_order: str = "HWC", net: str = "vgg", better: str = "higher") -> None:
-    """Load the network of :func:`calculate_lpips`; raise its errors for this section of an option file."""
-    _check_better(better)
-    _check_arguments(crop_border, input_order)
-    _load(_lpips_with(net), _device())
-
-
-def _prepare_dists(crop_border: int = 0, input_order: str = "HWC", better: str = "higher") -> None:
-    """Load the network of :func:`calculate_dists`; raise its errors for this section of an option file."""
-    _check_better(better)
-    _check_arguments(crop_border, input_order)
-    _load(DISTS, _device())
-
-
-def _check_better(better: str) -> None:
+def _prepare(metric: Metric, crop_border: int = 0, input_order: str = "HWC", better: str = "higher") -> None:
+    """Load the network of a metric; raise its errors for this section of an option file."""
     if better != "lower":
         raise ValueError("add `better: lower`: without it BasicSR keeps the highest, the worst, value as the best.")
+    _check_arguments(crop_border, input_order)
+    _load(metric, _device())
+
+
+def _prepare_lpips(net: str = "vgg", **section: Any) -> None:
+    _prepare(_lpips_with(net), **section)
 
 
 # The check of an option file calls `prepare`, so that missing weights show before the first validation.
 calculate_lpips.prepare = _prepare_lpips
-calculate_dists.prepare = _prepare_dists
+calculate_dists.prepare = partial(_prepare, DISTS)
 
 
 def _lpips_with(net: str) -> Metric:

@@ -45,7 +45,7 @@ class BlindContract(LossDictContract):
 
 
 def _find_synthesis_problems(options: Options) -> Problems:
-    """Yield keys of the second-order degradation that are missing, and unsuitable sizes."""
+    """Yield missing keys of the second-order degradation, and unsuitable sizes."""
     for key in SYNTHESIS:
         if key not in options:
             yield key, "is missing: the second-order degradation needs it (see options/train_kdsrnet_t_x4.yml)"

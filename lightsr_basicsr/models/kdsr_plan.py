@@ -40,7 +40,11 @@ def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
     handover, total = count(train.pop("teacher_iter", 0)), count(train.get("total_iter"))
     if handover is not None and total is not None:
         train["total_iter"] = handover if stage == TEACHER else total - handover
-    stage_opt = {**options, "train": {**train, **(own or {})}, "model_type": MODELS[stage]}
+    stage_opt = {
+        **options,
+        "train": {**train, **(own if isinstance(own, Mapping) else {})},
+        "model_type": MODELS[stage],
+    }
     paths = dict(options.get("path") or {})
     if stage == TEACHER:
         paths = {key: value for key, value in paths.items() if key not in TEACHER_KEYS.values()}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
+from os import PathLike
+from pathlib import Path
 from threading import RLock
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -94,18 +96,23 @@ def check_threads(threads: int | None) -> None:
         raise BackendError(f"`threads` must be a whole number from 1 to {MOST_THREADS}, got {threads!r}.")
 
 
+def check_possible(
+    backend: str, precision: str, place: str, possible: tuple[str, ...], quantized: bool = False
+) -> None:
+    """Raise BackendError unless a backend can run a network, or a quantized one, in this precision on this device."""
+    if precision == "int8" and not quantized:
+        raise BackendError(NEEDS_EXPORT)
+    if precision not in possible:
+        others = tuple(name for name in possible if name != "int8")
+        raise BackendError(f"{backend} cannot run {precision} on this {place}: choose {worded(others)}.")
+
+
 class Traits(NamedTuple):
-    """Scale of a network and requirements for its input images.
+    """Scale of a network and requirements for its input images."""
 
-    Attributes:
-        scale (float): Output side over input side.
-        num_in_ch (int): Channels of the input image.
-        min_side (int): Smallest height and width of an input image, in pixels.
-    """
-
-    scale: float
-    num_in_ch: int = 3
-    min_side: int = 1
+    scale: float  # output side over input side
+    num_in_ch: int = 3  # channels of the input image
+    min_side: int = 1  # smallest height and width of an input image, in pixels
 
 
 class Runtime(ABC):
@@ -116,26 +123,20 @@ class Runtime(ABC):
     Attributes:
         backend (str): One of ``BACKENDS``.
         precision (str): One of ``PRECISIONS``, used inside; images are float32 on both sides.
-        scale (float): Output side over input side.
-        num_in_ch (int): Channels of the input image.
-        min_side (int): Smallest height and width of an input image, in pixels.
+        scale, num_in_ch, min_side: Those of :class:`Traits`.
         metadata (dict | None): Of an exported file; None for a network, or a file without metadata.
         threads (int): CPU threads it may use.
         device (str): ``'cpu'``, ``'cuda'``, ``'cuda:1'``, or OpenVINO's name of its device.
         chosen_because (str): Why this backend was chosen: the end of a sentence, ``'because ...'``.
 
-    Args:
-        traits (Traits): Scale, channels and smallest side of the network.
-        precision (str): See attributes. Default: ``'fp32'``.
-        device (str): See attributes. Default: ``'cpu'``.
-        threads (int | None): See attributes; None takes as many as torch does. Default: None.
-        metadata (Mapping | None): See attributes. Default: None.
+    Args are these attributes; ``threads`` None takes as many as torch does.
 
     Raises:
         BackendError: If ``threads`` is not a number of threads.
     """
 
     backend: str
+    _read: Callable[[Path], Any]  # returns the content of a file as the class takes it
 
     def __init__(
         self,
@@ -155,6 +156,15 @@ class Runtime(ABC):
         self.chosen_because = "because it was asked for"
         # Backends that own the memory of the result would mix up the images of two threads.
         self.lock = RLock()
+
+    @classmethod
+    def of_file(cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any) -> Runtime:
+        """Return the runtime of a file in a format of this backend; ``arguments`` are those of the class.
+
+        Raises:
+            BackendError: If it cannot be read; see the class.
+        """
+        return cls(cls._read(Path(path)), traits, precision, **arguments)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map float32 images (N, C, H, W) in [0, 1] to (N, C, scale * H, scale * W), float32, on their device.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -34,9 +33,9 @@ from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime, find_device, to
 
 AUTO = "auto"
 RUNTIMES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime}
-# Backends that read an exported file, the preferred one first; and the libraries that each needs, with their extra.
+# Backends that read an exported file, the preferred one first; and the extra of those that are libraries themselves.
 READERS = {"onnx": ("openvino", "onnxruntime"), "openvino": ("openvino",), "torchscript": ("torch",)}
-LIBRARIES = {"torch": ((), ""), "onnxruntime": (("onnxruntime",), "onnx"), "openvino": (("openvino",), "openvino")}
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
 
 
 class Choice(NamedTuple):
@@ -152,9 +151,9 @@ def _why_not(backend: str, precision: str, device: str | None) -> str | None:
 
 def _check_installed(backend: str) -> None:
     """Raise BackendError unless a backend and the exporter that it needs for networks are installed."""
-    libraries, extra = LIBRARIES[backend]
-    for library in (*libraries, *(("onnx",) if libraries else ())):
-        require(library, extra)
+    if backend in EXTRAS:
+        for library in (backend, "onnx"):
+            require(library, EXTRAS[backend])
 
 
 def _possible(backend: str, device: str | None) -> tuple[str, ...]:
@@ -166,11 +165,7 @@ def _possible(backend: str, device: str | None) -> tuple[str, ...]:
 
 
 def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
-    """Return the precisions of a backend on a device.
-
-    Raises:
-        BackendError: If it is not installed, or has no such device.
-    """
+    """Return the precisions of a backend on a device, or raise BackendError where it cannot run at all."""
     if backend == "torch":
         return torch_precisions(find_device(device).type)
     if backend == "onnxruntime":
@@ -179,7 +174,6 @@ def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
 
 
 def _load(path: Path) -> nn.Module:
-    """Return the network of a checkpoint."""
     from lightsr_basicsr.checkpoints.identify import load
 
     if path.suffix.lower() not in CHECKPOINTS and not path.is_file():
@@ -196,13 +190,14 @@ def _open_exported(path: Path, backend: str, precision: str | None, device: str 
     choice = choose_reader(path, backend)
     made_in = "fp32" if metadata is None else metadata.precision
     precision = _precision_of(path, made_in, precision, choice.backend, device)
-    known = None if metadata is None else asdict(metadata)
-    arguments = {"device": device, "threads": threads, "metadata": known}
+    known, traits = None, Traits(1)
     if metadata is not None:
-        traits = Traits(metadata.scale, metadata.num_in_ch, metadata.min_side)
-        runtime = RUNTIMES[choice.backend].of_file(path, traits, precision, **arguments)
-    else:
-        runtime = _open_foreign(path, choice.backend, precision, arguments)
+        known, traits = asdict(metadata), Traits(metadata.scale, metadata.num_in_ch, metadata.min_side)
+    runtime = RUNTIMES[choice.backend].of_file(path, traits, precision, device=device, threads=threads, metadata=known)
+    if known is None:
+        # Scale, and sometimes channels, of another program's file must be measured.
+        runtime.num_in_ch = runtime.channels_of_input() or runtime.num_in_ch
+        runtime.scale = probe_scale(runtime, runtime.num_in_ch, path.name)
     runtime.chosen_because = choice.reason
     return runtime
 
@@ -222,9 +217,8 @@ def choose_reader(path: Path, backend: str = AUTO) -> Choice:
     if len(readers) == 1:
         return Choice(readers[0], f"because {path.name} is its own format")
     for reader in readers:
-        libraries, extra = LIBRARIES[reader]
         try:
-            require(*libraries, extra)
+            require(reader, EXTRAS[reader])
         except BackendError:
             continue
         first = reader == readers[0]
@@ -249,11 +243,3 @@ def _precision_of(path: Path, made_in: str, wanted: str | None, backend: str, de
             "leave the precision out."
         )
     return made_in
-
-
-def _open_foreign(path: Path, backend: str, precision: str, arguments: Mapping[str, Any]) -> Runtime:
-    """Open another program's file, whose scale, and sometimes channels, must be measured."""
-    runtime = RUNTIMES[backend].of_file(path, Traits(1), precision, **arguments)
-    runtime.num_in_ch = runtime.channels_of_input() or runtime.num_in_ch
-    runtime.scale = probe_scale(runtime, runtime.num_in_ch, path.name)
-    return runtime

@@ -10,7 +10,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -58,18 +58,14 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
     return checked(over_images(model) if single and not one_image else model)
 
 
-def to_openvino(net: nn.Module, one_image: bool = False) -> openvino.Model:
-    """Return the deployed form of a network as an OpenVINO model, with the same input and output.
-
-    Args:
-        net (nn.Module): See :func:`to_onnx`.
-        one_image (bool): See :func:`to_onnx`. Default: False.
+def to_openvino(net: nn.Module) -> openvino.Model:
+    """Return the deployed form of any network as an OpenVINO model, with the same input and output.
 
     Raises:
         BackendError: If the network has no such graph, or OpenVINO or ONNX is not installed.
     """
     core = openvino_core()
-    return fold_constants(core.read_model(to_onnx(net, one_image=one_image).SerializeToString()))
+    return fold_constants(core.read_model(to_onnx(net).SerializeToString()))
 
 
 def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptModule:
@@ -83,12 +79,11 @@ def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptM
         BackendError: If the network has no such program.
     """
     plain, single = ready(net), has_own_kernels(net)
-    halves = precision == "fp16"
-    if halves:
+    if precision == "fp16":
         plain = _WithHalves(plain).eval()
-    with _quietly(), torch.no_grad():
+    with _quiet_tracer(), torch.no_grad():
         try:
-            program = torch.jit.trace(plain, example_image(plain, single), check_trace=False)
+            program = torch.jit.trace(plain, _example_images(plain, single), check_trace=False)
             return torch.jit.freeze(torch.jit.script(_ImageByImage(program).eval()) if single else program)
         except Exception as error:
             raise _no_graph(net, "TorchScript", error) from error
@@ -146,8 +141,7 @@ def has_own_kernels(net: nn.Module) -> bool:
     return bool(getattr(net, "kernels_per_image", False))
 
 
-def example_image(net: nn.Module, single: bool = False) -> Tensor:
-    """Return images (2, C, 45, 37) to trace with, one if ``single``."""
+def _example_images(net: nn.Module, single: bool) -> Tensor:
     # With one image the tracer would make the number of images constant.
     return smooth_picture(net.num_in_ch, *TRACED_SIZE).repeat(1 if single else 2, 1, 1, 1)
 
@@ -176,10 +170,10 @@ def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
     growing = {axis: name if axis == 0 else f"s{name}" for axis, name in changing.items()}
     # The newer exporter takes minutes for some thousand nodes; before torch 2.5 the older one was the only one.
     choice = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
-    with _quietly(), _KnownKernels():
+    with _quiet_tracer(), _KnownKernels():
         try:
             torch.onnx.export(
-                net, (example_image(net, single),), buffer, input_names=[INPUT], output_names=[OUTPUT],
+                net, (_example_images(net, single),), buffer, input_names=[INPUT], output_names=[OUTPUT],
                 dynamic_axes={INPUT: changing, OUTPUT: growing}, opset_version=opset, **choice,
             )  # fmt: skip
         except Exception as error:
@@ -188,17 +182,23 @@ def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Suppress warnings of the tracer: decisions by size, deprecation; the images are compared afterwards."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
+def quietly(level: int, *loggers: str) -> Iterator[None]:
+    """Suppress warnings, standard output, and what these loggers log below ``level``."""
+    levels = {log: log.level for log in map(logging.getLogger, loggers)}
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        log.setLevel(logging.CRITICAL)
+        for log in levels:
+            log.setLevel(level)
         try:
             yield
         finally:
-            log.setLevel(level)
+            for log, before in levels.items():
+                log.setLevel(before)
+
+
+def _quiet_tracer() -> AbstractContextManager[None]:
+    # It warns of decisions by size and of deprecation; the images are compared afterwards.
+    return quietly(logging.CRITICAL, "torch.onnx")
 
 
 def _no_graph(net: nn.Module, kind: str, error: Exception) -> BackendError:
@@ -209,19 +209,17 @@ def _no_graph(net: nn.Module, kind: str, error: Exception) -> BackendError:
 
 
 def over_images(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model for any number of images that runs a model for a single image on each.
-
-    Args:
-        model (onnx.ModelProto): From ``lr`` (1, C, h, w) to ``sr`` (1, C, sh, sw).
-    """
+    """Return a model for any number of images that runs ``model``, from (1, C, h, w) to (1, C, sh, sw), on each."""
     from onnx import TensorProto, helper
 
-    graph, axis = model.graph, "first_axis"
+    graph, axis, inner = model.graph, "first_axis", {INPUT: "one_lr", OUTPUT: "one_sr"}
     for node in graph.node:
         for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                names[index] = {INPUT: "one_lr", OUTPUT: "one_sr"}.get(name, name)
-    shapes = [[_size(side) for side in value.type.tensor_type.shape.dim] for value in (graph.input[0], graph.output[0])]
+            names[:] = [inner.get(name, name) for name in names]
+    shapes = [
+        [side.dim_param or side.dim_value for side in value.type.tensor_type.shape.dim]
+        for value in (graph.input[0], graph.output[0])
+    ]
     inside = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape[1:])
               for name, shape in zip(("image_lr", "image_sr"), shapes, strict=True)]  # fmt: skip
     nodes = [
@@ -236,10 +234,6 @@ def over_images(model: onnx.ModelProto) -> onnx.ModelProto:
     loop = helper.make_node("Scan", [INPUT], [OUTPUT], name="images", body=body, num_scan_inputs=1)
     whole = helper.make_graph([loop], "images", outside[:1], outside[1:])
     return helper.make_model(whole, opset_imports=model.opset_import, ir_version=model.ir_version)
-
-
-def _size(side: Any) -> str | int:
-    return side.dim_param or side.dim_value
 
 
 def checked(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -23,41 +23,23 @@ SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".ts": "torchscript", ".torchsc
 
 @dataclass(frozen=True)
 class Metadata:
-    """Description of the network in an exported file.
+    """Description of the network in an exported file."""
 
-    Attributes:
-        network (str): Its registered name.
-        arguments (dict): Constructor arguments of its deployed form.
-        scale (float): Output side over input side.
-        num_in_ch (int): Channels of the input image.
-        num_out_ch (int): Channels of the output image.
-        min_side (int): Smallest height and width of an input image, in pixels.
-        value_range (tuple[float, float]): Of images, in and out.
-        colour (str): Order of the channels.
-        precision (str): ``'fp32'``, ``'fp16'`` or ``'int8'``.
-        sha256 (str | None): Of the source checkpoint.
-        source (str | None): Name of the source checkpoint, without its folder.
-        pools_globally (bool): Whether statistics of the whole image matter, so that a tile gives other pixels.
-        opset (int | None): Version of ONNX's operators; None for TorchScript.
-        producer (str): Name and version of the program that wrote it.
-        int8 (dict | None): Of a quantized network ``psnr_cost_db``, ``images`` and ``data``.
-    """
-
-    network: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    scale: float = 1
-    num_in_ch: int = 3
-    num_out_ch: int = 3
-    min_side: int = 1
-    value_range: tuple[float, float] = (0.0, 1.0)
-    colour: str = "RGB"
-    precision: str = "fp32"
-    sha256: str | None = None
-    source: str | None = None
-    pools_globally: bool = True
-    opset: int | None = None
-    producer: str = ""
-    int8: dict[str, Any] | None = None
+    network: str  # its registered name
+    arguments: dict[str, Any] = field(default_factory=dict)  # constructor arguments of its deployed form
+    scale: float = 1  # output side over input side
+    num_in_ch: int = 3  # channels of the input image
+    num_out_ch: int = 3  # channels of the output image
+    min_side: int = 1  # smallest height and width of an input image, in pixels
+    value_range: tuple[float, float] = (0.0, 1.0)  # of images, in and out
+    colour: str = "RGB"  # order of the channels
+    precision: str = "fp32"  # 'fp32', 'fp16' or 'int8'
+    sha256: str | None = None  # of the source checkpoint
+    source: str | None = None  # name of the source checkpoint, without its folder
+    pools_globally: bool = True  # whether statistics of the whole image matter, so that a tile gives other pixels
+    opset: int | None = None  # version of ONNX's operators; None for TorchScript
+    producer: str = ""  # name and version of the program that wrote it
+    int8: dict[str, Any] | None = None  # of a quantized network `psnr_cost_db`, `images` and `data`
 
     def to_json(self) -> str:
         """Return the metadata as one line of JSON, in ASCII."""

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import inf
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightsr_basicsr.runtimes.agreement import check_agreement
-from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, BackendError, Runtime, Traits, last_line, require, worded
-from lightsr_basicsr.runtimes.network import prepare, traits_of
+from lightsr_basicsr.runtimes.base import BackendError, Runtime, Traits, check_possible, last_line, require, worded
+from lightsr_basicsr.runtimes.network import traits_of
 
 EXTRA = "onnx"
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-# Mean difference from torch, in parts of the range, due to rounding. Quadratic units amplify that of half precision
-# without bound on such small images, so that only sizes are compared there.
-TOLERANCES = {"fp32": 5e-3, "fp16": inf}
 
 
 class OnnxRuntime(Runtime):
@@ -30,14 +23,14 @@ class OnnxRuntime(Runtime):
         traits (Traits): Scale, channels and smallest side of the network.
         precision (str): Of the model, never ``'bf16'``. Default: ``'fp32'``.
         device (str | None): ``'cpu'`` or ``'cuda'``; None is CUDA where ONNX Runtime supports it. Default: None.
-        threads (int | None): CPU threads; None is torch's number. Default: None.
-        metadata (Mapping | None): Of an exported file. Default: None.
+        common (Any): ``threads`` and ``metadata`` of :class:`Runtime`.
 
     Raises:
         BackendError: If ONNX Runtime is not installed, or cannot run the model, or not on this device.
     """
 
     backend = "onnxruntime"
+    _read = str  # ONNX Runtime opens the path itself
 
     def __init__(
         self,
@@ -46,11 +39,10 @@ class OnnxRuntime(Runtime):
         precision: str = "fp32",
         *,
         device: str | None = None,
-        threads: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        **common: Any,
     ) -> None:
         kind = find_onnx_device(device)
-        super().__init__(traits, precision, device=device or kind, threads=threads, metadata=metadata)
+        super().__init__(traits, precision, device=device or kind, **common)
         self.session = _session(model, self.device, self.threads)
         self.input = self.session.get_inputs()[0]
 
@@ -62,32 +54,19 @@ class OnnxRuntime(Runtime):
             BackendError: If it cannot be exported or the model gives other images; see the class.
         """
         kind = find_onnx_device(arguments.get("device"))
-        possible = onnx_precisions(kind)
-        if precision == "int8":
-            raise BackendError(NEEDS_EXPORT)
-        if precision not in possible:
-            raise BackendError(f"onnxruntime cannot run {precision} on this {kind}: choose {worded(possible)}.")
+        check_possible(cls.backend, precision, kind, onnx_precisions(kind))
         require("onnx", EXTRA)
-        from lightsr_basicsr.runtimes.graphs import to_onnx
+        from lightsr_basicsr.runtimes.graphs import ready, to_onnx
 
-        ready = prepare(net).cpu().float()
-        model = to_onnx(ready)
+        deployed = ready(net)
+        model = to_onnx(deployed)
         if precision == "fp16":
             # This module needs no other package: it is part of onnxruntime.
             float16 = require("onnxruntime.transformers.float16", EXTRA)
             model = float16.convert_float_to_float16(model, keep_io_types=True)
-        runtime = cls(model.SerializeToString(), traits_of(ready), precision, **arguments)
-        check_agreement(ready, runtime, TOLERANCES[precision])
+        runtime = cls(model.SerializeToString(), traits_of(deployed), precision, **arguments)
+        check_agreement(deployed, runtime)
         return runtime
-
-    @classmethod
-    def of_file(cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any) -> OnnxRuntime:
-        """Return the runtime of an ONNX file; ``arguments`` are those of the class.
-
-        Raises:
-            BackendError: See the class.
-        """
-        return cls(str(Path(path)), traits, precision, **arguments)
 
     def channels_of_input(self) -> int | None:
         """Return the channels of the model's input, None if they are dynamic."""

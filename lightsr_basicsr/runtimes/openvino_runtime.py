@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from math import inf
-from os import PathLike
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -15,25 +12,21 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.runtimes.agreement import check_agreement
 from lightsr_basicsr.runtimes.base import (
-    NEEDS_EXPORT,
     BackendError,
     Runtime,
     Traits,
+    check_possible,
     last_line,
     openvino_core,
     worded,
 )
-from lightsr_basicsr.runtimes.network import prepare, traits_of
+from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants
 
-EXTRA = "openvino"
 # OpenVINO's names of the precisions, and of a device's ability to use them. The hint is always given, because without
 # it OpenVINO may use bfloat16. An int8 model itself defines what is quantized; for the rest see `_hint`.
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 CAPABILITIES = {"fp32": "FP32", "bf16": "BF16", "fp16": "FP16", "int8": "INT8"}
-# Mean difference from torch, in parts of the range, due to rounding. Quadratic units amplify that of half precision
-# without bound on such small images, so that only sizes are compared there.
-TOLERANCES = {"fp32": 5e-3, "bf16": inf, "fp16": inf}
 # Time that a model for one image size saves, as a fraction: 0.05 to 0.4, by network. Its compilation takes 0.2 to 20 s.
 SAVING = 0.2
 # Number of image sizes whose own model is kept, and of those whose total time is.
@@ -51,8 +44,7 @@ class OpenVinoRuntime(Runtime):
         traits (Traits): Scale, channels and smallest side of the network.
         precision (str): One of ``PRECISIONS``; ``'int8'`` if the model is quantized. Default: ``'fp32'``.
         device (str | None): ``'cpu'``, or OpenVINO's name of a device. Default: None, the CPU.
-        threads (int | None): CPU threads; None is torch's number. Default: None.
-        metadata (Mapping | None): Of an exported file. Default: None.
+        common (Any): ``threads`` and ``metadata`` of :class:`Runtime`.
 
     Raises:
         BackendError: If OpenVINO is not installed, or cannot run the model, or not so on this device.
@@ -67,12 +59,11 @@ class OpenVinoRuntime(Runtime):
         precision: str = "fp32",
         *,
         device: str | None = None,
-        threads: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        **common: Any,
     ) -> None:
         place = find_openvino_device(device)
-        _check_precision(place, precision)
-        super().__init__(traits, precision, device=place.lower(), threads=threads, metadata=metadata)
+        check_possible(self.backend, precision, place, openvino_precisions(place), quantized=True)
+        super().__init__(traits, precision, device=place.lower(), **common)
         self.model = model
         self.any_size: Any = None
         self.compile_seconds = 0.0
@@ -86,27 +77,27 @@ class OpenVinoRuntime(Runtime):
         Raises:
             BackendError: If it cannot be converted or the model gives other images; see the class.
         """
-        if precision == "int8":
-            raise BackendError(NEEDS_EXPORT)
+        place = find_openvino_device(arguments.get("device"))
         # Checked before the conversion, which may take half a minute.
-        _check_precision(find_openvino_device(arguments.get("device")), precision)
-        from lightsr_basicsr.runtimes.graphs import to_openvino
+        check_possible(cls.backend, precision, place, openvino_precisions(place))
+        from lightsr_basicsr.runtimes.graphs import ready, to_openvino
 
-        ready = prepare(net).cpu().float()
-        runtime = cls(to_openvino(ready), traits_of(ready), precision, **arguments)
-        check_agreement(ready, runtime, TOLERANCES[precision])
+        deployed = ready(net)
+        runtime = cls(to_openvino(deployed), traits_of(deployed), precision, **arguments)
+        check_agreement(deployed, runtime)
         return runtime
 
-    @classmethod
-    def of_file(
-        cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any
-    ) -> OpenVinoRuntime:
-        """Return the runtime of an OpenVINO (.xml, .bin beside it) or ONNX file; ``arguments`` are those of the class.
-
-        Raises:
-            BackendError: If it cannot be read; see the class.
-        """
-        return cls(read_model(path), traits, precision, **arguments)
+    @staticmethod
+    def _read(path: Path) -> Any:
+        """Return the ``openvino.Model`` in an OpenVINO (.xml, .bin beside it) or ONNX file."""
+        core = openvino_core()
+        try:
+            return fold_constants(core.read_model(str(path)))
+        except RuntimeError as error:
+            weights = path.with_suffix(".bin")
+            missing = path.suffix == ".xml" and not weights.is_file()
+            hint = f" Its weights, {weights}, are missing." if missing else ""
+            raise BackendError(f"openvino cannot read {path}: {last_line(error)}.{hint}") from error
 
     def channels_of_input(self) -> int | None:
         """Return the channels of the model's input, None if they are dynamic."""
@@ -174,21 +165,6 @@ class OpenVinoRuntime(Runtime):
             raise BackendError(f"openvino cannot run this model on {self.device}: {last_line(error)}") from error
 
 
-def read_model(path: str | PathLike) -> Any:
-    """Return the ``openvino.Model`` in an OpenVINO (.xml) or ONNX file.
-
-    Raises:
-        BackendError: If OpenVINO is not installed, or the file cannot be read.
-    """
-    core = openvino_core()
-    try:
-        return fold_constants(core.read_model(str(Path(path))))
-    except RuntimeError as error:
-        weights = Path(path).with_suffix(".bin")
-        hint = f" Its weights, {weights}, are missing." if str(path).endswith(".xml") and not weights.is_file() else ""
-        raise BackendError(f"openvino cannot read {path}: {last_line(error)}.{hint}") from error
-
-
 def find_openvino_device(device: str | None) -> str:
     """Return OpenVINO's name of a device; None is the CPU.
 
@@ -202,13 +178,6 @@ def find_openvino_device(device: str | None) -> str:
             f"openvino cannot run on device {device!r} here: choose {worded(tuple(map(str.lower, devices)))}."
         )
     return name
-
-
-def _check_precision(device: str, precision: str) -> None:
-    possible = openvino_precisions(device)
-    if precision not in possible:
-        others = tuple(name for name in possible if name != "int8")
-        raise BackendError(f"openvino cannot run {precision} on this {device}: choose {worded(others)}.")
 
 
 def openvino_precisions(device: str) -> tuple[str, ...]:

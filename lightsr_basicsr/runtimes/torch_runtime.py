@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import first_channels
-from lightsr_basicsr.runtimes.base import NEEDS_EXPORT, BackendError, Runtime, Traits, last_line, worded
+from lightsr_basicsr.runtimes.base import BackendError, Runtime, Traits, check_possible, last_line, worded
 from lightsr_basicsr.runtimes.network import prepare, smooth_picture, traits_of
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -29,11 +28,10 @@ class TorchRuntime(Runtime):
         traits (Traits): Scale, channels and smallest side of the network.
         precision (str): ``'fp32'``, ``'bf16'``, or on CUDA ``'fp16'``. Default: ``'fp32'``.
         device (str | None): ``'cpu'`` or a CUDA device; None is CUDA where available. Default: None.
-        threads (int | None): CPU threads; None is torch's number. Default: None.
-        metadata (Mapping | None): Of an exported file. Default: None.
         compile (bool): Whether to use ``torch.compile``, which takes a minute for each image size; on CUDA it also
             records graphs. Default: False.
         channels_last (bool | None): The memory layout; None for the usually faster one. Default: None.
+        common (Any): ``threads`` and ``metadata`` of :class:`Runtime`.
 
     Raises:
         BackendError: If the device or the precision is not supported.
@@ -48,15 +46,14 @@ class TorchRuntime(Runtime):
         precision: str = "fp32",
         *,
         device: str | None = None,
-        threads: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
         compile: bool = False,
         channels_last: bool | None = None,
+        **common: Any,
     ) -> None:
         place, program = find_device(device), isinstance(module, torch.jit.ScriptModule)
         if not program:
-            _check_precision(precision, place.type)
-        super().__init__(traits, precision, device=str(place), threads=threads, metadata=metadata)
+            check_possible(self.backend, precision, place.type, torch_precisions(place.type))
+        super().__init__(traits, precision, device=str(place), **common)
         wanted = CHANNELS_LAST[place.type] if channels_last is None else channels_last
         self.layout = torch.channels_last if wanted else torch.contiguous_format
         self.module = module.to(place, memory_format=self.layout)
@@ -78,14 +75,17 @@ class TorchRuntime(Runtime):
         ready = prepare(net).float()
         return cls(ready, traits_of(ready), precision, **arguments)
 
-    @classmethod
-    def of_file(cls, path: str | PathLike, traits: Traits, precision: str = "fp32", **arguments: Any) -> TorchRuntime:
-        """Return the runtime of an exported TorchScript file; ``arguments`` are those of the class.
-
-        Raises:
-            BackendError: If it cannot be read; see the class.
-        """
-        return cls(read_torchscript(path), traits, precision, **arguments)
+    @staticmethod
+    def _read(path: Path) -> torch.jit.ScriptModule:
+        try:
+            with warnings.catch_warnings():
+                # Later versions of torch announce the end of this format, which does not concern the user of a file.
+                warnings.simplefilter("ignore")
+                return torch.jit.load(str(path), map_location="cpu").eval()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise BackendError(
+                f"{path} cannot be read as TorchScript ({last_line(error)}): export it again."
+            ) from error
 
     def channels_of_input(self) -> int | None:
         """Return the input channels of the first convolution, 3 if no image has that many."""
@@ -94,7 +94,7 @@ class TorchRuntime(Runtime):
     def _run(self, images: Tensor) -> Tensor:
         images = images.to(self.device, memory_format=self.layout)
         casting = torch.autocast(images.device.type, DTYPES[self.precision]) if self.casts else nullcontext()
-        with _threads(self.threads), casting:
+        with torch_threads(self.threads), casting:
             made = self.module(images).contiguous()
         # A recorded graph writes every result into the same memory.
         return made.clone() if self.compiled else made
@@ -116,21 +116,6 @@ class TorchRuntime(Runtime):
                 hook.remove()
         for module in {order[0], order[-1]} if order else ():
             _compute_in_float32(module)
-
-
-def read_torchscript(path: str | PathLike) -> torch.jit.ScriptModule:
-    """Return the program of an exported file, on the CPU, in evaluation mode.
-
-    Raises:
-        BackendError: If it cannot be read.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Later versions of torch announce the end of this format, which does not concern the user of a file.
-            warnings.simplefilter("ignore")
-            return torch.jit.load(str(Path(path)), map_location="cpu").eval()
-    except (RuntimeError, ValueError, OSError) as error:
-        raise BackendError(f"{path} cannot be read as TorchScript ({last_line(error)}): export it again.") from error
 
 
 def find_device(device: str | None) -> torch.device:
@@ -161,14 +146,6 @@ def torch_precisions(kind: str) -> tuple[str, ...]:
     return ("fp32", "bf16") if fast else ("fp32",)
 
 
-def _check_precision(precision: str, kind: str) -> None:
-    if precision == "int8":
-        raise BackendError(NEEDS_EXPORT)
-    possible = torch_precisions(kind)
-    if precision not in possible:
-        raise BackendError(f"torch cannot run {precision} on this {kind}: choose {worded(possible)}.")
-
-
 def _compiled(module: nn.Module, kind: str) -> nn.Module:
     if not hasattr(torch, "compile"):
         raise BackendError(f"compile=True needs torch 2.0 or later, this is {torch.__version__}: leave it out.")
@@ -186,7 +163,7 @@ def _compute_in_float32(module: nn.Module) -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Set torch's number of CPU threads, which is one for the whole process, inside the block."""
     before = torch.get_num_threads()
     if count != before:

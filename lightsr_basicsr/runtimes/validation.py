@@ -24,28 +24,16 @@ REPLACED = ("net_g", "net_g_ema")
 
 
 class Settings(NamedTuple):
-    """Settings in an option file's section ``val`` for running the network.
+    """Settings in an option file's section ``val`` for running the network."""
 
-    Attributes:
-        backend (str): One of ``BACKENDS``, or ``'auto'``.
-        precision (str | None): One of ``PRECISIONS``; None is float32, or the precision of the exported file.
-        threads (int | None): CPU threads; None is torch's number.
-        exported (str | None): An exported file to run instead of the network.
-    """
-
-    backend: str = AUTO
-    precision: str | None = None
-    threads: int | None = None
-    exported: str | None = None
+    backend: str = AUTO  # one of `BACKENDS`, or 'auto'
+    precision: str | None = None  # one of `PRECISIONS`; None is float32, or the precision of the exported file
+    threads: int | None = None  # CPU threads; None is torch's number
+    exported: str | None = None  # an exported file to run instead of the network
 
 
 class RuntimeNetwork(nn.Module):
-    """A network whose images come from a runtime; parameters and everything else are those of the network.
-
-    Args:
-        network (nn.Module): The network.
-        runtime (Runtime): Maps LR images to SR images.
-    """
+    """A network whose images come from a runtime; parameters and everything else are those of the network."""
 
     def __init__(self, network: nn.Module, runtime: Runtime) -> None:
         super().__init__()
@@ -78,9 +66,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings | None:
 def run_by_backend(model: Any, settings: Settings) -> RuntimeNetwork:
     """Run the network of a BasicSR model on a backend from now on, and return its replacement.
 
-    Args:
-        model (Any): A BasicSR model; its ``net_g``, and its ``net_g_ema`` if it has one, are replaced.
-        settings (Settings): Which backend, and how.
+    Replaced are its ``net_g``, and its ``net_g_ema`` if it has one.
 
     Raises:
         BackendError: If it has no such network, or the backend cannot run it.

@@ -25,8 +25,14 @@ class AgreementError(UserError):
 class Difference(NamedTuple):
     """Largest difference of two networks' images in [0, 1], and that in float32 where float64 had to decide."""
 
-    value: float
+    difference: float
     in_float32: float | None = None
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise AgreementError unless a tolerance is a finite number of at least 0."""
+    if not (tolerance >= 0 and isfinite(tolerance)):
+        raise AgreementError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
 
 
 def measure(made: Sequence[Tensor], expected: Sequence[Tensor], what: str, where: str, advice: str = "") -> Deviation:
@@ -59,10 +65,7 @@ def run_on(net: SRNetwork, shown: LRImage, dtype: torch.dtype = torch.float32) -
 
     Inputs beside the LR image, such as the HR image of a KDSR teacher, are resized from the same image.
 
-    Args:
-        net (SRNetwork): The network, in float32; unchanged.
-        shown (LRImage): The LR image.
-        dtype (torch.dtype): Type to compute in, float32 or float64. Default: float32.
+    The network is in float32 and stays unchanged; ``dtype`` is the type to compute in, float32 or float64.
 
     Raises:
         AgreementError: If the network cannot be run on it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -10,8 +12,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightsr_basicsr.archs.published import published_form
-
-aten = torch.ops.aten
 
 HD_HEIGHT, HD_WIDTH = 720, 1280
 
@@ -44,12 +44,15 @@ def count_multi_adds(net: nn.Module, height: int, width: int) -> int:
     Raises:
         RuntimeError: If torch is older than 2.1 and has no operation counter, or if the network cannot run.
     """
-    counter = _counter_class()
     try:
-        return _count_on("meta", counter, net, height, width)
-    except RuntimeError:
-        # Tensors in Python attributes stay on the CPU, and values such as `.item()` do not exist on `meta`.
-        return _count_on("cpu", counter, net, height, width)
+        from torch.utils.flop_counter import FlopCounterMode
+    except ImportError as error:
+        raise RuntimeError(
+            "Counting multiply-adds needs torch.utils.flop_counter, which exists from torch 2.1 on, got torch "
+            f"{torch.__version__}: pip install -U torch torchvision"
+        ) from error
+    # Torch counts a multiplication and an addition as two operations.
+    return _observe(partial(FlopCounterMode, display=False), net, height, width).get_total_flops() // 2
 
 
 def count_activations(net: nn.Module, height: int, width: int) -> int:
@@ -63,12 +66,12 @@ def count_activations(net: nn.Module, height: int, width: int) -> int:
     Raises:
         RuntimeError: If the network cannot run.
     """
-    return sum(_convolution_outputs(net, height, width))
+    return sum(_observe(_ConvolutionOutputs, net, height, width).sizes)
 
 
 def count_convolutions(net: nn.Module, height: int, width: int) -> int:
     """Return the number of convolutions in one forward pass in evaluation mode, as :func:`count_activations` counts."""
-    return len(_convolution_outputs(net, height, width))
+    return len(_observe(_ConvolutionOutputs, net, height, width).sizes)
 
 
 class _ConvolutionOutputs(TorchDispatchMode):
@@ -80,16 +83,29 @@ class _ConvolutionOutputs(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         output = func(*args, **(kwargs or {}))
-        if func.overloadpacket is aten.convolution:
+        if func.overloadpacket is torch.ops.aten.convolution:
             self.sizes.append(output.numel())
         return output
 
 
-def _convolution_outputs(net: nn.Module, height: int, width: int) -> list[int]:
+def _observe(mode: Callable[[], Any], net: nn.Module, height: int, width: int) -> Any:
+    """Return a new ``mode`` after one pass of a copy of the network, in the steps of the authors' code."""
     try:
-        return _run_within(_ConvolutionOutputs(), "meta", net, height, width).sizes
-    except RuntimeError:  # as for multiply-adds
-        return _run_within(_ConvolutionOutputs(), "cpu", net, height, width).sizes
+        return _run_within(mode(), "meta", net, height, width)
+    except RuntimeError:
+        # Tensors in Python attributes stay on the CPU, and values such as `.item()` do not exist on `meta`.
+        return _run_within(mode(), "cpu", net, height, width)
+
+
+def _run_within(mode: Any, device: str, net: nn.Module, height: int, width: int) -> Any:
+    copy = published_form(net).to(device).eval()
+    if hasattr(net, "example_input"):
+        inputs = net.example_input(height, width, device=device)
+    else:
+        inputs = (torch.rand(1, 3, height, width, device=device),)
+    with torch.no_grad(), mode:
+        copy(*inputs)
+    return mode
 
 
 def hd_lr_size(upscale: float) -> tuple[int, int]:
@@ -104,33 +120,3 @@ def hd_lr_size(upscale: float) -> tuple[int, int]:
     if upscale <= 0:
         raise ValueError(f"An LR size needs a positive `upscale`, got {upscale}: 4 for x4.")
     return ceil(HD_HEIGHT / upscale), ceil(HD_WIDTH / upscale)
-
-
-def _counter_class() -> type:
-    try:
-        from torch.utils.flop_counter import FlopCounterMode
-    except ImportError as error:
-        raise RuntimeError(
-            "Counting multiply-adds needs torch.utils.flop_counter, which exists from torch 2.1 on, got torch "
-            f"{torch.__version__}: pip install -U torch torchvision"
-        ) from error
-    return FlopCounterMode
-
-
-def _count_on(device: str, counter: type, net: nn.Module, height: int, width: int) -> int:
-    # Torch counts a multiplication and an addition as two operations.
-    return _run_within(counter(display=False), device, net, height, width).get_total_flops() // 2
-
-
-def _run_within(mode: Any, device: str, net: nn.Module, height: int, width: int) -> Any:
-    """Return ``mode`` after one pass of a copy of the network, in the steps of the authors' code."""
-    copy = published_form(net).to(device).eval()
-    with torch.no_grad(), mode:
-        copy(*_example_input(net, height, width, device))
-    return mode
-
-
-def _example_input(net: nn.Module, height: int, width: int, device: str) -> tuple[Any, ...]:
-    if hasattr(net, "example_input"):
-        return net.example_input(height, width, device=device)
-    return (torch.rand(1, 3, height, width, device=device),)

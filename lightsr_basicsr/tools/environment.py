@@ -11,7 +11,7 @@ from pathlib import Path
 import lightsr_basicsr
 from lightsr_basicsr import _compat
 from lightsr_basicsr.bootstrap import find_basicsr
-from lightsr_basicsr.tools.plugins import load_plugins
+from lightsr_basicsr.plugins import load_plugins
 
 PACKAGES = (
     "torch", "torchvision", "numpy", "opencv-python", "opencv-python-headless", "lmdb", "scipy", "scikit-image",
@@ -30,7 +30,7 @@ def describe_environment() -> dict[str, str]:
         "python": f"{platform.python_version()} ({sys.executable})",
         "platform": platform.platform(),
     }
-    facts.update({name: version for name in PACKAGES if (version := _version(name))})
+    facts.update({name: version for name in PACKAGES if (version := version_of(name))})
     facts["CPU"] = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     facts["GPU"] = _gpus(torch)
     facts["fixes applied"] = ", ".join(_compat.applied) or "none needed"
@@ -39,7 +39,8 @@ def describe_environment() -> dict[str, str]:
     return facts
 
 
-def _version(name: str) -> str:
+def version_of(name: str) -> str:
+    """Return the version of an installed distribution, '' if it is missing."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -20,6 +20,7 @@ from lightsr_basicsr.errors import UserError
 
 # The last bytes of a complete file; a truncated copy has others.
 ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # OpenCV's flags of the rule above
 PART = ".part"
 CAPTION, GAP = 44, 8  # pixels above and beside a captioned image
 
@@ -34,14 +35,10 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def existing_folder(folder: Path | str, advice: str = "") -> Path:
-    """Return ``folder`` as a path.
-
-    Args:
-        folder (Path | str): A folder; ``~`` is expanded.
-        advice (str): End of the message if it is missing, for example which argument names another. Default: ``''``.
+    """Return ``folder`` as a path, ``~`` expanded.
 
     Raises:
-        ImageError: If it is missing.
+        ImageError: If it is missing; ``advice`` ends the message, for example which argument names another.
     """
     path = Path(folder).expanduser()
     if not path.is_dir():
@@ -82,9 +79,7 @@ def spread(items: list, most: int) -> list:
 def measure(file: Path, decode: bool = False) -> tuple[int, int]:
     """Return width and height of an image file from its header, after a look at its end.
 
-    Args:
-        file (Path): The file.
-        decode (bool): Whether to decode all of it, as is always done where the end is unusual.
+    With ``decode``, or if the end is unusual, all of it is decoded.
 
     Raises:
         OSError, ValueError, SyntaxError: If the file is not a complete image; :func:`reason` words them.
@@ -116,11 +111,16 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
 
 def decoded_size(content: bytes | None) -> tuple[int, int] | None:
     """Return width and height of an encoded image by decoding it with OpenCV; None if it cannot be decoded."""
+    image = pixels(content, cv2.IMREAD_UNCHANGED) if content else None
+    return None if image is None else image.shape[1::-1]
+
+
+def pixels(content: bytes, flags: int) -> np.ndarray | None:
+    """Return an encoded image, decoded by OpenCV's ``flags``; None if it cannot be decoded."""
     try:
-        image = None if not content else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # the header announces more pixels than OpenCV allows
         return None
-    return None if image is None else image.shape[1::-1]
 
 
 def reason(error: Exception) -> str:
@@ -134,7 +134,7 @@ def read_image(file: Path) -> np.ndarray:
     Raises:
         ImageError: If the file is broken, not an image, or of another depth than 8 or 16 bit.
     """
-    return decode(file, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)[1]
+    return decode(file, COLOR)[1]
 
 
 def decode(file: Path, flags: int) -> tuple[bytes, np.ndarray]:

@@ -30,19 +30,12 @@ class NetworkError(UserError):
 
 
 class Opened(NamedTuple):
-    """A network with its weights.
+    """A network with its weights."""
 
-    Attributes:
-        net (nn.Module): In evaluation mode; with its branches where BasicSR's ECB would merge them.
-        section (dict): Its section of an option file.
-        form (str): ``'train'``, ``'pruned'`` or ``'deploy'``.
-        unrecoverable (tuple[str, ...]): Arguments missing in the section because no checkpoint holds them.
-    """
-
-    net: nn.Module
-    section: dict[str, Any]
-    form: str
-    unrecoverable: tuple[str, ...] = ()
+    net: nn.Module  # in evaluation mode; with its branches where BasicSR's ECB would merge them
+    section: dict[str, Any]  # its section of an option file
+    form: str  # 'train', 'pruned' or 'deploy'
+    unrecoverable: tuple[str, ...] = ()  # arguments missing in the section because no checkpoint holds them
 
     @property
     def ours(self) -> SRNetwork:
@@ -119,6 +112,24 @@ def read_weights(source: Path, weights: str | None) -> tuple[dict[str, Tensor], 
     return state, wrapper
 
 
+def open_checkpoint(
+    source: Path, weights: str | None, section: Mapping[str, Any] | None
+) -> tuple[Opened, dict[str, Tensor], str]:
+    """Return the network of a checkpoint, the tensors of the file, and their wrapper.
+
+    Arguments and errors are those of :func:`read_weights` and :func:`open_network`; for an unknown network the message
+    names the option ``--opt`` of the commands.
+    """
+    state, wrapper = read_weights(source, weights)
+    try:
+        return open_network(state, source, section), state, wrapper
+    except UnknownNetworkError as error:
+        raise NetworkError(
+            f"{error}\nIf it is a network of BasicSR or another package, name the option file it was trained with: "
+            "--opt FILE. That also shows whether it is converted already."
+        ) from error
+
+
 def open_network(state: Mapping[str, Tensor], source: Path, section: Mapping[str, Any] | None) -> Opened:
     """Return the network of a checkpoint.
 
@@ -133,14 +144,7 @@ def open_network(state: Mapping[str, Tensor], source: Path, section: Mapping[str
     """
     if section is not None:
         return _open_section(state, source, section)
-    try:
-        identity, net = load_identified(state, str(source))
-    except UnknownNetworkError as error:
-        hint = (
-            "If it is a network of BasicSR or another package, name the option file it was trained with: --opt FILE. "
-            "That also shows whether it is converted already."
-        )
-        raise NetworkError(f"{error}\n{hint}") from error
+    identity, net = load_identified(state, str(source))
     section = {"type": identity.network, **identity.arguments}
     return Opened(net, section, identity.form, unrecoverable_arguments(section))
 

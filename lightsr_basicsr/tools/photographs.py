@@ -56,20 +56,21 @@ def lr_image(file: Path | None, scale: float) -> LRImage:
         if not file.is_file():
             found = f"{file} is a folder" if file.is_dir() else f"There is no LR image at {file}"
             raise ImageError(f"{found} (looked from {Path.cwd()}): name an LR image with -i.")
-        return LRImage(str(file), _center(read_image(file), LARGEST_SIDE, LARGEST_SIDE))
+        return LRImage(str(file), center(read_image(file), LARGEST_SIDE, LARGEST_SIDE))
     try:
         image = load_photograph()
     except ImageError as error:
         raise ImageError(f"{error} Or name an LR image with -i.") from error
     factor = max(round(scale), 1)
     sides = (factor * min(side, most // factor) for side, most in zip(LR_SIZE, image.shape[:2], strict=True))
-    part = _center(image, *sides)
+    part = center(image, *sides)
     return LRImage(
         f"test image '{Path(PHOTOGRAPH).stem}' of scikit-image", part if factor == 1 else imresize(part, 1 / factor)
     )
 
 
-def _center(image: np.ndarray, height: int, width: int) -> np.ndarray:
+def center(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the center of an image (H, W, C), at most ``height`` by ``width`` pixels."""
     top, left = (max(side - most, 0) // 2 for side, most in zip(image.shape[:2], (height, width), strict=True))
     return image[top : top + height, left : left + width]
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lightsr_basicsr.data.degradations import BORDERS, imresize
-from lightsr_basicsr.tools.plugins import registries
+from lightsr_basicsr.plugins import registries
 from tests import kdsr
 from tests.cases import CASES
 from tests.golden import OWN, load, state_dict

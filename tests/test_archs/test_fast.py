@@ -42,6 +42,13 @@ def test_a_sum_of_two_dtypes_is_a_new_tensor():
     assert torch.equal(x, before)
 
 
+def test_steps_run_one_after_the_other():
+    first, second = torch.nn.Conv2d(3, 4, 3), torch.nn.PixelShuffle(2)
+    x = torch.rand(1, 3, 5, 5)
+    assert torch.equal(fast.run_steps([first, second], x), second(first(x)))
+    assert fast.run_steps([], x) is x
+
+
 def test_concatenating_empties_the_list():
     parts = [torch.rand(1, 2, 3, 3), torch.rand(1, 1, 3, 3)]
     expected = torch.cat(parts, dim=1)

@@ -9,7 +9,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from lightsr_basicsr.archs import layers
-from lightsr_basicsr.archs.reparam import BLOCKS, deploy, fold_after, fuse_bn, has_branches
+from lightsr_basicsr.archs.reparam import BLOCKS, ECBConv, deploy, fold_after, fuse_bn, has_branches
 from lightsr_basicsr.archs.reparam.branches import surround
 from lightsr_basicsr.archs.reparameterized_arch import Deployed, Reparameterized, widen
 from lightsr_basicsr.checkpoints.identify import identify, load
@@ -89,7 +89,7 @@ def test_every_parameter_of_a_block_is_trained(block):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("kernel_size", "groups"), [(1, 1), (3, 1), (3, 2), (4, 1), (5, 4)])
 def test_an_ecb_trains_merged_with_the_gradients_of_its_branches(kernel_size, groups, bias):
-    wide = shake(layers.ECBConv(4, 8, kernel_size, groups, bias)).double()
+    wide = shake(ECBConv(4, 8, kernel_size, groups, bias)).double()
     found = []
     for training in (True, False):
         wide.train(training).zero_grad()
@@ -239,7 +239,7 @@ def test_ecbsr_of_basicsr_goes_through_the_same_walker(act_type):
 
 
 def test_a_module_that_is_held_twice_stays_one():
-    conv = layers.ECBConv(3, 3)
+    conv = ECBConv(3, 3)
     narrow = deploy(nn.Sequential(conv, nn.Sequential(conv)))
     assert narrow[0] is narrow[1][0]
 
@@ -260,7 +260,7 @@ def test_a_convolution_that_is_held_twice_becomes_one_block(block):
 def test_a_convolution_that_changes_the_size_stays():
     net = nn.Sequential(nn.Conv2d(3, 3, 4, padding=2), nn.Conv2d(3, 3, 4, padding="same"), nn.Conv2d(3, 3, 3))
     assert widen(net, "ECB") == 1
-    assert [type(layer) for layer in net] == [nn.Conv2d, layers.ECBConv, nn.Conv2d]
+    assert [type(layer) for layer in net] == [nn.Conv2d, ECBConv, nn.Conv2d]
     assert net(torch.rand(1, 3, 9, 9)).shape[-1] == 8
 
 
@@ -281,7 +281,7 @@ def test_a_network_that_keeps_a_feature_can_be_deployed():
             self.feature = super().forward(x)
             return self.feature
 
-    net = Keeping(layers.ECBConv(3, 3))
+    net = Keeping(ECBConv(3, 3))
     net(torch.rand(1, 3, 5, 5))
     assert relative_difference(net.eval(), torch.rand(1, 3, 5, 5)) < 1e-5
 
@@ -363,11 +363,11 @@ def test_the_deployed_network_has_the_dtype_of_its_source(dtype):
         (lambda: Reparameterized(IMDN, "VGG"), "knows the blocks ECB, RepVGG, DBB, .* got 'VGG'"),
         (lambda: Reparameterized(IMDN, ["ECB"]), r"got \['ECB'\]"),
         (lambda: Reparameterized(IMDN, deploy="no"), "`deploy` true or false, got 'ECB' and 'no'"),
-        (lambda: Reparameterized({"type": "IMDM"}), r"basicsr list networks\), got \{'type': 'IMDM'\}"),
+        (lambda: Reparameterized({"type": "IMDM"}), r"got \{'type': 'IMDM'\}: did you mean IMDN or "),
         (lambda: Reparameterized("IMDN"), "needs a `network` section"),
         (lambda: Reparameterized(BASICSR_ECBSR), "ECBSR has no convolution that ECB could replace"),
         (lambda: Reparameterized({"type": "DRNDual"}, "DBB"), "with bias"),
-        (lambda: Deployed({}), "Deployed needs a `network` section"),
+        (lambda: Deployed({}), r"Deployed needs a `network` section .* got \{\}: `basicsr list networks` shows them"),
     ],
 )
 def test_impossible_networks_are_refused(build, message):

@@ -51,7 +51,7 @@ def test_a_backend_is_compared_with_its_network(monkeypatch, offset, rows, messa
     runtime = Wrong(Traits(2))
     runtime.offset, runtime.rows = offset, rows
     if message is None:
-        check_agreement(net, runtime, 1e-6)
+        check_agreement(net, runtime)
         return
     with pytest.raises(BackendError, match=message):
-        check_agreement(net, runtime, 1e-6)
+        check_agreement(net, runtime)

@@ -34,7 +34,7 @@ class Single(nn.Module):
 
 def test_a_network_without_float64_is_judged_in_float32():
     picture = lr_image(None, 1)
-    assert compare(Single(), Single(1e-5), picture, 1e-4).value == pytest.approx(1e-5, rel=1e-2)
+    assert compare(Single(), Single(1e-5), picture, 1e-4).difference == pytest.approx(1e-5, rel=1e-2)
     with pytest.raises(AgreementError, match=r"by 0\.01 of the range on .*Float64 could not decide.*kernel of its own"):
         compare(Single(), Single(0.01), picture, 1e-4)
 

@@ -97,7 +97,7 @@ def test_errors_of_the_network_are_told():
 
 def test_an_old_torch_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.flop_counter", None)
-    with pytest.raises(RuntimeError, match=r"from 2\.1 on, got torch .*: pip install"):
+    with pytest.raises(RuntimeError, match=r"from torch 2\.1 on, got torch .*: pip install"):
         count_multi_adds(nn.Conv2d(3, 8, 1), 8, 8)
 
 

@@ -4,24 +4,6 @@
 ``walker`` turns a whole network into its deployed form.
 """
 
-from lightsr_basicsr.archs.reparam.convs import BLOCKS, DBBConv, ECBConv, RepConv, RepVGGConv, rep_conv
-from lightsr_basicsr.archs.reparam.kernels import Kernel, conv_from, fold_after, fuse_bn, plain_kernel
-from lightsr_basicsr.archs.reparam.walker import build_deployed, deploy, has_branches, with_children
-
-__all__ = [
-    "BLOCKS",
-    "DBBConv",
-    "ECBConv",
-    "Kernel",
-    "RepConv",
-    "RepVGGConv",
-    "build_deployed",
-    "conv_from",
-    "deploy",
-    "fold_after",
-    "fuse_bn",
-    "has_branches",
-    "plain_kernel",
-    "rep_conv",
-    "with_children",
-]
+from lightsr_basicsr.archs.reparam.convs import BLOCKS, DBBConv, ECBConv, RepConv, RepVGGConv, rep_conv  # noqa: F401
+from lightsr_basicsr.archs.reparam.kernels import Kernel, conv_from, fold_after, fuse_bn, plain_kernel  # noqa: F401
+from lightsr_basicsr.archs.reparam.walker import build_deployed, deploy, has_branches, with_children  # noqa: F401

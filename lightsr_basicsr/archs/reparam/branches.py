@@ -9,6 +9,7 @@ of DDistill-SR use them; key names are those of DDistill-SR's files.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -47,11 +48,8 @@ def surround(inner: Tensor, kernel_size: int, value: Tensor) -> Tensor:
 class BNAndPad(nn.Module):
     """Batch normalisation, then padding with its output for zero, so that a 1x1 stage before it can be merged.
 
-    In training mode the border uses the running statistics after this step, and no gradient flows into it.
-
-    Args:
-        num_ch (int): Channels.
-        kernel_size (int): Of the stage after it, which restores the size.
+    The stage after it, of this ``kernel_size``, restores the size. In training mode the border uses the running
+    statistics after this step, and no gradient flows into it.
     """
 
     def __init__(self, num_ch: int, kernel_size: int) -> None:
@@ -89,11 +87,8 @@ class IdentityBasedConv1x1(nn.Module):
 
 def conv_bn(num_in: int, num_out: int, kernel_size: int, groups: int, bias: bool = False) -> nn.Sequential:
     """Return a same-size convolution and its batch normalisation, keys ``conv`` and ``bn``."""
-    branch = nn.Sequential()
     conv = nn.Conv2d(num_in, num_out, kernel_size, padding=same_padding(kernel_size), groups=groups, bias=bias)
-    branch.add_module("conv", conv)
-    branch.add_module("bn", nn.BatchNorm2d(num_out))
-    return branch
+    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(num_out)))
 
 
 def fuse_conv_bn(branch: nn.Sequential) -> Kernel:

@@ -68,15 +68,13 @@ def merge_pointwise(first: Kernel, second: Kernel, groups: int) -> Kernel:
     >>> weight.shape, weight[0, 0, 0, 0].item(), bias
     (torch.Size([2, 2, 3, 3]), 6.0, tensor([18., 18.]))
     """
+    parts = (second.weight.chunk(groups), first.weight[:, :, 0, 0].chunk(groups), first.bias.chunk(groups))
     merged = [
-        torch.einsum("omuv,mi->oiuv", wide, narrow[:, :, 0, 0])
-        for wide, narrow in zip(second.weight.chunk(groups), first.weight.chunk(groups), strict=True)
+        (torch.einsum("omuv,mi->oiuv", wide, narrow), torch.einsum("omuv,m->o", wide, bias))
+        for wide, narrow, bias in zip(*parts, strict=True)
     ]
-    biases = [
-        torch.einsum("omuv,m->o", wide, bias)
-        for wide, bias in zip(second.weight.chunk(groups), first.bias.chunk(groups), strict=True)
-    ]
-    return Kernel(torch.cat(merged), second.bias + torch.cat(biases))
+    weight, bias = (torch.cat(part) for part in zip(*merged, strict=True))
+    return Kernel(weight, second.bias + bias)
 
 
 def pad_kernel(kernel: Kernel, size: int) -> Kernel:
@@ -149,14 +147,8 @@ def fold_after(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None, shuffle: in
     Exact at the borders too, because a 1x1 convolution needs no padding. A 1x1 convolution *before* a padded one cannot
     be folded: its bias is missing in the zeros around the image.
 
-    Args:
-        conv (nn.Conv2d): With ``C * shuffle ** 2`` output channels.
-        weight (Tensor): Of the 1x1 convolution, (O, C, 1, 1).
-        bias (Tensor | None): Of the same, (O,).
-        shuffle (int): Factor of the pixel shuffle. Default: 1, none.
-
-    Returns:
-        nn.Conv2d: With ``O * shuffle ** 2`` output channels.
+    From ``conv`` with ``C * shuffle ** 2`` output channels, and weight (O, C, 1, 1) and bias (O,) of the 1x1
+    convolution, it makes one with ``O * shuffle ** 2`` output channels.
 
     Example:
         >>> last = nn.Conv2d(8, 3 * 2**2, 3, padding=1)  # then a pixel shuffle by 2, then this:

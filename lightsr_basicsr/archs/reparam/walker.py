@@ -20,10 +20,7 @@ from lightsr_basicsr.archs.reparam.kernels import conv_from, plain_kernel
 def with_children(module: nn.Module, children: Mapping[str, nn.Module], keep: Sequence[str] | None = None) -> nn.Module:
     """Return a module like ``module`` with other children of these names; it shares the rest with its source.
 
-    Args:
-        module (nn.Module): The source; unchanged.
-        children (Mapping[str, nn.Module]): New children by name.
-        keep (Sequence[str] | None): Names of the children to share; None shares all others. Default: None.
+    ``keep`` names the children to share; None shares all others.
     """
     new = copy(module)
     kept = {name: child for name, child in module._modules.items() if keep is None or name in keep}
@@ -81,17 +78,13 @@ def _replace(module: nn.Module, name: str, done: dict[nn.Module, nn.Module]) -> 
 
 
 def _deploy_one(module: nn.Module) -> nn.Module:
-    if isinstance(module, ECB):
-        return _deploy_ecb(module)
-    return module.to_deploy() if hasattr(module, "to_deploy") else module
-
-
-def _deploy_ecb(block: ECB) -> nn.Module:
-    """Return the convolution of a block of BasicSR's ECBSR, followed by its activation."""
-    like = block.conv3x3.weight
-    weight, bias = block.float().rep_params()  # computes with float32 constants
+    """Return the narrow module of a block, of BasicSR's ECB its convolution and activation; others as they are."""
+    if not isinstance(module, ECB):
+        return module.to_deploy() if hasattr(module, "to_deploy") else module
+    like = module.conv3x3.weight
+    weight, bias = module.float().rep_params()  # computes with float32 constants
     conv = conv_from(plain_kernel(weight, bias), like)
-    return conv if block.act_type == "linear" else nn.Sequential(conv, block.act.to(like.dtype))
+    return conv if module.act_type == "linear" else nn.Sequential(conv, module.act.to(like.dtype))
 
 
 def build_deployed(net: nn.Module) -> None:

@@ -1,18 +1,13 @@
-"""The command ``basicsr prepare``: one file per sub-command; ``tools/prepare`` does the work."""
+"""The command ``basicsr prepare``; ``tools/prepare`` does the work."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lightsr_basicsr.commands.arguments import FORM
-from lightsr_basicsr.commands.prepare.blind import add_blind
 from lightsr_basicsr.commands.prepare.check import add_check
 from lightsr_basicsr.commands.prepare.demo import add_demo
-from lightsr_basicsr.commands.prepare.lmdb import add_lmdb
-from lightsr_basicsr.commands.prepare.lr import add_lr
-from lightsr_basicsr.commands.prepare.meta import add_meta
-from lightsr_basicsr.commands.prepare.multiscale import add_multiscale
-from lightsr_basicsr.commands.prepare.subimages import add_subimages
+from lightsr_basicsr.commands.prepare.make import add_blind, add_lmdb, add_lr, add_meta, add_multiscale, add_subimages
 
 EXAMPLES = """examples:
   basicsr prepare demo                                                        all of it, on scikit-image's test images

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.prepare.common import add_kind
+from lightsr_basicsr.commands.prepare.common import add_kind, print_section
 from lightsr_basicsr.commands.tables import table
 
 if TYPE_CHECKING:
@@ -49,17 +50,11 @@ def _run_check(args: argparse.Namespace) -> int:
 
     report = check_images(args.hr, args.lr, args.scale, args.template, args.patch, args.jobs, progress=not args.quiet)
     if args.json:
-        _print_json(report)
+        counts = {"errors": len(report.errors), "warnings": len(report.warnings)}
+        print(json.dumps({**counts, **asdict(report)}, indent=2))
     else:
         _print_report(report)
     return 1 if report.errors else 0
-
-
-def _print_json(report: CheckReport) -> None:
-    from dataclasses import asdict
-
-    counts = {"errors": len(report.errors), "warnings": len(report.warnings)}
-    print(json.dumps({**counts, **asdict(report)}, indent=2))
 
 
 def _print_report(report: CheckReport) -> None:
@@ -72,10 +67,7 @@ def _print_report(report: CheckReport) -> None:
     for note in report.notes:
         print(f"note: {note}")
     if report.section:
-        import yaml
-
-        print("\nFor an option file:\n")
-        print(yaml.safe_dump({"datasets": report.section}, sort_keys=False), end="")
+        print_section(report.section)
 
 
 def _print_findings(findings: Sequence[DatasetFinding]) -> None:

@@ -1,17 +1,14 @@
-"""Shared by the sub-commands of ``basicsr prepare``: arguments, errors, the final report."""
+"""Shared by the sub-commands of ``basicsr prepare``: arguments, errors, sections for an option file."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.errors import UserError, message_of
-
-if TYPE_CHECKING:
-    from lightsr_basicsr.tools.prepare.jobs import Prepared, Work
 
 RULE = (
     "Images may be PNG, BMP, JPEG, TIFF or WebP with 8 or 16 bits. Gray becomes three equal channels and alpha is\n"
@@ -31,25 +28,6 @@ def add_kind(kinds: Any, name: str, text: str, run: Any, examples: str, rule: bo
     return parser
 
 
-def add_writing(parser: argparse.ArgumentParser) -> None:
-    """Add the argument of sub-commands that write files; those continue where they were stopped."""
-    parser.add_argument("--overwrite", action="store_true", help="recreate existing files")
-
-
-def add_depth(parser: argparse.ArgumentParser, of: str = "output files") -> None:
-    """Add ``--depth``; ``of`` says which images it concerns."""
-    parser.add_argument(
-        "--depth", choices=("keep", "8"), default="keep", help=f"bits per channel of {of} (default: keep)"
-    )
-
-
-def work_of(args: argparse.Namespace) -> Work:
-    """Return how to work through the files, from the shared arguments."""
-    from lightsr_basicsr.tools.prepare.jobs import Work
-
-    return Work(args.jobs, args.overwrite, not args.quiet)
-
-
 def _run(function: Any, args: argparse.Namespace) -> int:
     if args.jobs is not None and args.jobs < 1:
         raise UserError(f"--jobs must be at least 1, got {args.jobs}.")
@@ -66,20 +44,9 @@ def _run(function: Any, args: argparse.Namespace) -> int:
         return 130
 
 
-def report(done: Prepared) -> int:
-    """Print the counts, the notes and a section for an option file; return 1 if files failed, else 0."""
+def print_section(section: dict[str, Any], **others: Any) -> None:
+    """Print the ``datasets`` of an option file, after its ``others``."""
     import yaml
 
-    folders = ", ".join(str(folder) for folder in done.folders)
-    print(f"{done.made} files made, {done.kept} existing files kept: {folders}")
-    for note in done.notes:
-        print(f"note: {note}")
-    if done.failed:
-        lines = "".join(f"\n  {line}" for line in done.failed)
-        print(f"basicsr: {len(done.failed)} files could not be used:{lines}", file=sys.stderr)
-    if done.made + done.kept:
-        texts = [{"scale": scale, "datasets": section} for scale, section in done.others.items()]
-        for text in texts or ([{"datasets": done.section}] if done.section else []):
-            print("\nFor an option file:\n")
-            print(yaml.safe_dump(text, sort_keys=False), end="")
-    return 1 if done.failed else 0
+    print("\nFor an option file:\n")
+    print(yaml.safe_dump({**others, "datasets": section}, sort_keys=False), end="")

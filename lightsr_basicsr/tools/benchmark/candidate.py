@@ -12,19 +12,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.archs.published import published_form
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.agreement import deviation
-from lightsr_basicsr.runtimes.base import BackendError, Runtime
-from lightsr_basicsr.runtimes.choice import check_precision
+from lightsr_basicsr.runtimes.base import BACKENDS, BackendError, Runtime
+from lightsr_basicsr.runtimes.choice import READERS, check_precision
 from lightsr_basicsr.runtimes.graphs import to_onnx
-from lightsr_basicsr.runtimes.metadata import Metadata, put_into_onnx
+from lightsr_basicsr.runtimes.metadata import Metadata, format_of, put_into_onnx
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant, open_variant, runner
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.rows import Row
-from lightsr_basicsr.tools.benchmark.sources import EXPORTED, BenchmarkError, Subject
+from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, Subject
 from lightsr_basicsr.tools.complexity import count_activations, count_convolutions, count_multi_adds, count_parameters
 from lightsr_basicsr.tools.photographs import image_of_size
 
@@ -38,19 +37,10 @@ class Costs(NamedTuple):
 
 
 class Candidate:
-    """A network with its variants.
-
-    Attributes:
-        subject (Subject): The network to measure.
-        base (Subject | None): Network of the reference and the costs: the subject itself, or for an exported file the
-            network in its metadata; None where it has none.
-        same_weights (bool): Whether the outputs of the two can be compared.
-        net (SRNetwork | None): The network of ``base``.
-        runtimes (dict): The opened runtimes, by variant.
-        problems (dict): Why the other variants could not be opened.
+    """A network with its variants: which of them could be opened, and why not the others.
 
     Args:
-        subject (Subject): See attributes.
+        subject (Subject): The network to measure.
         plan (Plan): How to measure.
         metadata (Metadata | None): Of an exported file. Default: None.
         origin (Subject | None): The checkpoint that an exported file was made from, if it exists. Default: None.
@@ -63,6 +53,7 @@ class Candidate:
         self, subject: Subject, plan: Plan, metadata: Metadata | None = None, origin: Subject | None = None
     ) -> None:
         self.subject, self.plan, self.metadata = subject, plan, metadata
+        # The network of the reference and the costs, None for another program's file.
         self.base = origin or (_embedded_network(subject, metadata) if subject.exported else subject)
         self.same_weights = not subject.exported or origin is not None
         self.net = None if self.base is None else self.base.network()
@@ -71,14 +62,11 @@ class Candidate:
         self.folder: tempfile.TemporaryDirectory | None = None
         self._exported: Path | BackendError | None = None
         self._costs: dict[tuple[str, int, int], Costs] = {}
-        self._check_sizes()
-
-    def _check_sizes(self) -> None:
         least = 1 if self.net is None else self.net.min_side
-        for height, width in self.plan.sizes:
+        for height, width in plan.sizes:
             if min(height, width) < least:
                 raise BenchmarkError(
-                    f"{self.subject.title} needs LR images of at least {least}x{least} pixels, got {height}x{width}: "
+                    f"{subject.title} needs LR images of at least {least}x{least} pixels, got {height}x{width}: "
                     "name a larger --size."
                 )
 
@@ -93,11 +81,10 @@ class Candidate:
     def variants(self) -> list[Variant]:
         """The variants to measure, the reference first."""
         reference = [] if self.net is None else [REFERENCE]
-        backends, form = self.plan.backends, "deployed"
-        precisions = self.plan.precisions
+        backends, precisions, form = self.plan.backends, self.plan.precisions, "deployed"
         if self.subject.exported:
-            able, form = EXPORTED[Path(self.subject.path).suffix.lower()], "exported"
-            backends = [name for name in backends if name in able] or able
+            able, form = READERS[format_of(self.subject.path)], "exported"
+            backends = [name for name in backends if name in able] or [name for name in BACKENDS if name in able]
             made_in = "fp32" if self.metadata is None else self.metadata.precision
             # Only OpenVINO can run an fp32 file in bf16.
             precisions = [name for name in precisions if name in ("fp32", "bf16") and made_in == "fp32"] or [made_in]
@@ -127,8 +114,9 @@ class Candidate:
             self.folder = tempfile.TemporaryDirectory(prefix="basicsr_benchmark_")
             path = Path(self.folder.name) / "graph.onnx"
             try:
-                model = to_onnx(self.net)
-                put_into_onnx(model, _metadata_of(self.net, self.base))
+                model, net = to_onnx(self.net), self.net
+                traits = (net.upscale, net.num_in_ch, net.num_out_ch, net.min_side)
+                put_into_onnx(model, Metadata(self.base.title, {}, *traits))
                 path.write_bytes(model.SerializeToString())
                 self._exported = path
             except Exception as error:
@@ -157,30 +145,26 @@ class Candidate:
 
     def convolutions(self, variant: Variant, height: int, width: int) -> int:
         """Return how many convolutions a variant's form runs for one image."""
-        return count_convolutions(self._forms["reference" if variant == REFERENCE else "deployed"], height, width)
+        return count_convolutions(self._forms[_form_of(variant)], height, width)
 
     @cached_property
     def _forms(self) -> dict[str, nn.Module]:
-        deployed = deploy(self.net)
-        return {"reference": published_form(self.net), "deployed": deployed}
+        return {"deployed": deploy(self.net), "reference": published_form(self.net)}
 
     def costs(self, variant: Variant, height: int, width: int) -> Costs:
         """Return the costs of a variant's form for one image."""
-        key = ("deployed" if variant.form == "exported" else variant.form, height, width)
         if self.net is None:
             return Costs()
+        key = (_form_of(variant), height, width)
         if key not in self._costs:
             self._costs[key] = _count(self._forms[key[0]], height, width)
         return self._costs[key]
 
     def blank_row(self, variant: Variant, height: int, width: int) -> Row:
         """Return the row of one variant and size, with the values known before anything runs."""
-        known = self.costs(variant, height, width)
-        weights, problem = self.weights_of(variant).weights, self.problems.get(variant, "")
-        row = Row(self.subject.title, weights, self.scale, *variant, height, width, problem=problem)
-        return replace(
-            row, parameters=known.parameters, multi_adds=known.multi_adds, activations=known.activations
-        )  # fmt: skip
+        weights, costs = self.weights_of(variant).weights, self.costs(variant, height, width)
+        problem = self.problems.get(variant, "")
+        return Row(self.subject.title, weights, self.scale, *variant, height, width, *costs, problem=problem)
 
     def first_outputs(self, image: Tensor, rows: dict[Variant, Row]) -> Iterator[Variant]:
         """Run each variant once and yield those that can be timed; record differences, or why it did not run.
@@ -212,18 +196,16 @@ class Candidate:
         return image_of_size(height, width, channels).to(self.plan.device)
 
 
+def _form_of(variant: Variant) -> str:
+    return "reference" if variant == REFERENCE else "deployed"
+
+
 def _count(net: nn.Module, height: int, width: int) -> Costs:
     try:
         multi_adds = count_multi_adds(net, height, width)
     except RuntimeError:
         multi_adds = None  # torch < 2.1 has no counter
     return Costs(count_parameters(net), multi_adds, count_activations(net, height, width))
-
-
-def _metadata_of(net: SRNetwork, subject: Subject) -> Metadata:
-    return Metadata(
-        subject.title, scale=net.upscale, num_in_ch=net.num_in_ch, num_out_ch=net.num_out_ch, min_side=net.min_side
-    )
 
 
 def _embedded_network(subject: Subject, metadata: Metadata | None) -> Subject | None:

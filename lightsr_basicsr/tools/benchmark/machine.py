@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -13,6 +12,7 @@ import torch
 
 from lightsr_basicsr import __version__
 from lightsr_basicsr.runtimes.base import BACKENDS
+from lightsr_basicsr.tools.environment import version_of
 
 BUSY_CORES = 0.3  # more than an idle desktop's background work
 WATCHED = 0.5  # in seconds
@@ -51,20 +51,12 @@ def describe_machine(threads: int, device: str = "cpu") -> dict[str, str]:
     if device != "cpu":
         facts["GPU"] = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     facts["threads"] = str(threads)
-    facts |= {name: version(name) for name in BACKENDS}
+    facts |= {name: version_of(name) or "not installed" for name in BACKENDS}
     facts["python"] = platform.python_version()
     facts["system"] = platform.platform()
     facts["lightsr-basicsr"] = __version__
     facts["date"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     return facts
-
-
-def version(name: str) -> str:
-    """Return the version of a library, or ``'not installed'``."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def cpu_name() -> str:

@@ -16,31 +16,18 @@ LARGEST_SIDE = 16384
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure.
-
-    Attributes:
-        backends (Sequence[str]): Of ``BACKENDS``. Default: all.
-        precisions (Sequence[str]): Of ``PRECISIONS``; exported files have their own. Default: ``'fp32'``.
-        sizes (Sequence): Heights and widths of LR images, in pixels. Default: 180x320, for a 1280x720 output at x4.
-        rounds (int): Measured rounds, at least 1. Default: 9.
-        threads (int | None): CPU threads of every backend; None takes torch's number. Default: None.
-        device (str): ``'cpu'`` or ``'cuda'``. Default: ``'cpu'``.
-        data (str | PathLike | None): Folder of LR images for PSNR and SSIM. Default: None.
-        gt (str | PathLike | None): Folder of their HR images. Default: None.
-        memory (bool): Whether to measure peak memory, each row in a new process. Default: True.
-        ntire (bool): Whether to measure the columns of NTIRE's report tables. Default: False.
-    """
+    """How to measure."""
 
     backends: Sequence[str] = BACKENDS
-    precisions: Sequence[str] = ("fp32",)
-    sizes: Sequence[tuple[int, int]] = ((180, 320),)
-    rounds: int = 9
-    threads: int | None = None
-    device: str = "cpu"
-    data: str | PathLike | None = None
-    gt: str | PathLike | None = None
-    memory: bool = True
-    ntire: bool = False
+    precisions: Sequence[str] = ("fp32",)  # of PRECISIONS; exported files have their own
+    sizes: Sequence[tuple[int, int]] = ((180, 320),)  # LR heights and widths in pixels; for 1280x720 at x4
+    rounds: int = 9  # measured rounds, at least 1
+    threads: int | None = None  # CPU threads of every backend; None takes torch's number
+    device: str = "cpu"  # or 'cuda'
+    data: str | PathLike | None = None  # folder of LR images for PSNR and SSIM
+    gt: str | PathLike | None = None  # folder of their HR images
+    memory: bool = True  # whether to measure peak memory, each row in a new process
+    ntire: bool = False  # whether to measure the columns of NTIRE's report tables
 
     @property
     def num_threads(self) -> int:

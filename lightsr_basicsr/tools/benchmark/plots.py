@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BACKENDS
 from lightsr_basicsr.tools.benchmark.rows import MIB, Row
 from lightsr_basicsr.tools.benchmark.tables import Results
@@ -38,6 +39,8 @@ def draw_all(results: Results, folder: Path) -> list[Path]:
         ImportError: If matplotlib is not installed.
     """
     rows = [row for row in results.rows if row.timing is not None]
+    if not rows:
+        return []
     figures: dict[str, Figure] = {}
     sizes = list(dict.fromkeys((row.height, row.width) for row in rows))
     if results.pressure:
@@ -45,23 +48,21 @@ def draw_all(results: Results, folder: Path) -> list[Path]:
     else:
         for size in sizes:
             these = [row for row in rows if (row.height, row.width) == size]
-            name = f"{size[0]}x{size[1]}"
-            figures[f"latency_{name}"] = draw_tradeoff(these, results.machine)
-            figures |= {f"speedup_{name}": draw_speedups(these, results.machine)} if _compared(these) else {}
+            figures[f"latency_{size[0]}x{size[1]}"] = draw_tradeoff(these, results.machine)
+            if _compared(these):
+                figures[f"speedup_{size[0]}x{size[1]}"] = draw_speedups(these, results.machine)
         if len(sizes) > 1:
             figures["sizes"] = draw_growth(rows, results.machine, "Image size")
-    return [_write(figure, folder / f"{name}.png") for name, figure in figures.items()] if rows else []
+    written = [folder / f"{name}.png" for name in figures]
+    for figure, path in zip(figures.values(), written, strict=True):
+        with whole_file(path) as part:
+            figure.savefig(part, format="png", dpi=DPI, metadata={"Title": MARK})
+    return written
 
 
 def _compared(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with a speed-up over the reference."""
     return [row for row in rows if row.form != "reference" and row.timing.speedup is not None]
-
-
-def _write(figure: Figure, path: Path) -> Path:
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=DPI, metadata={"Title": MARK})
-    return path
 
 
 def _figure(width: float, height: float, machine: Any, columns: int = 1) -> tuple[Figure, list[Axes]]:
@@ -88,9 +89,7 @@ def _styles(names: Iterable[str], looks: Sequence[str]) -> dict[str, str]:
 def draw_tradeoff(rows: Sequence[Row], machine: Any) -> Figure:
     """Return a figure of PSNR, or without PSNR of the speed-up, against latency; areas show peak memory.
 
-    Args:
-        rows (Sequence[Row]): Timed rows of one image size.
-        machine (Mapping): From ``describe_machine``.
+    ``rows`` are timed and of one image size; ``machine`` is from ``describe_machine``.
     """
     quality = any(row.psnr is not None for row in rows)
     value: Value = _shown_psnr if quality else lambda row: row.timing.speedup
@@ -136,25 +135,17 @@ def _set_psnr_limits(axes: Axes, values: Sequence[float]) -> None:
 def _draw_points(
     axes: Axes, rows: Sequence[Row], value: Value, colors: dict[str, str], markers: dict[str, str]
 ) -> None:
-    areas = _areas(rows)
+    largest = max(row.memory or 0 for row in rows)
     for name, color in colors.items():
         own = [row for row in rows if row.network == name]
-        axes.plot(*_along(own, value), color=color, linewidth=0.8, alpha=0.5, zorder=1)
-        for row in own:
+        places = [(1000 * row.timing.seconds, value(row)) for row in own]
+        line = sorted(places, key=lambda place: place[0])
+        axes.plot([x for x, _ in line], [y for _, y in line], color=color, linewidth=0.8, alpha=0.5, zorder=1)
+        for row, place in zip(own, places, strict=True):
             axes.scatter(
-                1000 * row.timing.seconds, value(row), s=areas[row], marker=markers[row.label], color=color,
+                *place, s=_area(row.memory or 0, largest), marker=markers[row.label], color=color,
                 alpha=0.75, edgecolors="white", linewidths=0.8, zorder=2,
             )  # fmt: skip
-
-
-def _along(rows: Sequence[Row], value: Value) -> tuple[list[float], list[float]]:
-    ordered = sorted(rows, key=lambda row: row.timing.seconds)
-    return [1000 * row.timing.seconds for row in ordered], [value(row) for row in ordered]
-
-
-def _areas(rows: Sequence[Row]) -> dict[Row, float]:
-    largest = max((row.memory or 0 for row in rows), default=0)
-    return {row: _area(row.memory or 0, largest) for row in rows}
 
 
 def _area(memory: float, largest: float) -> float:
@@ -163,7 +154,7 @@ def _area(memory: float, largest: float) -> float:
 
 def _memory_steps(rows: Sequence[Row]) -> dict[str, float]:
     """Return the areas of a few round amounts of memory, for the legend."""
-    largest = max((row.memory or 0 for row in rows), default=0)
+    largest = max(row.memory or 0 for row in rows)
     fitting = [step for step in MEMORY_STEPS if 0.12 * largest <= step * MIB <= largest]
     return {f"{step} MiB": _area(step * MIB, largest) for step in fitting[-3:]}
 
@@ -211,9 +202,7 @@ def _short_number(number: float) -> str:
 def draw_speedups(rows: Sequence[Row], machine: Any) -> Figure:
     """Return a bar chart, a group per network: speed-up over the reference, with the range over the rounds.
 
-    Args:
-        rows (Sequence[Row]): Timed rows of one image size, at least one with a speed-up.
-        machine (Mapping): From ``describe_machine``.
+    ``rows`` are timed and of one image size, and at least one has a speed-up.
     """
     rows = _compared(rows)
     networks, labels = (list(dict.fromkeys(names)) for names in zip(*((r.network, r.label) for r in rows), strict=True))
@@ -224,7 +213,7 @@ def draw_speedups(rows: Sequence[Row], machine: Any) -> Figure:
         places = [networks.index(row.network) + (index - (len(labels) - 1) / 2) * share for row in own]
         _draw_bars(axes, places, own, 0.92 * share, COLORS[index % len(COLORS)], label)
     axes.axhline(1, color=GRAY, linewidth=0.9, linestyle=":")
-    axes.set_xticks(range(len(networks)), [_short(name) for name in networks], parse_math=False)
+    axes.set_xticks(range(len(networks)), [short_message(name, most=22) for name in networks], parse_math=False)
     axes.grid(False, axis="x")
     axes.tick_params(axis="x", length=0)
     axes.margins(0.02, 0.1)
@@ -248,18 +237,8 @@ def _draw_bars(axes: Axes, places: list[float], rows: Sequence[Row], width: floa
         )  # fmt: skip
 
 
-def _short(name: str, most: int = 22) -> str:
-    return name if len(name) <= most else f"{name[: most - 3]}..."
-
-
 def draw_growth(rows: Sequence[Row], machine: Any, title: str) -> Figure:
-    """Return a figure of latency and, if measured, of peak memory against pixels of the LR image.
-
-    Args:
-        rows (Sequence[Row]): Timed rows of several image sizes.
-        machine (Mapping): From ``describe_machine``.
-        title (str): Start of the title.
-    """
+    """Return a figure of latency and, if measured, of peak memory of timed rows against pixels of the LR image."""
     remembered = any(row.memory for row in rows)
     figure, panels = _figure(11.5 if remembered else 7.5, 4.8, machine, 2 if remembered else 1)
     colors, markers = _styles((row.network for row in rows), COLORS), _styles((row.label for row in rows), MARKERS)

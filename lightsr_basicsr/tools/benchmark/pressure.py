@@ -33,16 +33,9 @@ def pressure(
 ) -> list[Row]:
     """Measure latency and memory of square LR images of side 60, 120, 180 and so on.
 
-    Every size runs in its own process, so that running out of memory ends only that one.
-
-    Args:
-        sources (Sequence): As in :func:`lightsr_basicsr.tools.benchmark.run.benchmark`.
-        network (str | None): Likewise. Default: None.
-        plan (Plan | None): How to measure; sizes and rounds are ignored. Default: None.
-        limit (float): Seconds for one image; the first above it ends a series. Default: 20.
-        report (Callable): Called with a line of text before each size.
-        save (Callable): Called with all rows so far, after each size.
-        measure (Callable): Runs one size. Default: in a fresh process.
+    Every size runs in its own process, so that running out of memory ends only that one. The arguments are those of
+    :func:`lightsr_basicsr.tools.benchmark.run.benchmark`, but the plan's sizes and rounds are ignored. ``limit`` is in
+    seconds for one image; the first image above it ends a series. ``measure`` runs one size.
 
     Raises:
         UserError: If a source or setting is wrong; then nothing was measured.
@@ -78,17 +71,13 @@ def _series(
     try:
         opened = candidate.file_for(variant)
     except BackendError as error:
-        yield _row(candidate, variant, STEP, ProbeResult(problem=short_message(error)))
+        yield replace(candidate.blank_row(variant, STEP, STEP), problem=short_message(error))
         return
     for side in range(STEP, LARGEST_SIDE + 1, STEP):
         report(f"{title}: {side}x{side}")
         found = measure(Probe(opened, variant, side, side, plan.device, plan.num_threads, RUNS, limit))
-        yield _row(candidate, variant, side, found)
+        timing = summarise(found.seconds, None) if found.seconds else None
+        row = candidate.blank_row(variant, side, side)
+        yield replace(row, timing=timing, memory=found.memory, problem=found.problem)
         if found.problem or max(found.seconds) > limit:
             return
-
-
-def _row(candidate: Candidate, variant: Variant, side: int, found: ProbeResult) -> Row:
-    row = candidate.blank_row(variant, side, side)
-    timing = summarise(found.seconds, None) if found.seconds else None
-    return replace(row, timing=timing, memory=found.memory, problem=found.problem)

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.plugins import load_plugins
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.measure import Variant, open_variant, runner
 from lightsr_basicsr.tools.benchmark.memory import PeakMemory, release_freed, resident
 from lightsr_basicsr.tools.benchmark.sources import Subject
 from lightsr_basicsr.tools.photographs import image_of_size
-from lightsr_basicsr.tools.plugins import load_plugins
 
 OPENING = 1200.0  # in seconds; an exporter may take minutes
 OVER_LIMIT, OUT_OF_MEMORY = 124, 125  # exit statuses of the child
@@ -37,27 +37,16 @@ MEMORY_WORDS = ("out of memory", "not enough memory", "can't allocate memory", "
 
 
 class Probe(NamedTuple):
-    """A measurement for a fresh process.
-
-    Attributes:
-        subject (Subject): The network.
-        variant (Variant): How to run it.
-        height (int): Of the LR image, in pixels.
-        width (int): Likewise.
-        device (str): ``'cpu'`` or ``'cuda'``.
-        threads (int): CPU threads.
-        runs (int): Timed images, after one warm-up; 0 to measure only memory.
-        limit (float | None): Seconds for one image before giving up; None for no limit.
-    """
+    """A measurement for a fresh process."""
 
     subject: Subject
     variant: Variant
-    height: int
+    height: int  # of the LR image, in pixels
     width: int
-    device: str
-    threads: int
-    runs: int = 0
-    limit: float | None = None
+    device: str  # 'cpu' or 'cuda'
+    threads: int  # CPU threads
+    runs: int = 0  # timed images, after one warm-up; 0 to measure only memory
+    limit: float | None = None  # seconds for one image before giving up
 
 
 @dataclass(frozen=True)
@@ -123,9 +112,7 @@ def lacks_memory(error: BaseException | str) -> bool:
 def measure(get_ready: Callable[[], Callable[[], Tensor]], task: Probe) -> ProbeResult:
     """Run an image in this process: once to warm up, then ``task.runs`` times, or once for its memory alone.
 
-    Args:
-        get_ready (Callable): Prepares the backend for the image and returns the call that runs it.
-        task (Probe): What to measure.
+    ``get_ready`` prepares the backend for the image and returns the call that runs it.
     """
     release_freed()
     idle = resident()

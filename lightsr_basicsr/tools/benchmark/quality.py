@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,20 +17,13 @@ from torch import Tensor
 
 from lightsr_basicsr.runtimes.base import Runtime
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError
-from lightsr_basicsr.tools.images import ImageError, folder_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.images import folder_images, read_image, some, to_8_bit
 from lightsr_basicsr.tools.photographs import to_tensor
 
-
-@dataclass(frozen=True)
-class FilePair:
-    """An LR image file and its HR image file."""
-
-    low: Path
-    high: Path
+Pair = tuple[Path, Path]  # an LR image and its HR image
 
 
-@dataclass(frozen=True)
-class Quality:
+class Quality(NamedTuple):
     """Means over the images: PSNR in dB, SSIM, and seconds of one image."""
 
     psnr: float
@@ -37,7 +31,7 @@ class Quality:
     seconds: float
 
 
-def find_pairs(data: str | Path, gt: str | Path) -> list[FilePair]:
+def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
     """Return the LR images of ``data`` with the HR images of ``gt``, by name: ``0801.png`` or ``0801x4.png``.
 
     Raises:
@@ -47,48 +41,41 @@ def find_pairs(data: str | Path, gt: str | Path) -> list[FilePair]:
     lows = folder_images(data, ": name another with --data")
     highs = folder_images(gt, ": name another with --gt")
     by_name = {file.stem: file for file in highs}
-    partner = {low: by_name.get(low.stem, by_name.get(_plain(low.stem))) for low in lows}
+    partner = {low: by_name.get(low.stem, by_name.get(re.sub(r"x\d+$", "", low.stem))) for low in lows}
     alone = [low.name for low, high in partner.items() if high is None]
     if alone:
         raise BenchmarkError(
             f"{gt} has no HR image for {some(alone)} of {data}: names must be the same, or end in x2, x3 and "
             "so on for LR."
         )
-    return [FilePair(low, high) for low, high in partner.items()]
+    return list(partner.items())
 
 
-def _plain(stem: str) -> str:
-    name, mark, scale = stem.rpartition("x")
-    return name if mark and scale.isdigit() else stem
-
-
-def read_pair(pair: FilePair, scale: float) -> tuple[Tensor, np.ndarray]:
+def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
     """Return LR (1, 3, H, W), float32 RGB in [0, 1], and HR (sH, sW, 3), BGR uint8, cropped to that size.
 
     Raises:
-        BenchmarkError: If an image cannot be read, or HR is not ``scale`` times as large; up to ``scale`` - 1 extra
-            rows and columns of HR are allowed.
+        ImageError: If an image cannot be read.
+        BenchmarkError: If HR is not ``scale`` times as large; up to ``scale`` - 1 extra rows and columns are allowed.
     """
-    try:
-        low, high = read_image(pair.low), to_8_bit(read_image(pair.high))
-    except ImageError as error:
-        raise BenchmarkError(str(error)) from error
+    low, high = read_image(pair[0]), to_8_bit(read_image(pair[1]))
     wanted = [round(side * scale) for side in low.shape[:2]]
     if not all(want <= have < want + scale for want, have in zip(wanted, high.shape[:2], strict=True)):
         raise BenchmarkError(
-            f"{pair.high} has {high.shape[0]}x{high.shape[1]} pixels (height x width); for x{scale:g} and the "
-            f"{low.shape[0]}x{low.shape[1]} of {pair.low} it must have {wanted[0]}x{wanted[1]}: name the LR images of "
+            f"{pair[1]} has {high.shape[0]}x{high.shape[1]} pixels (height x width); for x{scale:g} and the "
+            f"{low.shape[0]}x{low.shape[1]} of {pair[0]} it must have {wanted[0]}x{wanted[1]}: name the LR images of "
             "this scale with --data, or measure networks of another scale on their own."
         )
     return to_tensor(low), high[: wanted[0], : wanted[1]]
 
 
-def score(runtime: Runtime, pairs: Sequence[FilePair], device: str = "cpu") -> Quality:
+def score(runtime: Runtime, pairs: Sequence[Pair], device: str = "cpu") -> Quality:
     """Return mean PSNR and SSIM of a network's outputs: luma, without a border of the scale's width.
 
     Raises:
-        BenchmarkError: As :func:`read_pair`.
+        ImageError, BenchmarkError: As :func:`read_pair`.
     """
+    how = {"crop_border": round(runtime.scale), "test_y_channel": True}
     found = []
     for pair in pairs:
         low, high = read_pair(pair, runtime.scale)
@@ -98,7 +85,6 @@ def score(runtime: Runtime, pairs: Sequence[FilePair], device: str = "cpu") -> Q
         if image.is_cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
-        how = {"crop_border": round(runtime.scale), "test_y_channel": True}
         made = tensor2img([output.cpu()])
         found.append((calculate_psnr(made, high, **how), calculate_ssim(made, high, **how), seconds))
     return Quality(*(float(mean(numbers)) for numbers in zip(*found, strict=True)))

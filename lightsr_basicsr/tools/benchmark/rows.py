@@ -26,71 +26,43 @@ class Timing:
 
 @dataclass(frozen=True)
 class Ntire:
-    """Columns of the report tables of the NTIRE challenges on efficient super-resolution, for LR images of 256x256.
+    """Columns of the report tables of the NTIRE challenges on efficient super-resolution, for LR images of 256x256."""
 
-    Attributes:
-        psnr (float | None): In dB, mean over the given images.
-        time_ms (float): Mean over these images; without images the median at the first LR size.
-        params (float): In millions.
-        flops (float | None): In billions; a multiplication and an addition count as one.
-        acts (float): In millions.
-        memory (float | None): In MiB.
-        convs (int): Convolutions run by one forward pass.
-    """
-
-    psnr: float | None
-    time_ms: float
-    params: float
-    flops: float | None
-    acts: float
-    memory: float | None
-    convs: int
+    psnr: float | None  # in dB, mean over the given images
+    time_ms: float  # mean over these images; without images the median at the first LR size
+    params: float  # in millions
+    flops: float | None  # in billions; a multiplication and an addition count as one
+    acts: float  # in millions
+    memory: float | None  # in MiB
+    convs: int  # convolutions run by one forward pass
 
 
 @dataclass(frozen=True)
 class Row:
     """One network on one backend, in one precision, at one image size.
 
-    Attributes:
-        network (str): Title of the network.
-        weights (str): File name, or ``'random, seed ..'``.
-        scale (float): Output side over input side; 0 if the file could not be opened.
-        form (str): ``'reference'``: eager, float32, as its authors' code computes; ``'deployed'``: from
-            :func:`lightsr_basicsr.archs.reparam.deploy`; ``'exported'``: a file, run unchanged.
-        backend (str): One of ``lightsr_basicsr.runtimes.base.BACKENDS``.
-        precision (str): One of ``PRECISIONS`` there.
-        height (int): Of the LR image, in pixels.
-        width (int): Of the LR image, in pixels.
-        parameters (int | None): Of this form; None for an exported file without metadata.
-        multi_adds (int | None): For this image size.
-        activations (int | None): For this image size.
-        timing (Timing | None): None if it did not run.
-        memory (int | None): Peak, in bytes; None if not measured.
-        psnr (float | None): In dB, mean over the given images.
-        ssim (float | None): Likewise.
-        difference (float | None): Maximum absolute difference to the output of the reference, in [0, 1].
-        ntire (Ntire | None): On request, for the first size.
-        problem (str): Why something is missing; '' for nothing.
+    ``form`` is ``'reference'``: eager, float32, as its authors' code computes; ``'deployed'``: from
+    :func:`lightsr_basicsr.archs.reparam.deploy`; or ``'exported'``: a file, run unchanged.
     """
 
-    network: str
-    weights: str
-    scale: float
+    network: str  # title
+    weights: str  # file name, or 'random, seed ..'
+    scale: float  # output side over input side; 0 if the file could not be opened
     form: str
-    backend: str
-    precision: str
-    height: int
+    backend: str  # of BACKENDS
+    precision: str  # of PRECISIONS
+    height: int  # of the LR image, in pixels
     width: int
-    parameters: int | None = None
-    multi_adds: int | None = None
-    activations: int | None = None
-    timing: Timing | None = None
-    memory: int | None = None
-    psnr: float | None = None
-    ssim: float | None = None
-    difference: float | None = None
-    ntire: Ntire | None = None
-    problem: str = ""
+    parameters: int | None = None  # of this form; None for an exported file without metadata
+    multi_adds: int | None = None  # for this image size
+    activations: int | None = None  # for this image size
+    timing: Timing | None = None  # None if it did not run
+    memory: int | None = None  # peak, in bytes; None if not measured
+    psnr: float | None = None  # in dB, mean over the given images
+    ssim: float | None = None  # likewise
+    difference: float | None = None  # maximum absolute difference to the output of the reference, in [0, 1]
+    ntire: Ntire | None = None  # on request, for the first size
+    problem: str = ""  # why something is missing
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -14,14 +14,16 @@ from typing import Any
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.metadata import read_metadata
+from lightsr_basicsr.runtimes.torch_runtime import torch_threads
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
-from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner, torch_threads
+from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
-from lightsr_basicsr.tools.benchmark.quality import FilePair, Quality, find_pairs, read_pair, score
+from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, read_pair, score
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, find_subjects
 from lightsr_basicsr.tools.files import checksum
+from lightsr_basicsr.tools.images import ImageError
 
 NTIRE_SIZE = (256, 256)
 
@@ -85,7 +87,7 @@ def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan
     return candidates
 
 
-def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[FilePair]:
+def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[Pair]:
     """Return pairs of images, after checking that they fit the scales of all networks."""
     if plan.data is None:
         return []
@@ -96,7 +98,7 @@ def _find_pairs(plan: Plan, candidates: Sequence[Candidate]) -> list[FilePair]:
     return pairs
 
 
-def _measure(candidate: Candidate, pairs: list[FilePair], rows: list[Row], report: Report, save: Save) -> None:
+def _measure(candidate: Candidate, pairs: list[Pair], rows: list[Row], report: Report, save: Save) -> None:
     """Append the rows of a network to ``rows``."""
     title = candidate.subject.title
     for variant in candidate.variants:
@@ -110,27 +112,19 @@ def _measure(candidate: Candidate, pairs: list[FilePair], rows: list[Row], repor
             rows.append(row if known is None else replace(row, psnr=known.psnr, ssim=known.ssim))
         save(rows)  # the next step may be interrupted
         if candidate.plan.ntire and index == 0:
-            rows[start:] = _with_ntire(candidate, rows[start:], quality, report)
+            for place, row in enumerate(rows[start:], start):
+                variant = Variant(row.form, row.backend, row.precision)
+                if row.timing is not None:
+                    report(f"{title}: {_words(variant)}, columns of NTIRE")
+                    rows[place] = replace(row, ntire=_ntire(candidate, variant, row, quality.get(variant)))
             save(rows)
-
-
-def _with_ntire(
-    candidate: Candidate, rows: list[Row], quality: dict[Variant, Quality], report: Report
-) -> Iterator[Row]:
-    for row in rows:
-        if row.timing is None:
-            yield row
-            continue
-        variant = Variant(row.form, row.backend, row.precision)
-        report(f"{candidate.subject.title}: {_words(variant)}, columns of NTIRE")
-        yield replace(row, ntire=_ntire(candidate, variant, row, quality.get(variant)))
 
 
 def _words(variant: Variant) -> str:
     return "the reference" if variant == REFERENCE else f"{variant.backend} {variant.precision}"
 
 
-def _score_all(candidate: Candidate, pairs: list[FilePair], report: Report) -> dict[Variant, Quality]:
+def _score_all(candidate: Candidate, pairs: list[Pair], report: Report) -> dict[Variant, Quality]:
     """Return PSNR and SSIM by variant; none for random weights."""
     found: dict[Variant, Quality] = {}
     for variant, runtime in candidate.runtimes.items():
@@ -139,7 +133,7 @@ def _score_all(candidate: Candidate, pairs: list[FilePair], report: Report) -> d
         report(f"{candidate.subject.title}: {_words(variant)}, PSNR of {len(pairs)} images")
         try:
             found[variant] = score(runtime, pairs, candidate.plan.device)
-        except BenchmarkError:
+        except (BenchmarkError, ImageError):
             raise
         except Exception as error:
             # Backends raise any type.

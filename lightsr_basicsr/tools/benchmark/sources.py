@@ -15,6 +15,7 @@ from torch import Tensor
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.checkpoints import SUFFIXES, CheckpointError
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.runtimes.metadata import SUFFIXES as EXPORTED
 from lightsr_basicsr.runtimes.network import name_of
 from lightsr_basicsr.tools.networks import (
     NetworkError,
@@ -29,8 +30,6 @@ from lightsr_basicsr.tools.options import OptionError, parse_value
 from lightsr_basicsr.tools.photographs import SEED, image_of_size
 
 OPTION_FILES = (".yml", ".yaml")
-# Backends that can open an exported file, by its suffix.
-EXPORTED = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",), ".ts": ("torch",), ".torchscript": ("torch",)}
 # Short names, with the sizes in the papers' tables.
 STANDARD = {
     "IMDN": {"type": "IMDN", "upscale": 4},
@@ -49,19 +48,11 @@ class BenchmarkError(UserError):
 
 @dataclass(frozen=True)
 class Subject:
-    """One network to measure.
+    """One network to measure."""
 
-    Attributes:
-        title (str): Its name in tables and plots.
-        section (dict | None): The network's section of an option file; None identifies it by its tensors.
-        path (str | None): Checkpoint or exported file; None for random weights.
-        seed (int): Of random weights.
-    """
-
-    title: str
-    section: dict[str, Any] | None = None
-    path: str | None = None
-    seed: int = SEED
+    title: str  # its name in tables and plots
+    section: dict[str, Any] | None = None  # of an option file; None identifies the network by its tensors
+    path: str | None = None  # checkpoint or exported file; None for random weights
 
     @property
     def exported(self) -> bool:
@@ -71,7 +62,7 @@ class Subject:
     @property
     def weights(self) -> str:
         """Origin of the weights, in words."""
-        return f"random, seed {self.seed}" if self.path is None else Path(self.path).name
+        return f"random, seed {SEED}" if self.path is None else Path(self.path).name
 
     def network(self) -> SRNetwork:
         """Return the network of a checkpoint or a section, on the CPU, in evaluation mode.
@@ -79,7 +70,7 @@ class Subject:
         Raises:
             UserError: If it cannot be opened or built, or does not map an LR image to an SR image.
         """
-        net = _random(self.section, self.seed) if self.path is None else _opened(Path(self.path), self.section)
+        net = _random(self.section) if self.path is None else _opened(Path(self.path), self.section)
         if not net.super_resolves:
             raise BenchmarkError(
                 f"{self.title} does not map an LR image to an SR image, or its scale is unknown: there is nothing to "
@@ -168,10 +159,10 @@ def _opened(path: Path, section: Mapping[str, Any] | None) -> SRNetwork:
         ) from error
 
 
-def _random(section: Mapping[str, Any], seed: int) -> SRNetwork:
+def _random(section: Mapping[str, Any]) -> SRNetwork:
     """Return a network with random weights that keep its numbers finite: other numbers take another time."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(SEED)
         net = adapt(build(dict(section)), section)
     if net.super_resolves:
         _tame(net)
@@ -183,13 +174,10 @@ def _tame(net: SRNetwork) -> None:
     image = image_of_size(side, side, net.num_in_ch)
     for _ in range(MOST_DAMPINGS):
         with torch.no_grad():
-            if _moderate(net(image)):
+            output = net(image)
+            if not isinstance(output, Tensor) or (torch.isfinite(output).all() and output.abs().max() < 1e6):
                 return
             for parameter in net.parameters():
                 if parameter.ndim > 1:
                     parameter.mul_(DAMPING)
     raise BenchmarkError(f"Random weights of {name_of(net)} give no finite numbers: name a checkpoint of it.")
-
-
-def _moderate(output: Any) -> bool:
-    return not isinstance(output, Tensor) or bool(torch.isfinite(output).all() and output.abs().max() < 1e6)

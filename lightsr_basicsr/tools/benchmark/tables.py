@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,12 @@ Column = tuple[str, Callable[[Row], Any]]
 
 @dataclass(frozen=True)
 class Results:
-    """The rows of a benchmark, and what they depend on.
+    """The rows of a benchmark, and what they depend on."""
 
-    Attributes:
-        machine (dict[str, str]): From :func:`~lightsr_basicsr.tools.benchmark.machine.describe_machine`.
-        rows (list[Row]): In the order in which they were measured.
-        pressure (bool): Whether this is a pressure test: sizes grew until memory or the time limit was exceeded.
-        notes (tuple[str, ...]): Further remarks for the reader.
-    """
-
-    machine: Mapping[str, str]
-    rows: list[Row] = field(default_factory=list)
-    pressure: bool = False
-    notes: tuple[str, ...] = ()
+    machine: Mapping[str, str]  # from describe_machine
+    rows: list[Row]  # in the order in which they were measured
+    pressure: bool = False  # whether sizes grew until memory or the time limit was exceeded
+    notes: tuple[str, ...] = ()  # further remarks for the reader
 
     @property
     def conventions(self) -> tuple[str, ...]:

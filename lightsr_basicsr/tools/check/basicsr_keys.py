@@ -102,4 +102,4 @@ def _dotted(paths: Iterator[Path] | list[Path]) -> frozenset[str]:
     for path in paths:
         path = (*path[:1], "*", *path[2:]) if path[:1] == ("datasets",) else path
         found |= {".".join(path[:end]) for end in range(1, len(path) + 1)}
-    return frozenset(found - PUT_BY_BASICSR)
+    return frozenset(found)

@@ -49,7 +49,8 @@ class Run:
     @cached_property
     def sound_options(self) -> Mapping[str, Any]:
         """The options, with empty sections where they are missing or not sections; for contracts."""
-        return {**self.options, **{key: self.section(key) for key in ("datasets", "path", "train")}}
+        sets = {key: self.section("datasets", key) for key in self.section("datasets")}
+        return {**self.options, "datasets": sets, "path": self.section("path"), "train": self.section("train")}
 
     def section(self, *keys: str) -> Mapping[str, Any]:
         """Return the section under ``keys``, empty if it is missing or not a section."""

@@ -60,15 +60,16 @@ def check_comparison(run: Run) -> Iterator[Finding]:
     comparison = run.section("comparison")
     names = comparison.get("dataset")
     for name in names if isinstance(names, list) else [names]:
-        yield from _check_compared(run, name)
+        if isinstance(name, str):  # what else it is, its field says
+            yield from _check_compared(run, name)
 
 
-def _check_compared(run: Run, name: Any) -> Iterator[Finding]:
+def _check_compared(run: Run, name: str) -> Iterator[Finding]:
     datasets = run.section("datasets")
     if name not in datasets:
         yield Finding("comparison.dataset", f"is {name!r}, which is not in datasets: {', '.join(map(str, datasets))}")
         return
-    section = run.section("datasets", str(name))
+    section = run.section("datasets", name)
     dataset = look_up(DATASET_REGISTRY, section.get("type"))
     if dataset and "dataroot_gt" not in section and not prepares_data(dataset):
         yield Finding("comparison.dataset", f"{name} has no ground truth to compare with")

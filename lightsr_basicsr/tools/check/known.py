@@ -6,13 +6,24 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 
-from lightsr_basicsr.fields import Field, anything, declared, lineage
+from lightsr_basicsr.fields import Field, anything, count, declared, flag, lineage, one_of, section, several, text
 from lightsr_basicsr.runtimes import validation
 from lightsr_basicsr.tools.check.basicsr_fields import FIELDS
 from lightsr_basicsr.tools.check.basicsr_keys import keys_of_class, keys_of_pipeline
-from lightsr_basicsr.tools.run import compare
 
-OF_COMMAND: dict[str, Field] = {**compare.OPTIONS, **validation.OPTIONS}
+# What `basicsr` itself reads: `tools.run.compare` the comparison, and what runs the network in a test.
+OF_COMMAND: dict[str, Field] = {
+    "comparison": section("Compares the network with bicubic interpolation: a table and a picture.", null=True),
+    "comparison.dataset": one_of(
+        "Key in `datasets` of the set, or of several.",
+        text(),
+        several("", text()),
+        required="always",
+    ),
+    "comparison.crop_border": count("Pixels left out at each side.", least=0, required="always"),
+    "comparison.test_y_channel": flag("Whether the luma channel alone is compared.", required="always"),
+    **validation.OPTIONS,
+}
 ENDLESS = {key: field for key, field in FIELDS.items() if key.endswith("*")}
 ANY_SET = "datasets.*."
 

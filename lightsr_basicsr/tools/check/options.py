@@ -99,7 +99,8 @@ def _check_stages(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> Iterator
     """Yield findings of each stage; the first one needs of a dataset all that the others need."""
     for index, (name, options) in enumerate(stages.items()):
         titles = {key: top for key in options for top in run.networks if run.options[top] is options[key]}
-        stage = Run(options, is_train=True, networks={key: run.networks[top] for key, top in titles.items()})
+        as_written = {**options, "datasets": run.section("datasets")}
+        stage = Run(as_written, is_train=True, networks={key: run.networks[top] for key, top in titles.items()})
         own = check_section(
             "train", run.section("train", name), within(fields_of_model(stage.model), "train"), stage.model, None
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.checkpoints import SUFFIXES, split_list, write_state_dict
 from lightsr_basicsr.checkpoints.misfit import load_weights
-from lightsr_basicsr.tools.agreement import Difference, compare
+from lightsr_basicsr.tools.agreement import Difference, check_tolerance, compare
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
 from lightsr_basicsr.tools.convert.sound import ConvertError, check_sound
 from lightsr_basicsr.tools.files import check_target, plain_path
@@ -25,8 +25,7 @@ from lightsr_basicsr.tools.networks import (
     build,
     form_with,
     inner_of,
-    open_network,
-    read_weights,
+    open_checkpoint,
     unrecoverable_arguments,
 )
 from lightsr_basicsr.tools.photographs import LRImage, lr_image
@@ -37,69 +36,35 @@ TOLERANCE = 1e-4  # of the output's range; float32 rounding of most networks is 
 
 @dataclass(frozen=True)
 class Side:
-    """The file before or after a conversion.
-
-    Attributes:
-        path (str): The file.
-        size (int): In bytes.
-        wrapper (str): Key under which the tensors are, ``'bare'`` for none, ``'list'`` for a list of state dicts.
-        form (str): ``'train'``, ``'pruned'`` or ``'deploy'``.
-        tensors (int): Number of tensors.
-        parameters (int): Of the network.
-        multi_adds (int | None): For an output of 1280x720; None where they cannot be counted.
-        dtype (str): Of the file's floating-point tensors; ``'float32'`` for most.
-    """
+    """The file before or after a conversion."""
 
     path: str
-    size: int
-    wrapper: str
-    form: str
+    size: int  # in bytes
+    wrapper: str  # key under which the tensors are, 'bare' for none, 'list' for a list of state dicts
+    form: str  # 'train', 'pruned' or 'deploy'
     tensors: int
-    parameters: int
-    multi_adds: int | None
-    dtype: str
+    parameters: int  # of the network
+    multi_adds: int | None  # for an output of 1280x720; None where they cannot be counted
+    dtype: str  # of the file's floating-point tensors; 'float32' for most
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Result of a conversion.
+    """Result of a conversion."""
 
-    Attributes:
-        network (str): Registered name of the network in the source.
-        scale (float): Output side over input side; 0 if unknown, for a network of another package.
-        before (Side): The source; its ``wrapper`` is that of the weights used.
-        after (Side | None): The new file; None where the source is deployed already and nothing else was asked for.
-        section (dict): Section ``network_g`` of an option file for the new file.
-        unrecoverable (tuple[str, ...]): Its arguments that no checkpoint holds, and that are missing in it.
-        picture (str | None): The image that the two networks were compared on; None where tensors were compared.
-        lr_size (tuple[int, int] | None): Height and width of the image.
-        difference (float | None): Largest difference of the outputs in [0, 1].
-        in_float32 (float | None): The same in float32, where the network's own rounding exceeds the tolerance and
-            ``difference`` is in float64; else None.
-        inner (str | None): For ``Reparameterized`` and ``Deployed``, the network inside.
-        block (str | None): For ``Reparameterized``, its block.
-    """
-
-    network: str
-    scale: float
-    before: Side
-    after: Side | None
-    section: dict[str, Any]
-    unrecoverable: tuple[str, ...] = ()
-    picture: str | None = None
-    lr_size: tuple[int, int] | None = None
-    difference: float | None = None
+    network: str  # registered name of the network in the source
+    scale: float  # output side over input side; 0 if unknown, for a network of another package
+    before: Side  # the source; its `wrapper` is that of the weights used
+    after: Side | None  # the new file; None where the source is deployed already and nothing else was asked for
+    section: dict[str, Any]  # section `network_g` of an option file for the new file
+    unrecoverable: tuple[str, ...] = ()  # its arguments that no checkpoint holds, and that are missing in it
+    picture: str | None = None  # the image that the two networks were compared on; None where tensors were compared
+    lr_size: tuple[int, int] | None = None  # height and width of the image
+    difference: float | None = None  # largest difference of the outputs in [0, 1]
+    # The same in float32 where the network's own rounding exceeds the tolerance, so that `difference` is in float64.
     in_float32: float | None = None
-    inner: str | None = None
-    block: str | None = None
-
-
-class _Output(NamedTuple):
-    """The file to write, how it holds tensors, and whether to overwrite an existing one."""
-
-    place: Path
-    held: str
-    overwrite: bool
+    inner: str | None = None  # for `Reparameterized` and `Deployed`, the network inside
+    block: str | None = None  # for `Reparameterized`, its block
 
 
 def convert(
@@ -122,8 +87,7 @@ def convert(
         source (str | PathLike): ``.pth``, ``.pt`` or ``.safetensors``.
         target (str | PathLike | None): The new file or its folder; the suffix decides the format. None is the
             source's name with ``_deploy``. Default: None.
-        network (Mapping | None): Section of the option file that the source was trained with, for networks that cannot
-            be identified by their tensors. Default: None.
+        network (Mapping | None): Section of an option file, for networks that their tensors do not identify.
         weights (str | None): ``'ema'`` or ``'raw'``; None takes EMA weights if there are any. Default: None.
         keep_form (bool): Whether to keep branches and change only the format; tensors are compared then.
         wrapper (str | None): One of ``HELD_AS``; None is ``'params'``. A ``.safetensors`` file is always bare.
@@ -132,25 +96,27 @@ def convert(
         overwrite (bool): Whether to replace an existing target, also behind a symbolic link. Default: False.
 
     Raises:
-        UserError: If a file or an argument is wrong, or the outputs differ. Nothing is written then, and an existing
-            target is unchanged.
+        UserError: If a file or an argument is wrong, or the outputs differ. No file is written or changed then.
     """
     source = plain_path(source)
-    if not (tolerance >= 0 and isfinite(tolerance)):
-        raise ConvertError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
-    state, taken = read_weights(source, weights)
-    opened = open_network(state, source, network)
+    check_tolerance(tolerance)
+    opened, state, taken = open_checkpoint(source, weights, network)
     deployed = None if keep_form else _merge(opened, source)
     if not keep_form and deployed is None and target is weights is wrapper is None:
-        return _done(opened, _side(source, opened, taken, state), opened, None)
+        return _unwritten(opened, opened, _side(source, opened, taken, state))
     place = _choose_target(source, target, keep_form, deployed is None)
     check_target(place, source, overwrite)
-    output = _Output(place, _check_wrapper(place, wrapper, state), overwrite)
+    wrapper = _check_wrapper(place, wrapper, state)
     shown = None if deployed is None else lr_image(picture and plain_path(picture), opened.ours.upscale)
-    before = _side(source, opened, taken, state)
+    done = _unwritten(opened, deployed or opened, _side(source, opened, taken, state))
+    write = partial(write_state_dict, place, wrapper=wrapper, overwrite=overwrite)
     if deployed is None:
-        return _copy(opened, before, state, output)
-    return _write_compared(opened, before, deployed, output, shown, tolerance)
+        # In the network's order; a .safetensors file has another.
+        write({key: state[key] for key in opened.net.state_dict()})
+        return replace(done, after=replace(done.before, path=str(place), size=place.stat().st_size, wrapper=wrapper))
+    found = _write_compared(write, opened, deployed, shown, tolerance)
+    after = _side(place, deployed, wrapper, deployed.net.state_dict())
+    return replace(done, after=after, picture=shown.name, lr_size=shown.image.shape[:2], **found._asdict())
 
 
 def _choose_target(source: Path, target: str | PathLike | None, keep_form: bool, same_form: bool) -> Path:
@@ -205,31 +171,19 @@ def _merge(opened: Opened, source: Path) -> Opened | None:
     return Opened(net, dict(found[1]), "deploy", missing)
 
 
-def _copy(opened: Opened, before: Side, state: Mapping[str, Tensor], output: _Output) -> Conversion:
-    """Write the tensors unchanged."""
-    # In the network's order; a .safetensors file has another.
-    ordered = {key: state[key] for key in opened.net.state_dict()}
-    write_state_dict(output.place, ordered, output.held, overwrite=output.overwrite)
-    size = output.place.stat().st_size
-    after = replace(before, path=str(output.place), size=size, wrapper=output.held)
-    return _done(opened, before, opened, after)
-
-
 def _write_compared(
-    opened: Opened, before: Side, deployed: Opened, output: _Output, shown: LRImage, tolerance: float
-) -> Conversion:
+    write: Callable[..., None], opened: Opened, deployed: Opened, shown: LRImage, tolerance: float
+) -> Difference:
     """Write the deployed network if a network with the tensors read back gives the same images."""
     found = []
 
     def check(state: dict[str, Tensor]) -> None:
         written = deployed._replace(net=build(deployed.section))
-        load_weights(written.net, state, output.place)
+        load_weights(written.net, state)
         found.append(compare(opened.ours, written.ours, shown, tolerance))
 
-    state = deployed.net.state_dict()
-    write_state_dict(output.place, state, output.held, check, output.overwrite)
-    after = _side(output.place, deployed, output.held, state)
-    return _done(opened, before, deployed, after, shown, found[-1])
+    write(deployed.net.state_dict(), check=check)
+    return found[-1]
 
 
 def _side(path: Path, opened: Opened, wrapper: str, state: Mapping[str, Tensor]) -> Side:
@@ -250,29 +204,13 @@ def _multi_adds(net: SRNetwork) -> int | None:
         return None
 
 
-def _done(
-    opened: Opened,
-    before: Side,
-    result: Opened,
-    after: Side | None,
-    shown: LRImage | None = None,
-    difference: Difference | None = None,
-) -> Conversion:
-    conversion = Conversion(
+def _unwritten(opened: Opened, result: Opened, before: Side) -> Conversion:
+    return Conversion(
         network=opened.section["type"],
         scale=opened.ours.upscale,
         before=before,
-        after=after,
+        after=None,
         section=result.section,
         unrecoverable=result.unrecoverable,
         **inner_of(opened.section),
-    )
-    if shown is None:
-        return conversion
-    return replace(
-        conversion,
-        picture=shown.name,
-        lr_size=shown.image.shape[:2],
-        difference=difference.value,
-        in_float32=difference.in_float32,
     )

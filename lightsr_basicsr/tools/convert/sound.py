@@ -18,12 +18,7 @@ class ConvertError(UserError):
 
 
 def check_sound(net: nn.Module, source: Path) -> None:
-    """Raise ConvertError, with names, if weights or statistics of batch normalisation cannot be merged.
-
-    Args:
-        net (nn.Module): The network, with the weights of the checkpoint.
-        source (Path): The checkpoint, for error messages.
-    """
+    """Raise ConvertError, with names, if weights or statistics of batch normalisation cannot be merged."""
     norms = {
         name: module
         for name, module in net.named_modules()
@@ -44,15 +39,14 @@ def check_sound(net: nn.Module, source: Path) -> None:
             f"{source} cannot be merged: batch normalisation never saw data, its statistics are the initial ones "
             f"({some(fresh, NAMED)}). Train the network, or use a later checkpoint."
         )
-    broken = [name for name, norm in norms.items() if not _has_sound_statistics(norm)]
+    broken = [
+        name
+        for name, norm in norms.items()
+        if not (torch.isfinite(norm.running_mean) & torch.isfinite(norm.running_var) & (norm.running_var > 0)).all()
+    ]
     if broken:
         raise ConvertError(
             f"{source} cannot be merged: batch normalisation has a running variance that is zero, negative or not "
             f"finite, or a mean that is not finite ({some(broken, NAMED)}). Train the network further, or use an "
             "earlier checkpoint."
         )
-
-
-def _has_sound_statistics(norm: nn.modules.batchnorm._BatchNorm) -> bool:
-    mean, variance = norm.running_mean, norm.running_var
-    return bool(torch.isfinite(mean).all() and torch.isfinite(variance).all() and (variance > 0).all())

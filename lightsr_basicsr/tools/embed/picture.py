@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,21 +42,19 @@ def check_picture(path: Path, blurs: int, noises: int, source: Path | None = Non
             f"a picture shows at most {MOST} degradations and {len(MARKERS)} levels of noise, got {blurs * noises} and "
             f"{noises}: name fewer."
         )
-    if source is not None and path.parent.resolve() == source.resolve():
-        raise EmbedError(f"{path} would be one of the HR images next time: write it to another folder, with -o.")
-    _check_place(path, MARK)
+    _check_place(path, MARK, source)
 
 
 def check_table(path: Path, picture: Path | None = None, source: Path | None = None) -> None:
     """Raise EmbedError if ``path`` is another file, equals ``picture``, or lies among the HR images in ``source``."""
     if picture is not None and path.resolve() == picture.resolve():
         raise EmbedError(f"{path} cannot be both picture and table: name another with --csv.")
+    _check_place(path, ",".join(COLUMNS), source)
+
+
+def _check_place(path: Path, mark: str, source: Path | None) -> None:
     if source is not None and path.parent.resolve() == source.resolve():
-        raise EmbedError(f"{path} would lie among the HR images: write it to another folder.")
-    _check_place(path, ",".join(COLUMNS))
-
-
-def _check_place(path: Path, mark: str) -> None:
+        raise EmbedError(f"{path} would lie among the HR images in {source}: write it to another folder.")
     if not path.parent.is_dir():
         raise EmbedError(f"the folder {path.parent} for {path.name} is missing: create it first.")
     if path.exists() and (path.is_dir() or mark.encode() not in path.read_bytes()):
@@ -106,16 +104,12 @@ def _looks(sets: Sequence[BlindSet]) -> list[tuple[tuple[float, ...], str]]:
 def _draw_panel(axes: Axes, found: Embedding, role: str, looks: Sequence[tuple[tuple[float, ...], str]]) -> None:
     projection, name = found.projections[role], found.files[role].name
     count, images, _ = projection.points.shape
-    style = {
-        "s": min(34.0, max(9.0, 16_000 / (count * images))),
-        "alpha": 0.9,
-        "linewidths": 0.4,
-        "edgecolors": "white",
-    }
+    area = min(34.0, max(9.0, 16_000 / (count * images)))
     # In random order, so that no degradation covers the others.
     order = np.random.default_rng(0).permutation(count * images)
     colors = np.repeat([color for color, _ in looks], images, axis=0)[order]
-    dots = axes.scatter(*projection.points.reshape(-1, 2)[order].T, c=colors, **style)
+    points = projection.points.reshape(-1, 2)[order]
+    dots = axes.scatter(*points.T, area, colors, alpha=0.9, linewidths=0.4, edgecolors="white")
     shapes = {marker: _outline(marker) for _, marker in looks}
     dots.set_paths([shapes[looks[index // images][1]] for index in order])
     shown = name if len(name) <= LONGEST_NAME else f"...{name[3 - LONGEST_NAME :]}"
@@ -139,19 +133,15 @@ def _outline(marker: str) -> MplPath:
 def _draw_legend(axes: Axes, sets: Sequence[BlindSet], looks: Sequence[tuple[tuple[float, ...], str]]) -> None:
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], linestyle="", marker=marker, color=color, markersize=7, label=_words(each))
-        for each, (color, marker) in zip(sets, looks, strict=True)
-    ]
+    handles = []
+    for each, (color, marker) in zip(sets, looks, strict=True):
+        text = describe(each).replace("sigma", "\N{GREEK SMALL LETTER SIGMA} =")
+        label = text.replace(" x ", " \N{MULTIPLICATION SIGN} ").replace(" deg", "\N{DEGREE SIGN}")
+        handles.append(Line2D([], [], linestyle="", marker=marker, color=color, markersize=7, label=label))
     axes.legend(
         handles=handles, title=LEGEND, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False,
         fontsize=10, title_fontsize=10, handletextpad=0.3, alignment="left",
     )  # fmt: skip
-
-
-def _words(each: BlindSet) -> str:
-    text = describe(each).replace("sigma", "\N{GREEK SMALL LETTER SIGMA} =")
-    return text.replace(" x ", " \N{MULTIPLICATION SIGN} ").replace(" deg", "\N{DEGREE SIGN}")
 
 
 def write_csv(found: Embedding, path: Path | str) -> None:
@@ -166,13 +156,9 @@ def write_csv(found: Embedding, path: Path | str) -> None:
     with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, *(f"v{index}" for index in range(length))])
-        writer.writerows(_rows(found))
-
-
-def _rows(found: Embedding) -> Iterator[list[Any]]:
-    for role, vectors in found.vectors.items():
-        for row, each in enumerate(found.sets):
-            for column, crop in enumerate(found.crops):
-                point, vector = found.projections[role].points[row, column], vectors[row, column]
-                # 9 digits keep a float32.
-                yield [role, crop.name, describe(each), *(f"{number:.9g}" for number in (*point, *vector))]
+        for role, vectors in found.vectors.items():
+            for row, each in enumerate(found.sets):
+                for column, crop in enumerate(found.crops):
+                    numbers = (*found.projections[role].points[row, column], *vectors[row, column])
+                    # 9 digits keep a float32.
+                    writer.writerow([role, crop.name, describe(each), *(f"{number:.9g}" for number in numbers)])

@@ -23,11 +23,11 @@ from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.embed.numbers import METHODS, Projection, agreement, project, separability
 from lightsr_basicsr.tools.images import ImageError, folder_images, read_image, to_8_bit
+from lightsr_basicsr.tools.photographs import to_tensor
 
 NETWORKS = {"teacher": "BlindSR_TA", "student": "BlindSR_ST"}
 # Spread evenly over [0.2, 4.0], from which KDSR draws at x4; other scales get the same blur in LR pixels.
 SIGMAS_X4 = (0.6, 1.4, 2.2, 3.0, 3.8)
-KINDS = ("distilled", "compressed")
 BATCH = 16
 PACKAGES = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
 
@@ -38,53 +38,33 @@ class EmbedError(UserError):
 
 @dataclass(frozen=True)
 class Crop:
-    """A square of an HR image, (S, S, 3), B G R, uint8.
+    """A square of an HR image."""
 
-    ``name`` is the file name with top and left of the square, such as ``baby.png:192:192``; it seeds the noise.
-    """
-
-    name: str
-    image: np.ndarray
+    name: str  # file name with top and left of the square, such as baby.png:192:192; it seeds the noise
+    image: np.ndarray  # (S, S, 3), BGR, uint8
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Vectors of an encoder of width C for N images under D degradations, float32.
+    """Vectors of an encoder of width C for N images under D degradations, float32."""
 
-    Attributes:
-        distilled (ndarray): (D, N, 4C), D' in the paper: what the distillation loss compares.
-        compressed (ndarray): (D, N, C), D in the paper: what steers the SR network.
-    """
-
-    distilled: np.ndarray
-    compressed: np.ndarray
+    distilled: np.ndarray  # (D, N, 4C), D' in the paper: what the distillation loss compares
+    compressed: np.ndarray  # (D, N, C), D in the paper: what steers the SR network
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Vectors of one or two networks and their statistics; keys are ``teacher`` and ``student``.
+    """Vectors of one or two networks and their statistics; keys are ``teacher`` and ``student``."""
 
-    Attributes:
-        files (dict[str, Path]): The checkpoints.
-        sets (list[BlindSet]): The D degradations.
-        crops (list[Crop]): The N images.
-        skipped (list[str]): Unusable files, with the reason.
-        vectors (dict[str, ndarray]): (D, N, length), of the chosen kind.
-        projections (dict[str, Projection]): Of each network on its own.
-        silhouettes (dict[str, float]): As :func:`separability` of ``vectors``.
-        agreement (list[tuple[float, float]]): As :func:`agreement`; empty for one network.
-        title (str): Method and kind of vector, for a caption.
-    """
-
-    files: dict[str, Path]
-    sets: list[BlindSet]
-    crops: list[Crop]
-    skipped: list[str]
-    vectors: dict[str, np.ndarray]
-    projections: dict[str, Projection]
-    silhouettes: dict[str, float]
-    agreement: list[tuple[float, float]]
-    title: str
+    files: dict[str, Path]  # the checkpoints
+    sets: list[BlindSet]  # the D degradations
+    crops: list[Crop]  # the N images
+    skipped: list[str]  # unusable files, with the reason
+    vectors: dict[str, np.ndarray]  # (D, N, length), of the chosen kind
+    projections: dict[str, Projection]  # of each network on its own
+    silhouettes: dict[str, float]  # as `separability` of the vectors
+    agreement: list[tuple[float, float]]  # as the function; empty for one network
+    title: str  # method and kind of vector, for a caption
 
 
 def embed(
@@ -117,7 +97,7 @@ def embed(
     Raises:
         UserError: If a file, an argument or the folder is wrong, or a package is missing.
     """
-    _check_arguments(seed, method=(method, METHODS), vector=(vector, KINDS))
+    _check_arguments(seed, method=(method, METHODS), vector=(vector, ("distilled", "compressed")))
     require_packages()
     paths = {role: Path(files[role]).expanduser() for role in NETWORKS if role in files}
     nets = {role: load_network(path, role) for role, path in paths.items()}
@@ -155,11 +135,7 @@ def require_packages() -> None:
 
 
 def load_network(file: Path, role: str) -> nn.Module:
-    """Return the network of a checkpoint, in evaluation mode.
-
-    Args:
-        file (Path): Any form that :func:`lightsr_basicsr.load` reads.
-        role (str): ``'teacher'`` or ``'student'``, the expected kind.
+    """Return the network of a checkpoint, in evaluation mode; ``role`` is ``'teacher'`` or ``'student'``.
 
     Raises:
         CheckpointError: If it cannot be read.
@@ -193,13 +169,9 @@ def common_scale(nets: Mapping[str, nn.Module]) -> int:
 def degradations(
     scale: int, blurs: Sequence[Blur] = (), noises: Sequence[float] = (0.0,), seed: int = 0
 ) -> list[BlindSet]:
-    """Return each blur with each noise, once.
+    """Return each blur with each noise, once; without blurs five isotropic Gaussians, 0.6 to 3.8 HR pixels at x4.
 
-    Args:
-        scale (int): Downsampling factor.
-        blurs (Sequence[Blur]): Empty takes five isotropic Gaussians, 0.6 to 3.8 HR pixels at x4.
-        noises (Sequence[float]): Standard deviations in gray levels.
-        seed (int): Of the noise.
+    Noises are standard deviations in gray levels; ``seed`` is that of the noise.
 
     Raises:
         EmbedError: If there is only one.
@@ -228,16 +200,11 @@ def describe(each: BlindSet) -> str:
 def take_crops(
     folder: Path | str, count: int = 100, side: int = 128, progress: bool = True
 ) -> tuple[list[Crop], list[str]]:
-    """Return square crops of the images of a folder, and the unusable files with the reason.
+    """Return at most ``count`` square crops of the images of a folder, ``side`` pixels wide, and the unusable files.
 
     With at least as many files as crops, evenly spaced files give their center. Fewer files give several crops each,
-    without overlap; small files give fewer, so there may be less than ``count`` in all.
-
-    Args:
-        folder (Path | str): Images of 8 or 16 bits; the latter are rounded to 8, as training reads them.
-        count (int): Crops at most.
-        side (int): Of a crop, in pixels.
-        progress (bool): Show a progress bar.
+    without overlap; small files give fewer, so there may be less than ``count`` in all. Images of 16 bits are rounded
+    to 8, as training reads them. Unusable files come with the reason.
 
     Raises:
         EmbedError: If arguments are wrong, or fewer than two crops are found.
@@ -284,12 +251,8 @@ def collect_vectors(
 ) -> dict[str, Vectors]:
     """Return the vectors of each network's encoder for each crop under each degradation.
 
-    Args:
-        nets (Mapping[str, nn.Module]): KDSR teachers (``BlindSR_TA``) and students (``BlindSR_ST``) by any name. They
-            are moved to the GPU, if available.
-        crops (Sequence[Crop]): N squares of equal size, a multiple of the scale.
-        sets (Sequence[BlindSet]): D degradations of the networks' scale.
-        progress (bool): Show a progress bar.
+    The KDSR teachers and students, by any name, are moved to the GPU, if available. Crops have equal size, a multiple
+    of the scale.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for net in nets.values():
@@ -299,8 +262,8 @@ def collect_vectors(
         for each in sets:
             for start in range(0, len(crops), BATCH):
                 batch = crops[start : start + BATCH]
-                hr = _to_tensor([crop.image for crop in batch]).to(device)
-                lr = _to_tensor([each.degrade(crop.image, crop.name) for crop in batch]).to(device)
+                hr = torch.cat([to_tensor(crop.image) for crop in batch]).to(device)
+                lr = torch.cat([to_tensor(each.degrade(crop.image, crop.name)) for crop in batch]).to(device)
                 for name, net in nets.items():
                     compressed, (distilled,) = net.represent(lr, hr) if net.encoder_sees_gt else net.represent(lr)
                     found[name].append((distilled.cpu(), compressed.cpu()))
@@ -309,12 +272,6 @@ def collect_vectors(
         name: Vectors(*(torch.cat(kind).view(len(sets), len(crops), -1).numpy() for kind in zip(*parts, strict=True)))
         for name, parts in found.items()
     }
-
-
-def _to_tensor(images: Sequence[np.ndarray]) -> Tensor:
-    """Return images (H, W, 3), B G R, uint8, as RGB (N, 3, H, W) in [0, 1]."""
-    stacked = np.stack(images)[..., ::-1].astype(np.float32) / 255
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 
 
 def _check_vectors(vectors: Mapping[str, np.ndarray], files: Mapping[str, Path]) -> None:

@@ -21,9 +21,7 @@ FLOAT, HALF = 1, 10  # numbers of these types in ONNX
 def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, int]:
     """Return a model in half precision between float32 images, and the number of its steps that stay in float32.
 
-    Args:
-        model (onnx.ModelProto): In float32, with shapes inside.
-        images (Tensor): Images (N, C, H, W) on which the size of its values is measured.
+    The model has shapes inside; the size of its values is measured on images (N, C, H, W).
 
     Raises:
         BackendError: If the converter fails.
@@ -32,8 +30,9 @@ def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, in
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    _name_nodes(model)
-    kept = wide_steps(model, images)
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    kept = _wide_steps(model, images)
     try:
         half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
         _join_casts(half.model)
@@ -68,30 +67,18 @@ def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
     return node.op_type == "Cast" and node.attribute[0].i == kind
 
 
-def _name_nodes(model: onnx.ModelProto) -> None:
-    for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-
-
-def wide_steps(model: onnx.ModelProto, images: Tensor) -> list[str]:
+def _wide_steps(model: onnx.ModelProto, images: Tensor) -> list[str]:
     """Return the names of nodes with inputs or outputs beyond ``MOST`` on ``images``."""
     onnxruntime = require("onnxruntime", "onnx")
     watched = type(model)()
     watched.CopyFrom(model)
-    watched.graph.output.extend(value for value in model.graph.value_info if _is_float(value))
+    watched.graph.output.extend(value for value in model.graph.value_info if value.type.tensor_type.elem_type == FLOAT)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
     made = session.run(names, {INPUT: images.numpy()})
-    large = {name for name, value in zip(names, made, strict=True) if _exceeds(value)}
+    # NaN exceeds it, too.
+    large = {name for name, value in zip(names, made, strict=True) if value.size and not np.abs(value).max() <= MOST}
     return [node.name for node in model.graph.node if large & {*node.input, *node.output}]
-
-
-def _is_float(value: onnx.ValueInfoProto) -> bool:
-    return value.type.tensor_type.elem_type == FLOAT
-
-
-def _exceeds(value: np.ndarray) -> bool:
-    return value.size > 0 and not np.abs(value).max() <= MOST  # NaN exceeds it, too

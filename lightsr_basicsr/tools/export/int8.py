@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -19,15 +17,14 @@ from tqdm import tqdm
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, Runtime, require
-from lightsr_basicsr.runtimes.graphs import to_openvino
+from lightsr_basicsr.runtimes.graphs import quietly, to_openvino
 from lightsr_basicsr.runtimes.network import name_of, traits_of
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
 from lightsr_basicsr.tools.export.int8_data import Pair, QuantizationData, gather
 from lightsr_basicsr.tools.export.int8_recipes import (
-    AUTO,
+    RECIPES,
     Recipe,
     count_quantized,
-    find_recipe,
     ignored_names,
     ignored_types,
     with_network,
@@ -38,26 +35,18 @@ if TYPE_CHECKING:
 
 EXTRA = "int8"
 IMAGES = 100
-NOISY_LOGGERS = ("nncf", "torch.utils.cpp_extension")
+QUIET = logging.ERROR, "nncf", "torch.utils.cpp_extension"  # standard output is for results
 
 
 @dataclass(frozen=True)
 class PsnrCost:
-    """Loss by quantization on images that set no range.
+    """Loss by quantization on images that set no range."""
 
-    Attributes:
-        decibels (float): PSNR of the fp32 network less that of the int8 network; negative where int8 is better.
-        fp32 (float): PSNR of the fp32 network in dB, on Y, without a border as wide as the scale.
-        int8 (float): That of the int8 network.
-        images (int): Number of images it was measured on.
-        data (str): Their origin, in words.
-    """
-
-    decibels: float
-    fp32: float
-    int8: float
-    images: int
-    data: str
+    decibels: float  # PSNR of the fp32 network less that of the int8 network; negative where int8 is better
+    fp32: float  # PSNR of the fp32 network in dB, on Y, without a border as wide as the scale
+    int8: float  # that of the int8 network
+    images: int  # number of images it was measured on
+    data: str  # their origin, in words
 
     def to_metadata(self) -> dict[str, Any]:
         """Return the entry for the metadata of an exported file."""
@@ -70,8 +59,6 @@ def quantize(
     *,
     held_out: str | PathLike | None = None,
     images: int = IMAGES,
-    recipe: str = AUTO,
-    threads: int | None = None,
     progress: bool = True,
 ) -> tuple[openvino.Model, PsnrCost]:
     """Return the deployed form of a network as an OpenVINO model with int8 convolutions, and its loss of quality.
@@ -86,8 +73,6 @@ def quantize(
         held_out (str | PathLike | None): Folder of HR images to measure the loss on; None holds out every fourth of
             ``photographs``. Default: None.
         images (int): Number of LR crops, at least 8. Default: 100.
-        recipe (str): Operations to quantize: ``'auto'`` or one of ``int8_recipes.RECIPES``.
-        threads (int | None): CPU threads for the measurement; None takes as many as torch does. Default: None.
         progress (bool): Whether to show bars. Default: True.
 
     Returns:
@@ -97,31 +82,18 @@ def quantize(
         BackendError: If OpenVINO or NNCF is not installed, the network has no graph or nothing to quantize, or the
             images are too few or too small.
     """
-    chosen = with_network(find_recipe(recipe), name_of(net))
-    nncf = load_nncf()
-    traits = traits_of(net)
-    data = gather(
-        photographs, held_out, images=images, scale=traits.scale, num_in_ch=traits.num_in_ch,
-        min_side=traits.min_side, progress=progress,
-    )  # fmt: skip
+    nncf, traits = load_nncf(), traits_of(net)
+    data = gather(photographs, held_out, traits, images=images, progress=progress)
     plain = to_openvino(net)
-    quantized = quantize_model(nncf, plain, data.crops, chosen, progress)
-    exact = OpenVinoRuntime(plain, traits, "fp32", threads=threads)
-    rounded = OpenVinoRuntime(quantized, traits, "int8", threads=threads)
+    quantized = quantize_model(nncf, plain, data.crops, with_network(RECIPES["convolutions"], name_of(net)), progress)
+    exact, rounded = OpenVinoRuntime(plain, traits), OpenVinoRuntime(quantized, traits, "int8")
     return quantized, _measure(exact, rounded, data, progress)
 
 
 def quantize_model(
     nncf: Any, model: openvino.Model, crops: Sequence[Tensor], recipe: Recipe, progress: bool = True
 ) -> openvino.Model:
-    """Return a copy of ``model`` with int8 convolutions.
-
-    Args:
-        nncf (Any): The library.
-        model (openvino.Model): From ``lr`` to ``sr``, fp32.
-        crops (Sequence[Tensor]): LR crops (1, C, H, W) that set the ranges.
-        recipe (Recipe): Operations to quantize.
-        progress (bool): Whether to show a bar. Default: True.
+    """Return a copy of an fp32 model with int8 convolutions, whose ranges are set by LR crops (1, C, H, W).
 
     Raises:
         BackendError: If NNCF fails, or finds nothing to quantize.
@@ -151,10 +123,11 @@ def _quantize_graph(
         # correction gains nothing where residuals are not quantized, and fails on some convolutions.
         overflow_fix=nncf.OverflowFix.DISABLE, disable_bias_correction=True,
     )  # fmt: skip
+    shown = tqdm(crops, "int8 ranges", disable=not progress)
     try:
-        with _quietly():
+        with quietly(*QUIET):
             return nncf.quantize(
-                model, nncf.Dataset(_Counted(crops, progress)), preset=preset, subset_size=len(crops),
+                model, nncf.Dataset(shown, Tensor.numpy), preset=preset, subset_size=len(crops),
                 ignored_scope=left_alone, advanced_parameters=advanced,
             )  # fmt: skip
     except Exception as error:
@@ -163,44 +136,15 @@ def _quantize_graph(
         raise BackendError(f"NNCF cannot quantize this network: {reason}. Use fp32 or bf16.") from error
 
 
-class _Counted:
-    """Crops as NumPy arrays, with a progress bar."""
-
-    def __init__(self, crops: Sequence[Tensor], progress: bool) -> None:
-        self.crops, self.progress = crops, progress
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for crop in tqdm(self.crops, "int8 ranges", disable=not self.progress):
-            yield crop.numpy()
-
-
 def load_nncf() -> Any:
     """Return the library NNCF, imported without its messages.
 
     Raises:
         BackendError: If it or OpenVINO is not installed.
     """
-    with _quietly():
+    with quietly(*QUIET):
         require("openvino", EXTRA)
         return require("nncf", EXTRA)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep NNCF from writing to standard output and to logs."""
-    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
-    levels = [log.level for log in loggers]
-    with redirect_stdout(io.StringIO()):
-        for log in loggers:
-            log.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for log, level in zip(loggers, levels, strict=True):
-                log.setLevel(level)
 
 
 def _measure(exact: Runtime, rounded: Runtime, data: QuantizationData, progress: bool) -> PsnrCost:

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
-from lightsr_basicsr.runtimes.base import BackendError
+from lightsr_basicsr.runtimes.base import BackendError, Traits
 from lightsr_basicsr.tools.images import ImageError, existing_folder, list_images, read_image, some, to_8_bit
-from lightsr_basicsr.tools.photographs import to_tensor
+from lightsr_basicsr.tools.photographs import center, to_tensor
 
 LR_SIDE = 48
 HR_SIDE_AT_MOST = 256  # x8 can use ordinary photographs, too
@@ -29,29 +29,18 @@ DEMO = "photographs of scikit-image"  # part of the metadata of exported files
 
 
 class Pair(NamedTuple):
-    """An LR image and its HR image.
+    """An LR image and its HR image."""
 
-    Attributes:
-        lr (Tensor): RGB (1, 3, h, w) in [0, 1]; one channel where the network takes one.
-        hr (ndarray): BGR (scale * h, scale * w, 3), uint8.
-    """
-
-    lr: Tensor
-    hr: np.ndarray
+    lr: Tensor  # RGB (1, 3, h, w) in [0, 1]; one channel where the network takes one
+    hr: np.ndarray  # BGR (scale * h, scale * w, 3), uint8
 
 
 class QuantizationData(NamedTuple):
-    """Images to quantize a network with.
+    """Images to quantize a network with."""
 
-    Attributes:
-        crops (list[Tensor]): LR crops (1, C, 48, 48) in [0, 1] that set the ranges.
-        held_out (list[Pair]): Of other images, or of the given folder.
-        held_out_from (str): Their origin, in words.
-    """
-
-    crops: list[Tensor]
-    held_out: list[Pair]
-    held_out_from: str
+    crops: list[Tensor]  # LR crops (1, C, 48, 48) in [0, 1] that set the ranges
+    held_out: list[Pair]  # of other images, or of the given folder
+    held_out_from: str  # their origin, in words
 
 
 def lr_side(scale: float, min_side: int) -> int:
@@ -66,11 +55,9 @@ def lr_side(scale: float, min_side: int) -> int:
 def gather(
     folder: str | PathLike | None,
     held_out: str | PathLike | None,
+    traits: Traits,
     *,
     images: int,
-    scale: float,
-    num_in_ch: int = 3,
-    min_side: int = 1,
     held_out_at_most: int = HELD_OUT_AT_MOST,
     progress: bool = True,
 ) -> QuantizationData:
@@ -80,10 +67,8 @@ def gather(
         folder (str | PathLike | None): HR images; every fourth is held out unless ``held_out`` is given. None takes ten
             images of scikit-image, and holds out two others.
         held_out (str | PathLike | None): A folder of other HR images to measure quality on.
+        traits (Traits): Those of the network: a whole scale, 3 or 1 channels.
         images (int): Number of crops, at least 8; from as many different images as possible.
-        scale (float): The network's; a whole number.
-        num_in_ch (int): Channels of its input, 3 or 1. Default: 3.
-        min_side (int): Its smallest LR side. Default: 1.
         held_out_at_most (int): Number of images to measure quality on. Default: 20.
         progress (bool): Whether to show a bar. Default: True.
 
@@ -92,6 +77,7 @@ def gather(
     """
     if images < FEWEST_CROPS:
         raise BackendError(f"Quantization needs at least {FEWEST_CROPS} crops to set ranges, got {images}: name more.")
+    scale, num_in_ch, min_side = traits
     if scale < 1 or scale != int(scale) or num_in_ch not in (1, 3):
         raise BackendError(
             f"Crops are made for whole scales and 1 or 3 channels; this network has scale {scale} and {num_in_ch} "
@@ -101,7 +87,7 @@ def gather(
     calibration, checked, title = _choose(folder, held_out, images, held_out_at_most)
     try:
         crops = list(_crops(tqdm(calibration, "LR crops", disable=not progress), images, side, scale))
-        pairs = [_center(source, max(HELD_OUT_SIDE, side), side, scale) for source in checked]
+        pairs = [_hr_center(source, max(HELD_OUT_SIDE, side), side, scale) for source in checked]
     except ImageError as error:
         raise BackendError(f"{error}: take it out of the folder.") from error
     return QuantizationData(
@@ -171,14 +157,11 @@ def _crops(sources: Iterable[Source], images: int, side: int, scale: int) -> Ite
         images_left, sources_left = images_left - number, sources_left - 1
 
 
-def _center(source: Source, most: int, least: int, scale: int) -> np.ndarray:
-    """Return the center of an HR image whose LR image has sides of at most ``most`` pixels."""
+def _hr_center(source: Source, most: int, least: int, scale: int) -> np.ndarray:
+    """Return the center of an HR image; its LR image has sides of at most ``most`` pixels."""
     image = _read(source)
     _check_size(image, source, least * scale)
-    image = mod_crop(image, scale)
-    sides = [min(length, most * scale) for length in image.shape[:2]]
-    top, left = ((length - side) // 2 for length, side in zip(image.shape[:2], sides, strict=True))
-    return image[top : top + sides[0], left : left + sides[1]]
+    return center(mod_crop(image, scale), most * scale, most * scale)
 
 
 def _with_channels(image: np.ndarray, channels: int) -> Tensor:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.openvino_tuning import operations
 
 if TYPE_CHECKING:
@@ -21,51 +20,30 @@ ARITHMETIC = (
     "Multiply", "Power", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum", "Sigmoid", "Sqrt", "Subtract",
     "SquaredDifference", "Tanh",
 )  # fmt: skip
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Operations that are not quantized, and the kind of ranges.
+    """Operations that are not quantized, and the kind of ranges."""
 
-    Attributes:
-        arithmetic (bool): Whether inputs of sums, products, poolings and statistics are quantized too.
-        ends (bool): Whether the first and last convolutions are quantized too; together they are less than a tenth of
-            the work.
-        pooled (bool): Whether convolutions of pooled vectors are quantized too; their work is negligible.
-        asymmetric (bool): Whether the range of an activation may be off-center, which costs no time with VNNI.
-        except_for (str | None): Pattern of names of further convolutions to exclude.
-    """
-
-    arithmetic: bool = False
+    arithmetic: bool = False  # whether inputs of sums, products, poolings and statistics are quantized too
+    # Whether the first and last convolutions are quantized too; together they are less than a tenth of the work.
     ends: bool = False
-    pooled: bool = False
-    asymmetric: bool = True
-    except_for: str | None = None
+    pooled: bool = False  # whether convolutions of pooled vectors are quantized too; their work is negligible
+    asymmetric: bool = True  # whether the range of an activation may be off-center, which costs no time with VNNI
+    except_for: str | None = None  # pattern of names of further convolutions to exclude
 
 
+# The first one is the best for every network of the package.
 RECIPES = {
     "convolutions": Recipe(),
     "convolutions-symmetric": Recipe(asymmetric=False),
     "convolutions-and-ends": Recipe(ends=True),
     "everything": Recipe(arithmetic=True, ends=True, pooled=True, asymmetric=False),
 }
-DEFAULT = "convolutions"
 # By registered name of a network. The dynamic branches of DDistill-SR are quadratic in their input and chained, and
 # cost it 15 dB in int8.
 EXCEPTIONS = {"DDistill_SR": r".*/dy_branch/"}
-
-
-def find_recipe(name: str) -> Recipe:
-    """Return a recipe by name; ``'auto'`` is the best one for every network of the package.
-
-    Raises:
-        BackendError: If the name is unknown.
-    """
-    name = DEFAULT if name == AUTO else name
-    if name not in RECIPES:
-        raise BackendError(f"Recipes are {AUTO}, {', '.join(RECIPES)}; got {name!r}.")
-    return RECIPES[name]
 
 
 def with_network(recipe: Recipe, network: str) -> Recipe:
@@ -82,9 +60,9 @@ def ignored_names(model: openvino.Model, recipe: Recipe) -> list[str]:
     """Return the names of the convolutions in ``model`` that the recipe excludes, without duplicates."""
     ops = operations(model)
     # Calibration cannot foresee the range of a kernel that the graph computes from each image.
-    found = {_name(op) for op in ops if _is_convolution(op) and not _is_constant(op.input_value(1).get_node())}
+    found = {_name(op) for op in ops if _is_convolution(op) and not _is_constant(_weights(op))}
     if not recipe.ends:
-        found |= _without_convolution_before(ops) | _without_convolution_after(ops)
+        found |= _outermost(ops, _sources) | _outermost(ops[::-1], _users)
     if not recipe.pooled:
         found |= {_name(op) for op in ops if _is_convolution(op) and _has_one_pixel(op)}
     if recipe.except_for:
@@ -94,21 +72,17 @@ def ignored_names(model: openvino.Model, recipe: Recipe) -> list[str]:
 
 def count_quantized(model: openvino.Model) -> int:
     """Return how many convolutions of ``model`` have int8 weights, and with them a quantized input."""
-    return sum(_is_convolution(op) and _holds_integers(op.input_value(1).get_node()) for op in operations(model))
-
-
-def _holds_integers(op: openvino.Node) -> bool:
-    """Return whether ``op``, the weights of a convolution, is a constant in int8, which has a scale."""
-    source = _source(op)
-    return source.get_type_name() == "Constant" and source.get_element_type().to_string() in ("i8", "u8")
+    weights = [_weights(op) for op in operations(model) if _is_convolution(op)]
+    return sum(_is_constant(op) and op.get_element_type().to_string() in ("i8", "u8") for op in weights)
 
 
 def _is_constant(op: openvino.Node) -> bool:
-    return _source(op).get_type_name() == "Constant"
+    return op.get_type_name() == "Constant"
 
 
-def _source(op: openvino.Node) -> openvino.Node:
+def _weights(convolution: openvino.Node) -> openvino.Node:
     """Return the origin of a convolution's weights, before they are scaled and reshaped."""
+    op = convolution.input_value(1).get_node()
     while op.get_type_name() in ("Multiply", "Subtract", "Convert", "Reshape"):
         op = op.input_value(0).get_node()
     return op
@@ -126,26 +100,24 @@ def _has_one_pixel(op: openvino.Node) -> bool:
     return all(side.is_static and side.get_length() == 1 for side in list(op.get_output_partial_shape(0))[2:])
 
 
-def _without_convolution_before(ops: Iterable[openvino.Node]) -> set[str]:
-    """Return the names of convolutions with no other convolution between the input image and them."""
-    first, seen = set(), set()
+def _sources(op: openvino.Node) -> list[openvino.Node]:
+    return [value.get_node() for value in op.input_values()]
+
+
+def _users(op: openvino.Node) -> list[openvino.Node]:
+    return [entry.get_node() for output in op.outputs() for entry in output.get_target_inputs()]
+
+
+def _outermost(ops: Sequence[openvino.Node], neighbors: Callable[[openvino.Node], list[openvino.Node]]) -> set[str]:
+    """Return the names of convolutions with no other convolution between them and the end of the graph at ``ops[0]``.
+
+    ``neighbors`` returns the operations next to one on the side of that end.
+    """
+    found, seen = set(), set()
     for op in ops:
-        behind = any(_name(value.get_node()) in seen for value in op.input_values())
+        behind = any(_name(other) in seen for other in neighbors(op))
         if _is_convolution(op) and not behind:
-            first.add(_name(op))
+            found.add(_name(op))
         if _is_convolution(op) or behind:
             seen.add(_name(op))
-    return first
-
-
-def _without_convolution_after(ops: Iterable[openvino.Node]) -> set[str]:
-    """Return the names of convolutions with no other convolution between them and the output image."""
-    last, seen = set(), set()
-    for op in reversed(list(ops)):
-        users = [entry.get_node() for output in op.outputs() for entry in output.get_target_inputs()]
-        before = any(_name(user) in seen for user in users)
-        if _is_convolution(op) and not before:
-            last.add(_name(op))
-        if _is_convolution(op) or before:
-            seen.add(_name(op))
-    return last
+    return found

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,13 @@ from lightsr_basicsr.runtimes.graphs import (
 )
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript, put_into_onnx, put_into_openvino
 from lightsr_basicsr.runtimes.network import unwrap
+from lightsr_basicsr.tools.agreement import check_tolerance
 from lightsr_basicsr.tools.export.files import choose_target, files_of, workshop
 from lightsr_basicsr.tools.export.half import to_half
 from lightsr_basicsr.tools.export.int8 import IMAGES, quantize
 from lightsr_basicsr.tools.export.verify import ExportRow, Sample, make_samples, open_session, verify
 from lightsr_basicsr.tools.files import check_target, checksum, plain_path
-from lightsr_basicsr.tools.networks import Opened, form_with, innermost, open_network, read_weights
+from lightsr_basicsr.tools.networks import Opened, form_with, innermost, open_checkpoint
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # Largest difference of the images, in parts of the range; for int8 the cost in PSNR is reported instead.
@@ -46,60 +46,34 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Exported:
-    """Result of an export.
+    """Result of an export."""
 
-    Attributes:
-        network (str): Registered name of the network.
-        scale (float): Output side over input side.
-        num_in_ch (int): Channels of the input image.
-        source (str): The checkpoint.
-        sha256 (str): Of the checkpoint.
-        weights (str): Wrapper of the weights used, ``'bare'`` for none.
-        form (str): Form of the checkpoint: ``'train'``, ``'pruned'`` or ``'deploy'``.
-        merged (bool): Whether branches were merged on the way.
-        format (str): ``'onnx'``, ``'openvino'`` or ``'torchscript'``.
-        precision (str): ``'fp32'``, ``'fp16'`` or ``'int8'``.
-        opset (int | None): Version of ONNX's operators; None for other formats.
-        path (str): The new file, the one to open.
-        files (tuple[str, ...]): All new files.
-        size (int): Of all of them together, in bytes.
-        rows (tuple[ExportRow, ...]): The comparisons with the network of the checkpoint, run by torch in float32.
-        notes (tuple[str, ...]): Further remarks for the user, in sentences.
-        int8 (dict | None): Measured loss of a quantized network: ``psnr_cost_db``, ``images`` and ``data``.
-    """
-
-    network: str
-    scale: float
-    num_in_ch: int
-    source: str
-    sha256: str
-    weights: str
-    form: str
-    merged: bool
-    format: str
-    precision: str
-    opset: int | None
-    path: str
-    files: tuple[str, ...]
-    size: int
-    rows: tuple[ExportRow, ...]
-    notes: tuple[str, ...] = ()
-    int8: dict[str, Any] | None = None
+    network: str  # registered name of the network
+    scale: float  # output side over input side
+    num_in_ch: int  # channels of the input image
+    source: str  # the checkpoint
+    sha256: str  # of the checkpoint
+    weights: str  # wrapper of the weights used, 'bare' for none
+    form: str  # form of the checkpoint: 'train', 'pruned' or 'deploy'
+    merged: bool  # whether branches were merged on the way
+    format: str  # 'onnx', 'openvino' or 'torchscript'
+    precision: str  # 'fp32', 'fp16' or 'int8'
+    opset: int | None  # version of ONNX's operators; None for other formats
+    path: str  # the new file, the one to open
+    files: tuple[str, ...]  # all new files
+    size: int  # of all of them together, in bytes
+    rows: tuple[ExportRow, ...]  # the comparisons with the network of the checkpoint, run by torch in float32
+    notes: tuple[str, ...] = ()  # further remarks for the user, in sentences
+    int8: dict[str, Any] | None = None  # measured loss of a quantized network, as `PsnrCost.to_metadata` returns it
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """Images to calibrate an int8 network and to measure its loss on, as ``int8.quantize`` takes them.
+    """Images to calibrate an int8 network and to measure its loss on, as ``int8.quantize`` takes them."""
 
-    Attributes:
-        photographs (str | PathLike | None): Folder of HR images; None takes those of scikit-image.
-        held_out (str | PathLike | None): Folder of HR images to measure on; None is a part of the former.
-        images (int): Number of crops.
-    """
-
-    photographs: str | PathLike | None = None
-    held_out: str | PathLike | None = None
-    images: int = IMAGES
+    photographs: str | PathLike | None = None  # folder of HR images; None takes those of scikit-image
+    held_out: str | PathLike | None = None  # folder of HR images to measure on; None is a part of the former
+    images: int = IMAGES  # number of crops
 
 
 @dataclass(frozen=True)
@@ -155,7 +129,7 @@ def export(
     source = plain_path(source)
     place, kind = choose_target(source, target, format, precision)
     _check_arguments(kind, precision, opset, tolerance, quantization)
-    opened, taken = _open(source, weights, network)
+    opened, _, taken = open_checkpoint(source, weights, network)
     for file in (places := files_of(place, kind)):
         check_target(file, source, overwrite)
     net = ready(opened.net)
@@ -174,19 +148,14 @@ def _check_arguments(
         raise BackendError(f"int8 is written for OpenVINO only, got {kind}: name a file that ends in .xml.")
     if precision != "int8" and quantization is not None:
         raise BackendError(f"Images calibrate int8, and the precision is {precision}: leave them out.")
-    if tolerance is not None and not (tolerance >= 0 and isfinite(tolerance)):
-        raise BackendError(f"The tolerance must be a finite number of at least 0, got {tolerance}.")
+    if tolerance is not None:
+        check_tolerance(tolerance)
     if opset is not None and kind != "onnx":
         raise BackendError(f"An opset is a version of ONNX's operators; {kind} has none: leave it out.")
     for module in NEEDED[kind]:
         require(module, "openvino" if kind == "openvino" else "onnx")
     if kind != "torchscript":
         check_opset(opset or OPSET)
-
-
-def _open(source: Path, weights: str | None, network: Mapping[str, Any] | None) -> tuple[Opened, str]:
-    state, taken = read_weights(source, weights)
-    return open_network(state, source, network), taken
 
 
 def _publish(job: _Job, places: Sequence[Path], overwrite: bool, tolerance: float | None) -> Exported:
@@ -234,17 +203,15 @@ def _metadata(job: _Job) -> Metadata:
     )
 
 
-def _notes(opened: Opened) -> list[str]:
-    notes = []
+def _notes(opened: Opened) -> Iterator[str]:
     if isinstance(opened.net, IMDN_AS):
-        notes.append(
+        yield (
             "Images with sides of 60 or more that are no multiples of 4 are padded in the file, where the network run "
             "by torch cuts them into four."
         )
     if opened.unrecoverable:
         names = ", ".join(opened.unrecoverable)
-        notes.append(f"No checkpoint holds {names}: if the network was trained with other values, use --opt.")
-    return notes
+        yield f"No checkpoint holds {names}: if the network was trained with other values, use --opt."
 
 
 def _write(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[str]]:

@@ -42,23 +42,14 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class ExportRow:
-    """One comparison of an exported file with its network.
+    """One comparison of an exported file with its network."""
 
-    Attributes:
-        picture (str): Name of the test image.
-        images (int): Number of images in one call.
-        height (int): Of the LR image.
-        width (int): Of the LR image.
-        difference (float): Largest absolute difference of the outputs, which are in [0, 1].
-        psnr (float | None): Of one output against the other, in dB; None where they are equal.
-    """
-
-    picture: str
-    images: int
-    height: int
-    width: int
-    difference: float
-    psnr: float | None
+    picture: str  # name of the test image
+    images: int  # number of images in one call
+    height: int  # of the LR image
+    width: int  # of the LR image
+    difference: float  # largest absolute difference of the outputs, which are in [0, 1]
+    psnr: float | None  # of one output against the other, in dB; None where they are equal
 
 
 def make_samples(net: nn.Module, num_in_ch: int, min_side: int, picture: Path | None) -> list[Sample]:
@@ -166,12 +157,7 @@ def _open_torchscript(path: Path) -> Session:
 
 
 def verify(session: Session, samples: Sequence[Sample], tolerance: float | None) -> list[ExportRow]:
-    """Return the differences between a file's images and its network's.
-
-    Args:
-        session (Callable): Maps images to images.
-        samples (Sequence[Sample]): Images to compare on.
-        tolerance (float | None): Largest difference allowed; None allows any that is finite.
+    """Return the differences, at most ``tolerance``, between a file's images and its network's; None allows any finite.
 
     Raises:
         AgreementError: If the file cannot be run, or the images differ by more.

@@ -16,41 +16,23 @@ TABLE = Path(__file__).with_suffix(".yml")
 
 @dataclass(frozen=True)
 class OfficialNetwork:
-    """One network at one scale; unknown numbers are None.
+    """One network at one scale; unknown numbers are None."""
 
-    Attributes:
-        title (str): Name in the paper.
-        network (str): Registered name.
-        arguments (dict): Constructor arguments, without the channel list of a pruned network.
-        options (list[str]): Option files, without ``.yml``.
-        channels_of (str | None): Option file with the channel list.
-        file (str | None): Name of the official checkpoint in the option file.
-        released_as (str | None): The authors' name of that file, if different.
-        sha256 (str | None): Of the file: all 64 digits, or the first 16.
-        source (str | None): Where the authors published it.
-        published (str | None): ``"PSNR / SSIM"`` on Set5, Y channel.
-        measured (str | None): The same by this package with the official file, whole images.
-        published_parameters (str | None): As published.
-        published_multi_adds (float | None): 10^9, for 1280x720 output or for ``lr_side``.
-        lr_side (int | None): Side of the LR image that ``published_multi_adds`` is for.
-        note (str | None): Remark about the numbers.
-    """
-
-    title: str
-    network: str
-    arguments: dict[str, Any] = field(hash=False)
-    options: list[str] = field(hash=False)
-    channels_of: str | None = None
-    file: str | None = None
-    released_as: str | None = None
-    sha256: str | None = None
-    source: str | None = None
-    published: str | None = None
-    measured: str | None = None
-    published_parameters: str | None = None
-    published_multi_adds: float | None = None
-    lr_side: int | None = None
-    note: str | None = None
+    title: str  # name in the paper
+    network: str  # registered name
+    arguments: dict[str, Any] = field(hash=False)  # of the constructor, without the channel list of a pruned network
+    options: list[str] = field(hash=False)  # option files, without .yml
+    channels_of: str | None = None  # option file with the channel list
+    file: str | None = None  # name of the official checkpoint in the option file
+    released_as: str | None = None  # the authors' name of that file, if different
+    sha256: str | None = None  # of the file: all 64 digits, or the first 16
+    source: str | None = None  # where the authors published it
+    published: str | None = None  # "PSNR / SSIM" on Set5, Y channel
+    measured: str | None = None  # the same by this package with the official file, whole images
+    published_parameters: str | None = None  # as published
+    published_multi_adds: float | None = None  # in 10^9, for 1280x720 output or for `lr_side`
+    lr_side: int | None = None  # side of the LR image that `published_multi_adds` is for
+    note: str | None = None  # remark about the numbers
 
     @property
     def scale(self) -> int:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
-from lightsr_basicsr.tools.images import write_png
 from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
-from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired
-from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
+from lightsr_basicsr.tools.prepare.sources import Output, depth_note, image_job, source_images
 
 # "Gaussian8" of the KDSR paper's tables: eight isotropic Gaussians by scale, standard deviations in HR pixels.
 GAUSSIAN8 = {2: (0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6), 4: (1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 3.0, 3.2)}
@@ -52,7 +49,7 @@ def prepare_blind(
     images, out = source_images(source), Path(out).expanduser()
     hr = None if same_folder(out / f"HR_x{scale}", Path(source)) else out / f"HR_x{scale}"
     deep: list[str] = []
-    jobs = [_job(image, out, hr, sets, partial(read_source, image, depth, deep)) for image in images]
+    jobs = [image_job(image, _outputs(image.stem, out, hr, sets), depth, deep) for image in images]
     records = {out / each.folder: _record(each) for each in sets}
     claim({**records, **({hr: hr_record(scale, depth)} if hr else {})}, jobs, work.overwrite)
     done = run_jobs(jobs, f"blind x{scale}, {len(sets)} sets", work)
@@ -80,21 +77,8 @@ def _sections(sets: Sequence[BlindSet], hr: Path, out: Path) -> Iterator[tuple[s
         yield f"test_{index}", paired(f"{out.resolve().name}_{label}", hr, out / each.folder)
 
 
-def _job(image: Path, out: Path, hr: Path | None, sets: Sequence[BlindSet], read: Callable[[], np.ndarray]) -> FileJob:
-    outputs = {out / each.folder / f"{image.stem}.png": each for each in sets}
-    places = (*([hr / f"{image.stem}.png"] if hr else []), *outputs)
-    return FileJob(image, places, partial(_make, image, outputs, sets[0].scale, read))
-
-
-def _make(
-    source: Path,
-    outputs: dict[Path, BlindSet],
-    scale: int,
-    read: Callable[[], np.ndarray],
-    wanted: Sequence[Path],
-) -> None:
-    image = crop_for(read(), scale)
-    # All are made before the first is written, so that a failure leaves no half pair.
-    made = {output: outputs[output].degrade(image, source.stem) if output in outputs else image for output in wanted}
-    for output, content in made.items():
-        write_png(output, content)
+def _outputs(name: str, out: Path, hr: Path | None, sets: Sequence[BlindSet]) -> dict[Path, Output]:
+    outputs: dict[Path, Output] = {hr / f"{name}.png": (sets[0].scale, None)} if hr else {}
+    for each in sets:
+        outputs[out / each.folder / f"{name}.png"] = (each.scale, partial(each.degrade, name=name))
+    return outputs

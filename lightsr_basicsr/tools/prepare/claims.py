@@ -79,7 +79,7 @@ def _refuse_others(folder: Path, others: Iterable[Path]) -> None:
 
 def _known_sources(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the fingerprints of the sources of ``folder``; PrepareError if its images were made differently."""
-    made = _read_record(folder)
+    made = read_record(folder)
     remedy = "choose another -o, or --overwrite"
     if made is None:
         raise PrepareError(f"{folder} holds images that this command did not make: {remedy}.")
@@ -117,7 +117,8 @@ def _fingerprint(file: Path) -> str:
     return f"{size}-{check:08x}"
 
 
-def _read_record(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the record of a folder or an LMDB, finished or not; None if it has none."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):

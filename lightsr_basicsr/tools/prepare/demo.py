@@ -35,12 +35,9 @@ def write_test_images(folder: Path) -> list[str]:
 
 
 def draw_contact_sheet(out: Path, names: Sequence[str], sets: Mapping[str, tuple[str, int]]) -> Path:
-    """Draw the same part of each image in each set, pixels enlarged, and return the path of the sheet.
+    """Draw the same part of each image in each set, pixels enlarged, to ``out/contact_sheet.png``; return its path.
 
-    Args:
-        out (Path): Folder of the sets; the sheet is ``out/contact_sheet.png``.
-        names (Sequence[str]): Names of the images without suffix, one for each row.
-        sets (Mapping): Folder in ``out`` and scale (1 for HR) by caption, one for each column.
+    A row shows one of ``names``, without suffix, a column one of ``sets``: folder in ``out`` and scale by caption.
     """
     rows = [
         np.concatenate([_cell(out / folder / f"{name}.png", name, caption, factor)

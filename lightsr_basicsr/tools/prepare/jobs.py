@@ -7,12 +7,13 @@ whole; ``claims.py`` ensures that they were made from the same source with the s
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import torch
@@ -21,6 +22,8 @@ from tqdm import tqdm
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.images import ImageError, remove_parts
 
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
 
 class PrepareError(UserError):
     """An error that concerns the whole task; a broken source file is reported in :class:`Prepared` instead."""
@@ -28,17 +31,11 @@ class PrepareError(UserError):
 
 @dataclass(frozen=True)
 class Work:
-    """How to process the files.
+    """How to process the files."""
 
-    Attributes:
-        workers (int | None): Files at a time; None: one per core.
-        overwrite (bool): Whether to recreate existing files.
-        progress (bool): Whether to show a progress bar on standard error.
-    """
-
-    workers: int | None = None
-    overwrite: bool = False
-    progress: bool = True
+    workers: int | None = None  # files at a time; None: one per core
+    overwrite: bool = False  # whether to recreate existing files
+    progress: bool = True  # whether to show a progress bar on standard error
 
 
 ALL_CORES = Work()
@@ -46,24 +43,16 @@ ALL_CORES = Work()
 
 @dataclass
 class Prepared:
-    """Result of a ``prepare`` function.
+    """Result of a ``prepare`` function."""
 
-    Attributes:
-        made, kept (int): Numbers of outputs written, and of existing ones.
-        failed (list[str]): Files that could not be used, each with the reason.
-        folders (list[Path]): Folders of the outputs.
-        section (dict): Section ``datasets`` for an option file, ready to be dumped as YAML.
-        others (dict): ``section`` by scale where several scales were made, since an option file has one scale.
-        notes (list[str]): Remarks on the data for the user.
-    """
-
-    made: int = 0
-    kept: int = 0
-    failed: list[str] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
-    section: dict[str, Any] = field(default_factory=dict)
+    made: int = 0  # number of outputs written
+    kept: int = 0  # number of existing outputs
+    failed: list[str] = field(default_factory=list)  # files that could not be used, each with the reason
+    folders: list[Path] = field(default_factory=list)  # of the outputs
+    section: dict[str, Any] = field(default_factory=dict)  # `datasets` of an option file, to be dumped as YAML
+    # `section` by scale where several scales were made, since an option file has one scale.
     others: dict[int, dict[str, Any]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # remarks on the data for the user
 
 
 @dataclass(frozen=True)
@@ -76,12 +65,9 @@ class FileJob:
 
 
 def run_jobs(jobs: Sequence[FileJob], title: str, work: Work) -> Prepared:
-    """Run ``jobs`` in threads and return what was made, kept and failed.
+    """Run ``jobs`` in threads, below a progress bar named ``title``, and return what was made, kept and failed.
 
-    Args:
-        jobs (Sequence[FileJob]): A broken source file is recorded in the result and does not stop the others.
-        title (str): Label of the progress bar.
-        work (Work): Threads and progress bar; existing outputs are kept.
+    Existing outputs are kept; a broken source file is recorded in the result and does not stop the others.
     """
     done = Prepared()
     remove_parts({output.parent for job in jobs for output in job.outputs})
@@ -114,19 +100,30 @@ def _in_threads(
     todo: Iterable[tuple[FileJob, list[Path]]], workers: int
 ) -> Iterator[tuple[FileJob, list[Path], Exception | None]]:
     """Yield jobs as they finish. Threads suffice: decoding, encoding and arithmetic all release Python's lock."""
-    remaining, running = iter(todo), {}
     executor = ThreadPoolExecutor(workers)
     try:
-        while True:
-            # Few are started at a time, which bounds the memory and the wait after Ctrl-C.
-            for job, missing in remaining:
-                running[executor.submit(job.make, missing)] = (job, missing)
-                if len(running) > workers:
-                    break
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield (*running.pop(future), _error_of(future))
+        running = {executor.submit(job.make, missing): (job, missing) for job, missing in todo}
+        for future in as_completed(running):
+            yield (*running.pop(future), _error_of(future))
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with the result of ``function``, in the order of ``items``; threads work a few items ahead."""
+    count = workers or cores()
+    executor, ahead = ThreadPoolExecutor(count), deque()
+    try:
+        for item in items:
+            ahead.append((item, executor.submit(function, item)))
+            # One item more than threads, so that none is idle while the first result is consumed.
+            if len(ahead) > count:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for item, future in ahead:
+            yield item, future.result()
     finally:
         executor.shutdown(cancel_futures=True)
 

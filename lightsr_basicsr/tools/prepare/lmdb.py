@@ -17,11 +17,11 @@ import lmdb
 from tqdm import tqdm
 
 from lightsr_basicsr.tools.images import ImageError, some, spread
-from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work
-from lightsr_basicsr.tools.prepare.lmdb_file import LmdbEntry, LmdbFile, listed, read_record, refuse_other_files
+from lightsr_basicsr.tools.prepare.claims import read_record
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work, in_order
+from lightsr_basicsr.tools.prepare.lmdb_file import LmdbEntry, LmdbFile, listed, refuse_other_files
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
-from lightsr_basicsr.tools.prepare.sources import source_images
-from lightsr_basicsr.tools.prepare.verify import Verified, attempt, in_order
+from lightsr_basicsr.tools.prepare.sources import Verified, source_images, verify
 
 SAMPLED = 8
 Shape = tuple[int, int, int]
@@ -79,7 +79,7 @@ def prepare_lmdb(
     # An image that an existing LMDB lacks, since it was broken, must be left out of the new ones too.
     keys = set(targets[0].files).intersection(*existing.values())
     for key in sorted(set(targets[0].files) - keys):
-        done.failed += _errors(_attempts(targets, key))
+        done.failed += _errors(_verify(targets, key))
     try:
         written = _write([each for each in targets if each.path not in existing], sorted(keys), done, work)
     except lmdb.Error as error:
@@ -192,8 +192,8 @@ def _existing(targets: Sequence[Target], overwrite: bool) -> dict[Path, set[str]
     return existing
 
 
-def _attempts(targets: Sequence[Target], key: str) -> list[Verified | ImageError]:
-    return [attempt(each.files[key]) for each in targets]
+def _verify(targets: Sequence[Target], key: str) -> list[Verified | ImageError]:
+    return [verify(each.files[key]) for each in targets]
 
 
 def _errors(results: Sequence[Verified | ImageError]) -> list[str]:
@@ -207,7 +207,7 @@ def _write(targets: Sequence[Target], keys: Sequence[str], done: Prepared, work:
         files = [stack.enter_context(closing(_begin(each))) for each in targets]
         missing = [key for key in keys if not all(key in file for file in files)]
         with tqdm(total=len(keys), initial=len(keys) - len(missing), desc="LMDB", disable=not work.progress) as bar:
-            for key, results in in_order(partial(_attempts, targets), missing, work.workers):
+            for key, results in in_order(partial(_verify, targets), missing, work.workers):
                 bar.update()
                 done.failed += _errors(results)
                 if _errors(results):

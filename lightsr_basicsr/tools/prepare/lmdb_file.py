@@ -16,7 +16,7 @@ from typing import NamedTuple
 import lmdb
 
 from lightsr_basicsr.tools.images import PART, whole_file
-from lightsr_basicsr.tools.prepare.claims import RECORD
+from lightsr_basicsr.tools.prepare.claims import RECORD, read_record
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
 META = "meta_info.txt"
@@ -142,14 +142,6 @@ class LmdbFile:
     def close(self) -> None:
         """Close the data file; flushed values stay for the next run."""
         self._environment.close()
-
-
-def read_record(folder: Path) -> dict[str, str] | None:
-    """Return the record of a finished or unfinished LMDB; None if it has none."""
-    try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def listed(path: Path) -> dict[str, tuple[int, int, int]]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lightsr_basicsr.data.degradations import BORDERS
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
-from lightsr_basicsr.tools.images import measure, write_png
+from lightsr_basicsr.tools.images import measure
 from lightsr_basicsr.tools.prepare.claims import claim, hr_record, same_folder
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired, training
-from lightsr_basicsr.tools.prepare.sources import crop_for, depth_note, read_source, source_images
+from lightsr_basicsr.tools.prepare.sources import depth_note, image_job, source_images
 
 BI = LowResolution()
 LAYOUTS = ("benchmark", "div2k")
@@ -137,23 +135,10 @@ def _lr_record(how: LowResolution, scale: int, depth: str) -> dict[str, Any]:
 
 
 def _job(image: Path, places: dict[int, Layout], how: LowResolution, depth: str, deep: list[str]) -> FileJob:
-    outputs: dict[Path, tuple[int, bool]] = {}
+    outputs = {}
     for scale, each in places.items():
+        degrade = partial(how.degrade, scale=scale, name=image.stem)
         if each.hr:
-            outputs[each.hr / f"{image.stem}.png"] = (scale, False)
-        outputs[each.lr / f"{each.template.format(image.stem)}.png"] = (scale, True)
-    return FileJob(image, tuple(outputs), partial(_make, image, outputs, how, partial(read_source, image, depth, deep)))
-
-
-def _make(
-    source: Path,
-    outputs: dict[Path, tuple[int, bool]],
-    how: LowResolution,
-    read: Callable[[], np.ndarray],
-    wanted: Sequence[Path],
-) -> None:
-    whole = read()
-    for output in wanted:
-        scale, low = outputs[output]
-        image = crop_for(whole, scale)
-        write_png(output, how.degrade(image, scale, source.stem) if low else image)
+            outputs[each.hr / f"{image.stem}.png"] = (scale, None)
+        outputs[each.lr / f"{each.template.format(image.stem)}.png"] = (scale, degrade)
+    return image_job(image, outputs, depth, deep)

@@ -10,10 +10,9 @@ from tqdm import tqdm
 
 from lightsr_basicsr.tools.images import ImageError, some, whole_file
 from lightsr_basicsr.tools.prepare.claims import same_folder
-from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work
+from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work, in_order
 from lightsr_basicsr.tools.prepare.sections import common_root, gt_only, paired, training
-from lightsr_basicsr.tools.prepare.sources import source_images
-from lightsr_basicsr.tools.prepare.verify import attempt, in_order
+from lightsr_basicsr.tools.prepare.sources import source_images, verify
 
 SCALE = 4
 LQ = "FOLDER_OF_LR_IMAGES"
@@ -39,7 +38,7 @@ def prepare_meta(
     """
     folders, out = [Path(source).expanduser() for source in sources], Path(out).expanduser()
     single = len(folders) == 1 and root is None
-    base = folders[0] if single else Path(root).expanduser() if root else _common_root(folders)
+    base = folders[0] if single else Path(root).expanduser() if root else common_root(folders)
     files = _names(folders, base)
     _check(files, folders, out)
     done = Prepared(folders=[out])
@@ -47,7 +46,7 @@ def prepare_meta(
     missing = [name for name in files if name not in (listed or {})]
     lines = {}
     with tqdm(total=len(files), initial=len(files) - len(missing), desc="list", disable=not work.progress) as bar:
-        for name, result in in_order(lambda name: attempt(files[name]), missing, work.workers):
+        for name, result in in_order(lambda name: verify(files[name]), missing, work.workers):
             bar.update()
             if isinstance(result, ImageError):
                 done.failed.append(str(result))
@@ -60,13 +59,6 @@ def prepare_meta(
     if listed or lines:
         _add_section(done, out, base, single)
     return done
-
-
-def _common_root(folders: Sequence[Path]) -> Path:
-    try:
-        return common_root(folders)
-    except ValueError as error:
-        raise PrepareError(f"the folders have no common parent: {error}.") from error
 
 
 def _names(folders: Sequence[Path], base: Path) -> dict[str, Path]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -64,10 +63,11 @@ def prepare_multiscale(
     _check(source, out, sizes)
     seen: dict[str, list[str]] = {"deep": [], "small": []}
     jobs = [_job(image, out, sizes, seen) for image in source_images(source)]
-    claim({out: _record(sizes)}, jobs, work.overwrite)
+    record = {"command": "prepare multiscale", "scales": list(sizes.scales), "shortest": sizes.shortest}
+    claim({out: record}, jobs, work.overwrite)
     done = run_jobs(jobs, "multi-scale", work)
     done.folders = [out]
-    done.section["train"], note = to_be_listed(out, source)
+    done.section["train"], note = to_be_listed(source, out)
     done.notes = [*_notes(seen, sizes), note]
     return done
 
@@ -81,10 +81,6 @@ def _check(source: Path, out: Path, sizes: Sizes) -> None:
         raise PrepareError("nothing to make: give scales, or a shorter side.")
     if same_folder(source, out):
         raise PrepareError(f"{out} is the source itself: choose another -o.")
-
-
-def _record(sizes: Sizes) -> dict[str, Any]:
-    return {"command": "prepare multiscale", "scales": list(sizes.scales), "shortest": sizes.shortest}
 
 
 def _job(image: Path, out: Path, sizes: Sizes, seen: dict[str, list[str]]) -> FileJob:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.tools.prepare.jobs import PrepareError
+
 
 def paired(name: str, gt: Path | str, lq: Path | str, template: str = "{}", backend: str = "disk") -> dict[str, Any]:
     """Return a section of PairedImageDataset: GT and LQ folders, LQ named by ``template``; or two LMDBs.
@@ -55,25 +57,27 @@ def gt_only(name: str, gt: Path | str, meta_info: Path | str | None = None, back
     return {**section, **listed, "io_backend": {"type": backend}, **flips, **workers}
 
 
-def to_be_listed(out: Path, *others: Path | str) -> tuple[dict[str, Any], str]:
-    """Return a section for the images in ``out`` and ``others``, and a note with the command that makes its list."""
+def to_be_listed(source: Path, out: Path) -> tuple[dict[str, Any], str]:
+    """Return a section for the images in ``source`` and ``out``, and a note with the command that makes its list."""
     name = out.resolve().name
     meta_info = out.parent / "meta_info" / f"meta_info_{name}.txt"
-    command = shlex.join(["basicsr", "prepare", "meta", "-i", *map(str, others), str(out), "-o", str(meta_info)])
-    root = common_root([*others, out]) if others else out
+    command = shlex.join(["basicsr", "prepare", "meta", "-i", str(source), str(out), "-o", str(meta_info)])
     note = f"make the list that the section names with: {command}"
-    return gt_only(name, root, meta_info), note
+    return gt_only(name, common_root([source, out]), meta_info), note
 
 
 def common_root(folders: Sequence[Path | str]) -> Path:
     """Return the innermost common parent of ``folders``: absolute if one of them is, else relative.
 
     Raises:
-        ValueError: If there is none, as for two drives of Windows.
+        PrepareError: If there is none, as for two drives of Windows.
 
     Examples:
         >>> common_root(["DF2K/HR", "DF2K/multiscale"]).name
         'DF2K'
     """
-    root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    try:
+        root = os.path.commonpath([os.path.abspath(folder) for folder in folders])
+    except ValueError as error:
+        raise PrepareError(f"the folders have no common parent: {error}.") from error
     return Path(root if any(os.path.isabs(folder) for folder in folders) else os.path.relpath(root))

@@ -1,17 +1,22 @@
-"""Source images of ``prepare``: list them, read them at the chosen depth, crop them to multiples of the scale."""
+"""Source images of ``prepare``: list them, read or verify them, make PNG files of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from lightsr_basicsr.data.degradations import mod_crop
-from lightsr_basicsr.tools.images import folder_images, read_image, to_8_bit
-from lightsr_basicsr.tools.prepare.jobs import PrepareError
+from lightsr_basicsr.tools.images import ImageError, decode, folder_images, read_image, to_8_bit, write_png
+from lightsr_basicsr.tools.prepare.jobs import FileJob, PrepareError
 
 ORIENTATION = 0x112  # Exif tag of a camera
+# Scale to whose multiples an image is cropped, and what makes LR of it then; None for HR images.
+Output = tuple[int, Callable[[np.ndarray], np.ndarray] | None]
 
 
 def source_images(folder: Path | str) -> list[Path]:
@@ -58,3 +63,39 @@ def crop_for(image: np.ndarray, scale: int) -> np.ndarray:
     if min(image.shape[:2]) < scale:
         raise ValueError(f"{image.shape[1]}x{image.shape[0]} is too small for x{scale}")
     return mod_crop(image, scale)
+
+
+def image_job(source: Path, outputs: Mapping[Path, Output], depth: str, deep: list[str]) -> FileJob:
+    """Return the job that makes ``outputs`` of the image in ``source``; the rest as for :func:`read_source`."""
+    return FileJob(source, tuple(outputs), partial(_make, source, outputs, depth, deep))
+
+
+def _make(source: Path, outputs: Mapping[Path, Output], depth: str, deep: list[str], wanted: Sequence[Path]) -> None:
+    whole = read_source(source, depth, deep)
+    made = {}
+    for output in wanted:
+        scale, degrade = outputs[output]
+        image = crop_for(whole, scale)
+        made[output] = degrade(image) if degrade else image
+    # All are made before the first is written, so that a failure leaves no half pair.
+    for output, image in made.items():
+        write_png(output, image)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A decoded image file: its bytes, (height, width, channels) and bits per channel."""
+
+    content: bytes
+    shape: tuple[int, int, int]
+    bits: int
+
+
+def verify(file: Path) -> Verified | ImageError:
+    """Read and decode an image file; return the error if it is broken, no image, or not of 8 or 16 bit."""
+    try:
+        content, image = decode(file, cv2.IMREAD_UNCHANGED)
+    except ImageError as error:
+        return error
+    height, width = image.shape[:2]
+    return Verified(content, (height, width, image.shape[2] if image.ndim == 3 else 1), image.itemsize * 8)

@@ -16,7 +16,6 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from tqdm import tqdm
 
-from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import read_state_dict
 from lightsr_basicsr.checkpoints.misfit import load_weights
 from lightsr_basicsr.data.degradations import imresize
@@ -28,17 +27,6 @@ PANEL = CROP * ZOOM
 DRAWN = 8
 RED = (60, 60, 230)
 
-OPTIONS = {
-    "comparison": fields.section("Compares the network with bicubic interpolation: a table and a picture.", null=True),
-    "comparison.dataset": fields.one_of(
-        "Key in `datasets` of the set, or of several.",
-        fields.text(),
-        fields.several("", fields.text()),
-        required="always",
-    ),
-    "comparison.crop_border": fields.count("Pixels left out at each side.", least=0, required="always"),
-    "comparison.test_y_channel": fields.flag("Whether the luma channel alone is compared.", required="always"),
-}
 # By title: the network's section of an option file, and its checkpoint.
 Networks = Mapping[str, tuple[Mapping[str, Any], Path]]
 

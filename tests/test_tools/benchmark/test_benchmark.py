@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs.srresnet_arch import MSRResNet
 
 from lightsr_basicsr import load
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
@@ -116,6 +117,9 @@ def test_what_a_backend_cannot_do_is_reported_and_the_rest_continues(monkeypatch
 def test_a_backend_that_fails_at_the_first_image_is_reported(monkeypatch):
     class Broken:
         num_in_ch, scale = 3, 2
+
+        def prepare_for(self, shape):
+            pass
 
         def __call__(self, images):
             raise KeyError("kernel")
@@ -388,3 +392,13 @@ def test_the_photograph_is_mirrored_to_any_size():
     assert torch.equal(large[:, :, 100:200].flip(2), large[:, :, :100])
     assert image_of_size(5, 6, 1).shape == (1, 1, 5, 6)
     assert 0 <= large.min() < large.max() <= 1
+
+
+def test_an_unknown_checkpoint_is_met_with_the_flag_of_this_command(workdir):
+    torch.save({"params": MSRResNet(num_feat=4, num_block=1).state_dict()}, "net.pth")
+    (subject,) = find_subjects(["net.pth"])
+    with pytest.raises(
+        BenchmarkError, match=r"not a network of this package(.|\n)*named: --network FILE\.yml"
+    ) as raised:
+        subject.network()
+    assert "--opt" not in str(raised.value)

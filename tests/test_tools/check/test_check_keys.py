@@ -1,6 +1,7 @@
 """Keys and their values: what stops a run, what is a warning, and what other people's option files may hold."""
 
 import math
+from datetime import date
 
 import pytest
 from basicsr.models.sr_model import SRModel
@@ -11,7 +12,7 @@ from lightsr_basicsr.tools.check.context import Run
 from lightsr_basicsr.tools.check.keys import check_keys, check_section
 from lightsr_basicsr.tools.check.known import fields_of_model, fields_of_set, within
 from lightsr_basicsr.tools.check.options import check_options
-from tests import tiny
+from tests import kdsr, tiny
 
 
 def changed(path: str, value) -> dict:
@@ -173,3 +174,41 @@ def test_a_schedule_that_never_acts_is_a_warning(workdir):
     options = changed("train.scheduler.milestones", [10, 20])
     (warning,) = [str(finding) for finding in check_options(options, True)]
     assert warning.startswith("train.scheduler.milestones: (warning) first acts at iteration 10: total_iter is 10")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "found"),
+    [
+        ("datasets.train", 3, "datasets.train: must be a section, got 3"),
+        ("datasets.val", ["a"], "datasets.val: must be a section, got ['a']"),
+        ("train", "x", "train: must be a section, got 'x'"),
+        (
+            "comparison",
+            {"dataset": {"a": 1}, "crop_border": 1, "test_y_channel": True},
+            "comparison.dataset: must be a",
+        ),
+        ("comparison", {"dataset": [["a"]], "crop_border": 1, "test_y_channel": True}, "comparison.dataset: must be a"),
+        ("network_g", {"type": ["IMDN"]}, "network_g.type: no network named"),
+        ("datasets.val.type", {"a": 1}, "datasets.val.type: must be a text, got {'a': 1}"),
+    ],
+)
+@pytest.mark.parametrize("model", ["LossDictModel", "DualRegressionModel", "KDSRNetSTModel", "KDSRModel"])
+def test_a_value_where_a_section_is_wanted_is_found(workdir, model, path, value, found):
+    options = changed(path, value)
+    options["model_type"] = model
+    assert any(str(finding).startswith(found) for finding in check_options(options, True))
+
+
+@pytest.mark.parametrize("value", ["x", 3, [1], None])
+@pytest.mark.parametrize("stage", ["teacher", "student"])
+def test_a_stage_that_is_no_section_is_found(workdir, stage, value):
+    options = kdsr.run_options()
+    options["train"][stage] = value
+    assert f"train.{stage}: must be a section, got {value!r}" in map(str, check_options(options, True))
+
+
+def test_keys_that_are_no_text_are_unknown(workdir):
+    options = changed("train.pixel_opt", {"type": "L1Loss", 5: 1})
+    for section in (options, options["train"], options["path"], options["datasets"]["train"], options["val"]):
+        section.update({5: "x", None: "y", date(2020, 1, 1): "z"})
+    assert "train.5: (warning) is not read by BasicSR or LossDictModel" in map(str, check_options(options, True))

@@ -112,7 +112,7 @@ def test_what_was_done_is_returned(saved):
 def test_arguments_are_checked_before_the_work(saved, arguments, message):
     os.mkfifo("pipe.pth")
     before = files()
-    with pytest.raises((ConvertError, NetworkError, TargetError), match=message):
+    with pytest.raises((AgreementError, ConvertError, NetworkError, TargetError), match=message):
         convert("net.pth", **arguments)
     assert files() == before
 

@@ -260,7 +260,7 @@ def test_wrong_networks_are_explained(pair, capsys, arguments, message):
     (["--crop", "10"], "sides of more than 10 pixels, for the blur; got 100 of 8 pixels"),
     (["--crop", "200"], "HR gives 0 crops of 200x200 pixels, at least 2 are needed.\n  HR/00.png: 72x64 is smaller"),
     (["-i", "nowhere"], "folder nowhere does not exist"),
-    (["-o", "HR/p.png"], "HR/p.png would be one of the HR images next time"),
+    (["-o", "HR/p.png"], "HR/p.png would lie among the HR images in HR: write it to another folder"),
     (["-o", "p.jpg"], "must end in .png, .pdf, .svg, got p.jpg"),
     (["-o", "nowhere/p.png"], "the folder nowhere for p.png is missing"),
 ])  # fmt: skip

@@ -18,7 +18,6 @@ from lightsr_basicsr.tools.export.int8_data import Pair
 from lightsr_basicsr.tools.export.int8_recipes import (
     RECIPES,
     count_quantized,
-    find_recipe,
     ignored_names,
     ignored_types,
     with_network,
@@ -47,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(net, folder):
-    return quantize(net, folder, images=8, threads=1, progress=False)
+    return quantize(net, folder, images=8, progress=False)
 
 
 def run(model, images):
@@ -98,7 +97,7 @@ def test_the_model_takes_any_number_and_size(net, made):
 
 def test_the_network_stays_as_it_is(net, folder):
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    quantize(net.train(), folder, images=8, threads=1, progress=False)
+    quantize(net.train(), folder, images=8, progress=False)
     assert net.training
     net.eval()
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
@@ -147,12 +146,6 @@ def test_nothing_is_written_but_the_bars(net, capfd):
     assert "INFO" not in err
 
 
-def test_unknown_recipe(net):
-    with pytest.raises(BackendError, match=r"Recipes are auto, convolutions, .*got 'best'"):
-        quantize(net, recipe="best")
-    assert find_recipe("auto") is RECIPES["convolutions"]
-
-
 def test_without_nncf_the_extra_is_named(net, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(BackendError, match=r'pip install "lightsr-basicsr\[int8\]"'):
@@ -199,7 +192,7 @@ def test_a_network_with_kernels_for_every_image_is_quantized_inside_its_loop():
 def test_kernels_that_are_made_of_an_image_stay_as_they_are():
     torch.manual_seed(0)
     dynamic = DDistill_SR(num_feat=16, deploy=True).eval()
-    model, recipe = to_openvino(dynamic), find_recipe("auto")
+    model, recipe = to_openvino(dynamic), RECIPES["convolutions"]
     left_alone = ignored_names(model, recipe)
     assert {"/LR_conv/unit/Conv", "/B1/c1_r/unit/Conv", "/B1/Conv"} <= {
         name.removesuffix("/WithoutBiases") for name in left_alone

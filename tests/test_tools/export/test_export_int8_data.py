@@ -7,7 +7,7 @@ import torch
 
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
-from lightsr_basicsr.runtimes.base import BackendError
+from lightsr_basicsr.runtimes.base import BackendError, Traits
 from lightsr_basicsr.tools.export import int8_data as quantize_data
 from lightsr_basicsr.tools.export.int8_data import gather, lr_side
 from lightsr_basicsr.tools.images import ImageError
@@ -23,8 +23,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def collect(folder, images=8, scale=2, **more):
-    return gather(folder, more.pop("held_out", None), images=images, scale=scale, progress=False, **more)
+def collect(folder, images=8, held_out=None, held_out_at_most=20, **traits):
+    made_for = Traits(**{"scale": 2, **traits})
+    return gather(folder, held_out, made_for, images=images, held_out_at_most=held_out_at_most, progress=False)
 
 
 def read(path):

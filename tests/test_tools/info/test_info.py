@@ -13,7 +13,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from lightsr_basicsr import cli
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.export.run import export
-from lightsr_basicsr.tools.info.checkpoint import describe_file
+from lightsr_basicsr.tools.info.describe import describe_file
 from lightsr_basicsr.tools.info.official import find_official, official_networks
 
 counts = pytest.mark.skipif(
@@ -109,7 +109,7 @@ def test_a_torch_that_cannot_count_is_no_error(saved, monkeypatch, capsys):
     def refuse(*_):
         raise RuntimeError("Counting multiply-adds needs torch.utils.flop_counter")
 
-    monkeypatch.setattr("lightsr_basicsr.tools.info.checkpoint.count_multi_adds", refuse)
+    monkeypatch.setattr("lightsr_basicsr.tools.info.describe.count_multi_adds", refuse)
     assert cli.main(["info", saved]) == 0
     assert "multi-adds:       not counted" in capsys.readouterr().out
 

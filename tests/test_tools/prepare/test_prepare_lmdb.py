@@ -11,10 +11,11 @@ from PIL import Image
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.tools.images import ImageError
-from lightsr_basicsr.tools.prepare import lmdb_file, verify
-from lightsr_basicsr.tools.prepare.jobs import PrepareError
+from lightsr_basicsr.tools.prepare import lmdb_file
+from lightsr_basicsr.tools.prepare.jobs import PrepareError, in_order
 from lightsr_basicsr.tools.prepare.lmdb import prepare_lmdb
 from lightsr_basicsr.tools.prepare.lmdb_file import map_size
+from lightsr_basicsr.tools.prepare.sources import Verified, verify
 from tests.tiny import ALONE, ANEW, QUIET, make_pairs, tree
 
 
@@ -41,15 +42,15 @@ def meta(path: str) -> list[str]:
 
 def stop_after(monkeypatch, count: int) -> None:
     """Let Ctrl-C come when ``count`` files have been read."""
-    read, original = [], verify.verify
+    read = []
 
-    def stopping(file: Path) -> verify.Verified:
+    def stopping(file: Path) -> Verified | ImageError:
         read.append(file)
         if len(read) > count:
             raise KeyboardInterrupt
-        return original(file)
+        return verify(file)
 
-    monkeypatch.setattr(verify, "verify", stopping)
+    monkeypatch.setattr(f"{prepare_lmdb.__module__}.verify", stopping)
 
 
 @pytest.mark.parametrize("template", ["{}", "{}x2"])
@@ -135,8 +136,8 @@ def test_an_interrupted_run_is_continued_with_the_same_result(workdir, monkeypat
         assert cli.main(command) == 130
     assert "Run the same command again to continue" in capsys.readouterr().err
     assert sorted(path.name for path in Path("out").iterdir()) == [".HR.lmdb.part", ".LR.lmdb.part"]
-    read, original = [], verify.verify
-    monkeypatch.setattr(verify, "verify", lambda file: read.append(file) or original(file))
+    read = []
+    monkeypatch.setattr(f"{prepare_lmdb.__module__}.verify", lambda file: read.append(file) or verify(file))
     done = prepare_lmdb(["set/HR", "set/LR"], "out", work=QUIET)
     assert done.made + done.kept == 20
     assert len(read) == done.made
@@ -396,6 +397,6 @@ def test_a_full_disk_is_explained_and_the_next_run_continues(workdir, monkeypatc
 
 
 def test_images_come_in_order_and_errors_are_values():
-    seen = list(verify.in_order(lambda number: number * number, range(50), 3))
+    seen = list(in_order(lambda number: number * number, range(50), 3))
     assert seen == [(number, number * number) for number in range(50)]
-    assert isinstance(verify.attempt(Path("nowhere.png")), ImageError)
+    assert isinstance(verify(Path("nowhere.png")), ImageError)

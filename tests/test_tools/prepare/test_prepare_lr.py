@@ -165,12 +165,12 @@ def test_a_source_is_not_written_to_through_a_link(workdir):
 
 
 def test_an_interrupted_overwrite_is_continued_without_it(workdir, capsys, monkeypatch):
-    from lightsr_basicsr.tools.prepare import lr
+    from lightsr_basicsr.tools.prepare import sources
 
     photographs(Path("photos"), count=6)
     arguments = ["prepare", "lr", "-i", "photos", "-o", "set", "--scale", "4", "--quiet", "--jobs", "1"]
     assert cli.main(arguments) == 0
-    whole, write, left = contents(Path("set")), lr.write_png, [5]
+    whole, write, left = contents(Path("set")), sources.write_png, [5]
 
     def interrupted(file, image):
         left[0] -= 1
@@ -178,12 +178,12 @@ def test_an_interrupted_overwrite_is_continued_without_it(workdir, capsys, monke
             raise KeyboardInterrupt
         write(file, image)
 
-    monkeypatch.setattr(lr, "write_png", interrupted)
+    monkeypatch.setattr(sources, "write_png", interrupted)
     assert cli.main([*arguments, "--overwrite"]) == 130
     assert "Run the same command again without --overwrite to continue" in capsys.readouterr().err
     there = len(list(Path("set").rglob("*.png")))
     assert 4 <= there < 12
-    monkeypatch.setattr(lr, "write_png", write)
+    monkeypatch.setattr(sources, "write_png", write)
     assert cli.main(arguments) == 0
     assert f"{12 - there} files made, {there} existing files kept" in capsys.readouterr().out
     assert contents(Path("set")) == whole
@@ -332,6 +332,14 @@ def test_broken_files_are_named_and_the_others_are_made(workdir, capsys):
         assert part in printed.err
     assert "Traceback" not in printed.err
     assert len(list(Path("set").rglob("*.png"))) == 6
+
+
+def test_an_image_too_small_for_one_scale_is_made_at_none(workdir):
+    folder = photographs(Path("photos"), count=1)
+    cv2.imwrite(str(folder / "tiny.png"), np.zeros((3, 3, 3), np.uint8))
+    done = prepare_lr(folder, "set", scales=[2, 4], work=QUIET)
+    assert (done.made, done.failed) == (4, ["photos/tiny.png: 3x3 is too small for x4"])
+    assert {file.name for file in Path("set").rglob("*.png")} == {"00.png"}
 
 
 @pytest.mark.parametrize(

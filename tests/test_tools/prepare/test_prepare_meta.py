@@ -9,7 +9,6 @@ import yaml
 from PIL import Image
 
 from lightsr_basicsr import cli
-from lightsr_basicsr.tools.prepare import verify
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from lightsr_basicsr.tools.prepare.meta import prepare_meta
 from tests.tiny import ANEW, QUIET, make_pairs, tree
@@ -88,7 +87,7 @@ def test_an_existing_list_is_kept_and_replaced_only_if_asked(workdir, monkeypatc
     prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     before = tree(Path())
     with monkeypatch.context() as patch:
-        patch.setattr(verify, "verify", lambda file: pytest.fail(f"{file} was read again"))
+        patch.setattr(f"{prepare_meta.__module__}.verify", lambda file: pytest.fail(f"{file} was read again"))
         done = prepare_meta(["set/HR"], "meta.txt", work=QUIET)
     assert (done.made, done.kept, tree(Path())) == (0, 1, before)
     make_pairs(Path("set"), 4)

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -21,7 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lightsr_basicsr.data.hr_images import SUFFIXES
-from lightsr_basicsr.tools.images import existing_folder, nested_hint, reason
+from lightsr_basicsr.tools.images import COLOR, ENDINGS, existing_folder, nested_hint, pixels, reason
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 from lightsr_basicsr.tools.prepare.sources import ORIENTATION
 
@@ -29,27 +28,18 @@ KINDS = (
     "broken", "not an image", "format", "channels", "depth", "orientation", "sizes", "names", "duplicates", "pairs",
 )  # fmt: skip
 SILENT = 0
-PNG_END = b"IEND\xaeB`\x82"
-FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 NAMES = {"1": "gray", "L": "gray", "I": "gray", "F": "gray", "P": "palette", "YCBCR": "YCbCr"}
 WITH_ALPHA = {"RGBA": "RGB", "RGBa": "RGB", "LA": "gray", "La": "gray", "PA": "palette"}
 
 
 @dataclass(frozen=True)
 class DatasetFinding:
-    """A fault or peculiarity of a file or folder.
+    """A fault or peculiarity of a file or folder."""
 
-    Attributes:
-        kind (str): One of ``KINDS``.
-        file (str): The file or folder, as the user named it.
-        message (str): The fact and its consequence.
-        error (bool): Whether training or testing would stop or be wrong; False is a warning.
-    """
-
-    kind: str
-    file: str
-    message: str
-    error: bool
+    kind: str  # one of KINDS
+    file: str  # the file or folder, as the user named it
+    message: str  # the fact and its consequence
+    error: bool  # whether training or testing would stop or be wrong; False is a warning
 
 
 @dataclass(frozen=True)
@@ -83,26 +73,16 @@ class Source:
 
 @dataclass
 class Facts:
-    """Properties of one file, as training reads it.
+    """Properties of one file, as training reads it."""
 
-    Attributes:
-        name (str): Name in its folder, or key in its LMDB.
-        shown (str): Path for messages.
-        size (tuple | None): Width and height; None if it cannot be read.
-        channels (str): As stored, for example ``'RGB'`` or ``'gray + alpha'``.
-        bits (int): Per channel.
-        same_bytes, same_pixels (str): Hashes of the file and of the pixels.
-        findings (list[DatasetFinding]): Its faults and peculiarities.
-    """
-
-    name: str
-    shown: str
-    size: tuple[int, int] | None = None
-    channels: str = "unknown"
-    bits: int = 8
-    same_bytes: str = ""
-    same_pixels: str = ""
-    findings: list[DatasetFinding] = field(default_factory=list)
+    name: str  # in its folder, or key in its LMDB
+    shown: str  # path for messages
+    size: tuple[int, int] | None = None  # width and height; None if it cannot be read
+    channels: str = "unknown"  # as stored, for example "RGB" or "gray + alpha"
+    bits: int = 8  # per channel
+    same_bytes: str = ""  # hash of the file
+    same_pixels: str = ""  # hash of the pixels
+    findings: list[DatasetFinding] = field(default_factory=list)  # its faults and peculiarities
 
     def finding(self, kind: str, message: str, error: bool = False) -> DatasetFinding:
         """Return a finding about this file."""
@@ -239,23 +219,16 @@ def _check_whole(content: bytes, view: _View) -> None:
         raise _BrokenError("empty file")
     if view.fault:
         raise _BrokenError(f"damaged: {view.fault}")
-    if view.format == "PNG" and PNG_END not in content:
+    if view.format == "PNG" and ENDINGS[".png"] not in content:
         raise _BrokenError("damaged: cut short, the end of the PNG is missing")
-
-
-def _imdecode(content: bytes, flags: int) -> np.ndarray | None:
-    try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error:
-        return None
 
 
 def _decode(content: bytes, view: _View, facts: Facts) -> np.ndarray | None:
     """Return the image at its depth, or None with a finding if BasicSR cannot read that depth."""
-    image = _imdecode(content, FLAGS)
+    image = pixels(content, COLOR)
     if image is not None and image.dtype in (np.uint8, np.uint16):
         return image
-    raw = image if image is not None else _imdecode(content, cv2.IMREAD_UNCHANGED)
+    raw = image if image is not None else pixels(content, cv2.IMREAD_UNCHANGED)
     if raw is None:
         raise _BrokenError(_why_unreadable(content, view))
     facts.add("depth", f"{raw.dtype} numbers: BasicSR reads 8 and 16 bits per channel only; convert it", error=True)
@@ -277,9 +250,9 @@ def _describe(facts: Facts, content: bytes, image: np.ndarray, view: _View) -> N
     facts.size = image.shape[1::-1]
     facts.bits = image.itemsize * 8
     facts.same_bytes = hashlib.blake2b(content, digest_size=16).hexdigest()
-    pixels = hashlib.blake2b(f"{image.shape} {image.dtype}".encode(), digest_size=16)
-    pixels.update(np.ascontiguousarray(image))
-    facts.same_pixels = pixels.hexdigest()
+    digest = hashlib.blake2b(f"{image.shape} {image.dtype}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image))
+    facts.same_pixels = digest.hexdigest()
     _describe_channels(facts, view)
     if facts.bits == 16:
         facts.add("depth", "16 bits: BasicSR reads the upper 8")
@@ -314,14 +287,9 @@ def _describe_channels(facts: Facts, view: _View) -> None:
         facts.add("channels", f"alpha channel, {view.alpha}: dropped, {effect}")
 
 
-@cache
-def _formats_by_ending() -> dict[str, str]:
-    return dict(Image.registered_extensions())
-
-
 def _compare_ending(facts: Facts, suffix: str, view: _View) -> None:
     found = {"MPO": "JPEG"}.get(view.format, view.format)
-    expected = _formats_by_ending().get(suffix)
+    expected = Image.registered_extensions().get(suffix)
     if found and expected and found != expected:
         facts.add("format", f"is a {found} and not a {expected}: training reads it, other programs may not")
     if suffix not in SUFFIXES:

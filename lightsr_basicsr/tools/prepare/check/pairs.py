@@ -24,22 +24,14 @@ MOST = 60.0
 
 @dataclass(frozen=True)
 class Likeness:
-    """Similarity of an LR image and its HR image.
-
-    Attributes:
-        hr, lr (Facts): The two files.
-        psnr (float): PSNR in dB of the middle of LR against MATLAB's bicubic of HR, at most 60.
-        coarse (float): PSNR in dB of the two images at 16x16 pixels.
-        flat (float): PSNR in dB of a uniform image, the mean of HR, at 16x16 pixels.
-        hr_thumb, lr_thumb (ndarray): The images at 16x16 pixels.
-    """
+    """Similarity of an LR image and its HR image; PSNR in dB."""
 
     hr: Facts
     lr: Facts
-    psnr: float
-    coarse: float
-    flat: float
-    hr_thumb: np.ndarray
+    psnr: float  # of the middle of LR against MATLAB's bicubic of HR, at most 60
+    coarse: float  # of the two images at 16x16 pixels
+    flat: float  # of a uniform image, the mean of HR, at 16x16 pixels
+    hr_thumb: np.ndarray  # the images at 16x16 pixels
     lr_thumb: np.ndarray
 
 
@@ -63,11 +55,10 @@ def check_pair(hr: Facts, lr: Facts, scale: int, patch: int | None) -> Iterator[
     if hr.size == wanted:
         return
     message = f"HR {size_text(hr.size)}, expected {size_text(wanted)} for LR {size_text(lr.size)} times {scale}"
-    yield hr.finding("sizes", f"{message}: {_remedy(hr.size, lr.size, scale)}", error=True)
+    yield hr.finding("sizes", f"{message}: {_remedy(hr.size, lr.size, wanted, scale)}", error=True)
 
 
-def _remedy(hr: tuple[int, int], lr: tuple[int, int], scale: int) -> str:
-    wanted = (lr[0] * scale, lr[1] * scale)
+def _remedy(hr: tuple[int, int], lr: tuple[int, int], wanted: tuple[int, int], scale: int) -> str:
     if hr == wanted[::-1]:
         return "one of them is rotated by 90 degrees"
     if hr[0] < lr[0] or hr[1] < lr[1]:
@@ -88,15 +79,9 @@ def compare(hr: Facts, lr: Facts, hr_image: np.ndarray, lr_image: np.ndarray, sc
         return None
     hr_image = hr_image[:height, :width]
     hr_thumb, lr_thumb = _thumb(hr_image), _thumb(lr_image)
-    return Likeness(
-        hr,
-        lr,
-        _psnr_of_the_middle(hr_image, lr_image, scale),
-        coarse=psnr(hr_thumb, lr_thumb),
-        flat=psnr(hr_thumb, hr_thumb.mean(axis=(0, 1))),
-        hr_thumb=hr_thumb,
-        lr_thumb=lr_thumb,
-    )
+    middle = _psnr_of_the_middle(hr_image, lr_image, scale)
+    coarse, flat = psnr(hr_thumb, lr_thumb), psnr(hr_thumb, hr_thumb.mean(axis=(0, 1)))
+    return Likeness(hr, lr, middle, coarse, flat, hr_thumb, lr_thumb)
 
 
 def _psnr_of_the_middle(hr_image: np.ndarray, lr_image: np.ndarray, scale: int) -> float:

@@ -24,9 +24,8 @@ from lightsr_basicsr.tools.prepare.check.files import (
 )
 from lightsr_basicsr.tools.prepare.check.names import check_duplicates, check_names, guess_template, pair_names
 from lightsr_basicsr.tools.prepare.check.pairs import Likeness, check_alone, check_likeness, check_pair, compare
-from lightsr_basicsr.tools.prepare.jobs import PrepareError
+from lightsr_basicsr.tools.prepare.jobs import PrepareError, in_order
 from lightsr_basicsr.tools.prepare.sections import paired, training
-from lightsr_basicsr.tools.prepare.verify import in_order
 
 Size = tuple[int, int]
 # Names of an HR and an LR file; None for a missing partner.
@@ -36,47 +35,31 @@ Looked = tuple[Facts | None, Facts | None, Likeness | None]
 
 @dataclass
 class Summary:
-    """Content of a folder or an LMDB.
+    """Content of a folder or an LMDB."""
 
-    Attributes:
-        root (str): Its path, as the user gave it.
-        files, readable (int): Numbers of all files, and of those that are images.
-        smallest, median, largest (tuple | None): Width and height of existing images, by number of pixels.
-        channels (dict[str, int]): Numbers of images by channels.
-        bits (dict[int, int]): Numbers of images by bits per channel.
-    """
-
-    root: str
+    root: str  # its path, as the user gave it
     files: int
-    readable: int
+    readable: int  # number of the files that are images
+    # Width and height of existing images, by number of pixels.
     smallest: Size | None = None
     median: Size | None = None
     largest: Size | None = None
-    channels: dict[str, int] = field(default_factory=dict)
-    bits: dict[int, int] = field(default_factory=dict)
+    channels: dict[str, int] = field(default_factory=dict)  # numbers of images by channels
+    bits: dict[int, int] = field(default_factory=dict)  # numbers of images by bits per channel
 
 
 @dataclass
 class CheckReport:
-    """Result of :func:`check_images`.
+    """Result of :func:`check_images`."""
 
-    Attributes:
-        folders (list[Summary]): HR, and LR if given.
-        findings (list[DatasetFinding]): Errors first, then by kind and name.
-        pairs (int | None): Number of pairs; None for one folder.
-        template (str | None): LR name from HR name.
-        psnr (tuple | None): Least, median and greatest PSNR in dB of LR against MATLAB's bicubic of HR; 60 means equal.
-        notes (list[str]): Remarks on the check for the user.
-        section (dict): Section ``datasets`` for an option file; empty if there are errors.
-    """
-
-    folders: list[Summary]
-    findings: list[DatasetFinding]
-    pairs: int | None = None
-    template: str | None = None
+    folders: list[Summary]  # HR, and LR if given
+    findings: list[DatasetFinding]  # errors first, then by kind and name
+    pairs: int | None = None  # number of pairs; None for one folder
+    template: str | None = None  # LR name from HR name
+    # Least, median and greatest PSNR in dB of LR against MATLAB's bicubic of HR; 60 means equal.
     psnr: tuple[float, float, float] | None = None
-    notes: list[str] = field(default_factory=list)
-    section: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # remarks on the check for the user
+    section: dict[str, Any] = field(default_factory=dict)  # `datasets` of an option file; empty if there are errors
 
     @property
     def errors(self) -> list[DatasetFinding]:
@@ -208,11 +191,8 @@ def _section(sources: Sequence[Source], scale: int | None, patch: int | None, te
     hr = sources[0].root
     backend = "disk" if sources[0].environment is None else "lmdb"
     if len(sources) == 1:
-        section = {
-            "name": hr.resolve().name.removesuffix(".lmdb"),
-            "type": "SingleImageDataset",
-            "dataroot_lq": str(hr),
-        }
+        name = hr.resolve().name.removesuffix(".lmdb")
+        section = {"name": name, "type": "SingleImageDataset", "dataroot_lq": str(hr)}
         return {"test_1": {**section, "io_backend": {"type": backend}}}
     section = paired(f"{hr.resolve().parent.name}_x{scale}", hr, sources[1].root, template, backend)
     return {"test_1": section} if patch is None else {"train": training(section, scale, patch // scale)}

@@ -1,8 +1,7 @@
-"""Describe a checkpoint: network, size, cost, and whether it is an official file."""
+"""Describe a checkpoint: network, size, cost, and whether it is an official file; or an exported file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
 from os import PathLike
@@ -14,6 +13,7 @@ from torch import nn
 
 from lightsr_basicsr.checkpoints import read_state_dict
 from lightsr_basicsr.checkpoints.identify import Identity, load_identified
+from lightsr_basicsr.runtimes.metadata import SUFFIXES, Metadata, format_of, read_metadata
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
 from lightsr_basicsr.tools.files import checksum
 from lightsr_basicsr.tools.info.official import OfficialNetwork, find_official, official_networks
@@ -21,40 +21,47 @@ from lightsr_basicsr.tools.info.official import OfficialNetwork, find_official, 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """Description of a checkpoint.
-
-    Attributes:
-        path (str): The file.
-        size (int): In bytes.
-        sha256 (str): Of the file.
-        wrapper (str): Key of the tensors in the file, ``'bare'`` for none.
-        tensors (int): Number of tensors.
-        identity (Identity): The network.
-        parameters (int): Of the network, frozen ones included.
-        multi_adds (int | None): Of one forward pass: convolutions, linear layers, matrix products. None for networks
-            without an LR input, and if torch cannot count.
-        lr_size (tuple[int, int] | None): Height and width of the LR image for ``multi_adds``.
-        num_in_ch (int): Channels of the input image.
-        min_side (int): Smallest height and width of an input image.
-        img_range (float): Largest value inside the network; its images are always in [0, 1].
-        official (OfficialNetwork | None): The official file with the same bytes.
-        same_network (tuple[OfficialNetwork, ...]): Official files of the same network and arguments.
-    """
+    """Description of a checkpoint."""
 
     path: str
-    size: int
+    size: int  # in bytes
     sha256: str
-    wrapper: str
-    tensors: int
+    wrapper: str  # key of the tensors in the file, 'bare' for none
+    tensors: int  # their number
     identity: Identity
-    parameters: int
-    multi_adds: int | None
-    lr_size: tuple[int, int] | None
-    num_in_ch: int
-    min_side: int
-    img_range: float
-    official: OfficialNetwork | None
-    same_network: tuple[OfficialNetwork, ...]
+    parameters: int  # of the network, frozen ones included
+    multi_adds: int | None  # of one forward pass; None for networks without an LR input, and if torch cannot count
+    lr_size: tuple[int, int] | None  # height and width of the LR image for `multi_adds`
+    num_in_ch: int  # channels of the input image
+    min_side: int  # smallest height and width of an input image
+    img_range: float  # largest value inside the network; its images are always in [0, 1]
+    official: OfficialNetwork | None  # the official file with the same bytes
+    same_network: tuple[OfficialNetwork, ...]  # official files of the same network and arguments
+
+
+@dataclass(frozen=True)
+class ExportedInfo:
+    """Description of an exported file."""
+
+    path: str
+    size: int  # in bytes, including OpenVINO's separate file of weights
+    format: str  # 'onnx', 'openvino' or 'torchscript'
+    metadata: Metadata | None  # None if another program wrote the file
+
+
+def describe(path: str | PathLike) -> FileInfo | ExportedInfo:
+    """Return the description of a checkpoint, or of an exported file by its suffix; nothing in it is executed.
+
+    Raises:
+        BackendError: As :func:`lightsr_basicsr.runtimes.metadata.read_metadata`.
+        CheckpointError, UnknownNetworkError: As :func:`lightsr_basicsr.identify`.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        return describe_file(path)
+    metadata, kind = read_metadata(path), format_of(path)
+    parts = (path, path.with_suffix(".bin")) if kind == "openvino" else (path,)
+    return ExportedInfo(str(path), sum(part.stat().st_size for part in parts if part.is_file()), kind, metadata)
 
 
 def describe_file(path: str | PathLike) -> FileInfo:
@@ -99,13 +106,10 @@ def _cost(net: nn.Module) -> tuple[int | None, tuple[int, int] | None]:
 def _agrees(entry: OfficialNetwork, identity: Identity) -> bool:
     if entry.network != identity.network or entry.file is None:
         return False
-    defaults = _defaults(entry.network)
+    parameters = signature(ARCH_REGISTRY.get(entry.network)).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
     expected, found = {**defaults, **entry.constructor_arguments()}, {**defaults, **identity.arguments}
     return all(_plain(expected[name]) == _plain(found[name]) for name in expected)
-
-
-def _defaults(network: str) -> Mapping[str, Any]:
-    return {name: parameter.default for name, parameter in signature(ARCH_REGISTRY.get(network)).parameters.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTR
 
 from lightsr_basicsr.fields import Field
 from lightsr_basicsr.tools.check.basicsr_fields import METRICS
+from lightsr_basicsr.tools.check.basicsr_keys import PUT_BY_BASICSR
 from lightsr_basicsr.tools.check.known import fields_of_model, fields_of_set, sources_known, within
 
 Schema = dict[str, Any]
@@ -30,6 +31,7 @@ def option_schema() -> Schema:
     """Return the JSON schema (draft 7) of option files, with all classes that are registered now."""
     models = dict(_registered(MODEL_REGISTRY))
     fields = {key: field for model in models.values() for key, field in fields_of_model(model).items()}
+    fields = {key: field for key, field in fields.items() if key not in PUT_BY_BASICSR}
     top = _section(within(fields, ""))
     keys = top["properties"]
     keys.update({name: _section(within(fields, name), keys.get(name)) for name in SECTIONS})

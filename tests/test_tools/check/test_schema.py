@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.tools.check.schema import option_schema
 from lightsr_basicsr.tools.options import read_options
-from lightsr_basicsr.tools.schema import option_schema
 
-OPTIONS = Path(__file__).resolve().parents[2] / "options"
+OPTIONS = Path(__file__).resolve().parents[3] / "options"
 
 
 @pytest.fixture(scope="module")
