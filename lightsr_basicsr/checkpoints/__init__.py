@@ -5,7 +5,7 @@ finds the training state from which a run resumes.
 """
 
 from lightsr_basicsr.checkpoints.files import SUFFIXES, WRAPPERS, CheckpointError, read_state_dict, unwrap
-from lightsr_basicsr.checkpoints.keys import count_fitting, describe_difference, load_fitting
+from lightsr_basicsr.checkpoints.keys import describe_difference, fitting
 from lightsr_basicsr.checkpoints.write import EXISTS, split_list, write_state_dict
 
 __all__ = [
@@ -13,9 +13,8 @@ __all__ = [
     "SUFFIXES",
     "WRAPPERS",
     "CheckpointError",
-    "count_fitting",
     "describe_difference",
-    "load_fitting",
+    "fitting",
     "read_state_dict",
     "split_list",
     "unwrap",

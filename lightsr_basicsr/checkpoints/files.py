@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from lightsr_basicsr.errors import UserError
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 WRAPPING_PREFIXES = re.compile(r"^((module|_orig_mod)\.)+")  # of data-parallel and of compiled modules
+OBJECTS = re.compile("[Uu]nsupported (global|class)")  # torch's words for a file of other objects than tensors
 SUFFIXES = (".pth", ".pt", ".safetensors")
 LISTED_KEYS = 8
 # A failed download leaves one of these in the place of a checkpoint.
@@ -50,12 +52,16 @@ def read_state_dict(path: str | PathLike, prefer: str | None = None) -> tuple[di
     return unwrap(_read(Path(path)), str(path), prefer)
 
 
-def unwrap(content: Mapping[str, Any], source: str, prefer: str | None = None) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors in a (wrapped) state dict and the wrapper's name, as :func:`read_state_dict`.
+def unwrap(content: Any, source: str, prefer: str | None = None) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors in the content of a file and the wrapper's name, as :func:`read_state_dict`.
 
     Raises:
         CheckpointError: If there are no tensors by name.
     """
+    if isinstance(content, list) and content and all(isinstance(entry, Mapping) for entry in content):
+        content = {f"{index}.{key}": value for index, entry in enumerate(content) for key, value in entry.items()}
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{source} holds a {type(content).__name__}; expected a dictionary of tensors.")
     order = WRAPPERS if prefer is None else (prefer, *WRAPPERS)
     wrapper = next((name for name in order if isinstance(content.get(name), Mapping)), "bare")
     state = content if wrapper == "bare" else content[wrapper]
@@ -68,13 +74,13 @@ def unwrap(content: Mapping[str, Any], source: str, prefer: str | None = None) -
     return {WRAPPING_PREFIXES.sub("", str(key)): value for key, value in dense}, wrapper
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> Any:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; expected a checkpoint file.")
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint at {path} (looked from {Path.cwd()}).")
     try:
-        content = _read_safetensors(path) if _is_safetensors(path) else _read_pickle(path)
+        return require_safetensors(path).load_file(path) if _is_safetensors(path) else _read_pickle(path)
     except CheckpointError:
         raise
     except Exception as error:
@@ -83,11 +89,6 @@ def _read(path: Path) -> Mapping[str, Any]:
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a checkpoint: it is {_describe_start(path)}, or "
             f"damaged ({type(error).__name__}). If it was copied or downloaded, check its size and get it again."
         ) from error
-    if isinstance(content, list) and content and all(isinstance(entry, Mapping) for entry in content):
-        return {f"{index}.{key}": value for index, entry in enumerate(content) for key, value in entry.items()}
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a dictionary of tensors.")
-    return content
 
 
 def _read_pickle(path: Path) -> Any:
@@ -99,7 +100,7 @@ def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if not re.search("[Uu]nsupported (global|class)", str(error)):
+        if not OBJECTS.search(str(error)):
             raise
         raise CheckpointError(
             f"{path} holds Python objects beside its tensors, and running code from a weights file is not safe. "
@@ -130,12 +131,13 @@ def _describe_start(path: Path) -> str:
     return next(found, "not a checkpoint (.pth, .pt or .safetensors)")
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def require_safetensors(path: Path) -> ModuleType:
+    """Return ``safetensors.torch``; raise CheckpointError that says what to install for ``path`` if it is missing."""
     try:
-        from safetensors.torch import load_file
+        import safetensors.torch
     except ImportError as error:
-        raise CheckpointError(f"Reading {path} needs the package safetensors: pip install safetensors") from error
-    return load_file(path)
+        raise CheckpointError(f"{path} needs the package safetensors: pip install safetensors") from error
+    return safetensors.torch
 
 
 def _kinds(content: Any) -> str:

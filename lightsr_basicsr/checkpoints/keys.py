@@ -1,13 +1,12 @@
-"""Compare the keys and shapes of a state dict with those of a network, and load the tensors that fit."""
+"""Compare the keys and shapes of a state dict with those of a network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from os import PathLike
 
 from torch import Tensor, nn
 
-from lightsr_basicsr.checkpoints.files import LISTED_KEYS, CheckpointError
+from lightsr_basicsr.checkpoints.files import LISTED_KEYS
 
 
 def describe_difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
@@ -29,20 +28,7 @@ def _list_keys(title: str, keys: list[str]) -> str:
     return "".join(f"\n    {line}" for line in (f"{len(keys)} {title}:", *(f"  {key}" for key in lines)))
 
 
-def load_fitting(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:
-    """Load the tensors of ``state`` that have the name and shape of one in ``net``; leave the others unchanged.
-
-    Raises:
-        CheckpointError: If none fits.
-    """
-    if not count_fitting(net, state):
-        raise CheckpointError(f"No tensor of {source} fits {type(net).__name__}: another network's file?")
+def fitting(net: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of ``state`` that have the name and shape of one in ``net``."""
     own = net.state_dict()
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    net.load_state_dict(fitting, strict=False)
-
-
-def count_fitting(net: nn.Module, state: Mapping[str, Tensor]) -> int:
-    """Return how many tensors of ``state`` have the name and shape of one in ``net``."""
-    own = net.state_dict()
-    return sum(key in own and own[key].shape == value.shape for key, value in state.items())
+    return {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}

@@ -1,4 +1,4 @@
-"""Load weights strictly; the error names the network that the file holds instead."""
+"""Load weights into a network; the error names the network that the file holds instead."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.checkpoints import identify  # the module: it may be partially imported here
 from lightsr_basicsr.checkpoints.files import CheckpointError
-from lightsr_basicsr.checkpoints.keys import count_fitting, describe_difference
+from lightsr_basicsr.checkpoints.keys import describe_difference, fitting
 
 
 def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike, strict: bool = True) -> str:
@@ -19,8 +19,8 @@ def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | P
     With ``strict`` False it fits if one of its tensors does.
     """
     if not strict:
-        fits = count_fitting(net, state)
-        return "" if fits else f"no tensor of {source} fits {type(net).__name__}: another network's file?"
+        none = f"{source} holds no tensor that fits {type(net).__name__}: another network's file?"
+        return "" if fitting(net, state) else none
     difference = describe_difference(net, state)
     if not difference:
         return ""
@@ -53,13 +53,14 @@ def _is_deployed_form_of(net: nn.Module, state: Mapping[str, Tensor]) -> bool:
         return False
 
 
-def load_strictly(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint") -> None:
-    """Load ``state`` into ``net``; every key and shape must fit.
+def load_weights(
+    net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike = "the checkpoint", strict: bool = True
+) -> None:
+    """Load ``state`` into ``net``; every key and shape must fit, or with ``strict`` False at least one tensor.
 
     Raises:
         CheckpointError: With the missing, unexpected and mis-shaped keys, and the network that the file holds.
     """
-    misfit = describe_misfit(net, state, source)
-    if misfit:
+    if misfit := describe_misfit(net, state, source, strict):
         raise CheckpointError(misfit)
-    net.load_state_dict(state)
+    net.load_state_dict(state if strict else fitting(net, state), strict=strict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightsr_basicsr.checkpoints.files import CheckpointError, read_state_dict
+from lightsr_basicsr.checkpoints.files import OBJECTS, CheckpointError, read_state_dict
 
 WeightsOf = Callable[[Path], Mapping[str, Path]]
 # BasicSR writes these into every state, and reads them all.
@@ -50,6 +49,11 @@ def newest_readable_state(folder: Path, weights_of: WeightsOf) -> Resumption:
 def saved_iterations(folder: Path) -> list[int]:
     """Return the iterations whose states are in ``folder``, readable or not, the newest first."""
     return sorted((int(file.stem) for file in folder.glob("*.state") if file.stem.isdigit()), reverse=True)
+
+
+def weights_folder(state: Path) -> Path:
+    """Return the folder of weights of the run that saved ``state``."""
+    return state.absolute().parent.parent / "models"
 
 
 def read_state(path: str | PathLike) -> dict[str, Any]:
@@ -90,8 +94,7 @@ def _saved_files(weights_of: WeightsOf, state: Path) -> list[Path]:
         files = weights_of(state).values()
     except (AttributeError, KeyError, TypeError, ValueError):  # wrong options, which the check reports as well
         return []
-    models = state.absolute().parent.parent / "models"
-    own = [file for file in files if file.absolute().parent == models]
+    own = [file for file in files if file.absolute().parent == weights_folder(state)]
     return [file for file in own if any(file.parent.glob(f"{file.stem.rpartition('_')[0]}_*.pth"))]
 
 
@@ -117,7 +120,7 @@ def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if not re.search("[Uu]nsupported (global|class)", str(error)):
+        if not OBJECTS.search(str(error)):
             raise
         if "collections.Counter" in str(error):  # torch before 2.4 has no list of safe classes
             return torch.load(path, map_location="cpu", weights_only=False)

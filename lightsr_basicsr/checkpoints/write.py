@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightsr_basicsr.checkpoints.files import CheckpointError, unwrap
+from lightsr_basicsr.checkpoints.files import CheckpointError, require_safetensors, unwrap
 
 EXISTS = "{} already exists: replace it with --overwrite, or choose another name with -o."
 
@@ -75,11 +75,7 @@ def _publish(part: Path, place: Path, overwrite: bool) -> None:
 
 def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:
     if path.suffix.lower() == ".safetensors":
-        try:
-            from safetensors.torch import save
-        except ImportError as error:
-            raise CheckpointError(f"Writing {path} needs the package safetensors: pip install safetensors") from error
-        return save(state, {"format": "pt"})
+        return require_safetensors(path).save(state, {"format": "pt"})
     wrapped = {"bare": lambda: state, "list": lambda: split_list(state)}.get(wrapper, lambda: {wrapper: state})
     buffer = io.BytesIO()  # torch's own file writer may end the process on a full disk
     torch.save(wrapped(), buffer)
@@ -89,13 +85,8 @@ def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:
 def _decode(path: Path, content: bytes, wrapper: str) -> dict[str, Tensor]:
     """Return the tensors that :func:`read_state_dict` would return for a file with this content."""
     if path.suffix.lower() == ".safetensors":
-        from safetensors.torch import load
-
-        return load(content)
-    held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if isinstance(held, list):
-        held = {f"{index}.{key}": value for index, entry in enumerate(held) for key, value in entry.items()}
-    return unwrap(held, str(path), wrapper)[0]
+        return require_safetensors(path).load(content)
+    return unwrap(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), str(path), wrapper)[0]
 
 
 def split_list(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -123,6 +114,6 @@ def _same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> boo
     return one.keys() == other.keys() and all(
         value.dtype == other[key].dtype
         and value.shape == other[key].shape
-        and bool(((value == other[key]) | ((value != value) & (other[key] != other[key]))).all())
+        and torch.allclose(value, other[key], rtol=0, atol=0, equal_nan=True)
         for key, value in one.items()
     )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from lightsr_basicsr.checkpoints import load_fitting, misfit, read_state_dict
+from lightsr_basicsr.checkpoints import misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.models.contract import LossDictContract
-from lightsr_basicsr.models.validation import best_metrics_file, read_best_metrics, without_reference
 from lightsr_basicsr.registry import register
 
 
@@ -107,11 +109,9 @@ class LossDictModel(SRModel):
         state, wrapper = read_state_dict(load_path, prefer=param_key)
         state = self.contract.weights_for(net, state)
         get_root_logger().info(f"Loading {type(net).__name__} from {load_path} ({wrapper}).")
-        if strict:
-            misfit.load_strictly(net, state, load_path)
-            return
-        self._print_different_keys_loading(net, dict(state), strict=False)
-        load_fitting(net, state, load_path)
+        if not strict:
+            self._print_different_keys_loading(net, dict(state), strict=False)
+        misfit.load_weights(net, state, load_path, strict)
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """Validate as SRModel does; on a set without ground truth compute only metrics without reference."""
@@ -147,3 +147,40 @@ def _check_state(model: SRModel, resume_state: dict) -> None:
             f"has {made[0]} and {made[1]}: it was saved by another model_type. Start a new run under another name, "
             "with path.pretrain_network_g for the weights."
         )
+
+
+def needs_reference(metric_type: str) -> bool:
+    """Return whether the registered metric compares with a ground-truth image (it has a parameter ``img2``)."""
+    return "img2" in inspect.signature(METRIC_REGISTRY.get(metric_type)).parameters
+
+
+@contextmanager
+def without_reference(model: SRModel, set_name: str) -> Iterator[None]:
+    """Limit a model to metrics that need no ground truth, and log which these are."""
+    metrics = model.opt["val"]["metrics"]
+    usable = {name: metric for name, metric in metrics.items() if not needs_reference(metric["type"])}
+    get_root_logger().info(f"{set_name} has no ground truth: metrics computed: {', '.join(usable) or 'none'}.")
+    whole, results = model.opt, vars(model).pop("metric_results", None)
+    model.opt = {**whole, "val": {**whole["val"], "metrics": usable or None}}
+    try:
+        yield
+    finally:
+        # SRModel keeps the metric names of the first set it sees for all later sets.
+        vars(model).pop("metric_results", None)
+        model.opt = whole
+        if results is not None:
+            model.metric_results = results
+
+
+def best_metrics_file(options: Mapping[str, Any]) -> Path:
+    """Return the file in a run's folder that holds the best metrics of each set."""
+    return Path(options["path"]["experiments_root"]) / "best_metrics.json"
+
+
+def read_best_metrics(file: Path, names: Mapping[str, Any], iteration: int) -> dict[str, Any]:
+    """Return the records of ``file`` up to ``iteration``; those of sets that had other metrics are left out."""
+    return {
+        name: record
+        for name, record in json.loads(file.read_text()).items()
+        if record.keys() == names.keys() and all(best["iter"] <= iteration for best in record.values())
+    }

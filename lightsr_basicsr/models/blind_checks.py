@@ -31,7 +31,7 @@ class BlindContract(LossDictContract):
     input_keys = ("lq", "degradation", "kernel1")
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield a network of another scale, missing keys of the synthesis, and a pool of an unsuitable size."""
+        """Yield also a network of another scale, missing keys of the synthesis, and an unsuitable size of the pool."""
         yield from super().find_problems(options, networks)
         scale, upscale = options.get("scale"), getattr(networks.get("network_g"), "upscale", None)
         if None not in (scale, upscale) and scale != upscale:
@@ -53,21 +53,17 @@ def _find_synthesis_problems(options: Options) -> Problems:
         yield "high_order_degradation", "must be true or left out for images that come with kernels"
     size, scale = options.get("gt_size"), options.get("scale")
     if isinstance(size, int) and isinstance(scale, int) and (size % scale or DEGRADED % scale or size > DEGRADED):
-        message = (
-            f"is {size} at scale {scale}: must be a multiple of the scale, as {DEGRADED} must, and at most {DEGRADED}"
-        )
-        yield "gt_size", f"{message}, the side of the dataset's crops"
+        wanted = f"a multiple of the scale, as {DEGRADED} must, and at most {DEGRADED}, the side of the dataset's crops"
+        yield "gt_size", f"is {size} at scale {scale}: must be {wanted}"
 
 
 def _find_pool_problem(size: Any, batch: Any, options: Options) -> Problems:
     """Yield a pool that batches do not fill evenly; without a launcher one batch holds the images of all GPUs."""
     gpus = torch.cuda.device_count() if options.get("num_gpu") == "auto" else options.get("num_gpu")
-    alone = "WORLD_SIZE" not in os.environ
-    if isinstance(batch, int) and isinstance(gpus, int) and gpus > 1 and alone:
+    if isinstance(batch, int) and isinstance(gpus, int) and gpus > 1 and "WORLD_SIZE" not in os.environ:
         batch *= gpus
-    if not isinstance(size, int) or not isinstance(batch, int) or min(size, batch) < 1 or size % batch:
-        near = size // batch * batch or batch if isinstance(size, int) and isinstance(batch, int) and batch > 0 else 180
-        yield (
-            "queue_size",
-            f"must be a multiple of the images in a batch, got {size!r} and {batch!r}: for example {near}",
-        )
+    whole = isinstance(size, int) and isinstance(batch, int) and batch > 0
+    if not whole or size < 1 or size % batch:
+        near = size // batch * batch or batch if whole else POOL_SIZE
+        text = f"must be a multiple of the images in a batch, got {size!r} and {batch!r}: for example {near}"
+        yield "queue_size", text

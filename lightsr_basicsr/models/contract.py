@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from basicsr.models.sr_model import SRModel
 from basicsr.models.srgan_model import SRGANModel
 from torch import Tensor, nn
 
+from lightsr_basicsr.archs.reparam import has_branches
 from lightsr_basicsr.checkpoints import misfit
+from lightsr_basicsr.checkpoints.states import weights_folder
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
@@ -72,22 +74,15 @@ class ModelContract:
         """Return in how many iterations the schedulers make one step, from the section ``train``."""
         return 1
 
-    def deploys(self, options: Options) -> bool:
-        """Return whether a run with these options validates and saves the deployed form."""
-        return False
-
     def needed_keys(self, phase: str, options: Options, networks: Networks) -> tuple[str, ...]:
         """Return the keys that each item of a dataset must have beside one of ``input_keys``.
 
-        Args:
-            phase (str): ``'train'``, ``'val'`` or ``'test'``.
-            options (Mapping): Content of the option file.
-            networks (Mapping): The networks that could be built from it, by their keys.
+        ``phase`` is ``'train'``, ``'val'`` or ``'test'``; ``networks`` are those that could be built, by their keys.
         """
         return ()
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield what is wrong with an option file for training this model; arguments as in :meth:`needed_keys`."""
+        """Yield what is wrong with an option file for training this model."""
         yield from ()
 
     def find_resume_problems(self, options: Options, state: Path) -> Problems:
@@ -111,23 +106,14 @@ class ModelContract:
         return {key: file for key, file in files.items() if any(file.parent.glob(f"{others[key]}*.pth"))}
 
     def stages(self, options: Options, state: Path | None = None) -> dict[str, dict[str, Any]]:
-        """Return the options of each remaining stage of a run by its name, the first one first; {} without stages.
-
-        Args:
-            options (Mapping): Content of the option file.
-            state (Path | None): The training state from which the run resumes.
-        """
+        """Return the options of each stage by its name, of those after ``state`` if there is one; {} without stages."""
         return {}
 
     @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
         """Return why the model in training would not load ``state`` of the file ``source`` into ``net``, '' if it does.
 
-        Args:
-            net (nn.Module): The network.
-            state (Mapping): Tensors by name.
-            source (str): The file, for the text.
-            strict (bool): Whether all of it must fit.
+        With ``strict`` all of it must fit.
         """
         return misfit.describe_misfit(net, state, source, strict)
 
@@ -142,12 +128,14 @@ class LossDictContract(ModelContract):
 
     Attributes:
         needs_gt (bool): Whether validation, too, shows the network HR images.
+        needed_sections (Mapping): Sections that training needs, by their dotted keys, with an example of each.
     """
 
     input_keys = ("lq", "degradation")
     required_sections = ("optim_g", "scheduler")
     reads_any_wrapper = True
     needs_gt = False
+    needed_sections: ClassVar[Mapping[str, str]] = {}
 
     @property
     def steps_like_srmodel(self) -> bool:
@@ -160,14 +148,20 @@ class LossDictContract(ModelContract):
         return ("gt",) if phase == "train" or self.needs_gt else ()
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield a crop that is too small for the network."""
+        """Yield missing sections, and a crop that is too small for the network."""
+        yield from self.find_missing(options)
         train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
         crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
         if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
-            yield (
-                "datasets.train.gt_size",
-                f"is {crop}, LR {crop // scale}: network_g needs at least {least} LR pixels",
-            )
+            text = f"is {crop}, LR {crop // scale}: network_g needs at least {least} LR pixels"
+            yield "datasets.train.gt_size", text
+
+    def find_missing(self, options: Options) -> Problems:
+        """Yield those of ``needed_sections`` that are missing or empty."""
+        train = options.get("train") or {}
+        for key, example in self.needed_sections.items():
+            if not (train if key.startswith("train.") else options).get(key.removeprefix("train.")):
+                yield key, f"is missing: {self.name} needs it, for example {example}"
 
     def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
         """Return the run's own files of that iteration, and for unsaved networks those of the option file."""
@@ -182,13 +176,30 @@ class LossDictContract(ModelContract):
 
     @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
-        """Return why ``LossDictModel.load_network`` would not load ``state``; see :class:`ModelContract`."""
+        """Return why ``load_network`` would not load what is meant for ``net``."""
         return super().describe_misfit(net, cls.weights_for(net, state), source, strict)
+
+
+class ReparamContract(LossDictContract):
+    """The contract of ``ReparamModel`` and of all that derive from it."""
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield also a network that has nothing to reparameterize."""
+        yield from super().find_problems(options, networks)
+        net = networks.get("network_g")
+        if net is not None and self.model.deploys(options) and not has_branches(net):
+            otherwise = "model_type: LossDictModel" if self.model.reparam_by_default else "train.reparam: false"
+            text = (
+                f"{type(net).__name__} has no reparameterizable blocks, or is built in its deployed form: remove "
+                "`deploy: true`, wrap it ({type: Reparameterized, network: {...}}), or train it as it is, with "
+                f"{otherwise}"
+            )
+            yield "network_g", text
 
 
 def _run_files(options: Options, state: Path, unsaved: Collection[str] = ()) -> dict[str, Path]:
     """Return the run's own checkpoints at the iteration of ``state``, by the keys of their networks."""
-    folder, iteration = state.absolute().parent.parent / "models", int(state.stem)
+    folder, iteration = weights_folder(state), int(state.stem)
     ignored = options["path"].get("ignore_resume_networks") or ()
     left_out = {*unsaved, *([ignored] if isinstance(ignored, str) else ignored)}
     keys = [key for key in map(str, options) if key.startswith("network_") and key not in left_out]

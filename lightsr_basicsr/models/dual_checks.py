@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import first_channels
 from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.models.contract import Networks, Options, Problems
-from lightsr_basicsr.models.reparam_checks import ReparamContract
+from lightsr_basicsr.models.contract import Networks, Options, Problems, ReparamContract
 
 # Losses of BasicSR and ours that are not one number for two images.
 OTHER_LOSSES = ("PerceptualLoss", "GANLoss", "WeightedTVLoss", "KDLoss")
@@ -27,21 +26,27 @@ class DualContract(ReparamContract):
     """The contract of ``DualRegressionModel``."""
 
     training_networks = ("network_dual",)
+    needed_sections: ClassVar = {
+        "train.pixel_opt": "{type: L1Loss}",
+        "train.dual_opt": "{type: L1Loss, loss_weight: 0.1}",
+    }
 
     def schedule_every(self, train: Mapping[str, Any]) -> Any:
         """Return ``train.schedule_every``."""
         return train.get("schedule_every", 1)
 
     def needed_keys(self, phase: str, options: Options, networks: Networks) -> tuple[str, ...]:
-        """Return, for training, also the keys of the larger LR images that a network with levels needs."""
+        """Return, for training, also those of the larger LR images of a network with levels."""
         levels = level_keys(networks.get("network_g")) if phase == "train" else ()
         return (*super().needed_keys(phase, options, networks), *levels)
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield missing losses, networks that do not match, and a warm-up together with ``schedule_every``."""
+        """Yield also unsuitable losses, networks that do not match, and a warm-up together with ``schedule_every``."""
         yield from super().find_problems(options, networks)
         train = options.get("train") or {}
-        yield from _find_loss_problems(self.name, train)
+        for key in ("pixel_opt", "dual_opt"):
+            if isinstance(section := train.get(key), Mapping) and section.get("type") in OTHER_LOSSES:
+                yield f"train.{key}.type", f"must be a loss between two images such as L1Loss, got {section['type']}"
         warmup, every = train.get("warmup_iter"), self.schedule_every(train)
         if isinstance(warmup, (int, float)) and warmup > 0 and every != 1:
             yield "train.warmup_iter", f"is {warmup}, which excludes schedule_every {every}: remove one"
@@ -67,23 +72,6 @@ def is_dual(net: nn.Module) -> bool:
     return getattr(net, "upscale", 1) < 1
 
 
-def _upscale(net: nn.Module, options: Options) -> int | None:
-    """Return the scale of the network, or that of the option file if the network has no ``upscale``."""
-    own = getattr(net, "upscale", None)
-    return own if isinstance(own, int) else options.get("scale")
-
-
-def _find_loss_problems(name: str, train: Mapping[str, Any]) -> Problems:
-    """Yield losses of the model ``name`` that are missing in ``train``, or do not compare two images."""
-    examples = {"pixel_opt": "{type: L1Loss}", "dual_opt": "{type: L1Loss, loss_weight: 0.1}"}
-    for key, example in examples.items():
-        section = train.get(key)
-        if not section:
-            yield f"train.{key}", f"is missing: {name} needs it, for example {example}"
-        elif isinstance(section, Mapping) and section.get("type") in OTHER_LOSSES:
-            yield f"train.{key}.type", f"must be a loss between two images such as L1Loss, got {section['type']}"
-
-
 def _find_network_problems(net: nn.Module, options: Options, networks: Networks) -> Problems:
     """Yield networks that do not belong together; ``net`` is the one that is trained for SR."""
     known = getattr(net, "training_output", "image") in ("image", "levels", "image_and_dual")
@@ -91,8 +79,9 @@ def _find_network_problems(net: nn.Module, options: Options, networks: Networks)
         outputs = "must give one image, images of all levels, or an image and its dual image in training"
         yield "network_g.type", f"{outputs}; {type(net).__name__} does not: use another model_type"
         return
-    scale, own = options.get("scale"), _upscale(net, options)
-    if None not in (scale, own) and scale != own:
+    scale, own = options.get("scale"), getattr(net, "upscale", None)
+    own = own if isinstance(own, int) else scale
+    if scale is not None and scale != own:
         yield "scale", f"is {scale!r}, but network_g enlarges by {own}: they must be equal"
     yield from _find_dual_problems(net, own, options, networks)
 

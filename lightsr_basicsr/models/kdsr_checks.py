@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from lightsr_basicsr.checkpoints import describe_difference
+from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.models import kdsr_plan as plan
 from lightsr_basicsr.models.blind_checks import BlindContract
 from lightsr_basicsr.models.contract import Networks, Options, Problems
@@ -29,7 +30,7 @@ class TeacherContract(BlindContract):
     needs_gt = True
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield a network that is not a teacher."""
+        """Yield also a network that is not a teacher."""
         yield from super().find_problems(options, networks)
         net = networks.get("network_g")
         if net is not None and not getattr(net, "encoder_sees_gt", False):
@@ -41,6 +42,11 @@ class StudentContract(BlindContract):
 
     required_paths = ("pretrain_network_TA",)
     training_networks = ("network_TA",)
+    needed_sections: ClassVar = {
+        "network_TA": "{type: BlindSR_TA, scale: 4}",
+        "train.pixel_opt": "{type: L1Loss}",
+        "train.kd_opt": "{type: KDLoss}",
+    }
 
     def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
         """Return the teacher's key."""
@@ -55,37 +61,32 @@ class StudentContract(BlindContract):
         return f"{source}: the teacher's G does not fit {type(net).__name__}:{difference}" if difference else ""
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield networks that are not teacher and student, or do not match, and missing losses."""
+        """Yield also networks that are not teacher and student, or do not match, and unsuitable options."""
         yield from super().find_problems(options, networks)
         train = options.get("train") or {}
-        for key, gain in (("pixel_opt", "{type: L1Loss}"), ("kd_opt", "{type: KDLoss}")):
-            if not train.get(key):
-                yield f"train.{key}", f"is missing: {self.name} needs it, for example {gain}"
         if isinstance(train.get("kd_opt"), Mapping) and train["kd_opt"].get("type") in PIXEL_LOSSES:
             yield "train.kd_opt.type", f"must be a loss between lists of vectors, KDLoss; got {train['kd_opt']['type']}"
         missing = [key for key in RATE_KEYS if key not in train]
         if "lr_sr" in train and missing:
             yield "train.lr_sr", f"needs {' and '.join(missing)} too; or remove it and use the scheduler"
-        if "network_TA" not in options:
-            yield "network_TA", "is missing: the teacher, for example {type: BlindSR_TA, scale: 4}"
         yield from _find_wrong_roles(networks)
 
 
 class GANContract(StudentContract):
     """The contract of ``KDSRGANSTModel``."""
 
+    needed_sections: ClassVar = {
+        **StudentContract.needed_sections,
+        "train.gan_opt": "{type: GANLoss, gan_type: vanilla}",
+        "train.optim_d": "{type: Adam, lr: 0.0001}",
+        "network_d": "{type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 64}",
+    }
+
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield missing parts of the adversarial training, and options without effect."""
+        """Yield also options without effect."""
         yield from super().find_problems(options, networks)
-        train = options.get("train") or {}
-        needed = {"gan_opt": "{type: GANLoss, gan_type: vanilla}", "optim_d": "{type: Adam, lr: 0.0001}"}
-        for key, example in needed.items():
-            if not train.get(key):
-                yield f"train.{key}", f"is missing: {self.name} needs it, for example {example}"
-        if "network_d" not in options:
-            yield "network_d", "is missing: for example {type: UNetDiscriminatorSN, num_in_ch: 3, num_feat: 64}"
         for key, why in (("ldl_opt", "has no such loss"), ("encoder_only_iter", "trains all of the student")):
-            if train.get(key):
+            if (options.get("train") or {}).get(key):
                 yield f"train.{key}", f"has no effect: {self.name} {why}"
         if options.get("gt_usm"):
             yield "gt_usm", f"has no effect: {self.name} always degrades plain images; see {', '.join(USM_SWITCHES)}"
@@ -95,6 +96,10 @@ class KDSRContract(StudentContract):
     """The contract of ``KDSRModel``; its stages are checked on their own, by the contracts of their models."""
 
     required_paths = ()
+    needed_sections: ClassVar = {
+        "network_TA": "{type: BlindSR_TA, scale: 4}",
+        "network_g": "{type: BlindSR_ST, scale: 4}",
+    }
     steps_like_srmodel = False
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
@@ -110,13 +115,27 @@ class KDSRContract(StudentContract):
             for key in ("total_iter", "teacher_iter") if isinstance(section, Mapping) else ():
                 if key in section:
                     yield f"train.{name}.{key}", "holds for the whole run: write it under train"
-        for key, network in (("network_TA", "BlindSR_TA"), ("network_g", "BlindSR_ST")):
-            if key not in options:
-                yield key, f"is missing: for example {{type: {network}, scale: 4}}"
+        yield from self.find_missing(options)
 
     def find_resume_problems(self, options: Options, state: Path) -> Problems:
-        """Yield why a run with these options cannot resume from ``state``."""
-        yield from find_resume_problems(options, state)
+        """Yield an iteration of the hand-over that is not that of the files beside ``state``."""
+        handover, folder = plan.count(options["train"].get("teacher_iter")), weights_folder(state)
+        if handover is None or not state.stem.isdigit():
+            return
+        teachers, students = (_saved_iterations(folder, f"net_{name}_") for name in ("TA", "g"))
+        stage, network = (TEACHER, "TA") if int(state.stem) <= handover else (STUDENT, "g")
+        saved = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
+        if max(teachers, default=0) > handover:
+            yield "train.teacher_iter", f"is {handover}, but {folder} has a teacher of iteration {max(teachers)}"
+        elif min(students, default=handover + 1) <= handover:
+            yield "train.teacher_iter", f"is {handover}, but {folder} has a student of iteration {min(students)}"
+        elif not saved or (stage == STUDENT and handover and handover not in teachers):
+            wanted = f"of the {stage}" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
+            message = (
+                f"is {handover}, so {state} should be {wanted}, but {folder} has no such files: "
+                "was the run started with another train.teacher_iter, or with --stage?"
+            )
+            yield "train.teacher_iter", message
 
     def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
         """Return the key of the network that is not trained at this iteration."""
@@ -124,7 +143,7 @@ class KDSRContract(StudentContract):
 
     def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
         """Return the checkpoints of the state's stage."""
-        handover, folder = int(options["train"]["teacher_iter"]), plan.models_beside(state)
+        handover, folder = int(options["train"]["teacher_iter"]), weights_folder(state)
         if int(state.stem) <= handover:
             return {"network_TA": folder / f"net_TA_{int(state.stem)}.pth"}
         teacher = folder / f"net_TA_{handover}.pth" if handover else Path(options["path"]["pretrain_network_TA"])
@@ -150,45 +169,24 @@ def sr_network_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _find_wrong_roles(networks: Networks) -> Problems:
     """Yield networks in the wrong role, else the arguments in which teacher and student differ."""
-    roles = {"network_g": ("student", False), "network_TA": ("teacher", True)}
-    found = {key: networks[key] for key in roles if key in networks}
-    wrong = [key for key, net in found.items() if getattr(net, "encoder_sees_gt", None) is not roles[key][1]]
-    for key in wrong:
-        name = {"student": "BlindSR_ST", "teacher": "BlindSR_TA"}[roles[key][0]]
-        yield f"{key}.type", f"must be a {roles[key][0]}, {name}; got {type(found[key]).__name__}"
-    if len(found) == len(roles) and not wrong:
-        yield from _find_difference(found["network_TA"], found["network_g"])
+    right = []
+    for key, role, name in (("network_TA", "teacher", "BlindSR_TA"), ("network_g", "student", "BlindSR_ST")):
+        net = networks.get(key)
+        if net is not None and getattr(net, "encoder_sees_gt", None) is (role == "teacher"):
+            right.append(net)
+        elif net is not None:
+            yield f"{key}.type", f"must be a {role}, {name}; got {type(net).__name__}"
+    if len(right) == 2:  # the student starts from the teacher's SR network
+        yield from _find_difference(*right)
 
 
 def _find_difference(teacher: nn.Module, student: nn.Module) -> Problems:
-    """Yield arguments in which the SR networks differ: the student starts from the teacher's."""
-    arguments = [net.arguments_from({key: value.shape for key, value in net.state_dict().items()})
-                 for net in (teacher, student)]  # fmt: skip
+    theirs, ours = ({key: value.shape for key, value in net.state_dict().items()} for net in (teacher, student))
+    theirs, ours = teacher.arguments_from(theirs), student.arguments_from(ours)
     for key in SHARED_ARGUMENTS:
-        theirs, ours = (each[key] for each in arguments)
-        if theirs != ours:
-            yield f"network_TA.{key}", f"is {theirs}, but the student's (network_g.{key}) is {ours}: they must be equal"
-
-
-def find_resume_problems(options: Options, state: Path) -> Problems:
-    """Yield why a KDSR run with these options cannot resume from the file ``state``."""
-    handover, folder = plan.count(options["train"].get("teacher_iter")), plan.models_beside(state)
-    if handover is None or not state.stem.isdigit():
-        return
-    teachers, students = (_saved_iterations(folder, f"net_{name}_") for name in ("TA", "g"))
-    stage, network = (TEACHER, "TA") if int(state.stem) <= handover else (STUDENT, "g")
-    saved = (folder / f"net_{network}_{int(state.stem)}.pth").is_file()
-    if max(teachers, default=0) > handover:
-        yield "train.teacher_iter", f"is {handover}, but {folder} has a teacher of iteration {max(teachers)}"
-    elif min(students, default=handover + 1) <= handover:
-        yield "train.teacher_iter", f"is {handover}, but {folder} has a student of iteration {min(students)}"
-    elif not saved or (stage == STUDENT and handover and handover not in teachers):
-        wanted = f"of the {stage}" + (f" with a teacher of iteration {handover}" if stage == STUDENT else "")
-        message = (
-            f"is {handover}, so {state} should be {wanted}, but {folder} has no such files: "
-            "was the run started with another train.teacher_iter, or with --stage?"
-        )
-        yield "train.teacher_iter", message
+        if theirs[key] != ours[key]:
+            text = f"is {theirs[key]}, but the student's (network_g.{key}) is {ours[key]}: they must be equal"
+            yield f"network_TA.{key}", text
 
 
 def _saved_iterations(folder: Path, prefix: str) -> list[int]:

@@ -25,10 +25,7 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
     plain HR images.
 
     Args:
-        opt (dict): Options; beyond those of KDSRNetSTModel and SRGANModel:
-            l1_gt_usm, percep_gt_usm, gan_gt_usm (bool): Sharpen for the pixel loss and the teacher, for the perceptual
-                loss, for the adversarial loss. Default: False.
-            usm_targets (str): ``teacher_only`` (default) or ``per_loss``.
+        opt (dict): Those of KDSRNetSTModel and SRGANModel, and of ``options``.
     """
 
     options: ClassVar = {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,12 +12,12 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.models import kdsr_plan as plan
-from lightsr_basicsr.models.kdsr_checks import KDSRContract, find_resume_problems
+from lightsr_basicsr.models.kdsr_checks import KDSRContract
 from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.models.kdsr_teacher_model import KDSRNetTAModel
@@ -84,9 +83,9 @@ class KDSRModel:
     def resume_training(self, resume_state: dict) -> None:
         """Build the stage of the state and restore it; another ``train.teacher_iter`` raises CheckpointError."""
         self.iteration = self.saved = resume_state["iter"]
-        problems = list(find_resume_problems(self.opt, Path(self.opt["path"]["resume_state"])))
-        if problems:
-            raise CheckpointError(" ".join(problems[0]))
+        state = Path(self.opt["path"]["resume_state"])
+        if problem := next(self.contract(type(self)).find_resume_problems(self.opt, state), None):
+            raise CheckpointError(" ".join(problem))
         if 0 < self.handover <= self.iteration:
             if self.opt["rank"] == 0:
                 plan.bring_teacher(self.opt, self.handover)
@@ -139,12 +138,14 @@ class KDSRModel:
         return {f"{self.stage}/{name}": value for name, value in self.model.get_current_log().items()}
 
     def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
-        """Validate the network of the stage; in training prefix the set's name with the stage."""
-        if not self.opt["is_train"]:
+        """Validate the network of the stage; in training the set's name in logs and records begins with the stage."""
+        dataset = dataloader.dataset
+        options, start = dataset.opt, f"{self.stage}_" if self.opt["is_train"] else ""
+        dataset.opt = {**options, "name": f"{start}{options['name']}"}
+        try:
             self.model.validation(dataloader, current_iter, tb_logger, save_img)
-            return
-        with _renamed(dataloader.dataset, self.stage):
-            self.model.validation(dataloader, current_iter, tb_logger, save_img)
+        finally:
+            dataset.opt = options
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the network of the stage and its training state, or a fully trained teacher for a student."""
@@ -159,14 +160,3 @@ def _wait_for_others(options: Mapping[str, Any]) -> None:
     """Wait for all processes: the others read what the first one writes."""
     if options["dist"]:
         torch.distributed.barrier()
-
-
-@contextmanager
-def _renamed(dataset: Dataset, stage: str) -> Iterator[None]:
-    """Prefix the name of ``dataset`` with the stage, for the log, TensorBoard and the record of best metrics."""
-    options = dataset.opt
-    dataset.opt = {**options, "name": f"{stage}_{options['name']}"}
-    try:
-        yield
-    finally:
-        dataset.opt = options

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.checkpoints.states import weights_folder
+
 TEACHER, STUDENT = "teacher", "student"
 MODELS = {TEACHER: "KDSRNetTAModel", STUDENT: "KDSRNetSTModel"}
 # In the teacher's stage `network_g` is what the whole run calls `network_TA`.
@@ -52,11 +54,6 @@ def stage_options(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return {**stage_opt, "path": paths}
 
 
-def models_beside(state: Path) -> Path:
-    """Return the folder of weights of the run that saved ``state``."""
-    return state.absolute().parent.parent / "models"
-
-
 def teacher_file(options: Mapping[str, Any], handover: int) -> Path:
     """Return the file, in the run's own folder, of the teacher that was trained up to iteration ``handover``."""
     return Path(options["path"]["models"]) / f"net_TA_{handover}.pth"
@@ -66,7 +63,7 @@ def bring_teacher(options: Mapping[str, Any], handover: int) -> None:
     """Copy the teacher from beside the training state, for a run that is resumed under another name."""
     own, state = teacher_file(options, handover), Path(options["path"]["resume_state"])
     if not own.is_file():
-        shutil.copyfile(models_beside(state) / own.name, own.with_suffix(".part"))
+        shutil.copyfile(weights_folder(state) / own.name, own.with_suffix(".part"))
         own.with_suffix(".part").replace(own)
 
 

@@ -82,7 +82,7 @@ class KDSRNetSTModel(BlindModel):
         teacher, file = build_network(self.opt["network_TA"]), paths["pretrain_network_TA"]
         # The key does not start with param_key: BasicSR resets those to raw weights when a run is resumed.
         state, wrapper = read_state_dict(file, prefer=paths.get("teacher_param_key", "params_ema"))
-        misfit.load_strictly(teacher, state, file)
+        misfit.load_weights(teacher, state, file)
         get_root_logger().info(f"Teacher: {type(teacher).__name__} from {file} ({wrapper}).")
         del teacher.G  # only the encoder is used, and G has most of the weights
         return teacher.to(self.device).eval().requires_grad_(False)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from lightsr_basicsr import fields
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.models.base import LossDictModel
-from lightsr_basicsr.models.reparam_checks import ReparamContract
+from lightsr_basicsr.models.contract import ReparamContract
 from lightsr_basicsr.registry import register
 
 # In the range [0, 1], in which one of 255 gray levels is 4e-3. Rounding alone is below 1e-5.
@@ -32,9 +32,8 @@ class ReparamModel(LossDictModel):
     form only. Tests run the deployed form too.
 
     Args:
-        opt (dict): Options; beyond those of LossDictModel:
-            train.reparam (bool): Whether to do all this, or to behave like LossDictModel. Default: True here, False in
-                models that derive from this one.
+        opt (dict): Those of LossDictModel and of ``options``. ``train.reparam`` is true by default here, false in
+            models that derive from this one, which then behave like LossDictModel.
 
     Raises:
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit.

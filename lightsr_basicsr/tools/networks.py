@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.checkpoints import WRAPPERS, CheckpointError, describe_difference, read_state_dict
 from lightsr_basicsr.checkpoints.identify import UnknownNetworkError, load_identified
-from lightsr_basicsr.checkpoints.misfit import describe_misfit, load_strictly
+from lightsr_basicsr.checkpoints.misfit import describe_misfit, load_weights
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.registry import look_up, similar_names
 from lightsr_basicsr.runtimes.network import UNKNOWN_SCALE, OtherNetwork
@@ -156,7 +156,7 @@ def _open_section(state: Mapping[str, Tensor], source: Path, section: Mapping[st
         raise CheckpointError(describe_misfit(build(section), state, source))
     net, fitting = found
     deployed = fitting is not section or fitting.get("deploy") or fitting["type"] == "Deployed"
-    load_strictly(net, state, source)
+    load_weights(net, state, source)
     return Opened(_with_branches(net), dict(fitting), "deploy" if deployed else "train")
 
 

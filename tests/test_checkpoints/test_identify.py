@@ -12,7 +12,7 @@ import lightsr_basicsr
 from lightsr_basicsr import CheckpointError, UnknownNetworkError, identify, load
 from lightsr_basicsr.archs.imdn_arch import IMDN
 from lightsr_basicsr.archs.reparam import deploy
-from lightsr_basicsr.checkpoints.misfit import load_strictly
+from lightsr_basicsr.checkpoints.misfit import load_weights
 from tests.cases import CASES, DAT_SMALL, SWINIR_SMALL
 from tests.test_zoo import SMALL, build, get, inputs, tensors
 
@@ -54,7 +54,7 @@ def test_deployed_networks_are_identified(case):
     state = deploy(build(case)).state_dict()
     identity = identify(state)
     assert identity.network == case.name
-    load_strictly(ARCH_REGISTRY.get(case.name)(**identity.arguments), state)
+    load_weights(ARCH_REGISTRY.get(case.name)(**identity.arguments), state)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.weights], ids=lambda case: case.id)
@@ -162,7 +162,7 @@ def test_a_mis_shaped_tensor_is_told_with_what_was_expected():
 
 def test_a_file_of_another_scale_is_named_where_it_is_loaded():
     with pytest.raises(CheckpointError) as raised:
-        load_strictly(IMDN(upscale=2, **IMDN_SMALL), IMDN(upscale=4, **IMDN_SMALL).state_dict(), "IMDN_x4.pth")
+        load_weights(IMDN(upscale=2, **IMDN_SMALL), IMDN(upscale=4, **IMDN_SMALL).state_dict(), "IMDN_x4.pth")
     assert "IMDN_x4.pth does not fit IMDN: it holds IMDN x4, train form" in str(raised.value)
     assert "upsampler.0.weight (48, 16, 3, 3), expected (12, 16, 3, 3)" in str(raised.value)
 
@@ -184,7 +184,7 @@ def test_other_networks_on_swin_blocks_are_not_taken_for_swinir():
 def test_the_misfit_of_another_packages_network_is_told_by_its_keys_alone():
     bigger, smaller = (ARCH_REGISTRY.get("MSRResNet")(num_block=number) for number in (2, 1))
     with pytest.raises(CheckpointError) as raised:
-        load_strictly(bigger, smaller.state_dict(), "msr.pth")
+        load_weights(bigger, smaller.state_dict(), "msr.pth")
     assert "msr.pth does not fit MSRResNet:\n" in str(raised.value)
     assert "body.1.conv1.weight" in str(raised.value)
 

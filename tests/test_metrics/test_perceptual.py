@@ -14,7 +14,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from lightsr_basicsr import cli
 from lightsr_basicsr.metrics import perceptual
 from lightsr_basicsr.metrics.perceptual import MetricUnavailableError, calculate_dists, calculate_lpips
-from lightsr_basicsr.models.validation import needs_reference
+from lightsr_basicsr.models.base import needs_reference
 from lightsr_basicsr.tools.check.options import check_options
 from tests import tiny
 

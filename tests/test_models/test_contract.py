@@ -57,7 +57,6 @@ def test_other_models_have_no_requirements():
     assert contract.unsaved_networks({}, 5) == contract.needed_keys("train", {}, {}) == ()
     assert contract.required_paths == contract.training_networks == ()
     assert contract.schedule_every({"schedule_every": 3}) == 1
-    assert not contract.deploys({})
     assert not contract.reads_any_wrapper
 
 

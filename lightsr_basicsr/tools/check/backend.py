@@ -8,8 +8,7 @@ from pathlib import Path
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.choice import AUTO, check_precision, choose, choose_reader, open_runtime
 from lightsr_basicsr.runtimes.validation import KEYS, OPTIONS, Settings, settings_of
-from lightsr_basicsr.tools.check.context import Run
-from lightsr_basicsr.tools.check.findings import Finding
+from lightsr_basicsr.tools.check.context import Finding, Run
 
 
 def check_backend(run: Run) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The context of a check: options, model, networks and state of a run."""
+"""The context of a check (options, model, networks and state of a run), and its findings."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from torch import nn
 
 from lightsr_basicsr.models.contract import ModelContract, contract_of
 from lightsr_basicsr.registry import look_up
-from lightsr_basicsr.tools.check.findings import section_of
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found in an option file: where (a dotted path), what, and whether it stops the run."""
+
+    where: str
+    message: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.where}: {'' if self.fatal else '(warning) '}{self.message}"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is checked before it starts, or one stage of it.
+    """A run that is checked before it starts, or one stage of it."""
 
-    Attributes:
-        options (Mapping): Content of the option file, overrides applied.
-        is_train (bool): Whether it is a training or a test.
-        state (Path | None): The training state from which it resumes.
-        networks (dict): The networks that could be built, by their keys.
-    """
-
-    options: Mapping[str, Any]
+    options: Mapping[str, Any]  # content of the option file, overrides applied
     is_train: bool
-    state: Path | None = None
-    networks: dict[str, nn.Module] = field(default_factory=dict)
+    state: Path | None = None  # the training state from which it resumes
+    networks: dict[str, nn.Module] = field(default_factory=dict)  # those that could be built, by their keys
 
     @cached_property
     def model(self) -> type | None:
@@ -50,4 +54,7 @@ class Run:
 
     def section(self, *keys: str) -> Mapping[str, Any]:
         """Return the section under ``keys``, empty if it is missing or not a section."""
-        return section_of(self.options, *keys)
+        section = self.options
+        for key in keys:
+            section = section[key] if isinstance(section.get(key), Mapping) else {}
+        return section

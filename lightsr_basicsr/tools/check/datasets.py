@@ -8,9 +8,8 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from lightsr_basicsr.registry import look_up
-from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.data import check_dataset, prepares_data
-from lightsr_basicsr.tools.check.findings import Finding
 from lightsr_basicsr.tools.check.keys import check_section
 from lightsr_basicsr.tools.check.known import fields_of_set
 from lightsr_basicsr.tools.check.names import check_type

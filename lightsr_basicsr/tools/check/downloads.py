@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
-from lightsr_basicsr.tools.check.context import Run
-from lightsr_basicsr.tools.check.findings import Finding
+from lightsr_basicsr.tools.check.context import Finding, Run
+from lightsr_basicsr.tools.check.names import arguments_of
 
 # BasicSR's PerceptualLoss looks here first; otherwise torchvision downloads into torch's folder.
 VGG_FOLDER = "experiments/pretrained_models"
@@ -28,25 +27,17 @@ def check_downloads(run: Run) -> Iterator[Finding]:
     for name, content in (run.section("val").get("metrics") or {}).items():
         prepare = getattr(look_up(METRIC_REGISTRY, content["type"]), "prepare", None)
         if prepare is not None:
-            yield from _try(
-                f"val.metrics.{name}", lambda prepare=prepare, content=content: prepare(**_without_type(content))
-            )
+            yield from _try(f"val.metrics.{name}", prepare, content)
     loss = run.section("train", "perceptual_opt")
     if run.is_train and loss.get("type") == "PerceptualLoss":
         file = VGG_FILES.get(str(loss.get("vgg_type", "vgg19")), "the weights of VGG")
         hint = f"; without a connection put {file} into {Path(VGG_FOLDER).absolute()}"
-        yield from _try(
-            "train.perceptual_opt", lambda: look_up(LOSS_REGISTRY, loss["type"])(**_without_type(loss)), hint
-        )
+        yield from _try("train.perceptual_opt", look_up(LOSS_REGISTRY, loss["type"]), loss, hint)
 
 
-def _try(where: str, action: Callable[[], Any], hint: str = "") -> Iterator[Finding]:
+def _try(where: str, action: Callable, content: Mapping[str, Any], hint: str = "") -> Iterator[Finding]:
     try:
-        action()
+        action(**arguments_of(content))
     except Exception as error:
         # Metrics and losses of other plugins may raise any exception.
         yield Finding(where, short_message(error) + hint)
-
-
-def _without_type(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in deepcopy(dict(content)).items() if key != "type"}

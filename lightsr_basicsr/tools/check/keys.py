@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from lightsr_basicsr.fields import Field
-from lightsr_basicsr.tools.check.context import Run
-from lightsr_basicsr.tools.check.findings import Finding
+from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.known import fields_of_model, find, sources_known, within
 from lightsr_basicsr.tools.options import EXPONENT_NUMBER
 

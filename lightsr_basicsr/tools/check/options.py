@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,12 @@ from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.backend import check_backend
 from lightsr_basicsr.tools.check.basicsr_fields import METRICS
-from lightsr_basicsr.tools.check.context import Run
+from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.datasets import check_comparison, check_datasets
 from lightsr_basicsr.tools.check.downloads import check_downloads
-from lightsr_basicsr.tools.check.findings import Finding
 from lightsr_basicsr.tools.check.keys import check_device, check_keys, check_section, check_tensorboard, check_texts
 from lightsr_basicsr.tools.check.known import fields_of_model, within
-from lightsr_basicsr.tools.check.names import check_arguments, check_type
+from lightsr_basicsr.tools.check.names import arguments_of, check_section_of_type, check_type
 from lightsr_basicsr.tools.check.training import check_training
 from lightsr_basicsr.tools.check.weights import check_weights
 
@@ -60,26 +58,15 @@ def _check_networks(run: Run) -> Iterator[Finding]:
     if not keys:
         yield Finding("network_g", "is missing: name the network, for example {type: IMDN, upscale: 4}")
     for key in keys:
-        yield from _check_network(key, run.options[key], run.networks)
-
-
-def _check_network(key: str, content: Any, built: dict[str, Any]) -> Iterator[Finding]:
-    if not isinstance(content, Mapping):
-        yield Finding(key, f"must be a section with a type, got {content!r}")
-        return
-    findings = list(check_type(f"{key}.type", content.get("type"), ARCH_REGISTRY, "network"))
-    kwargs = {name: value for name, value in content.items() if name != "type"}
-    if not findings:
-        network = look_up(ARCH_REGISTRY, content["type"])
-        findings = list(check_arguments(key, network, kwargs))
-    yield from findings
-    if findings:
-        return
-    try:
-        built[key] = network(**deepcopy(kwargs))
-    except Exception as error:
-        # Constructors of other plugins may raise any exception; the run would stop with it.
-        yield Finding(key, f"{content['type']} cannot be built: {short_message(error)}")
+        content = run.options[key]
+        findings = check_section_of_type(key, content, ARCH_REGISTRY, "network")
+        yield from findings
+        if not findings:
+            try:
+                run.networks[key] = look_up(ARCH_REGISTRY, content["type"])(**arguments_of(content))
+            except Exception as error:
+                # Constructors of other plugins may raise any exception; the run would stop with it.
+                yield Finding(key, f"{content['type']} cannot be built: {short_message(error)}")
 
 
 def _check_model(run: Run) -> Iterator[Finding]:
@@ -136,16 +123,10 @@ def _check_metrics(run: Run) -> Iterator[Finding]:
         yield Finding("val.metrics", f"must hold one section per metric, got {metrics!r}")
         return
     for name, content in metrics.items():
-        where = f"val.metrics.{name}"
-        if not isinstance(content, Mapping):
-            yield Finding(where, f"must be a section with a type, got {content!r}")
-            continue
-        findings = list(check_type(f"{where}.type", content.get("type"), METRIC_REGISTRY, "metric"))
-        if not findings:
-            kwargs = {key: value for key, value in content.items() if key not in ("type", "better")}
-            function = look_up(METRIC_REGISTRY, content["type"])
-            findings = list(check_arguments(where, function, kwargs, given=("img", "img2")))
-        for key in METRICS.keys() & content.keys():
-            if problem := METRICS[key].problem(content[key]):
-                findings.append(Finding(f"{where}.{key}", problem))
-        yield from findings
+        where, own = f"val.metrics.{name}", content
+        if isinstance(content, Mapping):
+            own = {key: value for key, value in content.items() if key != "better"}  # read by BasicSR itself
+            for key in METRICS.keys() & content.keys():
+                if problem := METRICS[key].problem(content[key]):
+                    yield Finding(f"{where}.{key}", problem)
+        yield from check_section_of_type(where, own, METRIC_REGISTRY, "metric", given=("img", "img2"))

@@ -12,10 +12,9 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
-from lightsr_basicsr.tools.check.context import Run
-from lightsr_basicsr.tools.check.findings import Finding, section_of
+from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.keys import check_texts, missing
-from lightsr_basicsr.tools.check.names import check_arguments, check_type
+from lightsr_basicsr.tools.check.names import arguments_of, check_section_of_type
 
 
 def check_training(run: Run) -> Iterator[Finding]:
@@ -36,19 +35,15 @@ def _check_losses(train: Mapping) -> Iterator[Finding]:
         if "type" not in content and key not in ("pixel_opt", "perceptual_opt", "gan_opt", "dual_opt"):
             continue
         where = f"train.{key}"
-        findings = list(check_type(f"{where}.type", content.get("type"), LOSS_REGISTRY, "loss"))
-        if not findings:
-            kwargs = {name: value for name, value in content.items() if name != "type"}
-            loss = look_up(LOSS_REGISTRY, content["type"])
-            findings = list(check_arguments(where, loss, kwargs)) or list(_try_to_build(where, loss, kwargs))
-        yield from findings
+        yield from check_section_of_type(where, content, LOSS_REGISTRY, "loss") or _try_to_build(where, content)
 
 
-def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
+def _try_to_build(where: str, content: Mapping[str, Any]) -> Iterator[Finding]:
+    loss = look_up(LOSS_REGISTRY, content["type"])
     if loss.__name__ == "PerceptualLoss":  # which may download half a gigabyte: see check_downloads
         return
     try:
-        criterion = loss(**deepcopy(dict(kwargs)))
+        criterion = loss(**arguments_of(content))
         if where.endswith((".pixel_opt", ".dual_opt")):
             value = criterion(*torch.zeros(2, 1, 3, 8, 8))
             if not isinstance(value, torch.Tensor) or value.ndim:
@@ -59,33 +54,27 @@ def _try_to_build(where: str, loss: Any, kwargs: Mapping[str, Any]) -> Iterator[
 
 
 def _check_optimization(run: Run, train: Mapping) -> Iterator[Finding]:
-    """Build an optimizer and a scheduler for one parameter as the model will."""
-    model = run.model
-    optim, scheduler = (deepcopy(dict(section_of(train, key))) for key in ("optim_g", "scheduler"))
-    if model is None or not optim or not scheduler or list(check_texts(train)):
+    """Build optimizers and a scheduler for one parameter as the model will."""
+    keys = ("optim_d", "optim_dual", "optim_g", "scheduler")
+    sections = {key: deepcopy(dict(run.section("train", key))) for key in keys}
+    if run.model is None or not sections["optim_g"] or not sections["scheduler"] or list(check_texts(train)):
         return
-    stub = SimpleNamespace(opt={"train": {"scheduler": scheduler}}, optimizers=[], schedulers=[])
-    others = {key: deepcopy(dict(section_of(train, key))) for key in ("optim_d", "optim_dual")}
-    for where, step in (
-        ("train.optim_d", lambda: others["optim_d"] and _optimizer(model, stub, others["optim_d"])),
-        ("train.optim_dual", lambda: others["optim_dual"] and _optimizer(model, stub, others["optim_dual"])),
-        ("train.optim_g", lambda: stub.optimizers.append(_optimizer(model, stub, optim))),
-        ("train.scheduler", lambda: model.setup_schedulers(stub)),
-    ):
+    stub = SimpleNamespace(opt={"train": sections}, optimizers=[], schedulers=[])
+    for key, section in sections.items():
         try:
-            step()
+            if key == "scheduler":
+                run.model.setup_schedulers(stub)
+            elif section:
+                parameter = torch.nn.Parameter(torch.zeros(1))
+                stub.optimizers = [run.model.get_optimizer(stub, section.pop("type"), [parameter], **section)]
         except KeyError as error:
-            yield Finding(where, f"{error} is missing")
+            yield Finding(f"train.{key}", f"{error} is missing")
         except AttributeError:  # the model's own version needs more of the model than a stub has
             return
         except Exception as error:
-            yield Finding(where, short_message(error))
+            yield Finding(f"train.{key}", short_message(error))
             return
     yield from _check_schedule(train, run.contract.schedule_every(train))
-
-
-def _optimizer(model: type, stub: Any, optim: dict) -> torch.optim.Optimizer:
-    return model.get_optimizer(stub, optim.pop("type"), [torch.nn.Parameter(torch.zeros(1))], **optim)
 
 
 def _check_schedule(train: Mapping, every: Any) -> Iterator[Finding]:
@@ -95,10 +84,8 @@ def _check_schedule(train: Mapping, every: Any) -> Iterator[Finding]:
     if not _numbers([total, every]):
         return
     if periods and sum(periods) * every < total:
-        yield Finding(
-            "train.total_iter",
-            f"{total:,} cannot be met: the periods of the scheduler end at iteration {sum(periods) * every:,}",
-        )
+        text = f"{total:,} cannot be met: the periods of the scheduler end at iteration {sum(periods) * every:,}"
+        yield Finding("train.total_iter", text)
     if milestones and min(milestones) * every >= total:
         text = f"first acts at iteration {min(milestones) * every:,}: total_iter is {total:,}, so the rate never falls"
         yield Finding("train.scheduler.milestones", text, False)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
 from lightsr_basicsr.checkpoints.misfit import describe_misfit
-from lightsr_basicsr.tools.check.context import Run
-from lightsr_basicsr.tools.check.findings import Finding
+from lightsr_basicsr.tools.check.context import Finding, Run
 
 
 def check_weights(run: Run) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from tqdm import tqdm
 
-from lightsr_basicsr.checkpoints import load_fitting, read_state_dict
-from lightsr_basicsr.checkpoints.misfit import load_strictly
+from lightsr_basicsr.checkpoints import read_state_dict
+from lightsr_basicsr.checkpoints.misfit import load_weights
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.tools.images import captioned
 
@@ -88,9 +88,8 @@ def open_datasets(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _load(options: Mapping, network: dict[str, Any], file: Path) -> torch.nn.Module:
     net = ARCH_REGISTRY.get(network.pop("type"))(**network)
-    load = load_strictly if options["path"].get("strict_load_g", True) else load_fitting
-    key = "teacher_param_key" if getattr(net, "encoder_sees_gt", False) else "param_key_g"
-    load(net, read_state_dict(file, prefer=options["path"].get(key))[0], file)
+    paths, key = options["path"], "teacher_param_key" if getattr(net, "encoder_sees_gt", False) else "param_key_g"
+    load_weights(net, read_state_dict(file, prefer=paths.get(key))[0], file, paths.get("strict_load_g", True))
     return net.eval()
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from lightsr_basicsr.models.contract import contract_of
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.complexity import count_parameters
 from lightsr_basicsr.tools.run.compare import Networks, load_networks, open_datasets
@@ -31,10 +30,9 @@ class Cost:
 
 def forms_of(options: Mapping[str, Any], models: Path) -> Networks:
     """Return sections and files of both forms in a run's folder of weights, by title; {} without a deployed form."""
-    if not contract_of(look_up(MODEL_REGISTRY, options["model_type"])).deploys(options):
-        return {}
+    model = look_up(MODEL_REGISTRY, options["model_type"])
     network, deployed = options["network_g"], models / "net_g_latest_deploy.pth"
-    if not deployed.is_file():
+    if not (hasattr(model, "deploys") and model.deploys(options) and deployed.is_file()):
         return {}
     return {
         "training form": (network, models / "net_g_latest.pth"),

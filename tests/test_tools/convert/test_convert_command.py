@@ -242,7 +242,7 @@ def test_an_interruption_leaves_nothing_behind(saved, quick, monkeypatch, capsys
         assert files() == ["net.pth", "net_deploy.pth"]  # a kill would leave nothing either
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lightsr_basicsr.tools.convert.run.load_strictly", interrupt)
+    monkeypatch.setattr("lightsr_basicsr.tools.convert.run.load_weights", interrupt)
     assert cli.main(["convert", "net.pth", "--overwrite"]) == 130
     assert "interrupted." in capsys.readouterr().err
     assert files() == ["net.pth", "net_deploy.pth"]
