@@ -69,8 +69,7 @@ def identify(source: str | PathLike | State) -> Identity:
             tensors that do not fit.
         UnknownNetworkError: If it is another network's.
     """
-    state, name = _state_of(source)
-    return _identify(state, name)
+    return _identify(*_state_of(source))
 
 
 def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
