@@ -22,17 +22,10 @@ def share_lmdb_environments() -> bool:
     if not uses(LmdbBackend.__init__, "open") or hasattr(LmdbBackend, "__setstate__"):
         return False
 
-    def __init__(  # noqa: N807
-        self: Any,
-        db_paths: str | list[str],
-        client_keys: str | list[str] = "default",
-        readonly: bool = True,
-        lock: bool = False,
-        readahead: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def open_once(self: Any, db_paths: Any, client_keys: str | list[str] = "default", **settings: Any) -> None:
         import lmdb
 
+        settings = {"readonly": True, "lock": False, "readahead": False, **settings}
         paths = [db_paths] if isinstance(db_paths, str) else [str(path) for path in db_paths]
         keys = [client_keys] if isinstance(client_keys, str) else list(client_keys)
         if len(paths) != len(keys):
@@ -41,10 +34,10 @@ def share_lmdb_environments() -> bool:
         for key, path in zip(keys, paths, strict=True):
             real = osp.realpath(path)
             if real not in _lmdb_environments:
-                _lmdb_environments[real] = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead, **kwargs)
+                _lmdb_environments[real] = lmdb.open(path, **settings)
             self._client[key] = _lmdb_environments[real]
 
-    LmdbBackend.__init__ = __init__
+    LmdbBackend.__init__ = open_once
     LmdbBackend.__getstate__ = lambda self: {"db_paths": self.db_paths, "client_keys": list(self._client)}
     LmdbBackend.__setstate__ = lambda self, state: self.__init__(**state)
     return True

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr._fixes.detect import uses
 from lightsr_basicsr.checkpoints.files import CheckpointError
-from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state
+from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state, weights_folder
 from lightsr_basicsr.errors import message_of
 from lightsr_basicsr.registry import look_up
 
@@ -97,12 +97,11 @@ def _leave_unsaved_networks(opt: dict, iteration: int) -> dict[str, Any]:
 
 def _find_networks_beside(state_path: str, paths: dict) -> None:
     """Set files of weights to those beside the state, if the run has a new name."""
-    models = osp.join(osp.dirname(osp.dirname(osp.abspath(state_path))), "models")
     for key, value in paths.items():
         if key.startswith("pretrain_network") and value and not osp.isfile(value):
-            beside = osp.join(models, osp.basename(value))
-            if osp.isfile(beside):
-                paths[key] = beside
+            beside = weights_folder(Path(state_path)) / osp.basename(value)
+            if beside.is_file():
+                paths[key] = str(beside)
 
 
 def eta_of_the_last_iteration() -> bool:

@@ -4,19 +4,7 @@ The modules exported here import no network. ``identify`` and ``misfit`` know th
 finds the training state from which a run resumes.
 """
 
+# ruff: noqa: F401 (exported)
 from lightsr_basicsr.checkpoints.files import SUFFIXES, WRAPPERS, CheckpointError, read_state_dict, unwrap
 from lightsr_basicsr.checkpoints.keys import describe_difference, fitting
 from lightsr_basicsr.checkpoints.write import EXISTS, split_list, write_state_dict
-
-__all__ = [
-    "EXISTS",
-    "SUFFIXES",
-    "WRAPPERS",
-    "CheckpointError",
-    "describe_difference",
-    "fitting",
-    "read_state_dict",
-    "split_list",
-    "unwrap",
-    "write_state_dict",
-]

@@ -69,8 +69,7 @@ def identify(source: str | PathLike | State) -> Identity:
             tensors that do not fit.
         UnknownNetworkError: If it is another network's.
     """
-    state, name = _state_of(source)
-    return _identify(state, name)
+    return _identify(*_state_of(source))
 
 
 def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
@@ -128,11 +127,11 @@ class Attempt(NamedTuple):
     scale: float = 0
 
 
-class _Widened:
+class _Widened(NamedTuple):
     """A network with wide convolutions (``Reparameterized``), in the form that :func:`try_network` takes."""
 
-    def __init__(self, network: str, cls: type[SRNetwork]) -> None:
-        self.network, self.cls = network, cls
+    network: str
+    cls: type[SRNetwork]
 
     def arguments_from(self, shapes: Shapes) -> dict[str, Any] | None:
         """Return the arguments of a network with these shapes, None for another network's."""

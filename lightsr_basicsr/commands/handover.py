@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 
@@ -19,16 +20,43 @@ def hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
         options (dict): Its content, overrides included; ``path.resume_state`` is where a resumed run starts from.
         args (Namespace): The command line of ``basicsr train`` or ``basicsr test``.
     """
-    from basicsr.test import test_pipeline
-    from basicsr.train import train_pipeline
+    import basicsr.test as test
+    import basicsr.train as train
+    from basicsr.utils import options as module
 
-    pipeline = train_pipeline if args.command == "train" else test_pipeline
+    parse_options, build_model = module.parse_options, test.build_model
     arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     arguments += ["--debug"] if args.debug else []
     replaced: list[Any] = []
-    with parsed_options(options, arguments), changed_model(lambda model: _replace_network(model, replaced)):
-        pipeline(str(Path.cwd()))
+
+    def loader(stream: Any) -> SimpleNamespace:
+        """Return a YAML loader that gives ``options``, whatever is in the stream."""
+        return SimpleNamespace(get_single_data=lambda: deepcopy(options), dispose=lambda: None)
+
+    def parse(*args: Any, **kwargs: Any) -> tuple:
+        # The rest of BasicSR sees the whole command line, which it writes into its copy of the option file.
+        with _changed(sys, argv=[sys.argv[0], *arguments]), _changed(module, ordered_yaml=lambda: (loader, None)):
+            return parse_options(*args, **kwargs)
+
+    def build(*args: Any, **kwargs: Any) -> Any:
+        model = build_model(*args, **kwargs)
+        _replace_network(model, replaced)
+        return model
+
+    with _changed(train, parse_options=parse), _changed(test, parse_options=parse, build_model=build):
+        (train.train_pipeline if args.command == "train" else test.test_pipeline)(str(Path.cwd()))
     return next(iter(replaced), None)
+
+
+@contextmanager
+def _changed(module: Any, **values: Any) -> Iterator[None]:
+    """Change attributes of ``module`` within the block."""
+    before = {name: getattr(module, name) for name in values}
+    vars(module).update(values)
+    try:
+        yield
+    finally:
+        vars(module).update(before)
 
 
 def _replace_network(model: Any, replaced: list[Any]) -> None:
@@ -42,64 +70,3 @@ def _replace_network(model: Any, replaced: list[Any]) -> None:
         network = run_by_backend(model, settings)
         get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
         replaced.append(network)
-
-
-@contextmanager
-def parsed_options(options: dict, arguments: list[str]) -> Iterator[None]:
-    """Let BasicSR's pipelines use ``options`` as the content of the option file.
-
-    Args:
-        options (dict): Content of the file, overrides included.
-        arguments (list[str]): The command line for BasicSR's own parser, ``-opt FILE`` and its flags. The rest of
-            BasicSR still sees ``sys.argv``, which it writes into its copy of the option file.
-    """
-    import basicsr.test as test
-    import basicsr.train as train
-    from basicsr.utils import options as module
-
-    class Loader:
-        """Return ``options`` where a YAML loader would parse the stream."""
-
-        def __init__(self, stream: Any) -> None:
-            del stream
-
-        def get_single_data(self) -> dict:
-            return deepcopy(options)
-
-        def dispose(self) -> None:
-            pass
-
-    original, ordered_yaml = module.parse_options, module.ordered_yaml
-
-    def parse_options(*args: Any, **kwargs: Any) -> tuple:
-        command_line, sys.argv = sys.argv, [sys.argv[0], *arguments]
-        module.ordered_yaml = lambda: (Loader, None)
-        try:
-            return original(*args, **kwargs)
-        finally:
-            sys.argv, module.ordered_yaml = command_line, ordered_yaml
-
-    train.parse_options = test.parse_options = parse_options
-    try:
-        yield
-    finally:
-        train.parse_options = test.parse_options = original
-
-
-@contextmanager
-def changed_model(change: Callable[[Any], None]) -> Iterator[None]:
-    """Call ``change`` with the model that BasicSR's test pipeline builds, before it runs."""
-    import basicsr.test as test
-
-    original = test.build_model
-
-    def build_model(*args: Any, **kwargs: Any) -> Any:
-        model = original(*args, **kwargs)
-        change(model)
-        return model
-
-    test.build_model = build_model
-    try:
-        yield
-    finally:
-        test.build_model = original

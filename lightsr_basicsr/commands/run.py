@@ -107,12 +107,11 @@ def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> boo
 
     findings = check_options(options, is_train, state)
     fatal = [finding for finding in findings if finding.fatal]
-    for finding in findings:
-        if not finding.fatal:
-            say(str(finding))
+    for warning in (finding for finding in findings if not finding.fatal):
+        say(str(warning))
     if fatal:
-        lines = "".join(f"\n  {finding}" for finding in fatal)
-        say(f"{path} has {len(fatal)} problem{'s' if len(fatal) > 1 else ''}; nothing was started.{lines}")
+        lines = "\n  ".join(map(str, fatal))
+        say(f"{path} has {len(fatal)} problem{'s' if len(fatal) > 1 else ''}; nothing was started.\n  {lines}")
     return not fatal
 
 
@@ -124,10 +123,9 @@ def _compare(options: dict, args: argparse.Namespace, replaced: Any) -> None:
 
     folder = _run_folder(options, args)
     forms = forms_of(options, folder / "models") if args.command == "train" else {}
-    if replaced is None:
-        comparisons = compare_run(options, forms or _networks(options, folder if args.command == "train" else None))
-    else:
-        comparisons = compare_run(options, {}, {options["network_g"]["type"]: replaced})
+    loaded = {} if replaced is None else {options["network_g"]["type"]: replaced}
+    networks = {} if loaded else forms or _networks(options, folder if args.command == "train" else None)
+    comparisons = compare_run(options, networks, loaded)
     titles = list(comparisons[0].scores)
     rows = [*((each.name, each.scores) for each in comparisons), ("mean", mean_scores(comparisons))]
     cells = [[name, *(f"{scores[title][0]:.4f} / {scores[title][1]:.4f}" for title in titles)] for name, scores in rows]

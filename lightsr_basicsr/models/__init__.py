@@ -4,7 +4,7 @@ from lightsr_basicsr.errors import require_basicsr
 
 require_basicsr()
 
-from lightsr_basicsr.models import (  # noqa: E402
+from lightsr_basicsr.models import (  # noqa: E402, F401
     base,
     dual_regression_model,
     kdsr_gan_model,
@@ -13,13 +13,3 @@ from lightsr_basicsr.models import (  # noqa: E402
     kdsr_teacher_model,
     reparam_model,
 )
-
-__all__ = [
-    "base",
-    "dual_regression_model",
-    "kdsr_gan_model",
-    "kdsr_model",
-    "kdsr_student_model",
-    "kdsr_teacher_model",
-    "reparam_model",
-]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -115,11 +115,8 @@ class LossDictModel(SRModel):
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """Validate as SRModel does; on a set without ground truth compute only metrics without reference."""
-        metrics = self.opt["val"].get("metrics")
-        if not metrics or "gt" in dataloader.dataset[0]:
-            super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
-            return
-        with without_reference(self, dataloader.dataset.opt["name"]):
+        whole = not self.opt["val"].get("metrics") or "gt" in dataloader.dataset[0]
+        with nullcontext() if whole else without_reference(self, dataloader.dataset.opt["name"]):
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:

@@ -24,20 +24,12 @@ class ModelContract:
     """The requirements of a model on an option file. The defaults describe models of BasicSR and of other plugins.
 
     Of these models only what they inherit from BasicSR is known. A model of this package has a subclass as its class
-    attribute ``contract``.
-
-    Args:
-        model (type | None): The registered class, None for an unknown name.
-
-    Attributes:
-        required_paths (tuple[str, ...]): Files that training needs, as keys of ``path``; a resumed run has its own.
-        training_networks (tuple[str, ...]): Networks that a test does not build.
-        reads_any_wrapper (bool): Whether it finds the weights in a checkpoint under any key.
+    attribute ``contract``. ``model`` is the registered class, None for an unknown name.
     """
 
-    required_paths: tuple[str, ...] = ()
-    training_networks: tuple[str, ...] = ()
-    reads_any_wrapper = False
+    required_paths: tuple[str, ...] = ()  # files that training needs, as keys of `path`; a resumed run has its own
+    training_networks: tuple[str, ...] = ()  # networks that a test does not build
+    reads_any_wrapper = False  # whether it finds the weights in a checkpoint under any key
 
     def __init__(self, model: type | None) -> None:
         self.model, self.name = model, getattr(model, "__name__", "")
@@ -124,18 +116,13 @@ def contract_of(model: type | None) -> ModelContract:
 
 
 class LossDictContract(ModelContract):
-    """The contract of ``LossDictModel`` and of all that derive from it.
-
-    Attributes:
-        needs_gt (bool): Whether validation, too, shows the network HR images.
-        needed_sections (Mapping): Sections that training needs, by their dotted keys, with an example of each.
-    """
+    """The contract of ``LossDictModel`` and of all that derive from it."""
 
     input_keys = ("lq", "degradation")
     required_sections = ("optim_g", "scheduler")
     reads_any_wrapper = True
-    needs_gt = False
-    needed_sections: ClassVar[Mapping[str, str]] = {}
+    needs_gt = False  # whether validation, too, shows the network HR images
+    needed_sections: ClassVar[Mapping[str, str]] = {}  # examples of the sections that training needs, by dotted key
 
     @property
     def steps_like_srmodel(self) -> bool:

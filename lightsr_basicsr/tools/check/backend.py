@@ -17,53 +17,38 @@ def check_backend(run: Run) -> Iterator[Finding]:
     if settings is None or any(field.problem(section.get(key.removeprefix("val."))) for key, field in OPTIONS.items()):
         return  # a wrong value is found with all other keys
     if run.is_train:
-        given = next(key for key in KEYS if run.section("val").get(key) is not None)
+        given = next(key for key in KEYS if section.get(key) is not None)
         yield Finding(f"val.{given}", "has an effect in `basicsr test` only: training validates with torch", False)
-    elif settings.exported is None:
-        yield from _check_network(settings, run)
+        return
+    by_precision = settings.precision is not None and settings.backend in (AUTO, "torch")
+    key = "exported" if settings.exported is not None else "precision" if by_precision else "backend"
+    device = "cpu" if run.options.get("num_gpu") == 0 else None  # None for the backend's choice
+    find = _find_network_problems if settings.exported is None else _find_file_problems
+    try:
+        yield from (Finding(f"val.{key}", text) for text in find(settings, run, device))
+    except BackendError as error:
+        yield Finding(f"val.{key}", str(error))
+
+
+def _find_network_problems(settings: Settings, run: Run, device: str | None) -> Iterator[str]:
+    """Yield why the network of the option file cannot be run; BackendError if no network can, with these settings."""
+    precision, net = settings.precision or "fp32", run.networks.get("network_g")
+    if settings.backend == AUTO:
+        choose(precision, device)
     else:
-        yield from _check_exported(settings, run)
-
-
-def _device(run: Run) -> str | None:
-    """Return the device of a test, None for the backend's choice."""
-    return "cpu" if run.options.get("num_gpu") == 0 else None
-
-
-def _check_network(settings: Settings, run: Run) -> Iterator[Finding]:
-    """Yield why the network of the option file cannot be run with this backend on this machine."""
-    where, precision = f"val.{_named(settings)}", settings.precision or "fp32"
-    try:
-        if settings.backend == AUTO:
-            choose(precision, _device(run))
-        else:
-            check_precision(settings.backend, precision, _device(run))
-    except BackendError as error:
-        yield Finding(where, str(error))
-        return
-    net = run.networks.get("network_g")
+        check_precision(settings.backend, precision, device)
     if not getattr(net, "super_resolves", True):
-        text = f"{type(net).__name__} does not map one LR image to one SR image: remove {', '.join(KEYS)}"
-        yield Finding(where, text)
+        yield f"{type(net).__name__} does not map one LR image to one SR image: remove {', '.join(KEYS)}"
 
 
-def _named(settings: Settings) -> str:
-    """Return the key to which a finding on backend and precision belongs."""
-    return "precision" if settings.precision is not None and settings.backend in (AUTO, "torch") else "backend"
-
-
-def _check_exported(settings: Settings, run: Run) -> Iterator[Finding]:
-    """Yield why an exported file cannot be run, or does not match the option file."""
+def _find_file_problems(settings: Settings, run: Run, device: str | None) -> Iterator[str]:
+    """Yield how an exported file differs from the option file; BackendError if it cannot be run."""
     path = Path(str(settings.exported)).expanduser()
-    try:
-        choose_reader(path, settings.backend)  # a checkpoint has none
-        runtime = open_runtime(path, settings.backend, settings.precision, _device(run), settings.threads)
-    except BackendError as error:
-        yield Finding("val.exported", str(error))
-        return
+    choose_reader(path, settings.backend)  # a checkpoint has none
+    runtime = open_runtime(path, settings.backend, settings.precision, device, settings.threads)
     wanted = run.options.get("scale")
     if isinstance(wanted, (int, float)) and runtime.scale != wanted:
-        yield Finding("val.exported", f"{path} enlarges by {runtime.scale:g}, but the option file has scale {wanted}")
+        yield f"{path} enlarges by {runtime.scale:g}, but the option file has scale {wanted}"
     channels = getattr(run.networks.get("network_g"), "num_in_ch", runtime.num_in_ch)
     if channels != runtime.num_in_ch:
-        yield Finding("val.exported", f"{path} takes images of {runtime.num_in_ch} channels, network_g of {channels}")
+        yield f"{path} takes images of {runtime.num_in_ch} channels, network_g of {channels}"

@@ -9,8 +9,7 @@ from typing import Any
 
 import lmdb
 
-from lightsr_basicsr.data.hr_images import SUFFIXES
-from lightsr_basicsr.tools.images import decoded_size, measure, reason, some, spread
+from lightsr_basicsr.tools.images import decoded_size, list_images, measure, reason, some, spread
 
 LOOKED_AT = 2000
 DECODED = 32
@@ -81,15 +80,14 @@ def _check_root(root: Any, backend: str, listed: bool) -> tuple[list[str], dict[
 
 
 def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[int, int]]]:
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    images, files = list_images(path), [file for file in path.iterdir() if file.is_file()]
+    others = sorted({file.name for file in files if not file.name.startswith(".")} - {file.name for file in images})
     if not images:
         # Video sets have their frames in subfolders; building the dataset shows whether that is right.
         nested = any(file.is_dir() for file in path.iterdir())
-        return [] if nested else [f"{path} holds no images ({len(files)} other files)"], {}
+        return [] if nested else [f"{path} holds no images ({len(others)} other files)"], {}
     problems = []
-    if len(files) > len(images) and not listed:
-        others = [file.name for file in files if file.suffix.lower() not in SUFFIXES]
+    if others and not listed:
         problems.append(f"{path} holds files that are not images, which BasicSR would read as images: {some(others)}")
     looked_at, sizes, broken = spread(images, LOOKED_AT), {}, []
     decoded = set(spread(looked_at, DECODED))
@@ -190,8 +188,9 @@ def _check_items(
             return
         for index in {0, len(built) - 1}:
             item = built[index]
-        yield from _check_fed(item, wanted)
-        yield from _check_needed(item, needed, options.get("scale"))
+        if isinstance(item, Mapping):  # else it is for a model of another plugin
+            yield from _check_fed(item, wanted)
+            yield from _check_needed(item, needed, options.get("scale"))
     except KeyError as error:
         yield f".{error.args[0]}", f"is missing: {dataset.__name__} needs it"
     except Exception as error:
@@ -202,9 +201,7 @@ def _check_items(
         yield "", text if own else f"{dataset.__name__} cannot be read: {type(error).__name__}: {text}"
 
 
-def _check_fed(item: Any, wanted: Collection[str]) -> Iterator[Problem]:
-    if not isinstance(item, Mapping):  # for a model of another plugin
-        return
+def _check_fed(item: Mapping, wanted: Collection[str]) -> Iterator[Problem]:
     given = f"gives {', '.join(map(str, item))}, but the model"
     if wanted and not any(key in item for key in wanted):
         yield "", f"{given} needs {' or '.join(sorted(wanted))}: use another model_type"
@@ -212,18 +209,15 @@ def _check_fed(item: Any, wanted: Collection[str]) -> Iterator[Problem]:
         yield "", f"{given} does not take degradation: use model_type LossDictModel"
 
 
-def _check_needed(item: Any, needed: Collection[str], scale: Any) -> Iterator[Problem]:
-    missing = [key for key in needed if isinstance(item, Mapping) and key not in item]
+def _check_needed(item: Mapping, needed: Collection[str], scale: Any) -> Iterator[Problem]:
+    missing = [key for key in needed if key not in item]
     levels = [key for key in missing if key.startswith("lq_down")]
     if levels:
         missed = f"gives no {' and no '.join(levels)}, and the model needs LR images of all levels"
         yield ".type", f"{missed}: set type MultiScalePairedDataset"
     if "gt" in missing:
         yield "", "gives no gt, and the model needs the HR image: add dataroot_gt"
-    if not missing and needed and isinstance(item, Mapping) and "lq" in item and isinstance(scale, int):
+    if not missing and needed and "lq" in item and isinstance(scale, int):
         high, low = (tuple(item[key].shape[1:]) for key in ("gt", "lq"))
         if high != tuple(scale * side for side in low):
-            yield (
-                "",
-                f"gives HR of {high[0]}x{high[1]} with LR of {low[0]}x{low[1]}: expected the {scale}-fold",
-            )
+            yield "", f"gives HR of {high[0]}x{high[1]} with LR of {low[0]}x{low[1]}: expected the {scale}-fold"

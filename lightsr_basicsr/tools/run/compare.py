@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -27,7 +28,7 @@ PANEL = CROP * ZOOM
 DRAWN = 8
 RED = (60, 60, 230)
 
-# By title: the network's section of an option file, and its checkpoint.
+# Sections of networks in an option file, and their checkpoints, by title.
 Networks = Mapping[str, tuple[Mapping[str, Any], Path]]
 
 
@@ -45,20 +46,18 @@ class Comparison:
 
 
 def compare_run(
-    options: Mapping[str, Any], networks: Networks, loaded: Mapping[str, torch.nn.Module] | None = None
+    options: Mapping[str, Any], networks: Networks, loaded: Mapping[str, torch.nn.Module] = MappingProxyType({})
 ) -> list[Comparison]:
-    """Run networks on datasets of an option file, whole images, and compare with bicubic.
+    """Run networks on whole images of the datasets that ``comparison`` names, and compare with bicubic.
 
     Args:
-        options (Mapping): Content of an option file. Its section ``comparison`` holds ``dataset`` (the key of a set in
-            ``datasets``, or a list of them), ``crop_border`` (int, pixels left out at each side) and
-            ``test_y_channel`` (bool).
-        networks (Mapping): By title: the network's section of an option file, and its checkpoint.
-        loaded (Mapping | None): By title: built networks that accept images on any device. Default: None.
+        options (Mapping): Content of an option file.
+        networks (Mapping): Sections of networks and their checkpoints, by title.
+        loaded (Mapping): Built networks that accept images on any device, by title. Default: none.
     """
     settings, datasets = options["comparison"], open_datasets(options)
     nets, device = load_networks(options, networks)
-    nets.update(loaded or {})
+    nets.update(loaded)
     found: list[Comparison] = []
     for key, dataset in datasets.items():
         label, rows = f" {options['datasets'][key]['name']}" if len(datasets) > 1 else "", []
@@ -82,8 +81,12 @@ def load_networks(options: Mapping[str, Any], networks: Networks) -> tuple[dict[
 
 def open_datasets(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the datasets that the section ``comparison`` names, by key."""
-    named = options["comparison"]["dataset"]
-    return {key: _dataset(options, key) for key in ([named] if isinstance(named, str) else named)}
+    named, built = options["comparison"]["dataset"], {}
+    for key in [named] if isinstance(named, str) else named:
+        section = deepcopy(dict(options["datasets"][key]))
+        section.update(phase=key.split("_")[0], scale=options["scale"])
+        built[key] = DATASET_REGISTRY.get(section["type"])(section)
+    return built
 
 
 def _load(options: Mapping, network: dict[str, Any], file: Path) -> torch.nn.Module:
@@ -91,12 +94,6 @@ def _load(options: Mapping, network: dict[str, Any], file: Path) -> torch.nn.Mod
     paths, key = options["path"], "teacher_param_key" if getattr(net, "encoder_sees_gt", False) else "param_key_g"
     load_weights(net, read_state_dict(file, prefer=paths.get(key))[0], file, paths.get("strict_load_g", True))
     return net.eval()
-
-
-def _dataset(options: Mapping, key: str) -> Any:
-    section = deepcopy(dict(options["datasets"][key]))
-    section.update(phase=key.split("_")[0], scale=options["scale"])
-    return DATASET_REGISTRY.get(section["type"])(section)
 
 
 def _run(nets: Mapping[str, torch.nn.Module], item: Mapping[str, Any], device: str) -> dict[str, np.ndarray]:
@@ -127,11 +124,7 @@ def mean_scores(comparisons: list[Comparison]) -> dict[str, tuple[float, float]]
 
 
 def draw_comparisons(comparisons: list[Comparison]) -> np.ndarray:
-    """Return one picture (H, W, 3) BGR uint8: a row per image, zoomed in where the last network gains most.
-
-    Args:
-        comparisons (list[Comparison]): The rows; those without pictures (beyond the first eight) are left out.
-    """
+    """Return one picture (H, W, 3) BGR uint8: a row per image that has pictures, zoomed in where most is gained."""
     return np.concatenate([_draw_row(one) for one in comparisons if one.pictures is not None])
 
 

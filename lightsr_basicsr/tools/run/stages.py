@@ -48,11 +48,8 @@ def limit_to_stage(options: Mapping[str, Any], stage: str, folder: Path, resume:
             f"--stage student: the student of {folder} has been trained up to iteration {newest}. To continue add "
             "--auto_resume; for another student give the run another name."
         )
-    return {**options, "path": paths if resume else {"resume_state": str(state), **_given(paths)}}
-
-
-def _given(paths: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in paths.items() if key != "resume_state" or value}
+    start = {} if resume else {"resume_state": paths.get("resume_state") or str(state)}
+    return {**options, "path": {**paths, **start}}
 
 
 def _with_other_teacher(options: Mapping[str, Any], folder: Path, handover: int, total: int) -> dict[str, Any]:
