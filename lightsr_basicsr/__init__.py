@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from lightsr_basicsr import _compat
+from lightsr_basicsr.errors import require_basicsr
 
 __version__ = "0.2.0"
 
@@ -29,7 +30,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.spandrel")
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    _compat.require_basicsr()
+    require_basicsr()
     return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 

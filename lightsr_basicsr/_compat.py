@@ -8,7 +8,6 @@ checks for its fault (never for a version), so a BasicSR or a library without it
 from __future__ import annotations
 
 import importlib.machinery
-import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
@@ -71,17 +70,6 @@ class BasicsrWatcher:
                 self.after()
 
         loader.exec_module = exec_module
-
-
-def require_basicsr() -> None:
-    """Raise ModuleNotFoundError with the command that installs it, if torch or BasicSR is missing."""
-    # BasicSR first, because its installation brings torch too.
-    helps = {"basicsr": "python -m lightsr_basicsr.bootstrap", "torch": "pip install torch torchvision"}
-    for name, command in helps.items():
-        if name not in sys.modules and importlib.util.find_spec(name) is None:
-            raise ModuleNotFoundError(
-                f"The package {name} is not installed in {sys.prefix}. Install it with: {command}", name=name
-            )
 
 
 def install(after: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lightsr_basicsr import __version__, _compat
+from lightsr_basicsr import __version__
 from lightsr_basicsr.commands.benchmark import add_benchmark
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.convert import add_convert
@@ -23,7 +23,7 @@ from lightsr_basicsr.commands.list import add_list
 from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
 from lightsr_basicsr.commands.schema import add_schema
-from lightsr_basicsr.errors import UserError, message_of
+from lightsr_basicsr.errors import UserError, message_of, require_basicsr
 
 EXAMPLES = """examples:
   basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on images of scikit-image
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _need_basicsr() -> None:
     """Raise UserError with the command that installs it, if BasicSR or torch is missing."""
     try:
-        _compat.require_basicsr()
+        require_basicsr()
     except ModuleNotFoundError as error:
         raise UserError(str(error)) from error
 

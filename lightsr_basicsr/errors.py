@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 
 class UserError(ValueError):
     """An error that the user can correct: the message says what was expected, what was found, what to do."""
@@ -35,3 +38,14 @@ def short_message(error: BaseException | str, most: int = 500) -> str:
     if not isinstance(error, (str, ValueError, TypeError)) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def require_basicsr() -> None:
+    """Raise ModuleNotFoundError with the command that installs it, if torch or BasicSR is missing."""
+    # BasicSR first, because its installation brings torch too.
+    helps = {"basicsr": "python -m lightsr_basicsr.bootstrap", "torch": "pip install torch torchvision"}
+    for name, command in helps.items():
+        if name not in sys.modules and importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(
+                f"The package {name} is not installed in {sys.prefix}. Install it with: {command}", name=name
+            )

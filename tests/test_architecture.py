@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 OURS = "lightsr_basicsr"
 
 # What every module may import.
-EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields", f"{OURS}._compat"}
+EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields"}
 # What a module may import besides; the longest prefix of its name decides.
 MAY_IMPORT = {
     "_compat": {"torchvision", f"{OURS}._fixes"},
@@ -43,14 +43,15 @@ MAY_IMPORT = {
     "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "basicsr.utils.registry",
                  f"{OURS}.archs.network", f"{OURS}.archs.reparam", f"{OURS}.checkpoints", f"{OURS}.runtimes"},
     "tools": {"torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr", "onnx",
-              "onnxruntime", "openvino", "nncf", "psutil", OURS, f"{OURS}.archs", f"{OURS}.bootstrap",
-              f"{OURS}.checkpoints", f"{OURS}.data", f"{OURS}.models.contract", f"{OURS}.models.kdsr_plan",
-              f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools"},
+              "onnxruntime", "openvino", "nncf", "psutil", OURS, f"{OURS}._compat", f"{OURS}.archs",
+              f"{OURS}.bootstrap", f"{OURS}.checkpoints", f"{OURS}.data", f"{OURS}.models.contract",
+              f"{OURS}.models.kdsr_plan", f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools"},
     "commands": {"yaml", "cv2", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints", f"{OURS}.commands", f"{OURS}.data",
                  f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools"},
     "cli": {OURS, f"{OURS}.commands", f"{OURS}.tools"},
     "__main__": {f"{OURS}.cli"},
-    "__init__": {f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses", f"{OURS}.metrics"},
+    "__init__": {f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses",
+                 f"{OURS}.metrics"},
 }  # fmt: skip
 
 
@@ -68,6 +69,25 @@ def imports(path: Path) -> set[str]:
             assert node.level == 0, f"{path}: relative import"
             found |= {f"{node.module}.{alias.name}" if node.module == OURS else node.module for alias in node.names}
     return found
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the names of our modules, packages' ``__init__`` left out, that a module imports."""
+    modules, found = {module_name(file) for file in FILES if file.name != "__init__.py"}, set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == OURS:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name.removeprefix(f"{OURS}.") for name in found} & modules
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {module_name(path): imported_modules(path) for path in FILES if path.name != "__init__.py"}
+    graph["_compat"] |= {name for name in graph if name.startswith("_fixes.")}  # through the package's __init__
+    while leaves := [name for name, used in graph.items() if not used]:
+        graph = {name: used - set(leaves) for name, used in graph.items() if name not in leaves}
+    assert not graph, "circle among: " + ", ".join(sorted(graph))
 
 
 def allowed(name: str, rules: set[str]) -> bool:

@@ -1,8 +1,8 @@
 """Networks; importing this package registers them in BasicSR's ``ARCH_REGISTRY``."""
 
-from lightsr_basicsr import _compat
+from lightsr_basicsr.errors import require_basicsr
 
-_compat.require_basicsr()
+require_basicsr()
 
 from lightsr_basicsr.archs import (  # noqa: E402, F401
     ddistill_sr_arch,

@@ -1,8 +1,8 @@
 """Data sets; importing this package registers them in BasicSR's ``DATASET_REGISTRY``."""
 
-from lightsr_basicsr import _compat
+from lightsr_basicsr.errors import require_basicsr
 
-_compat.require_basicsr()
+require_basicsr()
 
 from lightsr_basicsr.data import blind_dataset, degraded_dataset, demo_dataset  # noqa: E402
 

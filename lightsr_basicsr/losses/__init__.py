@@ -1,7 +1,7 @@
 """Losses; importing this package registers them in BasicSR's ``LOSS_REGISTRY``."""
 
-from lightsr_basicsr import _compat
+from lightsr_basicsr.errors import require_basicsr
 
-_compat.require_basicsr()
+require_basicsr()
 
 from lightsr_basicsr.losses import kd_loss  # noqa: E402, F401

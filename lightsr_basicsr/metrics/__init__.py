@@ -1,7 +1,7 @@
 """Metrics; importing this package registers them in BasicSR's ``METRIC_REGISTRY``."""
 
-from lightsr_basicsr import _compat
+from lightsr_basicsr.errors import require_basicsr
 
-_compat.require_basicsr()
+require_basicsr()
 
 from lightsr_basicsr.metrics import perceptual  # noqa: E402, F401

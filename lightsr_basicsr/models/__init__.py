@@ -1,8 +1,8 @@
 """Training models; importing this package registers them in BasicSR's ``MODEL_REGISTRY``."""
 
-from lightsr_basicsr import _compat
+from lightsr_basicsr.errors import require_basicsr
 
-_compat.require_basicsr()
+require_basicsr()
 
 from lightsr_basicsr.models import (  # noqa: E402, F401
     base,

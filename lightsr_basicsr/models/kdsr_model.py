@@ -53,10 +53,7 @@ class KDSRModel:
     takes_options_of = (KDSRNetTAModel, KDSRNetSTModel)
     options: ClassVar = {
         "train.teacher_iter": fields.count(
-            "Iterations of the teacher; 0 trains a student of `path.pretrain_network_TA`.",
-            least=0,
-            as_float=True,
-            required="train",
+            "Iterations of the teacher; 0: that of `path.pretrain_network_TA`.", 0, as_float=True, required="train"
         ),
         "train.teacher": fields.section("What holds for the teacher only; overrules the rest of `train`."),
         "train.student": fields.section("What holds for the student only; overrules the rest of `train`."),

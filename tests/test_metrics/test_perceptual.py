@@ -186,7 +186,7 @@ def test_only_the_first_process_loads_them(pairs, pyiqa, monkeypatch):
     ("arguments", "message"),
     [
         ({"net": "squeeze"}, "val.metrics.lpips: calculate_lpips expects `net` to be vgg or alex, got 'squeeze'"),
-        ({"crop_border": 0.5}, "val.metrics.lpips: `crop_border` must be a whole number"),
+        ({"crop_border": 0.5}, "val.metrics.lpips.crop_border: must be a whole number"),
         ({"crop_boarder": 4}, "val.metrics.lpips.crop_boarder: is not an argument of calculate_lpips"),
         ({"better": "higher"}, "val.metrics.lpips: add `better: lower`"),
     ],
