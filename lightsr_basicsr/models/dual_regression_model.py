@@ -104,15 +104,6 @@ class DualRegressionModel(step_rules.StepRulesModel):
         self.larger = {key: data[key].to(self.device) for key in keys if key in data}
         self.missing = [key for key in keys if key not in data]
 
-    def _low_images(self) -> list[Tensor]:
-        """Return the LR images of all levels, the network's input first."""
-        if self.missing:
-            raise ValueError(
-                f"DualRegressionModel needs {' and '.join(self.missing)} in a training batch, the LR images of "
-                "larger levels: set the type of datasets.train to MultiScalePairedDataset."
-            )
-        return [self.lq, *self.larger.values()]
-
     def run_network(self) -> Tensor:
         """Return SR images (N, C, H, W); keep those of lower levels and the dual images for the losses."""
         output = super().run_network()
@@ -129,7 +120,12 @@ class DualRegressionModel(step_rules.StepRulesModel):
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the pixel loss of each level and the dual loss; the dual loss reaches ``net_g`` as well."""
-        lows = self._low_images()
+        if self.missing:
+            raise ValueError(
+                f"DualRegressionModel needs {' and '.join(self.missing)} in a training batch, the LR images of "
+                "larger levels: set the type of datasets.train to MultiScalePairedDataset."
+            )
+        lows = [self.lq, *self.larger.values()]
         losses = super().compute_losses()
         if self.lower:
             losses["l_levels"] = sum(self.cri_pix(sr, low) for sr, low in zip(self.lower, lows, strict=True))

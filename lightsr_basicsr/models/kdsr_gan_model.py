@@ -64,10 +64,6 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
 
-    def teacher_vectors(self) -> list[Tensor]:
-        """Return the teacher's vectors (N, 4 * n_feats) for this batch, sharpened if ``l1_gt_usm`` is true."""
-        return self.vectors_of(self.gt_usm if self.opt.get("l1_gt_usm") else self.gt)
-
     def target(self, switch: str) -> Tensor:
         """Return the HR images (N, 3, H, W) with which the loss of this switch compares."""
         literal = self.opt.get("usm_targets", "teacher_only") == "teacher_only"
@@ -75,7 +71,7 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Set ``self.output`` to the student's output and return its losses by name."""
-        teacher = self.teacher_vectors()
+        teacher = self.vectors_of(self.gt_usm if self.opt.get("l1_gt_usm") else self.gt)
         self.output = self.run_network()
         losses = {
             "l_g_pix": self.cri_pix(self.output, self.target("l1_gt_usm")),

@@ -109,10 +109,6 @@ class KDSRNetSTModel(BlindModel):
         self.drawn_in_part = True
         get_root_logger().info(f"G of {type(net).__name__} starts from the teacher {load_path} ({wrapper}).")
 
-    def teacher_vectors(self) -> list[Tensor]:
-        """Return the teacher's vectors (N, 4 * n_feats) for this batch."""
-        return self.vectors_of(self.gt)
-
     @torch.no_grad()
     def vectors_of(self, hr: Tensor) -> list[Tensor]:
         """Return the teacher's vectors (N, 4 * n_feats) for this batch, with ``hr`` (N, 3, H, W) as HR images."""
@@ -125,7 +121,7 @@ class KDSRNetSTModel(BlindModel):
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the pixel and distillation losses; while the encoder is trained alone, only the latter."""
-        teacher = self.teacher_vectors()
+        teacher = self.vectors_of(self.gt)
         if self.encoder_only:
             return {"l_kd": self.cri_kd(teacher, self.net_g(self.lq, represent_only=True))}
         losses = super().compute_losses()

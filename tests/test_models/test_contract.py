@@ -88,6 +88,14 @@ def test_a_model_that_changes_the_step_is_known_by_it():
     assert contract_of(Other).name == "Other"
 
 
+def test_missing_sections_are_named_with_an_example():
+    contract = contract_of(MODEL_REGISTRY.get("KDSRGANSTModel"))
+    options = {"network_TA": {}, "train": {"pixel_opt": {"type": "L1Loss"}, "kd_opt": None}}
+    found = dict(contract.find_missing(options))
+    assert [*found] == ["network_TA", "train.kd_opt", "train.gan_opt", "train.optim_d", "network_d"]
+    assert found["train.kd_opt"] == "is missing: KDSRGANSTModel needs it, for example {type: KDLoss}"
+
+
 def test_a_run_knows_its_model_and_sections_even_where_there_are_none():
     run = Run({"model_type": "SRModel", "train": {"optim_g": {"type": "Adam"}}, "datasets": None, "path": 3}, True)
     assert run.model is SRModel

@@ -92,7 +92,7 @@ def test_the_teacher_is_frozen_alone_and_never_saved(tmp_path):
 def test_nothing_of_the_teacher_is_kept_for_the_backward_pass(tmp_path):
     model = kdsr.make("KDSRNetSTModel", tmp_path)
     model.feed_data(kdsr.batch())
-    assert all(vector.grad_fn is None for vector in model.teacher_vectors())
+    assert all(vector.grad_fn is None for vector in model.vectors_of(model.gt))
 
 
 @pytest.mark.parametrize("key", [None, "params", "params_ema"])

@@ -20,12 +20,11 @@ from lightsr_basicsr.tools.check.backend import check_backend
 from lightsr_basicsr.tools.check.basicsr_fields import METRICS
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.datasets import check_comparison, check_datasets
-from lightsr_basicsr.tools.check.downloads import check_downloads
 from lightsr_basicsr.tools.check.keys import check_device, check_keys, check_section, check_tensorboard, check_texts
 from lightsr_basicsr.tools.check.known import fields_of_model, within
 from lightsr_basicsr.tools.check.names import arguments_of, check_section_of_type, check_type
 from lightsr_basicsr.tools.check.training import check_training
-from lightsr_basicsr.tools.check.weights import check_weights
+from lightsr_basicsr.tools.check.weights import check_downloads, check_weights
 
 
 def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None = None) -> list[Finding]:
