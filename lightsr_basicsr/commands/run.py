@@ -51,7 +51,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     if not os.access(Path.cwd(), os.W_OK):
         raise UserError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
     state, passed_over = _find_state(options, args)
-    if not _check(path, options, args.command == "train", state):
+    if not _check(path, options, args, state):
         return 2
     if args.command == "train" and args.auto_resume:
         for line in passed_over:
@@ -102,10 +102,11 @@ def _farewell(options: dict, args: argparse.Namespace) -> str:
     return f"stopped; saved up to iteration {state.stem}. To resume: basicsr train -opt {args.opt}{stage} --auto_resume"
 
 
-def _check(path: Path, options: dict, is_train: bool, state: Path | None) -> bool:
+def _check(path: Path, options: dict, args: argparse.Namespace, state: Path | None) -> bool:
     from lightsr_basicsr.tools.check.options import check_options
 
-    findings = check_options(options, is_train, state)
+    typed = [".".join(map(str.strip, override.partition("=")[0].split(":"))) for override in args.force_yml]
+    findings = check_options(options, args.command == "train", state, typed)
     fatal = [finding for finding in findings if finding.fatal]
     for warning in (finding for finding in findings if not finding.fatal):
         say(str(warning))

@@ -17,11 +17,12 @@ from lightsr_basicsr.registry import look_up
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found in an option file: where (a dotted path), what, and whether it stops the run."""
+    """One thing found in an option file: dotted path, message, whether it stops the run, and is a key nobody reads."""
 
     where: str
     message: str
     fatal: bool = True
+    unread: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {'' if self.fatal else '(warning) '}{self.message}"

@@ -80,11 +80,12 @@ def _check_unknown(
     if close and close[0] in absent:
         return  # told as the missing one
     if close:
-        yield Finding(_dotted(where, key), f"{text}: did you mean '{close[0]}'?", sources_known(reader))
+        yield Finding(_dotted(where, key), f"{text}: did you mean '{close[0]}'?", sources_known(reader), unread=True)
     elif where == "path" and not any(part in key for part in NO_FOLDER):
         yield Finding(f"path.{key}", f"{text}: BasicSR would make a folder of {value!r}", not isinstance(value, str))
     elif reader:
-        yield Finding(_dotted(where, key), text, False)
+        near = get_close_matches(key, [name for name in fields if name in content], n=1, cutoff=0.8)
+        yield Finding(_dotted(where, key), text + (f": did you mean '{near[0]}'?" if near else ""), False, unread=True)
 
 
 def _dotted(where: str, key: Any) -> str:

@@ -7,7 +7,7 @@ would lose the log file of the run). Only metrics and losses may download their 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,16 @@ from lightsr_basicsr.tools.check.training import check_training
 from lightsr_basicsr.tools.check.weights import check_downloads, check_weights
 
 
-def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None = None) -> list[Finding]:
+def check_options(
+    options: Mapping[str, Any], is_train: bool, state: Path | None = None, typed: Collection[str] = ()
+) -> list[Finding]:
     """Return everything that would stop or spoil a run with these options, [] if nothing.
 
     Args:
         options (Mapping): Content of an option file, overrides applied.
         is_train (bool): For ``train`` (True) or ``test`` (False).
         state (Path | None): The training state from which the run resumes; it replaces ``path.pretrain_*``.
+        typed (Collection[str]): Dotted keys that were typed on the command line; one that nobody reads is a mistake.
     """
     run = Run(options, is_train, state)
     findings = [*check_keys(run), *check_texts(options), *check_device(run), *_check_networks(run)]
@@ -47,6 +50,7 @@ def check_options(options: Mapping[str, Any], is_train: bool, state: Path | None
     if is_train:
         findings += check_tensorboard(run)
     findings += [*_check_metrics(run), *check_comparison(run), *check_backend(run)]
+    findings = [replace(each, fatal=each.fatal or (each.unread and each.where in typed)) for each in findings]
     # Nothing is downloaded for a run that does not start.
     return findings if any(finding.fatal for finding in findings) else [*findings, *check_downloads(run)]
 

@@ -212,3 +212,18 @@ def test_keys_that_are_no_text_are_unknown(workdir):
     for section in (options, options["train"], options["path"], options["datasets"]["train"], options["val"]):
         section.update({5: "x", None: "y", date(2020, 1, 1): "z"})
     assert "train.5: (warning) is not read by BasicSR or LossDictModel" in map(str, check_options(options, True))
+
+
+@pytest.mark.parametrize("key", ["train.totl_iter", "datasets.train.num_workers_per_gpu", "logger.print_frequency"])
+def test_a_key_that_nobody_reads_is_a_mistake_on_the_command_line(key):
+    """In a file it may be somebody's note; the right key stands beside it, so the run could start."""
+    options = changed(key, 4)
+    (in_file,) = [each for each in check_options(options, True) if each.where == key]
+    (typed,) = [each for each in check_options(options, True, typed=[key]) if each.where == key]
+    assert (in_file.fatal, typed.fatal) == (False, True)
+    assert "did you mean" in typed.message
+
+
+def test_a_typed_key_that_is_read_is_none():
+    options = changed("train.ema_decay", 0.9)
+    assert not [each for each in check_options(options, True, typed=["train.ema_decay"]) if "ema_decay" in each.where]
