@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightsr_basicsr._fixes import devices, files, sampling, training
+from lightsr_basicsr._fixes import devices, files, loading, sampling, saving, training, validation
 
 FIXES: tuple[Callable[[], bool], ...] = (
     training.resume_on_any_device,
+    saving.failed_saves_end_the_run,
     sampling.exact_total_iter,
     sampling.repeatable_samples,
     training.eta_of_the_last_iteration,
     training.schedule_of_the_option_file,
+    training.one_final_validation,
+    training.network_in_one_line,
     devices.distributed_without_gpu,
     devices.wrap_on_cpu,
     devices.realesrgan_on_any_device,
@@ -24,4 +27,8 @@ FIXES: tuple[Callable[[], bool], ...] = (
     files.share_lmdb_environments,
     files.whole_jpeg_quality,
     files.utf8_option_files,
+    validation.metrics_of_the_other_images,
+    loading.remember_the_file_being_read,
+    loading.errors_of_the_prefetcher,
+    validation.no_record_of_nan,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from inspect import getsource
 from os import path as osp
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,10 +128,11 @@ def eta_of_the_last_iteration() -> bool:
 
 
 def schedule_of_the_option_file() -> bool:
-    """Resume with the schedule that the option file gives now.
+    """Resume with the schedule that the option file gives now, and report other settings of the optimizers.
 
     Why: a state restores the schedule that it was saved with, so a run with longer periods ends with
-    ``tuple indices must be integers``, and new milestones do nothing. Since: always. Until: BasicSR keeps the file's.
+    ``tuple indices must be integers``, and new milestones do nothing; it restores the learning rate too, without a
+    word. Since: always. Until: BasicSR keeps the file's.
     """
     from basicsr.models.base_model import BaseModel
 
@@ -139,10 +141,86 @@ def schedule_of_the_option_file() -> bool:
         return False
 
     def resume_training(self: Any, resume_state: dict) -> None:
+        given = [_settings(each) for each in self.optimizers]
         plans = [{key: value for key, value in vars(each).items() if key in SCHEDULE} for each in self.schedulers]
         original(self, resume_state)
         for scheduler, plan in zip(self.schedulers, plans, strict=True):
             vars(scheduler).update(plan)
+        _report_kept(given, [_settings(each) for each in self.optimizers])
 
     BaseModel.resume_training = resume_training
+    return True
+
+
+def _settings(optimizer: Any) -> list[dict[str, Any]]:
+    """Return the settings of each group of parameters as an option file gives them."""
+    return [
+        {
+            "lr" if key == "initial_lr" else key: list(value) if isinstance(value, tuple) else value
+            for key, value in group.items()
+            if key not in ("params", "lr")
+        }
+        for group in optimizer.param_groups
+    ]
+
+
+def _report_kept(given: list[list[dict]], kept: list[list[dict]]) -> None:
+    """Log settings of optimizers that the option file gives otherwise than the state, which prevails."""
+    from basicsr.utils import get_root_logger
+
+    for place, (groups, restored) in enumerate(zip(given, kept, strict=True), 1):
+        for ours, theirs in zip(groups, restored, strict=True):
+            for key in sorted(ours.keys() & theirs.keys()):
+                if ours[key] != theirs[key]:
+                    get_root_logger().warning(
+                        f"Optimizer {place}: the option file has {key} {ours[key]}, the training state {theirs[key]}, "
+                        "which the resumed run keeps. For another one start a run of another name from the weights "
+                        "(path.pretrain_network_g), or change the schedule, which is taken from the option file."
+                    )
+
+
+def one_final_validation() -> bool:
+    """Do not validate the last iteration again at the end of training, which takes hours with many sets.
+
+    Why: the loop validates at ``val_freq``, and the pipeline again after the loop, whether or not that was the last
+    iteration. Since: always. Until: BasicSR asks.
+    """
+    import basicsr.train as train
+    from basicsr.models.base_model import BaseModel
+
+    original = BaseModel.validation
+    if original.__module__ == __name__ or getsource(train.train_pipeline).count("model.validation(") != 2:
+        return False
+
+    @functools.wraps(original, assigned=("__doc__",))
+    def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
+        done = (current_iter, id(dataloader))
+        if self.is_train and done in vars(self).setdefault("validated", set()):
+            return
+        original(self, dataloader, current_iter, tb_logger, save_img)
+        if self.is_train:
+            self.validated = {each for each in self.validated if each[0] == current_iter} | {done}
+
+    BaseModel.validation = validation
+    return True
+
+
+def network_in_one_line() -> bool:
+    """Log name and number of parameters of a network, and its layers at debug level only.
+
+    Why: hundreds of lines hide what the run says about itself. Since: always. Until: BasicSR logs them as debug.
+    """
+    from basicsr.models.base_model import BaseModel
+    from basicsr.utils import get_root_logger
+
+    if uses(BaseModel.print_network, "debug"):
+        return False
+
+    def print_network(self: Any, net: Any) -> None:
+        net, logger = self.get_bare_model(net), get_root_logger()
+        size = sum(parameter.numel() for parameter in net.parameters())
+        logger.info("Network: %s, with parameters: %s", type(net).__name__, f"{size:,d}")
+        logger.debug(net)
+
+    BaseModel.print_network = print_network
     return True

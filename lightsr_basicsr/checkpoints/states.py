@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lightsr_basicsr.checkpoints.files import OBJECTS, CheckpointError, read_state_dict
+from lightsr_basicsr.checkpoints.files import OBJECTS, CheckpointError, load_pickle, read_state_dict
 
 WeightsOf = Callable[[Path], Mapping[str, Path]]
 # BasicSR writes these into every state, and reads them all.
 CONTENT = ("epoch", "iter", "optimizers", "schedulers")
+WANTED = f"{', '.join(CONTENT)} (two whole numbers, two lists of dictionaries)"
 
 
 class Resumption(NamedTuple):
@@ -109,25 +110,43 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     except Exception:
         # The readers raise many unrelated types for a damaged file.
         return {}, _condition(path)
+    return (content, "") if _is_state(content) else ({}, f"expected a dictionary with {WANTED}, got {_shown(content)}")
+
+
+def _is_state(content: Any) -> bool:
     if not isinstance(content, dict) or not all(key in content for key in CONTENT):
-        return {}, f"expected a dictionary with {', '.join(CONTENT)}, got {str(content)[:40]}"
-    return content, ""
+        return False
+    numbers, parts = ([content[key] for key in keys] for keys in (CONTENT[:2], CONTENT[2:]))
+    counted = all(type(number) is int and number >= 0 for number in numbers)
+    return counted and all(isinstance(part, list) and all(isinstance(each, dict) for each in part) for part in parts)
+
+
+def _shown(content: Any) -> str:
+    if isinstance(content, dict):
+        content = {key: each if type(each) is int else type(each).__name__ for key, each in content.items()}
+    return str(content)[:80]
 
 
 def _load(path: Path) -> Any:
-    if hasattr(torch.serialization, "add_safe_globals"):
-        torch.serialization.add_safe_globals([Counter])  # milestones of BasicSR's schedulers
+    _allow_milestones()
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_pickle(path)
     except pickle.UnpicklingError as error:
         if not OBJECTS.search(str(error)):
             raise
-        if "collections.Counter" in str(error):  # torch before 2.4 has no list of safe classes
-            return torch.load(path, map_location="cpu", weights_only=False)
         raise CheckpointError(
             f"The training state {path} holds Python objects, and running code from a file is not safe. Expected "
             "numbers, texts and tensors. Start a run of another name from its weights (path.pretrain_network_g)."
         ) from error
+
+
+def _allow_milestones() -> None:
+    """Let torch's safe reader make a Counter, which BasicSR's schedulers keep their milestones in."""
+    if hasattr(torch.serialization, "add_safe_globals"):
+        torch.serialization.add_safe_globals([Counter])
+        return
+    # Before 2.4 the reader's list is the one dictionary that this cached function returns.
+    torch._weights_only_unpickler._get_allowed_globals()["collections.Counter"] = Counter
 
 
 def _condition(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -12,8 +11,7 @@ import torch
 from torch import Tensor
 
 from lightsr_basicsr.checkpoints.files import CheckpointError, require_safetensors, unwrap
-
-EXISTS = "{} already exists: replace it with --overwrite, or choose another name with -o."
+from lightsr_basicsr.checkpoints.whole import write_whole
 
 
 def write_state_dict(
@@ -25,7 +23,7 @@ def write_state_dict(
 ) -> None:
     """Write the weights of one network; if that fails, an existing file is left unchanged.
 
-    The content is read back and compared in memory, written to a temporary file beside ``path``, and then renamed.
+    The content is read back and compared in memory, and then written by :func:`write_whole`.
 
     Args:
         path (str | PathLike): The file. ``.safetensors`` decides for that format, any other suffix for a pickle.
@@ -47,30 +45,7 @@ def write_state_dict(
         raise CheckpointError(f"{path} was not written: what was read back is not what was written. Please report it.")
     if check is not None:
         check(read_back)
-    place = Path(os.path.realpath(path)) if overwrite else path
-    part = place.with_name(f".{place.name[:40]}.{os.getpid()}.part")  # a name may be 255 bytes long
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(part, place, overwrite)
-    except OSError as error:
-        raise CheckpointError(f"{path} was not written: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _publish(part: Path, place: Path, overwrite: bool) -> None:
-    """Rename a complete file."""
-    try:
-        (os.replace if overwrite else os.link)(part, place)
-    except (OSError, NotImplementedError) as error:
-        if overwrite:
-            raise
-        if os.path.lexists(place):
-            raise CheckpointError(EXISTS.format(place)) from error
-        os.replace(part, place)  # FAT and some network folders have no links
+    write_whole(path, content, overwrite)
 
 
 def _encode(path: Path, state: dict[str, Tensor], wrapper: str) -> bytes:

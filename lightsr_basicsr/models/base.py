@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, ClassVar
 
 from basicsr.models.sr_model import SRModel
@@ -18,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from lightsr_basicsr.checkpoints import misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
+from lightsr_basicsr.models.best_metrics import restore_best_metrics, write_best_metrics
 from lightsr_basicsr.models.contract import LossDictContract
+from lightsr_basicsr.models.kept_checkpoints import BEST, OPTIONS, best_set, delete_old
 from lightsr_basicsr.registry import register
 
 
@@ -27,16 +27,20 @@ class LossDictModel(SRModel):
     """SRModel whose training step is the sum of named losses; subclasses extend :meth:`compute_losses`.
 
     Beyond SRModel it reads any official or BasicSR checkpoint without ``param_key_g``, validates sets without ground
-    truth, and restores the best metrics when a run is resumed.
+    truth, restores the best metrics when a run is resumed, and can keep only the newest and the best checkpoints.
 
     Args:
-        opt (dict): Options as BasicSR's ``SRModel`` takes them.
+        opt (dict): Options as BasicSR's ``SRModel`` takes them, and those of ``options``.
 
     Raises:
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit the network.
     """
 
+    options: ClassVar = OPTIONS
     contract: ClassVar = LossDictContract
+    # False after a step that :meth:`accepts` rejected because its loss was NaN or Inf.
+    loss_is_finite = True
+    stage = ""  # what a run of several stages puts before the names of its sets
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; if it has a ``degradation`` instead of ``lq``, degrade ``gt`` on the device."""
@@ -75,7 +79,7 @@ class LossDictModel(SRModel):
             optimizer.zero_grad()
         losses = self.compute_losses()
         if self.accepts(losses):
-            sum(losses.values()).backward()
+            compute_gradients(sum(losses.values()))
             for optimizer in self.stepped_optimizers:
                 optimizer.step()
             if self.ema_decay > 0:
@@ -121,17 +125,38 @@ class LossDictModel(SRModel):
 
     def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
         super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
-        if self.is_train:
-            records = json.dumps(self.best_metric_results, indent=2, default=float)
-            best_metrics_file(self.opt).write_text(records)
+        if self.is_train and self.opt["rank"] == 0:
+            _keep_best(self, dataset_name, current_iter)
+
+    def save_training_state(self, epoch: int, current_iter: int | str) -> None:
+        """Save the state of an iteration, and delete checkpoints as ``logger.keep_last`` says."""
+        if current_iter in (-1, BEST):  # the networks alone
+            return
+        super().save_training_state(epoch, current_iter)
+        if self.opt["rank"] == 0:
+            delete_old(self.opt, current_iter, self.contract(type(self)).unsaved_networks(self.opt, current_iter))
 
     def resume_training(self, resume_state: dict) -> None:
         """Restore optimizers and schedulers, and the best metrics up to the iteration of the state."""
         _check_state(self, resume_state)
         super().resume_training(resume_state)
-        if (file := best_metrics_file(self.opt)).is_file():
-            metrics = (self.opt.get("val") or {}).get("metrics") or {}
-            self.best_metric_results = read_best_metrics(file, metrics, resume_state["iter"])
+        self.best_metric_results = restore_best_metrics(self.opt, resume_state["iter"])
+
+
+def _keep_best(model: LossDictModel, dataset_name: str, current_iter: int) -> None:
+    """Save the network as the best if it is, and then the record, so that none is of a network that was not saved."""
+    if model.stage + best_set(model.opt, model.best_metric_results[dataset_name], current_iter) == dataset_name:
+        model.save(-1, BEST)
+    write_best_metrics(model.opt, model.best_metric_results)
+
+
+def compute_gradients(loss: Tensor) -> None:
+    """Compute the gradients of a scalar loss; if it is NaN or Inf, they are NaN.
+
+    Without this, a loss without a slope there (L1 of NaN) has finite gradients, and in a distributed run only some
+    processes would know of it; NaN in one process's gradients reaches all of them.
+    """
+    loss.backward(loss.detach() * 0 + 1)
 
 
 def _check_state(model: SRModel, resume_state: dict) -> None:
@@ -167,17 +192,3 @@ def without_reference(model: SRModel, set_name: str) -> Iterator[None]:
         model.opt = whole
         if results is not None:
             model.metric_results = results
-
-
-def best_metrics_file(options: Mapping[str, Any]) -> Path:
-    """Return the file in a run's folder that holds the best metrics of each set."""
-    return Path(options["path"]["experiments_root"]) / "best_metrics.json"
-
-
-def read_best_metrics(file: Path, names: Mapping[str, Any], iteration: int) -> dict[str, Any]:
-    """Return the records of ``file`` up to ``iteration``; those of sets that had other metrics are left out."""
-    return {
-        name: record
-        for name, record in json.loads(file.read_text()).items()
-        if record.keys() == names.keys() and all(best["iter"] <= iteration for best in record.values())
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.reparam import has_branches
 from lightsr_basicsr.checkpoints import misfit
 from lightsr_basicsr.checkpoints.states import weights_folder
+from lightsr_basicsr.models.kept_checkpoints import find_keep_problems
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
@@ -30,6 +31,7 @@ class ModelContract:
     required_paths: tuple[str, ...] = ()  # files that training needs, as keys of `path`; a resumed run has its own
     training_networks: tuple[str, ...] = ()  # networks that a test does not build
     reads_any_wrapper = False  # whether it finds the weights in a checkpoint under any key
+    needs_gt = False  # whether validation, too, shows the network HR images
 
     def __init__(self, model: type | None) -> None:
         self.model, self.name = model, getattr(model, "__name__", "")
@@ -47,6 +49,26 @@ class ModelContract:
     def steps_like_srmodel(self) -> bool:
         """Whether a training step compares one SR image with HR, as that of SRModel does."""
         return self.inherits("optimize_parameters", SRModel)
+
+    def runs_on_lr(self, is_train: bool) -> bool:
+        """Return whether the model is known to map an LR image to an SR image by ``network_g`` alone.
+
+        That is so if what it does in a step, or in a test, is BasicSR's or of this package.
+        """
+        if not (isinstance(self.model, type) and issubclass(self.model, SRModel)):
+            return False
+        steps = ("optimize_parameters", "run_network", "compute_losses") if is_train else ("test",)
+        return all(map(_is_known, filter(None, (getattr(self.model, step, None) for step in steps))))
+
+    @property
+    def tests_whole_images(self) -> bool:
+        """Whether validation gives images to the network as they are, neither padded nor in tiles."""
+        return self.inherits("test", SRModel) and _is_known(self.model.nondist_validation)
+
+    @property
+    def judges_output(self) -> bool:
+        """Whether ``network_d`` is given the SR image, as in SRGANModel."""
+        return self.runs_on_lr(True) and issubclass(self.model, SRGANModel)
 
     @property
     def required_sections(self) -> tuple[str, ...]:
@@ -110,6 +132,11 @@ class ModelContract:
         return misfit.describe_misfit(net, state, source, strict)
 
 
+def _is_known(method: Callable) -> bool:
+    """Return whether a method is BasicSR's or of this package."""
+    return method.__module__.startswith(("basicsr.", "lightsr_basicsr."))
+
+
 def contract_of(model: type | None) -> ModelContract:
     """Return the contract of a registered model: its own, or the defaults for one of another package."""
     return getattr(model, "contract", ModelContract)(model)
@@ -121,7 +148,6 @@ class LossDictContract(ModelContract):
     input_keys = ("lq", "degradation")
     required_sections = ("optim_g", "scheduler")
     reads_any_wrapper = True
-    needs_gt = False  # whether validation, too, shows the network HR images
     needed_sections: ClassVar[Mapping[str, str]] = {}  # examples of the sections that training needs, by dotted key
 
     @property
@@ -135,8 +161,9 @@ class LossDictContract(ModelContract):
         return ("gt",) if phase == "train" or self.needs_gt else ()
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield missing sections, and a crop that is too small for the network."""
+        """Yield missing sections, a best checkpoint of no metric, and a crop that is too small for the network."""
         yield from self.find_missing(options)
+        yield from find_keep_problems(options)
         train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
         crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
         if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:

@@ -102,6 +102,10 @@ class KDSRContract(StudentContract):
     }
     steps_like_srmodel = False
 
+    def runs_on_lr(self, is_train: bool) -> bool:
+        """Return whether for a test: stages of a training are known by their own models."""
+        return not is_train
+
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield what is wrong with the two stages as a whole."""
         train = options.get("train") or {}

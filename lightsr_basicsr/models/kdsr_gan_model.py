@@ -10,6 +10,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from lightsr_basicsr import fields
+from lightsr_basicsr.models.base import compute_gradients
 from lightsr_basicsr.models.kdsr_checks import USM_SWITCHES, GANContract
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.registry import register
@@ -53,7 +54,7 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         losses: dict[str, Tensor] = {}
         if current_iter % self.net_d_iters == 0 and current_iter > self.net_d_init_iters:
             losses = self.compute_losses()
-            sum(losses.values()).backward()
+            compute_gradients(sum(losses.values()))
             self.optimizer_g.step()
         else:
             with torch.no_grad():
@@ -89,7 +90,7 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         for name, images, real in (("real", self.target("gan_gt_usm"), True), ("fake", self.output.detach(), False)):
             prediction = self.net_d(images)
             loss = self.cri_gan(prediction, real, is_disc=True)
-            loss.backward()
+            compute_gradients(loss)
             logged[f"l_d_{name}"], logged[f"out_d_{name}"] = loss, prediction.detach().mean()
         self.optimizer_d.step()
         return logged

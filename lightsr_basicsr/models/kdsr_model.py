@@ -76,6 +76,7 @@ class KDSRModel:
             # Networks are built on the CPU; torch.manual_seed would also seed all GPUs.
             torch.default_generator.manual_seed(self.opt["manual_seed"] + (stage == STUDENT))
             self.model: SRModel = (TeacherOfRun if stage == TEACHER else KDSRNetSTModel)(opt)
+        self.model.stage = f"{stage}_" if self.opt["is_train"] else ""
 
     def resume_training(self, resume_state: dict) -> None:
         """Build the stage of the state and restore it; another ``train.teacher_iter`` raises CheckpointError."""
@@ -137,8 +138,8 @@ class KDSRModel:
     def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
         """Validate the network of the stage; in training the set's name in logs and records begins with the stage."""
         dataset = dataloader.dataset
-        options, start = dataset.opt, f"{self.stage}_" if self.opt["is_train"] else ""
-        dataset.opt = {**options, "name": f"{start}{options['name']}"}
+        options = dataset.opt
+        dataset.opt = {**options, "name": f"{self.model.stage}{options['name']}"}
         try:
             self.model.validation(dataloader, current_iter, tb_logger, save_img)
         finally:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.checkpoints import write_whole
 from lightsr_basicsr.checkpoints.states import weights_folder
 
 TEACHER, STUDENT = "teacher", "student"
@@ -63,8 +63,7 @@ def bring_teacher(options: Mapping[str, Any], handover: int) -> None:
     """Copy the teacher from beside the training state, for a run that is resumed under another name."""
     own, state = teacher_file(options, handover), Path(options["path"]["resume_state"])
     if not own.is_file():
-        shutil.copyfile(weights_folder(state) / own.name, own.with_suffix(".part"))
-        own.with_suffix(".part").replace(own)
+        write_whole(own, (weights_folder(state) / own.name).read_bytes())
 
 
 def training_options(options: Mapping[str, Any], stage: str, handover: int) -> dict[str, Any]:

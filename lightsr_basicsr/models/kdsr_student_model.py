@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import CheckpointError, describe_difference, misfit, read_state_dict
+from lightsr_basicsr.checkpoints.keys import fitted
 from lightsr_basicsr.models.blind import BlindModel
 from lightsr_basicsr.models.kdsr_checks import RATE_KEYS, StudentContract, is_teacher, sr_network_of
 from lightsr_basicsr.registry import register
@@ -100,7 +101,7 @@ class KDSRNetSTModel(BlindModel):
         if not self.is_train or not is_teacher(state):
             super().load_network(net, load_path, strict, param_key)
             if hasattr(net, "represent") and not strict:  # a student, and not the discriminator
-                self.drawn_in_part = bool(describe_difference(net, state))
+                self.drawn_in_part = bool(describe_difference(net, fitted(net, state, strict=False)))
             return
         misfit = self.contract.describe_misfit(net, state, load_path, strict)
         if misfit:

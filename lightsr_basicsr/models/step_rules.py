@@ -137,6 +137,7 @@ class StepRulesModel(ReparamModel):
             torch.distributed.all_reduce(values)
             values /= self.opt["world_size"]
         accepted = self.skip_rule.accepts(*values.tolist())
+        self.loss_is_finite = bool(values[0].isfinite())
         if not accepted:
             self.output = self.output.detach()  # frees what a backward pass would have freed
             for buffer, kept in self.statistics:

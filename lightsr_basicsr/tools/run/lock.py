@@ -1,0 +1,192 @@
+"""Keep two runs from one folder: a lock file beside it, which says who holds it.
+
+It lies beside the folder and not in it, since a new run renames the folder of an earlier one. On one machine, whether
+the holder is alive is asked of the system. Otherwise the lock shows it: its holder touches it every few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lightsr_basicsr.errors import UserError
+
+# Seconds between two signs of life; how long to wait for one (a network folder may show it a minute late); and a look.
+BEAT, PATIENCE, LOOK = 10.0, 90.0, 0.2
+ATTEMPTS = 5
+
+Holder = dict[str, Any]
+
+
+class LockedError(UserError):
+    """A run's folder is in use by another run. The message says by which."""
+
+
+@contextmanager
+def locked(folder: Path, report: Callable[[str], None] = lambda text: None) -> Iterator[None]:
+    """Hold the lock of a run's folder, which need not exist.
+
+    Args:
+        folder (Path): The folder; its parent is created.
+        report (Callable): Called with a sentence before a wait.
+
+    Raises:
+        LockedError: If another run that is alive holds it.
+        OSError: If the lock cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place, own, ended = lock_file(folder), _this_process(), threading.Event()
+    _acquire(place, own, folder, report)
+    beats = threading.Thread(target=_beat, args=(place, ended), daemon=True)
+    beats.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        beats.join()
+        if _read(place) == own:
+            place.unlink(missing_ok=True)
+
+
+def lock_file(folder: Path) -> Path:
+    """Return the path of the lock of a run's folder.
+
+    >>> lock_file(Path("experiments/x4")).name
+    '.x4.lock'
+    """
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def _acquire(place: Path, own: Holder, folder: Path, report: Callable[[str], None]) -> None:
+    for _ in range(ATTEMPTS):
+        if _create(place, own):
+            return
+        holder = _read(place)
+        if holder is not None and _is_alive(place, holder, report):
+            break
+        if holder is not None:
+            _remove_stale(place, holder)
+    pid, host, started = map((_read(place) or {}).get, ("pid", "host", "started"), ("?",) * 3)
+    raise LockedError(
+        f"{folder} is in use by another run: process {pid} on {host}, started {started}. Wait for its end, stop it, or "
+        f"choose another name. The lock is {place}."
+    )
+
+
+def _create(place: Path, own: Holder) -> bool:
+    """Create the lock; return False if there is one."""
+    try:
+        handle = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    try:
+        os.write(handle, json.dumps(own).encode())
+    except OSError as error:  # a full disk
+        place.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(place)) from error
+    finally:
+        os.close(handle)
+    return True
+
+
+def _read(place: Path) -> Holder | None:
+    """Return the holder, {} if the lock does not say, None if there is no lock."""
+    try:
+        holder = json.loads(place.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _is_alive(place: Path, holder: Holder, report: Callable[[str], None]) -> bool:
+    own, pid = _this_process(), holder.get("pid")
+    if all(holder.get(key) == own[key] for key in ("host", "space")) and type(pid) is int and pid > 0:
+        return _process_runs(pid) and len({holder.get("mark"), _mark_of(pid)} - {""}) <= 1
+    who = f"process {pid} on {holder['host']}" if "host" in holder else "an unknown process"
+    report(f"{place} is held by {who}: looking up to {PATIENCE:.0f} s for a sign of life.")
+    return _shows_life(place)
+
+
+def _shows_life(place: Path) -> bool:
+    """Return whether the lock is touched within the time that its holder has for it."""
+    before, end = _look_at(place), time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        time.sleep(LOOK)
+        if (now := _look_at(place)) != before:
+            return now is not None
+    return False
+
+
+def _look_at(place: Path) -> tuple[int, ...] | None:
+    try:
+        found = place.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _remove_stale(place: Path, holder: Holder) -> None:
+    """Remove the lock of ``holder``, and no other: a third run may have replaced it meanwhile."""
+    aside = place.with_name(f"{place.name}.{os.getpid()}")
+    try:
+        place.rename(aside)
+    except FileNotFoundError:
+        return
+    if _read(aside) != holder:
+        with suppress(OSError, NotImplementedError):
+            os.link(aside, place)
+    aside.unlink(missing_ok=True)
+
+
+def _beat(place: Path, ended: threading.Event) -> None:
+    while not ended.wait(BEAT):
+        with suppress(OSError):
+            os.utime(place)
+
+
+def _this_process() -> Holder:
+    started, pid = time.strftime("%Y-%m-%d %H:%M:%S %z"), os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "started": started, "space": _space(), "mark": _mark_of(pid)}
+
+
+def _space() -> str:
+    """Return what tells apart machines and containers of one name; processes of others cannot be asked for."""
+    if os.name != "posix":
+        return f"{os.name} {time.time_ns()}"  # asking for a process may end it
+    try:
+        return os.readlink("/proc/self/ns/pid") + Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _mark_of(pid: int) -> str:
+    """Return when a process was started, which tells it from a later one of the same number; '' if unknown."""
+    fields = _stat_of(pid)
+    return fields[19] if len(fields) > 19 else ""
+
+
+def _process_runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        pass
+    return _stat_of(pid)[:1] not in (["Z"], ["X"])  # killed, though its parent has not noticed
+
+
+def _stat_of(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat after the name of the program, which may hold blanks; [] without /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
