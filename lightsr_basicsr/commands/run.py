@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,9 @@ def add_run(commands: Any, examples: str) -> None:
         command = commands.add_parser(name, help=text, description=text, epilog=examples, formatter_class=form)
         _add_arguments(command)
         command.set_defaults(run=run_pipeline, command=name, stage=None)
+        if name == "test":
+            text = "run a TorchScript file of val.exported, which is a program with all rights of yours: val.trust=true"
+            command.add_argument("--trust", action="store_true", help=text)
         if name == "train":
             command.add_argument("--stage", choices=STAGES, help="run only this stage of a two-stage run (KDSR)")
 
@@ -34,45 +41,95 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--debug", action="store_true", help="prefix the name with debug_, log every iteration")
     command.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
     command.add_argument(
-        "--force_yml", nargs="+", default=[], metavar="KEY=VALUE", help="override options: train:total_iter=100"
+        "--force_yml",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override options: train:total_iter=100; a section is removed by ~: 'datasets:val_*=~'",
     )
 
 
 def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
+    from lightsr_basicsr.tools.images import is_text
     from lightsr_basicsr.tools.options import find_option_file, read_options
+    from lightsr_basicsr.tools.run.folder import check_folder
+    from lightsr_basicsr.tools.run.launcher import require_launcher
     from lightsr_basicsr.tools.run.stages import limit_to_stage
 
+    require_launcher(args.launcher, f"{args.command} -opt {args.opt}")
     path = find_option_file(args.opt)
+    if getattr(args, "trust", False):
+        args.force_yml = [*args.force_yml, "val:trust=true"]
     options = read_options(path, args.force_yml)
+    folder = _run_folder(options, args)
     if args.stage:
-        options = limit_to_stage(options, args.stage, _run_folder(options, args), args.auto_resume)
+        options = limit_to_stage(options, args.stage, folder, args.auto_resume)
     load_all_plugins()
     if not os.access(Path.cwd(), os.W_OK):
         raise UserError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
+    if not is_text(str(Path.cwd())):
+        raise UserError(f"{Path.cwd()} is not UTF-8, and OpenCV cannot write images there: start from another folder.")
     state, passed_over = _find_state(options, args)
     if not _check(path, options, args, state):
         return 2
+    check_folder(folder, tb_logger=args.command == "train" and options["logger"]["use_tb_logger"])
     if args.command == "train" and args.auto_resume:
         for line in passed_over:
             say(line)
         say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
         # BasicSR is given the state by name, so that it cannot choose another one.
         options["path"] = {**options["path"], "resume_state": str(state) if state else None}
+    with _held(folder) if _is_first(args) else nullcontext():
+        return _run(path, options, args)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder."""
+    from lightsr_basicsr.tools.run.folder import remove_leftovers
+    from lightsr_basicsr.tools.run.lock import locked
+
+    with locked(folder, say):
+        remove_leftovers(folder)
+        yield
+
+
+def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
+    from lightsr_basicsr.tools.run.watch import (
+        DivergedError,
+        RunEndedError,
+        leave_group,
+        named_images,
+        watched_training,
+    )
+
+    watched = watched_training if args.command == "train" else named_images
     try:
-        replaced = hand_over(path, options, args)
-    except KeyboardInterrupt:
-        say(_farewell(options, args))
-        return 130
-    if "comparison" in options and os.environ.get("RANK", "0") == "0":
+        with watched():
+            replaced = hand_over(path, options, args)
+    except (KeyboardInterrupt, RunEndedError) as error:
+        ended = isinstance(error, RunEndedError)
+        if _is_first(args):
+            if ended:
+                say(str(error))
+            say(_farewell(options, args, resumes=not isinstance(error, DivergedError)))
+        return 1 if ended else getattr(error, "status", 130)
+    leave_group()
+    if "comparison" in options and _is_first(args):
         _compare(options, args, replaced)
     return 0
 
 
+def _is_first(args: argparse.Namespace) -> bool:
+    """Return whether this is the first process of a distributed run, or the only one."""
+    return os.environ.get("SLURM_PROCID" if args.launcher == "slurm" else "RANK", "0") == "0"
+
+
 def _run_folder(options: dict, args: argparse.Namespace) -> Path:
-    name = str(options.get("name"))
-    prefix = "debug_" if args.debug and not name.startswith("debug") else ""
-    return Path.cwd() / ("experiments" if args.command == "train" else "results") / f"{prefix}{name}"
+    from lightsr_basicsr.tools.run.folder import run_folder
+
+    return run_folder(options, args.command, args.debug)
 
 
 def _find_state(options: dict, args: argparse.Namespace) -> tuple[Path | None, list[str]]:
@@ -87,19 +144,28 @@ def _find_state(options: dict, args: argparse.Namespace) -> tuple[Path | None, l
         weights_of = partial(run.contract.resume_files, run.sound_options)
         return newest_readable_state(_run_folder(options, args) / "training_states", weights_of)
     named = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
-    state = Path(named).expanduser() if named else None
+    state = Path(expanduser(named)) if named and isinstance(named, str) else None
     if state and state.is_file():  # the check reports a missing one
         read_state(state)
     return state, []
 
 
-def _farewell(options: dict, args: argparse.Namespace) -> str:
+def _farewell(options: dict, args: argparse.Namespace, resumes: bool) -> str:
     args.auto_resume = True
     state, _ = _find_state(options, args)
     if state is None:
         return "stopped; nothing was saved yet." if args.command == "train" else "stopped."
-    stage = f" --stage {args.stage}" if args.stage else ""
-    return f"stopped; saved up to iteration {state.stem}. To resume: basicsr train -opt {args.opt}{stage} --auto_resume"
+    saved = f"stopped; saved up to iteration {state.stem}."
+    return f"{saved} To resume: {_resuming(args)}" if resumes else saved
+
+
+def _resuming(args: argparse.Namespace) -> str:
+    """Return the command that resumes this run."""
+    more = ["-opt", args.opt, *(["--stage", args.stage] if args.stage else []), *(["--debug"] if args.debug else [])]
+    more += ["--auto_resume", *(["--force_yml", *args.force_yml] if args.force_yml else [])]
+    if args.launcher == "none":
+        return shlex.join(["basicsr", "train", *more])
+    return f"the same launch of {shlex.join(['train', *more, '--launcher', args.launcher])}"
 
 
 def _check(path: Path, options: dict, args: argparse.Namespace, state: Path | None) -> bool:
@@ -117,8 +183,7 @@ def _check(path: Path, options: dict, args: argparse.Namespace, state: Path | No
 
 
 def _compare(options: dict, args: argparse.Namespace, replaced: Any) -> None:
-    import cv2
-
+    from lightsr_basicsr.tools.images import write_png
     from lightsr_basicsr.tools.run.compare import compare_run, draw_comparisons, mean_scores
     from lightsr_basicsr.tools.run.forms import forms_of
 
@@ -134,7 +199,7 @@ def _compare(options: dict, args: argparse.Namespace, replaced: Any) -> None:
     if forms:
         _print_costs(options, forms)
     picture = folder / "comparison.png"
-    cv2.imwrite(str(picture), draw_comparisons(comparisons))
+    write_png(picture, draw_comparisons(comparisons))
     print(f"\nLook at {picture.relative_to(Path.cwd())}")
 
 

@@ -1,0 +1,130 @@
+"""Validation: images whose metrics fail or are not finite are named; they do not end a run or count as the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from lightsr_basicsr._fixes.detect import uses
+from lightsr_basicsr.errors import short_message
+
+# The image that is validated now in this process: its name, and whether all its values are finite.
+NOW = SimpleNamespace(name="an image", finite=True)
+
+
+class Sum(float):
+    """A sum of a metric over images that knows how many of them are left out; dividing it gives the mean of the others.
+
+    >>> (0 + Sum(0.0, 1) + 30.0 + 20.0) / 3
+    25.0
+    """
+
+    left_out: int
+
+    def __new__(cls, total: float, left_out: int = 0) -> Sum:
+        """Create the sum of the values that could be computed."""
+        self = super().__new__(cls, total)
+        self.left_out = left_out
+        return self
+
+    def __add__(self, other: float) -> Sum:
+        return Sum(float(self) + float(other), self.left_out + getattr(other, "left_out", 0))
+
+    __radd__ = __add__
+
+    def __truediv__(self, images: int) -> float:
+        count = images - self.left_out
+        return float(self) / count if count else float("nan")
+
+
+class Named:
+    """``loader`` of a validation set that keeps the name of the current image in ``NOW``."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.loader:
+            paths = batch.get("lq_path") if isinstance(batch, dict) else None
+            NOW.name, NOW.finite = str(next(iter(paths or ()), "an image")), True
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+def _name_images(model: type) -> None:
+    """Let the validation of ``model`` keep the current image in ``NOW``, once."""
+    validate = model.nondist_validation
+    if validate.__module__ == __name__:
+        return
+
+    def nondist_validation(self: Any, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        return validate(self, Named(dataloader), *args, **kwargs)
+
+    model.nondist_validation = nondist_validation
+
+
+def metrics_of_the_other_images() -> bool:
+    """Leave an image out of the mean of a metric that fails on it, with a warning that names it.
+
+    Why: NIQE raises ``SVD did not converge`` for a small image, hours into a training, and the means of the set are
+    lost. Since: always. Until: BasicSR catches what metrics raise.
+    """
+    from basicsr.models import sr_model
+    from basicsr.utils import get_root_logger
+
+    model, calculate = sr_model.SRModel, sr_model.calculate_metric
+    if calculate.__module__ == __name__ or not uses(model.nondist_validation, "calculate_metric"):
+        return False
+
+    def calculate_metric(data: dict, opt: dict) -> float:
+        try:
+            return calculate(data, opt)
+        except Exception as error:  # metrics may raise anything
+            shape = "x".join(map(str, data["img"].shape))
+            get_root_logger().warning(
+                f"{opt['type']} failed on {NOW.name} ({shape}) and leaves it out of the mean: {short_message(error)}"
+            )
+            return Sum(0.0, left_out=1)
+
+    sr_model.calculate_metric = calculate_metric
+    _name_images(model)
+    return True
+
+
+def no_record_of_nan() -> bool:
+    """Name images with NaN or Inf, and metrics that are NaN; such an image's metrics are NaN and never the best.
+
+    Why: rounding to 8 bits turns NaN into black, so the metrics of a network that diverged are finite, and may be
+    recorded as the best. Since: always. Until: BasicSR compares what the network gives.
+    """
+    from basicsr.models import sr_model
+    from basicsr.utils import get_root_logger
+
+    model, calculate = sr_model.SRModel, sr_model.calculate_metric
+    visuals = model.get_current_visuals
+    if visuals.__module__ == __name__:
+        return False
+
+    def get_current_visuals(self: Any) -> Any:
+        shown = visuals(self)
+        NOW.finite = bool(shown["result"].isfinite().all())
+        if not NOW.finite:
+            get_root_logger().warning(f"{NOW.name}: the SR image has NaN or Inf; its metrics are NaN.")
+        return shown
+
+    def calculate_metric(data: dict, opt: dict) -> float:
+        value = calculate(data, opt) if NOW.finite else math.nan
+        if NOW.finite and math.isnan(value):
+            get_root_logger().warning(f"{NOW.name}: {opt['type']} is NaN, and so is the mean of the set.")
+        return value
+
+    model.get_current_visuals, sr_model.calculate_metric = get_current_visuals, calculate_metric
+    _name_images(model)
+    return True

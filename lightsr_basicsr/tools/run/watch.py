@@ -1,0 +1,307 @@
+"""Watch a training: let signals, broken images and diverged weights end it with a good state.
+
+BasicSR's loop stays as it is. The model that it builds, its data sets and its prefetcher are wrapped; between two
+iterations, where the prefetcher is asked for the next batch, all processes agree on whether to continue.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import distributed
+from torch.utils.data._utils import signal_handling
+
+from lightsr_basicsr.data.readable import BROKEN, MOST_BROKEN, BrokenImageError, Readable
+from lightsr_basicsr.errors import UserError, short_message
+from lightsr_basicsr.tools.run.step_guard import StepGuard
+
+# Exit status by signal. SIGUSR1 is Slurm's warning that the time is nearly up.
+STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143, "SIGHUP": 129}
+# What processes agree on is 0, that one of them cannot continue, or this plus the number of a signal, which is also
+# why its workers may have died.
+FAILED, SIGNALLED = 1, 1000
+# Launchers pass a Ctrl-C on that the processes have got as well.
+ECHO_SECONDS = 1.0
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the run; ``status`` is its exit status. No handler of errors may stop it on its way."""
+
+    def __init__(self, number: int) -> None:
+        name = signal.Signals(number).name
+        super().__init__(name)
+        self.status = STATUS.get(name, 128 + number)
+
+
+class RunEndedError(UserError):
+    """A run cannot continue; what it had reached is saved."""
+
+
+class DivergedError(RunEndedError):
+    """A run's weights are of no use any more; the states of before are kept."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found} Set train.max_norm and resume from an earlier state, or start another run from earlier weights "
+            "(path.pretrain_network_g) with a lower learning rate."
+        )
+
+
+@contextmanager
+def watched_training() -> Iterator[None]:
+    """Watch the training that BasicSR's pipeline runs in this block.
+
+    Raises:
+        Stopped: After SIGTERM, SIGINT, SIGUSR1 or SIGHUP: a state of the running iteration is saved.
+        RunEndedError: If too many images are broken, loading fails, or losses or gradients stay NaN or Inf.
+    """
+    import basicsr.train as train
+
+    watch = Watch()
+    kept = {name: getattr(train, name) for name in ("build_model", "build_dataset", "CPUPrefetcher", "CUDAPrefetcher")}
+    train.build_model = lambda opt: watch.attach(kept["build_model"](opt), opt)
+    train.build_dataset = lambda section: _readable(kept["build_dataset"](section), section)
+    train.CPUPrefetcher, train.CUDAPrefetcher = (
+        _prefetcher(kept[name], watch) for name in ("CPUPrefetcher", "CUDAPrefetcher")
+    )
+    try:
+        with _handlers(watch), _no_error_within_a_step():
+            yield
+    except BrokenImageError as error:
+        watch.save()
+        raise RunEndedError(f"{error}.") from error
+    except Exception:
+        watch.save()
+        raise
+    finally:
+        vars(train).update(kept)
+
+
+@contextmanager
+def named_images() -> Iterator[None]:
+    """Let errors of the test sets that are built in this block name the image."""
+    import basicsr.test as test
+
+    build = test.build_dataset
+    test.build_dataset = lambda section: _readable(build(section), section)
+    try:
+        yield
+    finally:
+        test.build_dataset = build
+
+
+def leave_group() -> None:
+    """End distributed computing: the first process continues alone, and must not wait for the others anywhere."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _readable(dataset: Any, section: Mapping[str, Any]) -> Readable:
+    return Readable(dataset, section["phase"] == "train", int(section.get("max_broken", MOST_BROKEN)))
+
+
+@contextmanager
+def _handlers(watch: Watch) -> Iterator[None]:
+    """Let ``watch`` receive the signals that are not ignored (nohup ignores SIGHUP)."""
+    numbers = [getattr(signal, name) for name in STATUS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    mine = [number for number in numbers if before[number] not in (signal.SIG_IGN, None)]
+    try:
+        for number in mine:
+            signal.signal(number, watch.receive)
+    except ValueError:  # not the main thread, which alone gets signals
+        mine = []
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def _no_error_within_a_step() -> Iterator[None]:
+    """Report a killed worker where its batch is awaited; torch's handler would raise in the middle of a step."""
+    before = getattr(signal_handling, "_SIGCHLD_handler_set", True)
+    signal_handling._SIGCHLD_handler_set = True
+    try:
+        yield
+    finally:
+        signal_handling._SIGCHLD_handler_set = before
+
+
+def _prefetcher(base: type, watch: Watch) -> type:
+    class Prefetcher(base):
+        """The prefetcher of BasicSR's loop, which is asked for a batch between two iterations."""
+
+        def next(self) -> Any:
+            return watch.between(super().next, self.ori_loader)
+
+    return Prefetcher
+
+
+class Watch:
+    """What a training has done, and whether it should stop.
+
+    ``done`` is the last iteration that ended; ``settled`` is whether none is running, so that its state can be saved.
+    """
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self.opt: Mapping[str, Any] = {}
+        self.guard = StepGuard()
+        self.done = self.saved = self.epoch = self.wanted = 0
+        self.settled = self.looping = False
+        self.since, self.pid = 0.0, os.getpid()
+        self.files: list[str] = []
+        self.broken: set[str] = set()
+
+    def attach(self, model: Any, opt: Mapping[str, Any]) -> Any:
+        """Watch the steps and savings of ``model``, and return it."""
+        self.model, self.opt = model, opt
+        learn, feed, step, save = (
+            model.update_learning_rate, model.feed_data, model.optimize_parameters, model.save,
+        )  # fmt: skip
+
+        def update_learning_rate(*args: Any, **kwargs: Any) -> None:
+            self.settled = False
+            learn(*args, **kwargs)
+
+        def feed_data(data: Mapping[str, Any]) -> None:
+            self.files = list(dict.fromkeys(each for key in ("lq_path", "gt_path") for each in data.get(key, ())))
+            feed(data)
+
+        model.update_learning_rate, model.feed_data = update_learning_rate, feed_data
+        model.optimize_parameters = lambda current_iter: self._step(step, current_iter)
+        model.save = lambda epoch, current_iter: self._save(save, epoch, current_iter)
+        return model
+
+    def _step(self, step: Callable, iteration: int) -> None:
+        stage = getattr(self.model, "model", None)  # a run of stages has one of the models at a time
+        self.guard.bind(stage if hasattr(stage, "optimizers") else self.model)
+        with self.guard.iteration():
+            step(iteration)
+        self.done, self.settled = iteration, True
+        if self.guard.refused:
+            self._report_skipped()
+        if iteration == getattr(self.model, "handover", None):
+            self._refuse_to_end_diverged()
+        if self.wanted:
+            self.save()  # before a validation, which may take longer than the time that is left
+
+    def _report_skipped(self) -> None:
+        guard, files = self.guard, self._gather(self.files)
+        get_root_logger().warning(
+            f"Iteration {self.done}: loss or gradients are NaN or Inf, so the step was skipped ({guard.in_a_row} in a "
+            f"row, {guard.skipped} in all; {guard.patience:g} in a row end the run). Images: {', '.join(files)}"
+        )
+        if guard.in_a_row >= guard.patience:
+            self._refuse_to_end_diverged()
+
+    def _refuse_to_end_diverged(self) -> None:
+        guard = self.guard
+        if not guard.in_a_row or guard.patience == float("inf"):
+            return
+        raise DivergedError(
+            f"Loss or gradients were NaN or Inf in the last {guard.in_a_row} steps, up to iteration {self.done}: they "
+            "were skipped, and nothing was saved since."
+        )
+
+    def _save(self, save: Callable, epoch: int, iteration: int) -> None:
+        """Save, unless the weights have diverged: the last good files are kept."""
+        if iteration == -1:
+            self.looping = False  # from now on a signal need not wait
+            if skipped := self.guard.skipped:
+                get_root_logger().warning(f"{skipped} steps were skipped: loss or gradients were not finite.")
+            self._refuse_to_end_diverged()
+        if not self.guard.weights_are_finite():
+            raise DivergedError(f"Weights are NaN or Inf after iteration {self.done}, and were not saved.")
+        if self.guard.in_a_row and iteration != -1:
+            get_root_logger().warning(f"Iteration {iteration} is not saved: its step was skipped.")
+            return
+        settled, self.settled, self.saved = self.settled, False, iteration
+        save(epoch, iteration)
+        self.settled = settled
+
+    def save(self) -> None:
+        """Save the last iteration as the loop would, if it ended well and is not saved yet."""
+        sound = self.settled and not self.guard.in_a_row and self.guard.weights_are_finite()
+        if sound and self.looping and self.saved != self.done:
+            self.model.save(self.epoch, self.done)
+
+    def receive(self, number: int, frame: Any) -> None:
+        """Take a signal: stop after the running iteration, or at once where nothing can be lost."""
+        if os.getpid() != self.pid:
+            return  # a worker that was forked; its parent ends it
+        echo = self.opt.get("dist") and time.monotonic() - self.since < ECHO_SECONDS
+        again = self.wanted and number == signal.SIGINT and not echo
+        if again or not self.looping:
+            raise Stopped(number)
+        self.wanted, self.since = self.wanted or number, time.monotonic()
+        self.save()
+
+    def between(self, load: Callable[[], Any], loader: Any) -> Any:
+        """Return the next batch, unless a process was told to stop or cannot continue.
+
+        Raises:
+            Stopped, RunEndedError: In all processes after the same iteration, whose state is saved.
+        """
+        self.looping, self.epoch = True, getattr(loader.sampler, "epoch", 0)
+        batch, problem = None, ""
+        try:
+            batch = load()
+        except Exception as error:
+            problem = _describe(error)
+        problem = problem or self._count_broken(batch)
+        code = self._agree(SIGNALLED + self.wanted if self.wanted else FAILED if problem else 0)
+        if not code:
+            return batch
+        self.save()
+        # Also a barrier: launchers end the other processes as soon as one has ended.
+        problems = self._gather([problem] if problem else [])
+        if code >= SIGNALLED:
+            raise Stopped(code - SIGNALLED)
+        raise RunEndedError(" ".join(problems))
+
+    def _count_broken(self, batch: Any) -> str:
+        """Log broken images of a batch, and return why they are too many, '' if they are not."""
+        found = batch.pop(BROKEN, ()) if isinstance(batch, dict) else ()
+        new = {line for lines in found for line in lines.splitlines()} - self.broken
+        self.broken |= new
+        most = int(self.opt["datasets"]["train"].get("max_broken", MOST_BROKEN))
+        for line in sorted(new):
+            # An error: those of all processes are shown.
+            get_root_logger().error(f"{line}: another image takes its place ({len(self.broken)} of at most {most}).")
+        if len(self.broken) <= most:
+            return ""
+        return f"{len(self.broken)} images are missing or broken, datasets.train.max_broken is {most}: see the log."
+
+    def _gather(self, texts: list[str]) -> list[str]:
+        """Return the texts of all processes, in their order; all must call this."""
+        if not self.opt["dist"]:
+            return texts
+        gathered: list[Any] = [None] * self.opt["world_size"]
+        distributed.all_gather_object(gathered, texts)
+        return [each for part in gathered for each in part]
+
+    def _agree(self, code: int) -> int:
+        """Return the largest ``code`` of all processes."""
+        if not self.opt["dist"]:
+            return code
+        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+        largest = torch.tensor(code, device=device)
+        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        return int(largest)
+
+
+def _describe(error: Exception) -> str:
+    """Return why a batch could not be loaded; torch adds the traceback of a worker to its message."""
+    if isinstance(error, BrokenImageError):
+        return str(error).strip().rsplit("BrokenImageError: ", 1)[-1] + "."
+    return f"Images could not be loaded: {short_message(error)}"
