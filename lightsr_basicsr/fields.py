@@ -13,6 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lightsr_basicsr.errors import short_message
+
+# Of the name of a run, in bytes: BasicSR lengthens it, and file systems allow 255.
+LONGEST_NAME = 200
+
 
 @dataclass(frozen=True)
 class Field:
@@ -39,7 +44,7 @@ class Field:
     def problem(self, value: Any) -> str:
         """Return what is wrong with ``value`` (``must be true or false, got 'no'``), '' if nothing is."""
         fine = self.null if value is None else self.takes(value)
-        return "" if fine else f"must be {self.wanted}, got {value!r}"
+        return "" if fine else f"must be {self.wanted}, got {short_message(repr(value), 200)}"
 
     def schema(self) -> dict[str, Any]:
         """Return the field as JSON schema."""
@@ -63,7 +68,8 @@ def number(
     """Return a field that takes a finite number of at least ``least``, more than ``above`` and at most ``most``."""
     both = least is not None and most is not None
     words = {"of at least": least, "above": above, "of at most": most}
-    limits = [f"from {least:g} to {most:g}"] if both else [f"{k} {v:g}" for k, v in words.items() if v is not None]
+    limits = [f"{word} {_plain(limit)}" for word, limit in words.items() if limit is not None]
+    limits = [f"from {_plain(least)} to {_plain(most)}"] if both else limits
     bounds = {"minimum": least, "exclusiveMinimum": above, "maximum": most}
 
     def takes(value: Any) -> bool:
@@ -78,6 +84,10 @@ def number(
 
     values = {"type": "number", **{key: bound for key, bound in bounds.items() if bound is not None}}
     return Field(help, " ".join(["a number", *limits]), takes, values, **more)
+
+
+def _plain(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
 def count(help: str = "", least: int | None = 1, most: int | None = None, as_float: bool = False, **more: Any) -> Field:
@@ -105,6 +115,33 @@ def text(help: str = "", choices: tuple[str, ...] = (), **more: Any) -> Field:
 
     wanted = " or ".join(filter(None, (", ".join(choices[:-1]), *choices[-1:]))) or "a text"
     return Field(help, wanted, takes, values, **more)
+
+
+def file_name(help: str = "", **more: Any) -> Field:
+    """Return a field that takes a text which can be the name of one file or folder, as :func:`is_file_name` says."""
+    wanted = f"a plain name (no / or \\, no dot or blank in front) of at most {LONGEST_NAME} bytes"
+    values = {"type": "string", "maxLength": LONGEST_NAME, "pattern": r"^[^./\\\x00-\x20][^/\\\x00-\x1f]*$"}
+    return Field(help, wanted, is_file_name, values, **more)
+
+
+def file_suffix(help: str = "", **more: Any) -> Field:
+    """Return a field that takes a text or number which can follow in the name of a file."""
+    values = {"anyOf": [{"type": "string", "pattern": r"^[^/\\\x00-\x1f]*$"}, {"type": "number"}]}
+
+    def takes(value: Any) -> bool:
+        return isinstance(value, (str, int, float)) and is_file_name(f"x{value}x")
+
+    return Field(help, "the end of a file name, without / and \\", takes, values, **more)
+
+
+def is_file_name(value: Any) -> bool:
+    """Return whether ``value`` is the name of one file or folder that is not hidden, in any file system.
+
+    >>> [name for name in ("x4", "../x4", "a/b", "..", "", " ", "x" * 300, chr(0)) if is_file_name(name)]
+    ['x4']
+    """
+    plain = isinstance(value, str) and value.isprintable() and value == value.strip() and not {*"/\\"} & {*value}
+    return plain and value != "" and value[0] != "." and len(value.encode(errors="replace")) <= LONGEST_NAME
 
 
 def several(help: str, of: Field, length: int | None = None, **more: Any) -> Field:

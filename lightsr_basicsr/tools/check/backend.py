@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import expanduser
 from pathlib import Path
 
 from lightsr_basicsr.runtimes.base import BackendError
@@ -43,9 +44,9 @@ def _find_network_problems(settings: Settings, run: Run, device: str | None) -> 
 
 def _find_file_problems(settings: Settings, run: Run, device: str | None) -> Iterator[str]:
     """Yield how an exported file differs from the option file; BackendError if it cannot be run."""
-    path = Path(str(settings.exported)).expanduser()
+    path = Path(expanduser(str(settings.exported)))
     choose_reader(path, settings.backend)  # a checkpoint has none
-    runtime = open_runtime(path, settings.backend, settings.precision, device, settings.threads)
+    runtime = open_runtime(path, settings.backend, settings.precision, device, settings.threads, settings.trust)
     wanted = run.options.get("scale")
     if isinstance(wanted, (int, float)) and runtime.scale != wanted:
         yield f"{path} enlarges by {runtime.scale:g}, but the option file has scale {wanted}"

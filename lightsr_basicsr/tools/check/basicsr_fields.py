@@ -6,10 +6,24 @@ key is not written here but derived from its source, and a test holds this table
 
 from __future__ import annotations
 
-from lightsr_basicsr.fields import Field, anything, count, flag, number, one_of, section, several, text
+from lightsr_basicsr.fields import (
+    Field,
+    anything,
+    count,
+    file_name,
+    file_suffix,
+    flag,
+    number,
+    one_of,
+    section,
+    several,
+    text,
+)
 
 OPTIMIZER = "`type` (of torch.optim), `lr`, `betas`, `weight_decay`."
 LOSS = "`type` (see `basicsr list losses`), `loss_weight` and the other arguments of that loss."
+# numpy takes 32 bits, of which BasicSR adds the number of the process.
+MOST_SEED = 4_000_000_000
 
 
 def _of_order(order: str, number_name: str) -> dict[str, Field]:
@@ -44,11 +58,11 @@ def _kernels(order: str, number_name: str) -> dict[str, Field]:
 
 
 GENERAL: dict[str, Field] = {
-    "name": text("Name of the run and of its folder in experiments/ or results/.", required="always"),
+    "name": file_name("Name of the run and of its folder in experiments/ or results/.", required="always"),
     "model_type": text("The training model: see `basicsr list models`.", required="always"),
     "scale": number("HR over LR side; BasicSR hands it to every data set.", above=0),
     "num_gpu": one_of("Number of GPUs, 0 for the CPU.", count(least=0), text(choices=("auto",)), required="always"),
-    "manual_seed": count("Seed of all random numbers; without it one is drawn.", least=0, null=True),
+    "manual_seed": count("Seed of all random numbers; without it one is drawn.", 0, MOST_SEED, null=True),
     "datasets": section(
         "One section per data set: `train`, `val` or `val_1` ..., in tests `test_1` ...", required="always"
     ),
@@ -108,7 +122,7 @@ TRAIN: dict[str, Field] = {
 VAL: dict[str, Field] = {
     "val.val_freq": count("Iterations between validations.", as_float=True, required="train"),
     "val.save_img": flag("Whether SR images are saved.", required="always"),
-    "val.suffix": anything("Added to the names of saved images; `~` adds the name of the run."),
+    "val.suffix": file_suffix("Added to the names of saved images; `~` adds the name of the run.", null=True),
     "val.pbar": flag("Whether a progress bar is shown.", default=False),
     "val.metrics": section("One section per metric: `type` (see `basicsr list metrics`) and its arguments.", null=True),
     "val.flip_seq": flag("Whether a video is also run backwards, and the mean is taken.", default=False),
@@ -139,7 +153,7 @@ LOGGER: dict[str, Field] = {
 DATASETS: dict[str, Field] = {
     f"datasets.*.{key}": field
     for key, field in {
-        "name": text("Name of the set in logs and folders.", required="always"),
+        "name": file_name("Name of the set in logs and folders.", required="always"),
         "type": text("See `basicsr list datasets`.", required="always"),
         "dataroot_gt": anything("Folder or LMDB of HR images."),
         "dataroot_lq": anything("Folder or LMDB of LR images."),
@@ -175,6 +189,29 @@ METRICS: dict[str, Field] = {
     "test_y_channel": flag("Whether the luma channel alone is compared.", default=False),
     "input_order": text("Order of the axes.", ("HWC", "CHW"), default="HWC"),
     "better": text("Which value is the better one.", ("higher", "lower"), default="higher"),
+}
+
+# Keys of `train.optim_*`, `train.scheduler` and `train.*_opt` whose values their classes do not check, or in words
+# that name no key.
+OF_TRAINING: dict[str, dict[str, Field]] = {
+    "optim_": {
+        "type": text("Optimizer of torch."),
+        "lr": number("Learning rate.", least=0),
+        "weight_decay": number("Weight decay.", least=0),
+        "momentum": number("Momentum of SGD.", least=0),
+        "eps": number("Term of the denominator.", least=0),
+        "betas": several("Decays of the two means.", number(least=0, most=1), 2),
+    },
+    "scheduler": {
+        "type": text("Scheduler of BasicSR."),
+        "milestones": several("Iterations at which the rate falls.", count(as_float=True)),
+        "gamma": number("Factor of the rate.", least=0),
+        "periods": several("Lengths of the periods.", count(as_float=True)),
+        "restarts": several("Iterations of the restarts.", count(least=0, as_float=True)),
+        "restart_weights": several("Factor of the rate in each period.", number(least=0)),
+        "eta_min": number("Lowest rate.", least=0),
+    },
+    "_opt": {"loss_weight": number("Factor of the loss.")},
 }
 
 FIELDS: dict[str, Field] = {**GENERAL, **SYNTHESIS, **TRAIN, **VAL, **PATH, **LOGGER, **DATASETS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,16 @@ class Finding:
         return f"{self.where}: {'' if self.fatal else '(warning) '}{self.message}"
 
 
+@dataclass
+class Seen:
+    """What the check saw of a data set: an item, the sizes of the SR images that it asks for, images."""
+
+    item: Any = None
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (width, height), by the name of the file
+    paths: list[str] = field(default_factory=list)  # those that the data set reads; their stems name saved images
+    kinds: Counter[str] = field(default_factory=Counter)  # the decoded `images`, those of `16 bits` and so on
+
+
 @dataclass(frozen=True)
 class Run:
     """A run that is checked before it starts, or one stage of it."""
@@ -36,6 +47,7 @@ class Run:
     is_train: bool
     state: Path | None = None  # the training state from which it resumes
     networks: dict[str, nn.Module] = field(default_factory=dict)  # those that could be built, by their keys
+    seen: dict[str, Seen] = field(default_factory=dict)  # data sets without problems, by their keys
 
     @cached_property
     def model(self) -> type | None:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
 import lmdb
+import numpy as np
 
-from lightsr_basicsr.tools.images import decoded_size, list_images, measure, reason, some, spread
+from lightsr_basicsr.data.lmdb_damage import lmdb_damage
+from lightsr_basicsr.data.pixels import PixelError
+from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.tools.check.context import Seen
+from lightsr_basicsr.tools.images import as_stored, examine, is_text, list_images, lost_in_reading, reason, some, spread
 
 LOOKED_AT = 2000
 DECODED = 32
+IMAGES = "images"  # those that were decoded
 
 Problem = tuple[str, str]
 
 
 def check_dataset(
-    dataset: type, options: Mapping[str, Any], wanted: Collection[str] = (), needed: Collection[str] = ()
+    dataset: type,
+    options: Mapping[str, Any],
+    wanted: Collection[str] = (),
+    needed: Collection[str] = (),
+    seen: Seen | None = None,
 ) -> list[Problem]:
     """Return the problems of one dataset as (key, message); the key is '', or for example '.dataroot_lq'.
 
@@ -32,18 +45,19 @@ def check_dataset(
         options (Mapping): Its section, with ``phase`` and ``scale``.
         wanted (Collection[str]): Keys of which each item must have one: the model's input.
         needed (Collection[str]): Keys of which each item must have all; ``gt`` must be ``scale`` times ``lq``.
+        seen (Seen | None): Gets what was seen of it.
     """
     if prepares_data(dataset):
         missing = [key for key in dataset.required_keys[options["phase"]] if key not in options]
         return [(f".{key}", f"is missing: {dataset.__name__} needs it") for key in missing]
-    problems, sizes = [], {}
+    problems, sizes, seen = [], {}, seen or Seen()
     backend, listed = _backend(options), bool(options.get("meta_info_file") or options.get("meta_info"))
     # BasicSR writes `dataroot_flow: ~` for a folder that is not used.
     roots = sorted(key for key, root in options.items() if str(key).startswith("dataroot") and root is not None)
-    home = {key: str(Path(options[key]).expanduser()) for key in roots if isinstance(options[key], str)}
+    home = {key: expanduser(options[key]) for key in roots if isinstance(options[key], str)}
     options = {**options, **home}  # BasicSR expands the home folder too
     for key in roots:
-        found, sizes[key] = _check_root(options[key], backend, listed)
+        found, sizes[key] = _check_root(options[key], backend, listed, seen.kinds)
         problems += [(f".{key}", message) for message in found]
     if not problems and not listed and sizes.get("dataroot_gt") and sizes.get("dataroot_lq"):
         # BasicSR pairs LMDBs by equal keys, whatever the template.
@@ -51,7 +65,8 @@ def check_dataset(
         problems += _check_pairs(sizes["dataroot_gt"], sizes["dataroot_lq"], template, options)
     if not problems and not sizes.get("dataroot_lq"):
         problems = list(_check_crops(sizes.get("dataroot_gt", {}), options))
-    return problems or list(_check_items(dataset, options, wanted, needed))
+    seen.sizes = _wanted_sizes(sizes, options)
+    return problems or list(_check_items(dataset, options, wanted, needed, seen))
 
 
 def prepares_data(dataset: type) -> bool:
@@ -64,7 +79,25 @@ def _backend(options: Mapping) -> str:
     return str(backend.get("type", "disk")) if isinstance(backend, Mapping) else "disk"
 
 
-def _check_root(root: Any, backend: str, listed: bool) -> tuple[list[str], dict[str, tuple[int, int]]]:
+def describe_seen(seen: Counter[str]) -> str:
+    """Return the note on images that are read as something else than they are; '' if there are none."""
+    lost = [f"{count} {'are' if name == 'gray' else 'have'} {name}" for name, count in seen.items() if name != IMAGES]
+    return f"of {seen[IMAGES]} images looked at, {', '.join(lost)}: they are read as RGB of 8 bits" if lost else ""
+
+
+def unwritable_names(options: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield folders with file names that OpenCV, which writes the outputs, dies of."""
+    for key in sorted(key for key in options if str(key).startswith("dataroot")):
+        folder = Path(str(options[key])).expanduser()
+        names = [name for name in sorted(os.listdir(folder)) if not is_text(name)] if folder.is_dir() else []
+        if names:
+            shown = some([ascii(name)[1:-1] for name in names])
+            yield f".{key}", f"has file names that are not UTF-8, and OpenCV cannot write their outputs: rename {shown}"
+
+
+def _check_root(
+    root: Any, backend: str, listed: bool, seen: Counter[str]
+) -> tuple[list[str], dict[str, tuple[int, int]]]:
     """Return problems of one folder or LMDB, and the (width, height) of its images by name.
 
     If a meta-info file lists the images, the folder may hold other files.
@@ -72,14 +105,18 @@ def _check_root(root: Any, backend: str, listed: bool) -> tuple[list[str], dict[
     if not isinstance(root, str):
         return [f"must be one folder, got {root!r}"] if not isinstance(root, list) else [], {}
     path = Path(root)
-    if not path.is_dir():
-        return [f"there is no folder {root} (looked from {Path.cwd()})"], {}
+    try:
+        found = path.is_dir()
+    except (OSError, ValueError):  # too long for a name, or with characters that no name has
+        found = False
+    if not found:
+        return [f"there is no folder {short_message(root)} (looked from {Path.cwd()})"], {}
     if backend == "lmdb":
-        return _check_lmdb(path)
-    return _check_folder(path, listed) if backend == "disk" else ([], {})
+        return _check_lmdb(path, seen)
+    return _check_folder(path, listed, seen) if backend == "disk" else ([], {})
 
 
-def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[int, int]]]:
+def _check_folder(path: Path, listed: bool, seen: Counter[str]) -> tuple[list[str], dict[str, tuple[int, int]]]:
     images, files = list_images(path), [file for file in path.iterdir() if file.is_file()]
     others = sorted({file.name for file in files if not file.name.startswith(".")} - {file.name for file in images})
     if not images:
@@ -93,7 +130,8 @@ def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[
     decoded = set(spread(looked_at, DECODED))
     for file in looked_at:
         try:
-            sizes[file.name] = measure(file, decode=file in decoded)
+            sizes[file.name], stored = examine(file, decode=file in decoded)
+            _count(stored, seen)
         except (OSError, ValueError, SyntaxError) as error:
             broken.append(f"{file.name} ({reason(error)})")
     if broken:
@@ -102,20 +140,32 @@ def _check_folder(path: Path, listed: bool) -> tuple[list[str], dict[str, tuple[
     return problems, {**dict.fromkeys((file.name for file in images), (0, 0)), **sizes}
 
 
-def _check_lmdb(path: Path) -> tuple[list[str], dict[str, tuple[int, int]]]:
+def _count(stored: np.ndarray | None, seen: Counter[str]) -> None:
+    if stored is not None:
+        seen.update([IMAGES, *lost_in_reading(stored)])
+
+
+def _check_lmdb(path: Path, seen: Counter[str]) -> tuple[list[str], dict[str, tuple[int, int]]]:
     if path.suffix != ".lmdb":
         return [f"{path} must end in .lmdb for io_backend lmdb"], {}
     meta = path / "meta_info.txt"
     if not meta.is_file():
         return [f"{path} has no meta_info.txt: was its creation interrupted? Create the LMDB again"], {}
+    if damage := lmdb_damage(path):
+        return [f"{path} {damage}. Create the LMDB again"], {}
     # `name.png (h,w,c) 1`; the name may contain spaces.
-    names = [line.rsplit(" (", 1)[0] for line in meta.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = meta.read_text(encoding="utf-8", errors="replace").splitlines()
+    names = [line.rsplit(" (", 1)[0] for line in lines if line.strip()]
     if not names:
         return [f"{meta} lists no images"], {}
+    unread = []
     try:
-        unread = [name for name in spread(names, DECODED) if decoded_size(_lmdb_value(path, name)) is None]
-    except lmdb.Error as error:
-        return [f"{path} cannot be opened: {error}"], {}
+        for name in spread(names, DECODED):
+            stored = as_stored(_lmdb_value(path, name))
+            _count(stored, seen)
+            unread += [name] if stored is None else []
+    except (lmdb.Error, PixelError) as error:
+        return [f"{path} cannot be {'opened' if isinstance(error, lmdb.Error) else 'read'}: {error}"], {}
     if unread:
         return [f"{path} lists images that are missing or broken: {some(unread)}"], {}
     return [], dict.fromkeys(names, (0, 0))
@@ -177,7 +227,7 @@ def _check_crops(gt: Mapping, options: Mapping) -> Iterator[Problem]:
 
 
 def _check_items(
-    dataset: type, options: Mapping, wanted: Collection[str], needed: Collection[str]
+    dataset: type, options: Mapping, wanted: Collection[str], needed: Collection[str], seen: Seen
 ) -> Iterator[Problem]:
     """Build the dataset and load its first and last items, as the run will."""
     built = None
@@ -188,6 +238,7 @@ def _check_items(
             return
         for index in {0, len(built) - 1}:
             item = built[index]
+        seen.item, seen.paths = item, _paths(built)
         if isinstance(item, Mapping):  # else it is for a model of another plugin
             yield from _check_fed(item, wanted)
             yield from _check_needed(item, needed, options.get("scale"))
@@ -199,6 +250,23 @@ def _check_items(
         own = built is None and type(error) is ValueError and dataset.__module__.startswith("lightsr_basicsr.")
         # Messages of our constructors need no introduction.
         yield "", text if own else f"{dataset.__name__} cannot be read: {type(error).__name__}: {text}"
+
+
+def _paths(dataset: Any) -> list[str]:
+    """Return the files of whose names those of saved images are made, [] if they are unknown."""
+    paths = getattr(dataset, "paths", None)
+    paths = [path.get("lq_path") if isinstance(path, Mapping) else path for path in paths or ()]
+    return [path for path in paths if isinstance(path, str)]
+
+
+def _wanted_sizes(sizes: Mapping[str, Mapping], options: Mapping) -> dict[str, tuple[int, int]]:
+    """Return (width, height) of the SR images, as far as the files of HR or LR images were measured."""
+    factor, measured = 1, sizes.get("dataroot_gt")
+    if not measured:
+        factor, measured = options.get("scale"), sizes.get("dataroot_lq") or {}
+    if not isinstance(factor, int):
+        return {}
+    return {name: (size[0] * factor, size[1] * factor) for name, size in measured.items() if all(size)}
 
 
 def _check_fed(item: Mapping, wanted: Collection[str]) -> Iterator[Problem]:

@@ -8,8 +8,8 @@ from typing import Any
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from lightsr_basicsr.registry import look_up
-from lightsr_basicsr.tools.check.context import Finding, Run
-from lightsr_basicsr.tools.check.data import check_dataset, prepares_data
+from lightsr_basicsr.tools.check.context import Finding, Run, Seen
+from lightsr_basicsr.tools.check.data import check_dataset, describe_seen, prepares_data, unwritable_names
 from lightsr_basicsr.tools.check.keys import check_section
 from lightsr_basicsr.tools.check.known import fields_of_set
 from lightsr_basicsr.tools.check.names import check_type
@@ -46,8 +46,15 @@ def _check_section(run: Run, where: str, phase: str, content: Mapping[str, Any])
     if phase != "train":  # LR images are synthesized in training only
         wanted = tuple(key for key in wanted if key == "lq")
     needed = run.contract.needed_keys(phase, run.sound_options, run.networks)
-    problems = check_dataset(dataset, section, wanted, needed)
+    seen = Seen()
+    problems = check_dataset(dataset, section, wanted, needed, seen)
+    if not problems:
+        run.seen[where.removeprefix("datasets.")] = seen
+    if phase != "train" and (run.section("val").get("save_img") or "comparison" in run.options):
+        problems += unwritable_names(section)
     yield from (Finding(f"{where}{place}", text) for place, text in problems)
+    if note := describe_seen(seen.kinds):
+        yield Finding(where, note, fatal=False)
 
 
 def check_comparison(run: Run) -> Iterator[Finding]:

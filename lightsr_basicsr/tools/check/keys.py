@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from lightsr_basicsr.fields import Field
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.known import fields_of_model, find, sources_known, within
-from lightsr_basicsr.tools.options import EXPONENT_NUMBER
+from lightsr_basicsr.yaml_loader import EXPONENT_NUMBER
 
 # Sections whose keys are known, '' being the top level; a test does not read those in TRAINING.
 SECTIONS = ("", "train", "val", "path", "logger", "logger.wandb", "comparison")
@@ -89,7 +90,7 @@ def _check_unknown(
 
 
 def _dotted(where: str, key: Any) -> str:
-    return f"{where}.{key}" if where else str(key)
+    return f"{where}.{key}" if where else str(key) or "''"
 
 
 def is_number_text(value: Any) -> bool:
@@ -118,6 +119,17 @@ def check_tensorboard(run: Run) -> Iterator[Finding]:
     except ImportError as error:
         message = f"torch cannot write TensorBoard files ({error}): install what is missing, or set it to false"
         yield Finding("logger.use_tb_logger", message)
+
+
+def check_wandb(run: Run) -> Iterator[Finding]:
+    """Yield a finding if Weights & Biases is wanted and cannot be started."""
+    wandb = run.section("logger", "wandb")
+    if wandb.get("project") is None or "debug" in str(run.options.get("name")):
+        return  # as BasicSR decides
+    if importlib.util.find_spec("wandb") is None:
+        yield Finding("logger.wandb", "wandb is not installed: pip install wandb, or set logger.wandb.project to ~")
+    if run.section("logger").get("use_tb_logger") is not True:
+        yield Finding("logger.wandb", "shows TensorBoard's files: set logger.use_tb_logger to true too")
 
 
 def check_device(run: Run) -> Iterator[Finding]:

@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 
-from lightsr_basicsr.fields import Field, anything, count, declared, flag, lineage, one_of, section, several, text
+from lightsr_basicsr.data import readable
+from lightsr_basicsr.fields import (
+    Field,
+    anything,
+    count,
+    declared,
+    flag,
+    lineage,
+    number,
+    one_of,
+    section,
+    several,
+    text,
+)
 from lightsr_basicsr.runtimes import validation
 from lightsr_basicsr.tools.check.basicsr_fields import FIELDS
 from lightsr_basicsr.tools.check.basicsr_keys import keys_of_class, keys_of_pipeline
@@ -23,6 +36,18 @@ OF_COMMAND: dict[str, Field] = {
     "comparison.crop_border": count("Pixels left out at each side.", least=0, required="always"),
     "comparison.test_y_channel": flag("Whether the luma channel alone is compared.", required="always"),
     **validation.OPTIONS,
+    **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
+    "train.max_norm": number(
+        "Largest norm of the gradients of an optimizer; larger ones are scaled down. `~` for no limit.",
+        above=0,
+        null=True,
+    ),
+    "train.nan_patience": count(
+        "Steps in a row with NaN or Inf in loss or gradients, which are skipped, before the run ends; 0 never ends it.",
+        least=0,
+        null=True,
+        default=10,
+    ),
 }
 ENDLESS = {key: field for key, field in FIELDS.items() if key.endswith("*")}
 ANY_SET = "datasets.*."
@@ -42,7 +67,8 @@ def fields_of_set(dataset: type | None) -> dict[str, Field]:
     pipeline = {key.removeprefix(ANY_SET) for key in keys_of_pipeline() if key.startswith(ANY_SET)}
     keys = pipeline | (keys_of_class(dataset) if dataset else set())
     typed = {key: FIELDS.get(f"{ANY_SET}{key}") or anything() for key in keys}
-    return {**typed, **(declared(dataset) if dataset else {})}
+    ours = {key.removeprefix(ANY_SET): field for key, field in OF_COMMAND.items() if key.startswith(ANY_SET)}
+    return {**typed, **ours, **(declared(dataset) if dataset else {})}
 
 
 def find(fields: Mapping[str, Field], key: str) -> Field | None:

@@ -7,23 +7,31 @@ would lose the log file of the run). Only metrics and losses may download their 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from basicsr.utils.registry import ARCH_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+from basicsr.utils.registry import MODEL_REGISTRY
 
-from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.backend import check_backend
-from lightsr_basicsr.tools.check.basicsr_fields import METRICS
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.datasets import check_comparison, check_datasets
-from lightsr_basicsr.tools.check.keys import check_device, check_keys, check_section, check_tensorboard, check_texts
+from lightsr_basicsr.tools.check.identities import check_identities
+from lightsr_basicsr.tools.check.keys import (
+    check_device,
+    check_keys,
+    check_section,
+    check_tensorboard,
+    check_texts,
+    check_wandb,
+)
 from lightsr_basicsr.tools.check.known import fields_of_model, within
-from lightsr_basicsr.tools.check.names import arguments_of, check_section_of_type, check_type
+from lightsr_basicsr.tools.check.metrics import check_metrics, check_sizes
+from lightsr_basicsr.tools.check.names import check_type
+from lightsr_basicsr.tools.check.networks import check_networks
 from lightsr_basicsr.tools.check.training import check_training
+from lightsr_basicsr.tools.check.trial import try_items
 from lightsr_basicsr.tools.check.weights import check_downloads, check_weights
 
 
@@ -39,37 +47,28 @@ def check_options(
         typed (Collection[str]): Dotted keys that were typed on the command line; one that nobody reads is a mistake.
     """
     run = Run(options, is_train, state)
-    findings = [*check_keys(run), *check_texts(options), *check_device(run), *_check_networks(run)]
+    findings = [*check_keys(run), *check_texts(options), *check_device(run), *check_networks(run)]
     findings += check_type("model_type", options.get("model_type"), MODEL_REGISTRY, "model")
     findings += check_weights(run)
-    stages = run.contract.stages(run.sound_options, state) if is_train else {}
+    stages = _stages(run) if is_train else []
     if stages:
         findings += [*_find_problems(run), *_check_stages(run, stages)]
     else:
         findings += [*_check_model(run), *check_datasets(run)]
     if is_train:
-        findings += check_tensorboard(run)
-    findings += [*_check_metrics(run), *check_comparison(run), *check_backend(run)]
+        findings += [*check_tensorboard(run), *check_wandb(run)]
+    findings += [*check_metrics(run), *check_comparison(run), *check_backend(run)]
+    findings += check_identities(run)
     findings = [replace(each, fatal=each.fatal or (each.unread and each.where in typed)) for each in findings]
+    if not _stops(findings):
+        findings += check_sizes(run)
+        findings += _try_stages(stages) if stages else try_items(run)
     # Nothing is downloaded for a run that does not start.
-    return findings if any(finding.fatal for finding in findings) else [*findings, *check_downloads(run)]
+    return findings if _stops(findings) else [*findings, *check_downloads(run)]
 
 
-def _check_networks(run: Run) -> Iterator[Finding]:
-    """Yield networks that cannot be built, and keep the others in ``run.networks``."""
-    keys = [key for key in run.options if str(key).startswith("network_")]
-    if not keys:
-        yield Finding("network_g", "is missing: name the network, for example {type: IMDN, upscale: 4}")
-    for key in keys:
-        content = run.options[key]
-        findings = check_section_of_type(key, content, ARCH_REGISTRY, "network")
-        yield from findings
-        if not findings:
-            try:
-                run.networks[key] = look_up(ARCH_REGISTRY, content["type"])(**arguments_of(content))
-            except Exception as error:
-                # Constructors of other plugins may raise any exception; the run would stop with it.
-                yield Finding(key, f"{content['type']} cannot be built: {short_message(error)}")
+def _stops(findings: Iterable[Finding]) -> bool:
+    return any(finding.fatal for finding in findings)
 
 
 def _check_model(run: Run) -> Iterator[Finding]:
@@ -98,19 +97,41 @@ def _check_step(run: Run) -> Iterator[Finding]:
         yield Finding("model_type", f"{model} trains on one image, but {name} gives more in training: it needs {own}")
 
 
-def _check_stages(run: Run, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Yield findings of each stage; the first one needs of a dataset all that the others need."""
-    for index, (name, options) in enumerate(stages.items()):
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a run: its name, itself as a run, and the keys of its networks in the option file."""
+
+    name: str
+    run: Run
+    titles: Mapping[str, str]
+
+
+def _stages(run: Run) -> list[Stage]:
+    """Return the stages of a training; they share what is seen of the data sets."""
+    stages = []
+    for name, options in run.contract.stages(run.sound_options, run.state).items():
         titles = {key: top for key in options for top in run.networks if run.options[top] is options[key]}
         as_written = {**options, "datasets": run.section("datasets")}
-        stage = Run(as_written, is_train=True, networks={key: run.networks[top] for key, top in titles.items()})
-        own = check_section(
-            "train", run.section("train", name), within(fields_of_model(stage.model), "train"), stage.model, None
-        )
-        for finding in (*_check_model(stage), *own):
-            yield _as_written(finding, titles, f" ({name} stage)")
+        networks = {key: run.networks[top] for key, top in titles.items()}
+        stages.append(Stage(name, Run(as_written, is_train=True, networks=networks, seen=run.seen), titles))
+    return stages
+
+
+def _check_stages(run: Run, stages: Iterable[Stage]) -> Iterator[Finding]:
+    """Yield findings of each stage; the first one needs of a dataset all that the others need."""
+    for index, stage in enumerate(stages):
+        fields, model = within(fields_of_model(stage.run.model), "train"), stage.run.model
+        own = check_section("train", run.section("train", stage.name), fields, model, None)
+        for finding in (*_check_model(stage.run), *own):
+            yield _as_written(finding, stage.titles, f" ({stage.name} stage)")
         if index == 0:
-            yield from check_datasets(stage)
+            yield from check_datasets(stage.run)
+
+
+def _try_stages(stages: Iterable[Stage]) -> Iterator[Finding]:
+    for stage in stages:
+        for finding in try_items(stage.run):
+            yield _as_written(finding, stage.titles, f" ({stage.name} stage)")
 
 
 def _as_written(finding: Finding, titles: Mapping[str, str], stage: str) -> Finding:
@@ -118,18 +139,3 @@ def _as_written(finding: Finding, titles: Mapping[str, str], stage: str) -> Find
     found = re.compile("|".join(titles) or "$^")
     where, message = (found.sub(lambda match: titles[match[0]], text) for text in (finding.where, finding.message))
     return replace(finding, where=where + stage, message=message)
-
-
-def _check_metrics(run: Run) -> Iterator[Finding]:
-    metrics = run.section("val").get("metrics") or {}
-    if not isinstance(metrics, Mapping):
-        yield Finding("val.metrics", f"must hold one section per metric, got {metrics!r}")
-        return
-    for name, content in metrics.items():
-        where, own = f"val.metrics.{name}", content
-        if isinstance(content, Mapping):
-            own = {key: value for key, value in content.items() if key != "better"}  # read by BasicSR itself
-            for key in METRICS.keys() & content.keys():
-                if problem := METRICS[key].problem(content[key]):
-                    yield Finding(f"{where}.{key}", problem)
-        yield from check_section_of_type(where, own, METRIC_REGISTRY, "metric", given=("img", "img2"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +12,9 @@ from basicsr.utils.registry import LOSS_REGISTRY
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
+from lightsr_basicsr.tools.check.basicsr_fields import OF_TRAINING
 from lightsr_basicsr.tools.check.context import Finding, Run
-from lightsr_basicsr.tools.check.keys import check_texts, missing
+from lightsr_basicsr.tools.check.keys import check_texts, is_number_text, missing
 from lightsr_basicsr.tools.check.names import arguments_of, check_section_of_type
 
 
@@ -23,13 +24,26 @@ def check_training(run: Run) -> Iterator[Finding]:
     yield from (missing("train", key, train) for key in run.contract.required_sections if key not in train)
     if run.contract.needs_image_loss and not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
-    yield from _check_losses(train)
-    yield from _check_optimization(run, train)
+    wrong = list(_check_values(train))
+    yield from wrong
+    yield from _check_losses(train, {finding.where.rpartition(".")[0] for finding in wrong})
+    if not wrong:
+        yield from _check_optimization(run, train)
 
 
-def _check_losses(train: Mapping) -> Iterator[Finding]:
+def _check_values(train: Mapping) -> Iterator[Finding]:
+    """Yield values of another kind than optimizers, schedulers and losses take."""
     for key, content in train.items():
-        if not (str(key).endswith("_opt") and isinstance(content, Mapping)):
+        fields = next((table for part, table in OF_TRAINING.items() if part in str(key)), {})
+        for name in fields.keys() & content.keys() if isinstance(content, Mapping) else ():
+            if (problem := fields[name].problem(content[name])) and not is_number_text(content[name]):
+                yield Finding(f"train.{key}.{name}", problem)
+
+
+def _check_losses(train: Mapping, wrong: Container[str]) -> Iterator[Finding]:
+    """Yield what is wrong with the losses, but for those sections in which a value is ``wrong``."""
+    for key, content in train.items():
+        if not (str(key).endswith("_opt") and isinstance(content, Mapping)) or f"train.{key}" in wrong:
             continue
         # A section of another plugin may end in _opt without being a loss.
         if "type" not in content and key not in ("pixel_opt", "perceptual_opt", "gan_opt", "dual_opt"):

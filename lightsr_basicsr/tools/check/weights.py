@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
+from torch import Tensor
 
 from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
+from lightsr_basicsr.checkpoints.keys import fitted, shared_prefixes
 from lightsr_basicsr.checkpoints.misfit import describe_misfit
+from lightsr_basicsr.checkpoints.tensors import describe_not_finite, not_finite
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.context import Finding, Run
@@ -23,7 +27,7 @@ VGG_FILES = {"vgg19": "vgg19-dcbb9e9d.pth", "vgg16": "vgg16-397923af.pth"}
 
 def check_weights(run: Run) -> Iterator[Finding]:
     """Yield files that are missing, unreadable or do not fit: those of the training state, or else of ``path``."""
-    yield from _check_pretrained(run) if run.state is None else _check_resume_state(run, run.state.expanduser())
+    yield from _check_pretrained(run) if run.state is None else _check_resume_state(run, Path(expanduser(run.state)))
 
 
 def _check_resume_state(run: Run, state: Path) -> Iterator[Finding]:
@@ -56,7 +60,7 @@ def _check_file(run: Run, network: str, path: str) -> Iterator[Finding]:
     where, paths, suffix = f"path.pretrain_{network}", run.section("path"), network.removeprefix("network_")
     wanted = paths.get(f"param_key_{suffix}", "params")
     try:
-        state, wrapper = read_state_dict(Path(path).expanduser(), prefer=wanted)
+        state, wrapper = read_state_dict(Path(expanduser(path)), prefer=wanted)
     except CheckpointError as error:
         yield Finding(where, str(error))
         return
@@ -66,8 +70,25 @@ def _check_file(run: Run, network: str, path: str) -> Iterator[Finding]:
     describe = run.contract.describe_misfit if run.is_train else describe_misfit
     if misfit := describe(net, state, path, paths.get(f"strict_load_{suffix}", True)):
         yield Finding(where, misfit)
+    yield from _remarks(run, network, path, state, wrapper)
+
+
+def _remarks(run: Run, network: str, path: str, state: Mapping[str, Tensor], wrapper: str) -> Iterator[Finding]:
+    """Yield what to know of weights that fit, and why BasicSR's own models would not find them."""
+    where, paths, suffix = f"path.pretrain_{network}", run.section("path"), network.removeprefix("network_")
+    wanted, net = paths.get(f"param_key_{suffix}", "params"), run.networks[network]
+    if broken := describe_not_finite(not_finite(state)):
+        yield Finding(where, f"{path}: {broken}", fatal=False)
+    if run.contract.reads_any_wrapper or not run.model:
+        return
+    if fitted(net, state) is not state:
+        yield Finding(
+            where,
+            f"the names of its tensors begin with '{shared_prefixes(state)[0]}', with which {run.options['model_type']}"
+            " does not load them: set model_type: LossDictModel",
+        )
     found = {"bare"} if wanted is None else {wanted, "params"}
-    if run.model and not run.contract.reads_any_wrapper and wrapper not in found:
+    if wrapper not in found:
         held, key_found = ("a bare state dict", "~") if wrapper == "bare" else (f"weights under '{wrapper}'", wrapper)
         yield Finding(
             where,

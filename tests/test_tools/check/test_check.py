@@ -52,7 +52,7 @@ def test_nothing_is_wrong_with_a_good_file():
         ),
         ("model_type", KeyError, "model_type: is missing"),
         ("network_g", KeyError, "network_g: is missing"),
-        ("network_g.type", "Nonsense123", "see `basicsr list`, and is its plugin installed?"),
+        ("network_g.type", "Nonsense123", "see `basicsr list`. Is it of another package, and is that installed?"),
         ("network_g.upscale", 0, "network_g: IMDN_RTC cannot be built: IMDN_RTC needs `upscale`"),
         ("network_g", "IMDN", "network_g: must be a section with a type, got 'IMDN'"),
         ("datasets.val.type", "PairdImageDataset", "did you mean PairedImageDataset"),
@@ -91,7 +91,7 @@ def test_nothing_is_wrong_with_a_good_file():
         ("val.metric", {}, "val.metric: is not read by BasicSR or LossDictModel: did you mean 'metrics'?"),
         ("num_gpu", "all", "num_gpu: must be a whole number of at least 0, or auto"),
         ("num_gpu", 64, "num_gpu: is 64, but torch sees"),
-        ("name", "", "name: must be a text"),
+        ("name", "", "name: must be a plain name"),
     ],
 )
 def test_one_mistake_is_one_finding(path, value, message):

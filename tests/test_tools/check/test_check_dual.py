@@ -242,7 +242,7 @@ def test_typos_are_told(typo):
     ("train", "expected"),
     [
         ({"optim_dual": "Adam"}, "train.optim_dual: must be a section, got 'Adam'"),
-        ({"dual_opt": {"type": "L1Loss", "loss_weight": "heavy"}}, "train.dual_opt: L1Loss cannot be built"),
+        ({"dual_opt": {"type": "L1Loss", "loss_weight": "heavy"}}, "train.dual_opt.loss_weight: must be a number, got"),
         ({"dual_opt": {"type": "L1Loss", "reduction": "none"}}, "train.dual_opt: L1Loss must give one number"),
         ({"pixel_opt": {"type": "L1Loss", "reduction": "none"}}, "train.pixel_opt: L1Loss must give one number"),
     ],

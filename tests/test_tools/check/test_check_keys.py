@@ -37,9 +37,9 @@ def of_keys(options: dict, is_train: bool = True, fatal: bool = True) -> list[st
 @pytest.mark.parametrize(
     ("path", "value", "wanted"),
     [
-        ("manual_seed", "0", "a whole number of at least 0"),
-        ("manual_seed", -1, "a whole number of at least 0"),
-        ("manual_seed", 1.0, "a whole number of at least 0"),
+        ("manual_seed", "0", "a whole number from 0 to 4,000,000,000"),
+        ("manual_seed", -1, "a whole number from 0 to 4,000,000,000"),
+        ("manual_seed", 1.0, "a whole number from 0 to 4,000,000,000"),
         ("num_gpu", "two", "a whole number of at least 0, or auto"),
         ("scale", "x2", "a number above 0"),
         ("datasets.train.num_worker_per_gpu", "2", "a whole number of at least 0"),
