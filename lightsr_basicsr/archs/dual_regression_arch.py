@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.layers import Downscaler, read_channels
-from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.archs.network import Shapes, SRNetwork, check_table, count_in_layers, count_matches
 from lightsr_basicsr.registry import register
 
 DUAL_WIDTH = 16  # of the network that maps an SR image back to LR size by halving
@@ -112,13 +112,15 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         first = "layers.0.residual_group.blocks.0."
         if f"{first}attn.qkv.weight" not in shapes or "dual_model.dual_module.0.0.weight" not in shapes:
             return None
-        num_layer = count_matches(shapes, r"layers\.(\d+)\.")
-        names = [f"layers.{layer}.residual_group.blocks." for layer in range(num_layer)]
-        depths = [count_matches(shapes, rf"{name}(\d+)\.") for name in names]
+        depths = count_in_layers(shapes, r"layers\.(\d+)\.residual_group\.blocks\.(\d+)\.")
+        names = [f"layers.{layer}.residual_group.blocks." for layer in range(len(depths))]
         embed_dim = shapes["conv_first.weight"][0]
         tables = [shapes[f"{name}0.attn.relative_position_bias_table"] for name in names]
         window = (isqrt(tables[0][0]) + 1) // 2
-        masks = [shape for key, shape in shapes.items() if key.endswith(".attn_mask")] or [(1,)]
+        masks = [shape for key, shape in shapes.items() if key.endswith(".attn_mask")] or [(1, window**2, window**2)]
+        # The index and the masks grow with powers of what the other tensors claim.
+        check_table(shapes[f"{first}attn.relative_position_index"], window**2)
+        check_table(masks[0][1:], window**2)
         blocks = [f"{name}{block}." for name, depth in zip(names, depths, strict=True) for block in range(depth)]
         found = [
             width
@@ -235,14 +237,20 @@ class DAT_DR(SRNetwork):  # noqa: N801
         block = "layers.0.blocks.0."
         if f"{block}ffn.sg.conv.weight" not in shapes or "dual_model.dual_module.0.0.weight" not in shapes:
             return None
-        groups = range(count_matches(shapes, r"layers\.(\d+)\."))
+        depth = count_in_layers(shapes, r"layers\.(\d+)\.blocks\.(\d+)\.")
+        groups = range(len(depth))
         embed_dim = shapes["conv_first.weight"][0]
+        split_size = _split_size(shapes, f"{block}attn.attns.0.")
+        area = split_size[0] * split_size[1]
         masks = [shape for key, shape in shapes.items() if key.endswith(".attn_mask_0")] or [(64, 64)]
+        check_table(shapes[f"{block}attn.attns.0.relative_position_index"], area)
+        if len(masks[0]) > 2:
+            check_table(masks[0][1:], area)
         return {
             "upscale": _upscale(shapes),
             "img_size": isqrt(masks[0][0] * masks[0][1]),
-            "split_size": _split_size(shapes, f"{block}attn.attns.0."),
-            "depth": [count_matches(shapes, rf"layers\.{group}\.blocks\.(\d+)\.") for group in groups],
+            "split_size": split_size,
+            "depth": depth,
             "embed_dim": embed_dim,
             # Spatial attention, in every block, holds half of the heads in each of its two directions.
             "num_heads": [2 * shapes[f"layers.{group}.blocks.0.attn.attns.0.pos.pos3.2.weight"][0] for group in groups],

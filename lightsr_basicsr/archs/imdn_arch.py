@@ -9,10 +9,12 @@ from __future__ import annotations
 from math import isqrt
 from typing import Any
 
+import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.crops import run_in_crops
 from lightsr_basicsr.archs.fast import concat_and_release
 from lightsr_basicsr.archs.imdn_units import (
     NEGATIVE_SLOPE,
@@ -131,6 +133,8 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
             ValueError: In training mode, if H or W is not a multiple of 4.
         """
         self.check_input(x)
+        if torch.jit.is_tracing() and not self.training:
+            return run_in_crops(super().forward, x, ACS_SHAVE, ACS_MIN_SIDE)
         height, width = x.shape[2:]
         if height % 4 == 0 and width % 4 == 0:
             return super().forward(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -91,3 +91,21 @@ def count_matches(shapes: Shapes, pattern: str) -> int:
     2
     """
     return len({found[1] for key in shapes if (found := re.match(pattern, key))})
+
+
+def count_in_layers(shapes: Shapes, pattern: str) -> list[int]:
+    r"""Return for each layer, the first group of ``pattern``, how many different values its second group takes.
+
+    >>> count_in_layers({"layers.0.blocks.0.w": (1,), "layers.0.blocks.1.w": (1,)}, r"layers\.(\d+)\.blocks\.(\d+)\.")
+    [2]
+    """
+    found: dict[int, set[str]] = {}
+    for match in filter(None, (re.match(pattern, key) for key in shapes)):
+        found.setdefault(int(match[1]), set()).add(match[2])
+    return [len(found.get(layer, ())) for layer in range(len(found))]
+
+
+def check_table(shape: Sequence[int], pixels: int) -> None:
+    """Raise ValueError unless a table of pairs of pixels of a window, such as its attention mask, is of that size."""
+    if tuple(shape) != (pixels, pixels):
+        raise ValueError(f"A table of windows of {pixels} pixels must be ({pixels}, {pixels}), got {tuple(shape)}.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, NamedTuple
@@ -12,15 +12,16 @@ from lightsr_basicsr.errors import require_basicsr
 
 require_basicsr()
 
-import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized, plain_shapes
+from lightsr_basicsr.checkpoints.build import build_for_shapes
 from lightsr_basicsr.checkpoints.files import CheckpointError, read_state_dict, unwrap
-from lightsr_basicsr.checkpoints.keys import describe_difference
+from lightsr_basicsr.checkpoints.keys import describe_difference, without_prefixes
 from lightsr_basicsr.checkpoints.lookalikes import name_lookalike
+from lightsr_basicsr.checkpoints.tensors import describe_not_finite, not_finite
 
 State = Mapping[str, Tensor]
 
@@ -69,11 +70,13 @@ def identify(source: str | PathLike | State) -> Identity:
             tensors that do not fit.
         UnknownNetworkError: If it is another network's.
     """
-    return _identify(*_state_of(source))
+    return _identify(*_state_of(source))[0]
 
 
 def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
     """Return the network that a checkpoint holds, with its weights, on the CPU, in evaluation mode.
+
+    Weights that are NaN or infinite are loaded with a warning.
 
     Args:
         source (str | PathLike | Mapping): As for :func:`identify`.
@@ -82,7 +85,10 @@ def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
     Raises:
         CheckpointError, UnknownNetworkError: As :func:`identify`.
     """
-    return load_identified(*_state_of(source), **arguments)[1]
+    state, name = _state_of(source)
+    if found := describe_not_finite(not_finite(state)):
+        warnings.warn(f"{name}: {found}.", stacklevel=2)
+    return load_identified(state, name, **arguments)[1]
 
 
 def load_identified(state: State, name: str, **arguments: Any) -> tuple[Identity, nn.Module]:
@@ -91,7 +97,7 @@ def load_identified(state: State, name: str, **arguments: Any) -> tuple[Identity
     Raises:
         CheckpointError, UnknownNetworkError: As :func:`identify`.
     """
-    identity = _identify(state, name)
+    identity, state = _identify(state, name)
     net = ARCH_REGISTRY.get(identity.network)(**{**identity.arguments, **arguments})
     if difference := describe_difference(net, state):  # by other arguments than the file's own
         raise CheckpointError(f"{name} does not fit {type(net).__name__}:{difference}")
@@ -105,8 +111,19 @@ def _state_of(source: str | PathLike | State) -> tuple[State, str]:
     return read_state_dict(source)[0], str(source)
 
 
-def _identify(state: State, name: str) -> Identity:
-    near_misses = []
+def _identify(state: State, name: str) -> tuple[Identity, State]:
+    """Return the identity of tensors, and the tensors without a prefix that only their file adds to all names."""
+    near_misses: list[str] = []
+    for bare in without_prefixes(state):
+        if identity := _network_of(bare, name, near_misses):
+            return identity, bare
+    if near_misses:
+        raise CheckpointError(near_misses[0])
+    raise UnknownNetworkError(f"{name} is not a network of this package: {name_lookalike(state)}")
+
+
+def _network_of(state: State, name: str, near_misses: list[str]) -> Identity | None:
+    """Return the network with all names and shapes of ``state``, None for none; add what is nearly one."""
     ours = [(key, cls) for key, cls in ARCH_REGISTRY if isinstance(cls, type) and issubclass(cls, SRNetwork)]
     for network, cls in (*ours, *((Reparameterized.__name__, _Widened(key, cls)) for key, cls in ours)):
         attempt = try_network(cls, state)
@@ -114,9 +131,7 @@ def _identify(state: State, name: str) -> Identity:
             return Identity(network, attempt.scale, _form(attempt.arguments), attempt.arguments)
         if attempt is not None:
             near_misses.append(f"{name} looks like {network}, but does not fit it:{attempt.misfit}")
-    if near_misses:
-        raise CheckpointError(near_misses[0])
-    raise UnknownNetworkError(f"{name} is not a network of this package: {name_lookalike(state)}")
+    return None
 
 
 class Attempt(NamedTuple):
@@ -161,7 +176,7 @@ def try_network(cls: type[SRNetwork] | _Widened, state: State) -> Attempt | None
         arguments = cls.arguments_from(shapes)
         if arguments is None:
             return None
-        net = _build(cls, arguments)
+        net = build_for_shapes(cls, arguments, state)
     except KeyError:
         return Attempt(f"\n    missing in the file:\n      {shapes.last}")
     except ModuleNotFoundError as error:  # DAT without spandrel
@@ -172,16 +187,6 @@ def try_network(cls: type[SRNetwork] | _Widened, state: State) -> Attempt | None
         return Attempt(f"\n    no constructor arguments give its shapes; looked at last: {seen}\n    {error}")
     difference = describe_difference(net, state)
     return Attempt(difference, arguments, net.upscale)
-
-
-def _build(cls: type[SRNetwork] | _Widened, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build a network for its shapes alone: without memory where torch can, for a file may claim any size."""
-    if hasattr(torch.device, "__enter__"):
-        # Networks that compute in their constructors cannot be built on the meta device.
-        with suppress(RuntimeError), torch.device("meta"):
-            return cls(**arguments)
-    with torch.random.fork_rng(devices=[]):  # identifying a file leaves the random generators alone
-        return cls(**arguments)
 
 
 def _form(arguments: Mapping[str, Any]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from lightsr_basicsr.checkpoints.tensors import short_key
+
 SHOWN_KEYS = 4
 OUR_PREFIX = "lightsr-"  # of our architectures in spandrel's registry
 # Names of networks and what to do, by parts of tensor names; the first one whose parts all occur is reported.
@@ -42,7 +44,7 @@ def name_lookalike(state: Mapping[str, Tensor]) -> str:
     known = _known_to_spandrel(state)
     if known:
         return f"spandrel knows it as {known} and loads it."
-    first = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(state.items())[:SHOWN_KEYS])
+    first = ", ".join(f"{short_key(key)} {tuple(value.shape)}" for key, value in list(state.items())[:SHOWN_KEYS])
     return f"its tensor names are unknown. It holds {len(state)} tensors: {first}, ..."
 
 
@@ -52,4 +54,8 @@ def _known_to_spandrel(state: Mapping[str, Tensor]) -> str | None:
     except ImportError:
         return None
     theirs = (s for s in MAIN_REGISTRY.architectures("detection") if not s.architecture.id.startswith(OUR_PREFIX))
-    return next((s.architecture.name for s in theirs if s.detect(dict(state))), None)
+    try:
+        return next((s.architecture.name for s in theirs if s.detect(dict(state))), None)
+    except Exception:
+        # Its detectors raise anything for shapes that they do not expect.
+        return None

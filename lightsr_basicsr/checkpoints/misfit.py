@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.reparam import deploy
 from lightsr_basicsr.checkpoints import identify  # the module: it may be partially imported here
 from lightsr_basicsr.checkpoints.files import CheckpointError
-from lightsr_basicsr.checkpoints.keys import describe_difference, fitting
+from lightsr_basicsr.checkpoints.keys import describe_difference, fitted, fitting
 
 
 def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | PathLike, strict: bool = True) -> str:
@@ -20,7 +20,8 @@ def describe_misfit(net: nn.Module, state: Mapping[str, Tensor], source: str | P
     """
     if not strict:
         none = f"{source} holds no tensor that fits {type(net).__name__}: another network's file?"
-        return "" if fitting(net, state) else none
+        return "" if fitting(net, fitted(net, state, strict=False)) else none
+    state = fitted(net, state)
     difference = describe_difference(net, state)
     if not difference:
         return ""
@@ -58,9 +59,12 @@ def load_weights(
 ) -> None:
     """Load ``state`` into ``net``; every key and shape must fit, or with ``strict`` False at least one tensor.
 
+    A prefix that all keys share is taken off if only the rest fits.
+
     Raises:
         CheckpointError: With the missing, unexpected and mis-shaped keys, and the network that the file holds.
     """
     if misfit := describe_misfit(net, state, source, strict):
         raise CheckpointError(misfit)
+    state = fitted(net, state, strict)
     net.load_state_dict(state if strict else fitting(net, state), strict=strict)

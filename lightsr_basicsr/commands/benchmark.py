@@ -75,6 +75,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         "pixels (default: 180x320, at x4 an output of 1280x720)",
     )  # fmt: skip
     add("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add("--trust", action="store_true", help="run TorchScript files (.ts), which are programs with all rights of yours")
     add("--threads", type=int, metavar="N", help="CPU threads (default: those of torch)")
 
 
@@ -216,7 +217,7 @@ class _Session:
         try:
             return draw_all(self.results, self.folder)
         except ImportError:
-            say('no plots: they need matplotlib: pip install "lightsr-basicsr[benchmark]"')
+            say('no plots: they need matplotlib: pip install ".[benchmark]"')
             return []
 
 
@@ -228,5 +229,5 @@ def _plan(args: argparse.Namespace) -> Plan:
         precisions=PRECISIONS if "all" in args.precision else tuple(dict.fromkeys(args.precision)),
         sizes=tuple(dict.fromkeys(args.size)),
         memory=not args.no_memory,
-        **{name: getattr(args, name) for name in ("rounds", "threads", "device", "data", "gt", "ntire")},
+        **{name: getattr(args, name) for name in ("rounds", "threads", "device", "data", "gt", "ntire", "trust")},
     )

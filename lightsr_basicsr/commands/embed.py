@@ -21,7 +21,7 @@ EXAMPLES = """examples:
   basicsr embed --teacher net_TA.pth --student net_g.pth -i datasets/BSD100
   basicsr embed --student KDSRsM_iso_x4.pt -i datasets/BSD100 -o student.pdf --sigma 1.8 2.4 3.0 --method pca
   basicsr embed --teacher net_TA.pth --student net_g.pth -i BSD100 --kernel 3.5,1.5,30 4,1.5,120 --noise 0 10
-Needs scikit-learn and matplotlib: pip install "lightsr-basicsr[embed]"
+Needs scikit-learn and matplotlib: pip install ".[embed]"
 
 silhouette  of the vectors themselves, not of the picture: 1 if degradations lie far apart, 0 if they overlap
 KL          the distillation loss: 0 if the student's distilled vectors equal the teacher's

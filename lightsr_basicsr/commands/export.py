@@ -26,7 +26,7 @@ EXAMPLES = """examples:
   basicsr export net.safetensors --precision fp16 -i photo.png   half precision, compared on your LR image too
   basicsr export net_g_latest.pth --precision int8 --photographs datasets/DIV2K/HR
   basicsr export net_g_latest.pth --opt train_ecbsr.yml          a network of BasicSR or another package
-ONNX needs pip install "lightsr-basicsr[onnx]", OpenVINO "lightsr-basicsr[openvino]", int8 "lightsr-basicsr[int8]";
+ONNX needs pip install ".[onnx]", OpenVINO ".[openvino]", int8 ".[int8]";
 TorchScript nothing."""
 # Five lines that run the new file; by format the library, its call that opens the file, and its call for an image.
 USE = """import cv2, {library}
@@ -77,6 +77,12 @@ def add_export(commands: Any) -> None:
     parser.add_argument(
         "--held-out", metavar="FOLDER", help="HR images to measure the loss of int8 on (default: a fourth of those)"
     )
+    parser.add_argument(
+        "--max-loss",
+        type=float,
+        metavar="DB",
+        help="write int8 only if it costs at most so many dB of PSNR (default: 1)",
+    )
     add_results(parser)
     parser.set_defaults(run=run_export)
 
@@ -86,7 +92,8 @@ def run_export(args: argparse.Namespace) -> int:
     network = network_section(args)
     from lightsr_basicsr.tools.export.run import Quantization, export
 
-    folders = args.photographs, args.held_out
+    given = {name: getattr(args, name) for name in ("photographs", "held_out", "max_loss")}
+    given = {name: value for name, value in given.items() if value is not None}
     done = export(
         args.file,
         args.output,
@@ -98,7 +105,7 @@ def run_export(args: argparse.Namespace) -> int:
         picture=args.input,
         tolerance=args.tolerance,
         overwrite=args.overwrite,
-        quantization=Quantization(*folders) if any(folders) else None,
+        quantization=Quantization(**given) if given else None,
         report=say,
     )
     print(json.dumps(asdict(done), indent=2) if args.json else _text(done))
@@ -136,12 +143,18 @@ def _form_text(done: Exported) -> str:
     return "deployed already" if done.form == "deploy" else "has no branches to merge"
 
 
+def _cpu_has_bf16() -> bool:
+    """Return whether the rest of an int8 network should run in bfloat16."""
+    from lightsr_basicsr.runtimes.openvino_runtime import openvino_precisions
+
+    return "bf16" in openvino_precisions("CPU")
+
+
 def _use_text(done: Exported) -> list[str]:
     if done.num_in_ch not in (1, 3):
         return [f"  input 'lr', (N, {done.num_in_ch}, H, W), float32 in [0, 1]"]
     gray = done.num_in_ch == 1
-    # In an int8 network the rest should run in bfloat16 where the CPU has it.
-    hint = "bf16" if done.precision == "int8" else "f32"
+    hint = "bf16" if done.precision == "int8" and _cpu_has_bf16() else "f32"
     read = ", cv2.IMREAD_GRAYSCALE" if gray else ""
     library, opening, call = CALLS[done.format]
     opening = opening.format(path=done.path, hint=hint)

@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   basicsr info experiments/pretrained_models/*.pt*
   basicsr info --json model.safetensors
   basicsr info IMDN_x4_int8.xml               source of an exported file, and the cost of int8
-Only names and shapes of tensors are read; nothing in a file is executed."""
+Nothing in a file is executed."""
 
 
 def add_info(commands: Any) -> None:
@@ -52,11 +52,18 @@ def run_info(args: argparse.Namespace) -> int:
 
 def _text(info: FileInfo | ExportedInfo) -> str:
     facts = _facts_of_checkpoint(info) if hasattr(info, "identity") else _facts_of_exported(info)
-    lines = (f"  {name + ':':<18}{value}" for name, value in facts.items() if value)
-    return f"{info.path} ({info.size:,} bytes)\n" + "\n".join(lines)
+    lines = (f"  {name + ':':<18}{_printable(value)}" for name, value in facts.items() if value)
+    return f"{_printable(info.path)} ({info.size:,} bytes)\n" + "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    """Return a text of a file for the terminal, which obeys some characters and cannot show others."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _facts_of_checkpoint(info: FileInfo) -> dict[str, str]:
+    from lightsr_basicsr.checkpoints.tensors import describe_not_finite
+
     identity, official = info.identity, info.official
     inside = "" if info.img_range == 1 else f" (0 to {info.img_range:g} inside)"
     cost = "not counted"
@@ -76,6 +83,7 @@ def _facts_of_checkpoint(info: FileInfo) -> dict[str, str]:
         "input": f"{_channels(info.num_in_ch)} in [0, 1]{inside}, sides of at least {info.min_side}",
         "sha256": info.sha256,
         "official file": known,
+        "warning": describe_not_finite([*info.not_finite]),
     }
     if official is not None:
         facts["published cost"] = _published_cost(official)

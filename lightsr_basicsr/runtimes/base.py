@@ -47,12 +47,9 @@ def require(module: str, extra: str) -> ModuleType:
         # A library built for another NumPy or another system raises exceptions of any type while it is imported.
         library = module.split(".")[0]
         if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] == library:
-            raise BackendError(
-                f'{library} is needed and not installed: pip install "lightsr-basicsr[{extra}]"'
-            ) from error
+            raise BackendError(f'{library} is needed and not installed: pip install ".[{extra}]"') from error
         raise BackendError(
-            f"{library} is installed, but cannot be imported ({error}): "
-            f'pip install --force-reinstall "lightsr-basicsr[{extra}]"'
+            f'{library} is installed, but cannot be imported ({error}): pip install --force-reinstall ".[{extra}]"'
         ) from error
 
 

@@ -36,6 +36,11 @@ RUNTIMES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenV
 # Backends that read an exported file, the preferred one first; and the extra of those that are libraries themselves.
 READERS = {"onnx": ("openvino", "onnxruntime"), "openvino": ("openvino",), "torchscript": ("torch",)}
 EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+NEEDS_TRUST = (
+    "{} is TorchScript, a program that runs with your rights when it is opened: it may read and change your files. If "
+    "you made it or trust its author, say so: --trust on the command line, `val.trust: true` in an option file, "
+    "trust=True in Python. ONNX and OpenVINO files are no programs."
+)
 
 
 class Choice(NamedTuple):
@@ -51,6 +56,7 @@ def open_runtime(
     precision: str | None = None,
     device: str | torch.device | None = None,
     threads: int | None = None,
+    trust: bool = False,
 ) -> Runtime:
     """Return the runtime of a network, ready to be called with images.
 
@@ -62,9 +68,10 @@ def open_runtime(
         device (str | torch.device | None): ``'cpu'``, ``'cuda'``, or the backend's name of its device; None lets it
             choose.
         threads (int | None): CPU threads; None is torch's number.
+        trust (bool): Whether a TorchScript file may run: it is a program, with all rights of yours. Default: False.
 
     Raises:
-        BackendError: If the source cannot be opened, or not as asked for.
+        BackendError: If the source cannot be opened, or not as asked for, or is a program that is not trusted.
     """
     check_names(backend, precision)
     check_threads(threads)
@@ -72,7 +79,7 @@ def open_runtime(
         raise BackendError(f"Expected a network, or the path of a file, got {type(source).__name__}.")
     device = None if device is None else str(device)
     if not isinstance(source, nn.Module) and Path(source).suffix.lower() in EXPORTED:
-        return _open_exported(Path(source), backend, precision, device, threads)
+        return _open_exported(Path(source), backend, precision, device, threads, trust)
     net = source if isinstance(source, nn.Module) else _load(Path(source))
     return _open_network(net, backend, precision or "fp32", device, threads)
 
@@ -185,9 +192,12 @@ def _load(path: Path) -> nn.Module:
         raise BackendError(str(error)) from error
 
 
-def _open_exported(path: Path, backend: str, precision: str | None, device: str | None, threads: int | None) -> Runtime:
+def _open_exported(
+    path: Path, backend: str, precision: str | None, device: str | None, threads: int | None, trust: bool
+) -> Runtime:
     metadata = read_metadata(path)
     choice = choose_reader(path, backend)
+    check_trust(path, trust)
     made_in = "fp32" if metadata is None else metadata.precision
     precision = _precision_of(path, made_in, precision, choice.backend, device)
     known, traits = None, Traits(1)
@@ -200,6 +210,12 @@ def _open_exported(path: Path, backend: str, precision: str | None, device: str 
         runtime.scale = probe_scale(runtime, runtime.num_in_ch, path.name)
     runtime.chosen_because = choice.reason
     return runtime
+
+
+def check_trust(path: Path, trust: bool) -> None:
+    """Raise BackendError if an exported file is a program, and is not trusted."""
+    if not trust and format_of(path) == "torchscript":
+        raise BackendError(NEEDS_TRUST.format(path))
 
 
 def choose_reader(path: Path, backend: str = AUTO) -> Choice:
@@ -224,7 +240,7 @@ def choose_reader(path: Path, backend: str = AUTO) -> Choice:
         first = reader == readers[0]
         reason = "it is the fastest on this CPU" if first else f"{readers[0]} is not installed"
         return Choice(reader, f"because {reason}")
-    raise BackendError(f'Running {path.name} needs a backend: pip install "lightsr-basicsr[{readers[0]}]"')
+    raise BackendError(f'Running {path.name} needs a backend: pip install ".[{readers[0]}]"')
 
 
 def _precision_of(path: Path, made_in: str, wanted: str | None, backend: str, device: str | None) -> str:

@@ -1,7 +1,7 @@
 """Networks as graphs for other backends: ONNX, OpenVINO, TorchScript; any number of images, any size.
 
-All of them are traced, so a network's decisions in Python are made once. The traced image has odd sides below 60: there
-the networks of this package compute with the size instead of branching on it.
+All of them are traced, so a network's decisions in Python are made once: the networks of this package compute with the
+size, while they are traced, instead of branching on it.
 """
 
 from __future__ import annotations

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, require
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     import openvino
 
 KEY = "lightsr"
+MOST_BYTES, MOST_DEPTH = 2**20, 16  # of the entry
+MOST = 10**6  # of a number in it
+ODD = f"Its entry '{KEY}' is not what basicsr export writes"
+AGAIN = "Export it again."
 SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".ts": "torchscript", ".torchscript": "torchscript"}
 
 
@@ -57,11 +62,65 @@ class Metadata:
         """
         try:
             content = json.loads(text)
-            known = {one.name: content[one.name] for one in fields(cls) if one.name in content}
-            known["value_range"] = tuple(known.get("value_range", (0.0, 1.0)))
-            return cls(**known)
-        except (ValueError, TypeError) as error:
-            raise BackendError(f"Its entry '{KEY}' is not what basicsr export writes ({error}).") from error
+        except (ValueError, RecursionError) as error:
+            raise BackendError(f"{ODD}: no JSON ({type(error).__name__}). {AGAIN}") from error
+        if not isinstance(content, dict) or _is_deeper_than(content, MOST_DEPTH):
+            raise BackendError(f"{ODD}: no flat JSON object. {AGAIN}")
+        known = {one.name: content[one.name] for one in fields(cls) if one.name in content}
+        for name, (wanted, fits) in KINDS.items():
+            if (name in known or name == "network") and not fits(known.get(name)):
+                raise BackendError(f"{ODD}: `{name}` must be {wanted}, got {_shown(known.get(name))}. {AGAIN}")
+        return cls(**{**known, "value_range": tuple(known.get("value_range", (0.0, 1.0)))})
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -MOST <= value <= MOST
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+# For each entry the values that it takes, in words and as a function.
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "network": ("a text", lambda value: isinstance(value, str)),
+    "arguments": ("an object", lambda value: isinstance(value, dict)),
+    "scale": ("a number above 0", lambda value: _number(value) and value > 0),
+    **dict.fromkeys(("num_in_ch", "num_out_ch", "min_side"), (f"a whole number from 1 to {MOST}", _whole)),
+    "value_range": (
+        "two numbers",
+        lambda value: isinstance(value, list) and len(value) == 2 and all(map(_number, value)),
+    ),
+    "precision": ("fp32, fp16 or int8", lambda value: value in ("fp32", "fp16", "int8")),
+    "pools_globally": ("true or false", lambda value: isinstance(value, bool)),
+    "opset": ("a whole number or null", lambda value: value is None or _whole(value)),
+    "int8": ("an object or null", lambda value: value is None or isinstance(value, dict)),
+    **dict.fromkeys(("colour", "producer"), ("a text", lambda value: isinstance(value, str))),
+    **dict.fromkeys(("sha256", "source"), ("a text or null", _text_or_none)),
+}
+
+
+def _shown(value: Any) -> str:
+    try:
+        return short_message(ascii(value), 40)
+    except ValueError:  # a number of thousands of digits
+        return f"an {type(value).__name__} of many digits"
+
+
+def _is_deeper_than(content: Any, most: int) -> bool:
+    level = [content]
+    for _ in range(most):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, (dict, list))
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def put_into_onnx(model: onnx.ModelProto, metadata: Metadata) -> None:
@@ -118,7 +177,7 @@ def read_metadata(path: str | PathLike) -> Metadata | None:
             f"damaged ({type(error).__name__}). Export it again."
         ) from error
     try:
-        return None if text is None else Metadata.from_json(text)
+        return None if text is None else Metadata.from_json(text[:MOST_BYTES])
     except BackendError as error:
         raise BackendError(f"{path}: {error}") from error
 
@@ -144,4 +203,6 @@ def _from_torchscript(path: Path) -> str | None:
         if not any(name.endswith("/constants.pkl") for name in names):
             raise ValueError("no program")
         found = next((name for name in names if name.endswith(f"/extra/{KEY}")), None)
+        if found is not None and archive.getinfo(found).file_size > MOST_BYTES:
+            raise ValueError("an entry of a size that no export writes")
         return None if found is None else archive.read(found).decode()

@@ -18,6 +18,7 @@ OPTIONS = {
     "val.precision": fields.text("Precision in which it runs.", PRECISIONS, null=True),
     "val.threads": fields.count("CPU threads; without it as many as torch takes.", most=MOST_THREADS, null=True),
     "val.exported": fields.text("Exported file that runs in the network's place.", null=True),
+    "val.trust": fields.flag("Whether a TorchScript file of `exported` may run, which is a program.", null=True),
 }
 KEYS = tuple(key.removeprefix("val.") for key in OPTIONS)
 REPLACED = ("net_g", "net_g_ema")
@@ -30,6 +31,7 @@ class Settings(NamedTuple):
     precision: str | None = None  # one of `PRECISIONS`; None is float32, or the precision of the exported file
     threads: int | None = None  # CPU threads; None is torch's number
     exported: str | None = None  # an exported file to run instead of the network
+    trust: bool = False  # whether a TorchScript file may run
 
 
 class RuntimeNetwork(nn.Module):
@@ -60,7 +62,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings | None:
     """Return an option file's settings for the network in validation, None for none: BasicSR runs it then."""
     section = options.get("val")
     given = {key: section[key] for key in KEYS if section.get(key) is not None} if isinstance(section, Mapping) else {}
-    return Settings(**given) if given else None
+    return Settings(**given) if given.keys() - {"trust"} else None
 
 
 def run_by_backend(model: Any, settings: Settings) -> RuntimeNetwork:
@@ -78,7 +80,7 @@ def run_by_backend(model: Any, settings: Settings) -> RuntimeNetwork:
     device = "cpu" if model.device.type == "cpu" else None
     for name, network in networks.items():
         source = network if settings.exported is None else Path(settings.exported).expanduser()
-        runtime = open_runtime(source, settings.backend, settings.precision, device, settings.threads)
+        runtime = open_runtime(source, settings.backend, settings.precision, device, settings.threads, settings.trust)
         setattr(model, name, RuntimeNetwork(network, runtime))
     if hasattr(model, "deploys"):
         # Backends run the deployed form, which needs no comparison with itself.

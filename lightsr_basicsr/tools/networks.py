@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.checkpoints import WRAPPERS, CheckpointError, describe_difference, read_state_dict
 from lightsr_basicsr.checkpoints.identify import UnknownNetworkError, load_identified
+from lightsr_basicsr.checkpoints.keys import fitted, without_prefixes
 from lightsr_basicsr.checkpoints.misfit import describe_misfit, load_weights
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.registry import look_up, similar_names
@@ -122,7 +123,8 @@ def open_checkpoint(
     """
     state, wrapper = read_weights(source, weights)
     try:
-        return open_network(state, source, section), state, wrapper
+        opened = open_network(state, source, section)
+        return opened, dict(fitted(opened.net, state)), wrapper
     except UnknownNetworkError as error:
         raise NetworkError(
             f"{error}\nIf it is a network of BasicSR or another package, name the option file it was trained with: "
@@ -150,7 +152,7 @@ def open_network(state: Mapping[str, Tensor], source: Path, section: Mapping[str
 
 
 def _open_section(state: Mapping[str, Tensor], source: Path, section: Mapping[str, Any]) -> Opened:
-    found = form_with(section, state)
+    found = next(filter(None, (form_with(section, bare) for bare in without_prefixes(state))), None)
     if found is None:
         _check_form_asked_for(section, state, source)
         raise CheckpointError(describe_misfit(build(section), state, source))

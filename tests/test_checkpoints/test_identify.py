@@ -236,7 +236,9 @@ def test_a_file_cannot_make_us_reserve_what_it_claims():
         key: torch.zeros(()).expand(*(10**6 if side == 16 else side for side in value.shape))
         for key, value in IMDN(num_feat=16, num_block=1).state_dict().items()
     }
-    with pytest.raises(CheckpointError, match="looks like IMDN"):
+    with pytest.raises(CheckpointError, match="4 bytes of numbers for tensors whose shapes claim"):
+        identify({key: value for key, value in state.items() if key == "fea_conv.weight"})
+    with pytest.raises(CheckpointError, match="shapes claim"):
         identify(state)
 
 

@@ -47,7 +47,7 @@ def open_variant(subject: Subject, net: SRNetwork | None, variant: Variant, devi
     if subject.exported:
         # A file of fp16 or int8 has its own precision.
         precision = variant.precision if variant.precision in ("fp32", "bf16") else None
-        return open_runtime(subject.path, variant.backend, precision, device, threads)
+        return open_runtime(subject.path, variant.backend, precision, device, threads, subject.trust)
     return open_runtime(net, variant.backend, variant.precision, device, threads)
 
 

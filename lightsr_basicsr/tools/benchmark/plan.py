@@ -28,6 +28,7 @@ class Plan:
     gt: str | PathLike | None = None  # folder of their HR images
     memory: bool = True  # whether to measure peak memory, each row in a new process
     ntire: bool = False  # whether to measure the columns of NTIRE's report tables
+    trust: bool = False  # whether TorchScript files may run, which are programs
 
     @property
     def num_threads(self) -> int:

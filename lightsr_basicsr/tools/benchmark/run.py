@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.runtimes.choice import check_trust
 from lightsr_basicsr.runtimes.metadata import read_metadata
 from lightsr_basicsr.runtimes.torch_runtime import torch_threads
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
@@ -75,7 +76,10 @@ def open_candidates(sources: Sequence[str | PathLike], network: str | None, plan
         UserError: As :func:`benchmark`.
     """
     plan.check()
-    subjects = find_subjects(sources, network)
+    subjects = [replace(subject, trust=plan.trust) for subject in find_subjects(sources, network)]
+    for subject in subjects:
+        if subject.exported:
+            check_trust(Path(subject.path), subject.trust)
     metadata = {subject.title: read_metadata(subject.path) for subject in subjects if subject.exported}
     wanted = {own.sha256 for own in metadata.values() if own is not None} - {None}
     checkpoints = [subject for subject in subjects if subject.path is not None and not subject.exported]

@@ -53,6 +53,7 @@ class Subject:
     title: str  # its name in tables and plots
     section: dict[str, Any] | None = None  # of an option file; None identifies the network by its tensors
     path: str | None = None  # checkpoint or exported file; None for random weights
+    trust: bool = False  # whether an exported file that is a program may run
 
     @property
     def exported(self) -> bool:

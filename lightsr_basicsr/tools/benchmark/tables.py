@@ -48,7 +48,7 @@ def write_results(results: Results, folder: Path, formats: Sequence[str] = tuple
     for name in formats:
         path = folder / FORMATS[name]
         with whole_file(path) as part:
-            part.write_text(makers[name](results), encoding="utf-8", newline="")
+            part.write_text(makers[name](results), encoding="utf-8", errors="backslashreplace", newline="")
         written.append(path)
     return written
 

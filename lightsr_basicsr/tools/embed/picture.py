@@ -153,7 +153,7 @@ def write_csv(found: Embedding, path: Path | str) -> None:
     path = Path(path)
     check_table(path)
     length = next(iter(found.vectors.values())).shape[2]
-    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as part, part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*COLUMNS, *(f"v{index}" for index in range(length))])
         for role, vectors in found.vectors.items():

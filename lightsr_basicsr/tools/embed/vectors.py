@@ -131,7 +131,7 @@ def require_packages() -> None:
     """Raise EmbedError with the install command if scikit-learn or matplotlib is missing."""
     missing = [package for module, package in PACKAGES.items() if find_spec(module) is None]
     if missing:
-        raise EmbedError(f'this needs {" and ".join(missing)}: pip install "lightsr-basicsr[embed]"')
+        raise EmbedError(f'this needs {" and ".join(missing)}: pip install ".[embed]"')
 
 
 def load_network(file: Path, role: str) -> nn.Module:

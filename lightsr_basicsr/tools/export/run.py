@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from lightsr_basicsr import __version__
-from lightsr_basicsr.archs.imdn_arch import IMDN_AS
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.runtimes.base import BackendError, require
 from lightsr_basicsr.runtimes.graphs import (
@@ -28,6 +27,7 @@ from lightsr_basicsr.runtimes.graphs import (
 )
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript, put_into_onnx, put_into_openvino
 from lightsr_basicsr.runtimes.network import unwrap
+from lightsr_basicsr.runtimes.openvino_runtime import openvino_precisions
 from lightsr_basicsr.tools.agreement import check_tolerance
 from lightsr_basicsr.tools.export.files import choose_target, files_of, workshop
 from lightsr_basicsr.tools.export.half import to_half
@@ -74,6 +74,7 @@ class Quantization:
     photographs: str | PathLike | None = None  # folder of HR images; None takes those of scikit-image
     held_out: str | PathLike | None = None  # folder of HR images to measure on; None is a part of the former
     images: int = IMAGES  # number of crops
+    max_loss: float = 1.0  # largest loss in dB with which the file is written
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _check_arguments(
     if precision == "int8" and kind != "openvino":
         raise BackendError(f"int8 is written for OpenVINO only, got {kind}: name a file that ends in .xml.")
     if precision != "int8" and quantization is not None:
-        raise BackendError(f"Images calibrate int8, and the precision is {precision}: leave them out.")
+        raise BackendError(f"Images calibrate int8, and the precision is {precision}: leave them and --max-loss out.")
     if tolerance is not None:
         check_tolerance(tolerance)
     if opset is not None and kind != "onnx":
@@ -204,11 +205,6 @@ def _metadata(job: _Job) -> Metadata:
 
 
 def _notes(opened: Opened) -> Iterator[str]:
-    if isinstance(opened.net, IMDN_AS):
-        yield (
-            "Images with sides of 60 or more that are no multiples of 4 are padded in the file, where the network run "
-            "by torch cuts them into four."
-        )
     if opened.unrecoverable:
         names = ", ".join(opened.unrecoverable)
         yield f"No checkpoint holds {names}: if the network was trained with other values, use --opt."
@@ -232,12 +228,18 @@ def _write(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[st
 def _write_int8(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[str]]:
     chosen = job.quantization
     model, cost = quantize(job.net, chosen.photographs, held_out=chosen.held_out, images=chosen.images)
+    found = f"{cost.decibels:.3f} dB of PSNR: {cost.int8:.3f} for {cost.fp32:.3f} on {cost.images} images ({cost.data})"
+    if not cost.decibels <= chosen.max_loss:  # nor for NaN
+        raise BackendError(
+            f"int8 costs {found}; {chosen.max_loss:g} dB are allowed (--max-loss). Nothing was written. More images to "
+            "calibrate on may help (--photographs); else use fp32 or fp16."
+        )
     metadata = replace(metadata, int8=cost.to_metadata())
+    other = "bf16" if "bf16" in openvino_precisions("CPU") else "fp32"
     _save_openvino(model, metadata, part)
     return metadata, [
-        f"int8 costs {cost.decibels:.3f} dB of PSNR: {cost.int8:.3f} for {cost.fp32:.3f} on {cost.images} images "
-        f"({cost.data}).",
-        "Compare its speed with bf16 before you use it: basicsr benchmark --precision bf16 int8.",
+        f"int8 costs {found}.",
+        f"Compare its speed with {other} before you use it: basicsr benchmark --precision {other} int8.",
     ]
 
 

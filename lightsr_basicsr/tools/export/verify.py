@@ -18,11 +18,10 @@ from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
 from lightsr_basicsr.tools.agreement import AgreementError, measure
 from lightsr_basicsr.tools.photographs import PHOTOGRAPH, load_photograph, lr_image, to_tensor
 
-# Images, height, width: one with odd sides, one that is wider and larger than the traced image, and several images.
-SHAPES = ((1, 45, 53), (1, 56, 96), (2, 40, 48))
+# Images, height, width: one with odd sides, one that is larger than any side below which a network computes in another
+# way (IMDN_AS cuts sides of 60 or more that are no multiples of 4), and several images.
+SHAPES = ((1, 45, 53), (1, 127, 131), (2, 40, 48))
 SPREAD = 97  # pixels between the crops of one batch
-# IMDN_AS computes sides of 60 or more that are no multiples of 4 in another way than its graph.
-MULTIPLE, SMALLEST_CUT = 4, 60
 TOO_WIDE = "Its precision may be too small for the network's values: try fp32."
 
 Session = Callable[[Tensor], Tensor]
@@ -68,13 +67,13 @@ def make_samples(net: nn.Module, num_in_ch: int, min_side: int, picture: Path | 
     inputs = [(f"test image '{Path(PHOTOGRAPH).stem}'", images) for images in _crops(num_in_ch, min_side)]
     if picture is not None:
         image = lr_image(picture, 1).image
-        height, width = (side - side % MULTIPLE if side >= SMALLEST_CUT else side for side in image.shape[:2])
+        height, width = image.shape[:2]
         if min(height, width) < min_side:
             raise AgreementError(
                 f"{picture} has {width}x{height} pixels, and the network needs at least {min_side}x{min_side}: name a "
                 "larger LR image with -i."
             )
-        inputs.append((str(picture), to_tensor(image[:height, :width], num_in_ch)))
+        inputs.append((str(picture), to_tensor(image, num_in_ch)))
     return [_sample(net, name, images) for name, images in inputs]
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from lightsr_basicsr.checkpoints import read_state_dict
 from lightsr_basicsr.checkpoints.identify import Identity, load_identified
+from lightsr_basicsr.checkpoints.tensors import not_finite
 from lightsr_basicsr.runtimes.metadata import SUFFIXES, Metadata, format_of, read_metadata
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
 from lightsr_basicsr.tools.files import checksum
@@ -37,6 +38,7 @@ class FileInfo:
     img_range: float  # largest value inside the network; its images are always in [0, 1]
     official: OfficialNetwork | None  # the official file with the same bytes
     same_network: tuple[OfficialNetwork, ...]  # official files of the same network and arguments
+    not_finite: tuple[str, ...] = ()  # names of tensors that hold NaN or infinite numbers
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def describe_file(path: str | PathLike) -> FileInfo:
         img_range=getattr(net, "img_range", 1.0),
         official=find_official(sha256),
         same_network=tuple(entry for entry in official_networks() if _agrees(entry, identity)),
+        not_finite=tuple(not_finite(state)),
     )
 
 

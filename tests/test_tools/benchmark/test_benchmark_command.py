@@ -211,7 +211,7 @@ def test_without_matplotlib_the_tables_are_written(capsys, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["benchmark", TINY, *QUICK, "--quiet"]) == 0
-    assert 'pip install "lightsr-basicsr[benchmark]"' in capsys.readouterr().err
+    assert 'pip install ".[benchmark]"' in capsys.readouterr().err
     assert sorted(file.name for file in Path("benchmark").iterdir()) == sorted(FORMATS.values())
 
 

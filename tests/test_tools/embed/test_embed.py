@@ -286,7 +286,7 @@ def test_a_missing_package_is_named_with_the_command_that_helps(pair, capsys, mo
     for module in absent:
         monkeypatch.setitem(sys.modules, module, None)
     assert both() == 2
-    assert f'this needs {named}: pip install "lightsr-basicsr[embed]"' in capsys.readouterr().err
+    assert f'this needs {named}: pip install ".[embed]"' in capsys.readouterr().err
 
 
 def test_any_form_of_checkpoint_is_read(pair):
