@@ -8,6 +8,7 @@ checks for its fault (never for a version), so a BasicSR or a library without it
 from __future__ import annotations
 
 import importlib.machinery
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,9 @@ from types import ModuleType
 from typing import Any
 
 applied: list[str] = []
+# An image may have so many pixels, unless the variable, which is OpenCV's, says otherwise. The largest cameras give 400
+# million; 500 million need 1.5 GB at 8 bits.
+MOST_PIXELS, PIXELS_VARIABLE = 500_000_000, "OPENCV_IO_MAX_IMAGE_PIXELS"
 
 
 class FunctionalTensorFinder:
@@ -79,6 +83,8 @@ def install(after: Callable[[], None]) -> None:
     """
     if FunctionalTensorFinder not in sys.meta_path:
         sys.meta_path.append(FunctionalTensorFinder)
+    # OpenCV reads it once, while it is imported; otherwise it allows 3 GB, also to BasicSR's own data sets.
+    os.environ.setdefault(PIXELS_VARIABLE, str(MOST_PIXELS))
     # torchvision 0.15 and 0.16 warn of that module at each `import basicsr`; users of BasicSR cannot act on it.
     warnings.filterwarnings("ignore", "The torchvision.transforms.functional_tensor module", UserWarning)
 

@@ -101,7 +101,7 @@ def plan(folder: Path, version: str, wheel_only: Path | None = None, force: bool
     ]
     # By name: pip would record the path of a wheel, and `pip freeze` name a folder that is removed here.
     install = ["install", "--find-links", wheels, "--only-binary", "basicsr", basicsr]
-    # Though installed, for the dependencies that `pip install --no-deps lightsr-basicsr` left out.
+    # Though installed, for the dependencies that `pip install --no-deps .` left out.
     completed = [*install, *_own_distribution()]
     if force and not wheel_only:
         # Without --no-deps pip would download torch again, too.
@@ -173,8 +173,8 @@ def perform(args: argparse.Namespace) -> None:
     print("== Import it", flush=True)
     if run([sys.executable, "-c", CHECK], {}) != 0:
         raise StepError(
-            "It is installed but cannot be imported. A missing module comes with `pip install lightsr-basicsr`; torch "
-            "and torchvision must be a matching pair."
+            "It is installed but cannot be imported. A missing module comes with `pip install .` in a checkout; "
+            "torch and torchvision must be a matching pair."
         )
     print("Done. Next: basicsr --help")
 

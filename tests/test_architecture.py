@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import re
 import sys
 from pathlib import Path
 
@@ -20,32 +21,37 @@ MAY_IMPORT = {
     "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
     "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.states",
                         f"{OURS}.models.contract"},
+    "_fixes.saving": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.whole"},
     "bootstrap": {OURS, "basicsr"},
     "errors": set(),
     "registry": set(),
     "plugins": {"basicsr"},
     "fields": set(),
-    "checkpoints": {"torch", "safetensors", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.keys",
+    "yaml_loader": {"yaml"},
+    "checkpoints": {"torch", "safetensors", f"{OURS}.checkpoints.claims", f"{OURS}.checkpoints.files",
+                    f"{OURS}.checkpoints.keys", f"{OURS}.checkpoints.tensors", f"{OURS}.checkpoints.whole",
                     f"{OURS}.checkpoints.write"},
-    "checkpoints.lookalikes": {"torch", "spandrel"},
+    "checkpoints.lookalikes": {"torch", "spandrel", f"{OURS}.checkpoints.tensors"},
     "checkpoints.identify": {"torch", "basicsr.utils.registry", f"{OURS}.archs.network",
-                             f"{OURS}.archs.reparameterized_arch", f"{OURS}.checkpoints.files",
-                             f"{OURS}.checkpoints.keys", f"{OURS}.checkpoints.lookalikes"},
+                             f"{OURS}.archs.reparameterized_arch", f"{OURS}.checkpoints"},
     "checkpoints.misfit": {"torch", f"{OURS}.archs.reparam", f"{OURS}.checkpoints"},
     "spandrel": {"torch", "basicsr.utils.registry", "spandrel", f"{OURS}.archs.network",
                  "basicsr.archs.swinir_arch", f"{OURS}.checkpoints"},
     "archs": {"torch", "einops", "basicsr.utils.registry", "basicsr.archs", "spandrel", f"{OURS}.archs"},
     "losses": {"torch", "basicsr.utils.registry", f"{OURS}.losses"},
     "metrics": {"torch", "numpy", "pyiqa", "basicsr.utils", f"{OURS}.metrics"},
-    "data": {"torch", "numpy", "cv2", "lmdb", "tqdm", "skimage", "basicsr.data", "basicsr.utils", f"{OURS}.data"},
+    "data": {"torch", "numpy", "cv2", "lmdb", "tqdm", "skimage", "basicsr.data", "basicsr.utils",
+             f"{OURS}.data"},
+    "data.pixels": {"numpy", "cv2", "PIL", f"{OURS}._compat"},
     "models": {"torch", "numpy", "basicsr", f"{OURS}.models", f"{OURS}.checkpoints", f"{OURS}.archs.reparam",
                f"{OURS}.archs.network", f"{OURS}.data.low_resolution"},
     "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "basicsr.utils.registry",
                  f"{OURS}.archs.network", f"{OURS}.archs.reparam", f"{OURS}.checkpoints", f"{OURS}.runtimes"},
     "tools": {"torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr", "onnx",
               "onnxruntime", "openvino", "nncf", "psutil", OURS, f"{OURS}._compat", f"{OURS}.archs",
-              f"{OURS}.bootstrap", f"{OURS}.checkpoints", f"{OURS}.data", f"{OURS}.models.contract",
-              f"{OURS}.models.kdsr_plan", f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools"},
+              f"{OURS}.bootstrap", f"{OURS}._fixes.sampling", f"{OURS}.checkpoints", f"{OURS}.data",
+              f"{OURS}.models.contract", f"{OURS}.models.kdsr_plan",
+              f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools", f"{OURS}.yaml_loader"},
     "commands": {"yaml", "cv2", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints", f"{OURS}.commands", f"{OURS}.data",
                  f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools"},
     "cli": {OURS, f"{OURS}.commands", f"{OURS}.tools"},
@@ -154,7 +160,14 @@ def test_only_the_command_prints_and_only_the_door_loads(path):
     prints = any(isinstance(func, ast.Name) and func.id == "print" for func in calls)
     loads = any(isinstance(func, ast.Attribute) and ast.unparse(func) == "torch.load" for func in calls)
     assert not prints or module_name(path).split(".")[0] in ("cli", "commands", "bootstrap")
-    assert not loads or module_name(path) in ("checkpoints.files", "checkpoints.states", "checkpoints.write")
+    assert not loads or module_name(path) in ("checkpoints.files", "checkpoints.write")
+
+
+@pytest.mark.parametrize("path", [*FILES, *(ROOT / "docs").rglob("*.py")], ids=lambda path: path.stem)
+def test_every_load_of_torch_is_of_weights_only(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    loads = [call for call in calls if ast.unparse(call.func) == "torch.load"]
+    assert all("weights_only=True" in map(ast.unparse, call.keywords) for call in loads)
 
 
 def test_setup_cfg_lists_every_package():
@@ -163,3 +176,23 @@ def test_setup_cfg_lists_every_package():
     listed = set(config["options"]["packages"].split())
     there = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
     assert listed == there | {f"{OURS}.options"}
+
+
+# The name on the index, where it is not the name of the module.
+DISTRIBUTIONS = {"cv2": "opencv-python", "PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn",
+                 "yaml": "pyyaml"}  # fmt: skip
+
+
+def declared_packages() -> set[str]:
+    setup = configparser.ConfigParser()
+    setup.read(PACKAGE.parent / "setup.cfg", encoding="utf-8")
+    texts = [setup["options"]["install_requires"], *setup["options.extras_require"].values()]
+    lines = [line for text in texts for line in text.splitlines() if line and not line.startswith("#")]
+    return {re.match(r"[\w-]+", line)[0].lower() for line in lines}
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_every_imported_package_is_declared(path):
+    """What BasicSR happens to bring is declared too: another version of it may bring less."""
+    foreign = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {OURS}
+    assert {DISTRIBUTIONS.get(name, name) for name in foreign} <= declared_packages()

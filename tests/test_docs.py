@@ -264,7 +264,9 @@ def test_every_named_option_file_and_study_exists(page):
     assert [name for name in sorted(studies) if not (ROOT / name).is_file()] == []
 
 
-@pytest.mark.parametrize("path", [*PAGES, *sorted(OPTIONS.glob("*.yml"))], ids=page_id)
+@pytest.mark.parametrize(
+    "path", [*PAGES, *sorted(OPTIONS.glob("*.yml")), *sorted((ROOT / "lightsr_basicsr").rglob("*.py"))], ids=page_id
+)
 def test_installation_needs_no_index(path):
     """The package is on no index: extras are those of a checkout, and exist."""
     setup = configparser.ConfigParser()

@@ -40,7 +40,7 @@ class OfficialStudent(KDSRNetSTModel):
 
     def _frozen_teacher(self) -> torch.nn.Module:
         teacher = build_network(self.opt["network_TA"])
-        teacher.load_state_dict(torch.load(self.opt["path"]["pretrain_network_TA"])["params"])
+        teacher.load_state_dict(torch.load(self.opt["path"]["pretrain_network_TA"], weights_only=True)["params"])
         return teacher.to(self.device).eval()
 
     def vectors_of(self, hr: Tensor) -> list[Tensor]:

@@ -84,8 +84,6 @@ GRAY = "#8a8a8a"
 # Labels stand to the right of their markers; these to the left.
 LEFT = ("DDistill-SR", "DRN-L", "DRN-S30", "SwinIR-DR", "SwinIR-light-DRC", "DAT-DR")
 ABOVE = ("IMDN",)
-# Published for the network before dual regression.
-RENAMED = {"SwinIR-light-DR": "SwinIR-light (baseline)"}
 MARKER_AREA = 45  # square points per million parameters
 CAPTION = (
     "Multiply-adds: counted by this package; convolutions, linear layers and matrix products. Marker area: parameters.",
@@ -256,7 +254,7 @@ def _draw_entry(axes: Axes, entry: OfficialNetwork) -> None:
 
 
 def _label(axes: Axes, entry: OfficialNetwork, point: tuple[float, float], distance: float) -> None:
-    text, color = RENAMED.get(entry.title, entry.title), COLORS[entry.network]
+    text, color = entry.title, COLORS[entry.network]
     offset, side = ((0, 2 * distance), "center") if entry.title in ABOVE else ((distance, 0), "left")
     if entry.title in LEFT:
         offset, side = (-distance, 0), "right"

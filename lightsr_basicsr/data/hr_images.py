@@ -21,12 +21,13 @@ from torch.utils.data import Dataset
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.data.degradations import mod_crop
+from lightsr_basicsr.data.pixels import PixelError, decode
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 # Keys that BasicSR reads from any dataset section, whatever its type.
 READ_BY_BASICSR = (
     "name", "type", "phase", "scale", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio",
-    "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers",
+    "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers", "max_broken",
 )  # fmt: skip
 BACKENDS = ("disk", "lmdb", "memcached")
 
@@ -84,7 +85,7 @@ class ImageStore:
         """
         root = self.roots[kind]
         if listed_in:
-            return self._listed(root, Path(str(listed_in)).expanduser())
+            return self._listed(root, Path(osp.expanduser(str(listed_in))))
         if self.in_lmdb:
             return sorted(paths_from_lmdb(root))
         return [str(file) for file in sorted(Path(root).iterdir()) if is_image(file)]
@@ -113,7 +114,10 @@ class ImageStore:
                 options |= {"db_paths": list(self.roots.values()), "client_keys": list(self.roots)}
             self.client = FileClient(options.pop("type"), **options)
         content = self.client.get(path, kind)
-        image = None if content is None else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        try:
+            image = None if content is None else decode(content, cv2.IMREAD_COLOR)
+        except PixelError as error:
+            raise ValueError(f"{path} in {self.roots[kind]}: {error}") from error
         if image is None:
             raise ValueError(f"{path} in {self.roots[kind]} is missing or cannot be read by OpenCV")
         return image

@@ -24,6 +24,10 @@ from lightsr_basicsr.errors import UserError
 DEGRADATIONS = ("bi", "bd", "dn")
 
 
+def _bytes_of(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")  # names of files need not be UTF-8
+
+
 @dataclass(frozen=True)
 class LowResolution:
     """BI, BD or DN degradation of whole-number images."""
@@ -40,7 +44,7 @@ class LowResolution:
 
     def noise(self, shape: tuple[int, ...], scale: int, name: str) -> np.ndarray:
         """Return the standard normal numbers (``shape``) of the LR image ``name``, independent of other images."""
-        draw = np.random.default_rng([self.seed, scale, zlib.crc32(name.encode())])
+        draw = np.random.default_rng([self.seed, scale, zlib.crc32(_bytes_of(name))])
         return draw.standard_normal(shape, dtype=np.float32)
 
     def degrade(self, image: np.ndarray, scale: int, name: str) -> np.ndarray:
@@ -123,7 +127,7 @@ class BlindSet:
         whole = torch.from_numpy(image.astype(np.float32) / top).permute(2, 0, 1).unsqueeze(0)
         noise = None
         if self.noise:
-            draw = np.random.default_rng([self.seed, zlib.crc32(self.folder.encode()), zlib.crc32(name.encode())])
+            draw = np.random.default_rng([self.seed, zlib.crc32(self.folder.encode()), zlib.crc32(_bytes_of(name))])
             shape = (3, *(side // self.scale for side in image.shape[:2]))
             noise = torch.from_numpy(draw.standard_normal(shape, dtype=np.float32))
         low = classic_degradation(whole, self.blur.kernel(), self.scale, noise, self.noise)

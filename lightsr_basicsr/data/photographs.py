@@ -28,7 +28,8 @@ def photographs(names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
 
     folder = Path(skimage.__file__).parent / "data"
     for name in names:
-        image = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
+        # OpenCV opens no paths that are not UTF-8.
+        image = cv2.imdecode(np.fromfile(folder / name, np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise FileNotFoundError(f"{folder / name} cannot be read: reinstall scikit-image, which contains it")
         yield Path(name).stem, image

@@ -161,8 +161,7 @@ def _load(metric: Metric, device: torch.device) -> nn.Module:
             return pyiqa.create_metric(metric.name, device=device)
     except ImportError as error:
         raise MetricUnavailableError(
-            f"{metric.title} is measured by pyiqa, which cannot be imported ({error}): "
-            'pip install "lightsr-basicsr[iqa]"'
+            f'{metric.title} is measured by pyiqa, which cannot be imported ({error}): pip install ".[iqa]"'
         ) from error
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise MetricUnavailableError(

@@ -15,12 +15,14 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from lightsr_basicsr.data import pixels
 from lightsr_basicsr.data.hr_images import is_image
 from lightsr_basicsr.errors import UserError
 
 # The last bytes of a complete file; a truncated copy has others.
 ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # OpenCV's flags of the rule above
+ORIENTATION = 0x112  # Exif tag of a camera
 PART = ".part"
 CAPTION, GAP = 44, 8  # pixels above and beside a captioned image
 
@@ -77,9 +79,15 @@ def spread(items: list, most: int) -> list:
 
 
 def measure(file: Path, decode: bool = False) -> tuple[int, int]:
-    """Return width and height of an image file from its header, after a look at its end.
+    """Return width and height of an image file as data sets read it; errors as of :func:`examine`."""
+    return examine(file, decode)[0]
 
-    With ``decode``, or if the end is unusual, all of it is decoded.
+
+def examine(file: Path, decode: bool = False) -> tuple[tuple[int, int], np.ndarray | None]:
+    """Return width and height of an image file as it is read, from its header, after a look at its end; and None.
+
+    With ``decode``, or if the end is unusual, all of it is decoded, and the second is the image as stored, (H, W) or
+    (H, W, C). If a camera's orientation tag turns it, it is decoded too.
 
     Raises:
         OSError, ValueError, SyntaxError: If the file is not a complete image; :func:`reason` words them.
@@ -94,33 +102,69 @@ def measure(file: Path, decode: bool = False) -> tuple[int, int]:
         suspicious = ending is not None and ending not in stream.read()
         stream.seek(0)
         try:
-            with Image.open(stream) as image:
-                if decode or suspicious:
+            with pixels.open_header(stream, size) as image:
+                whole, turned = decode or suspicious, _lies_on_its_side(image)  # decoding a TIFF discards the tag
+                if not (whole or turned):
+                    return image.size, None
+                if whole:
                     image.load()
-                    # BasicSR reads with OpenCV, which is stricter with PNG and laxer with JPEG than Pillow.
-                    if decoded_size(file.read_bytes()) is None:
-                        raise ValueError("cut short: OpenCV cannot read it")
-                return image.size
-        except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-            # OpenCV reads some images that Pillow does not: 16-bit color TIFF, more than 179 million pixels.
-            known = decoded_size(file.read_bytes())
-            if known is None:
+                content = file.read_bytes()
+                # BasicSR reads with OpenCV, which is stricter with PNG and laxer with JPEG than Pillow.
+                stored = as_stored(content) if whole else None
+                # In a PNG the tag may follow the pixels.
+                turned = turned or _lies_on_its_side(image)
+                known = size_as_read(content) if turned or stored is None else stored.shape[1::-1]
+                if known is None:
+                    raise ValueError("cut short: OpenCV cannot read it")
+                return known, stored
+        except UnidentifiedImageError as error:
+            # OpenCV reads some images that Pillow does not: 16-bit color TIFF.
+            content = file.read_bytes()
+            if (stored := as_stored(content)) is None or (known := size_as_read(content)) is None:
                 raise ValueError(reason(error)) from error
-            return known
+            return known, stored
 
 
-def decoded_size(content: bytes | None) -> tuple[int, int] | None:
-    """Return width and height of an encoded image by decoding it with OpenCV; None if it cannot be decoded."""
-    image = pixels(content, cv2.IMREAD_UNCHANGED) if content else None
+def size_as_read(content: bytes) -> tuple[int, int] | None:
+    """Return width and height of an encoded image as data sets read it; None if it cannot be decoded."""
+    image = pixels.decode(content, COLOR)
     return None if image is None else image.shape[1::-1]
 
 
-def pixels(content: bytes, flags: int) -> np.ndarray | None:
-    """Return an encoded image, decoded by OpenCV's ``flags``; None if it cannot be decoded."""
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Return whether by the camera's tag an image just opened is turned by 90 degrees when it is read."""
+    # Without the tag in a PNG's header, getexif would decode the pixels to look behind them.
+    if image.format != "TIFF" and "exif" not in image.info:
+        return False
     try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error:  # the header announces more pixels than OpenCV allows
-        return None
+        return image.getexif().get(ORIENTATION, 1) > 4
+    except Exception:  # Pillow's reader of tags raises any type; an unreadable tag has no effect
+        return False
+
+
+def as_stored(content: bytes | None) -> np.ndarray | None:
+    """Return an encoded image as it is stored, (H, W) or (H, W, C); None if OpenCV cannot decode it."""
+    return pixels.decode(content, cv2.IMREAD_UNCHANGED) if content else None
+
+
+def lost_in_reading(image: np.ndarray) -> list[str]:
+    """Return which properties of a stored image are lost where it is read as RGB of 8 bits.
+
+    >>> lost_in_reading(np.zeros((2, 2), np.uint16))
+    ['16 bits', 'gray']
+    """
+    alpha = image.ndim == 3 and image.shape[2] in (2, 4)
+    found = {"16 bits": image.dtype == np.uint16, "alpha": alpha, "gray": image.ndim == 2}
+    return [name for name, present in found.items() if present]
+
+
+def is_text(name: str) -> bool:
+    r"""Return whether a file name is UTF-8; Python keeps other bytes as half characters, which OpenCV cannot take.
+
+    >>> is_text("café.png"), is_text("caf\udce9.png")
+    (True, False)
+    """
+    return not any("\ud800" <= each <= "\udfff" for each in name)
 
 
 def reason(error: Exception) -> str:
@@ -146,8 +190,8 @@ def decode(file: Path, flags: int) -> tuple[bytes, np.ndarray]:
     try:
         measure(file)
         content = file.read_bytes()
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except (OSError, ValueError, SyntaxError, cv2.error) as error:
+        image = pixels.decode(content, flags)
+    except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(f"{file}: {reason(error)}") from error
     if image is None:
         raise ImageError(f"{file}: OpenCV cannot read it")

@@ -85,6 +85,9 @@ def _print_table(report: CheckReport) -> None:
     if report.psnr:
         values = " / ".join(f"{value:.1f}" for value in report.psnr)
         rows.append(("PSNR of LR", f"{values} dB", "against MATLAB's bicubic of HR; 60 is equal"))
+    if report.borders:
+        counts = ", ".join(f"{border} {count}" for border, count in report.borders.items())
+        rows.append(("border of LR", f"{counts}; what `prepare lr --border` makes"))
     rows.append(("errors, warnings", f"{len(report.errors)}, {len(report.warnings)}"))
     print(table(rows))
 

@@ -44,9 +44,9 @@ def _run(function: Any, args: argparse.Namespace) -> int:
         return 130
 
 
-def print_section(section: dict[str, Any], **others: Any) -> None:
-    """Print the ``datasets`` of an option file, after its ``others``."""
+def print_section(section: dict[str, Any], title: str = "For an option file:", **others: Any) -> None:
+    """Print a title and the ``datasets`` of an option file, after its ``others``."""
     import yaml
 
-    print("\nFor an option file:\n")
+    print(f"\n{title}\n")
     print(yaml.safe_dump({**others, "datasets": section}, sort_keys=False), end="")

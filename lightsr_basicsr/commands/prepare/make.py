@@ -39,7 +39,9 @@ def add_lr(kinds: Any) -> None:
         parser,
         "--border",
         ("mirror", "replicate"),
-        "padding of the image: mirror as current MATLAB (IMDN's test files), replicate as older ones (FDIWN's)",
+        "padding of the image, which changes the outer two pixels: replicate as the public benchmark sets have it "
+        "(all of 357 files), for numbers to compare with papers'; mirror as current MATLAB, and IMDN's test files. "
+        "`prepare check HR LR` says which one a set has",
     )
     _add_choice(
         parser,
@@ -253,8 +255,11 @@ def _report(done: Prepared) -> int:
         lines = "".join(f"\n  {line}" for line in done.failed)
         print(f"basicsr: {len(done.failed)} files could not be used:{lines}", file=sys.stderr)
     if done.made + done.kept:
+        tests = {scale: section for scale, section in done.others.items() if "test_1" in section}
+        for scale, section in tests.items():  # no run takes sections of both kinds
+            print_section({"train": section["train"]}, f"To train on these images at x{scale}:", scale=scale)
         for scale, section in done.others.items():
-            print_section(section, scale=scale)
+            print_section({"test_1": section["test_1"]} if scale in tests else section, scale=scale)
         if done.section and not done.others:
             print_section(done.section)
     return 1 if done.failed else 0

@@ -71,7 +71,8 @@ def prepare_lr(
     for scale, each in places.items():
         name = f"{out.resolve().name}_{how.degradation.upper()}_x{scale}"
         section = paired(name, each.hr or source, each.lr, each.template)
-        done.others[scale] = {"train": training(section, scale)} if layout == "div2k" else {"test_1": section}
+        tests = {} if layout == "div2k" else {"test_1": section}
+        done.others[scale] = {**tests, "train": training(section, scale)}
     done.section = next(iter(done.others.values()))
     return done
 

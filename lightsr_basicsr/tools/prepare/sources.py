@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 
 from lightsr_basicsr.data.degradations import mod_crop
-from lightsr_basicsr.tools.images import ImageError, decode, folder_images, read_image, to_8_bit, write_png
+from lightsr_basicsr.tools.images import ImageError, decode, folder_images, measure, read_image, to_8_bit, write_png
 from lightsr_basicsr.tools.prepare.jobs import FileJob, PrepareError
 
-ORIENTATION = 0x112  # Exif tag of a camera
 # Scale to whose multiples an image is cropped, and what makes LR of it then; None for HR images.
 Output = tuple[int, Callable[[np.ndarray], np.ndarray] | None]
 
@@ -84,7 +83,7 @@ def _make(source: Path, outputs: Mapping[Path, Output], depth: str, deep: list[s
 
 @dataclass(frozen=True)
 class Verified:
-    """A decoded image file: its bytes, (height, width, channels) and bits per channel."""
+    """A decoded image file: its bytes, (height, width, channels) as data sets read it, and bits per channel."""
 
     content: bytes
     shape: tuple[int, int, int]
@@ -97,5 +96,5 @@ def verify(file: Path) -> Verified | ImageError:
         content, image = decode(file, cv2.IMREAD_UNCHANGED)
     except ImageError as error:
         return error
-    height, width = image.shape[:2]
+    width, height = measure(file)  # decoding as it is stored ignores an orientation tag
     return Verified(content, (height, width, image.shape[2] if image.ndim == 3 else 1), image.itemsize * 8)

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from lightsr_basicsr.tools.images import ImageError, measure, read_image, reason, some, write_png
+from lightsr_basicsr.tools.images import ImageError, measure, reason, some, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, same_folder
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training
-from lightsr_basicsr.tools.prepare.sources import ORIENTATION, depth_note, read_source, size_text, source_images
+from lightsr_basicsr.tools.prepare.sources import depth_note, read_source, size_text, source_images
 
 
 @dataclass(frozen=True)
@@ -161,14 +160,9 @@ def _measured(
 def _size_as_read(file: Path) -> tuple[int, int]:
     """Return (width, height) as ``read_image`` will return them; ImageError if the file is broken."""
     try:
-        size = measure(file)
-        with Image.open(file) as image:
-            # Without the tag in a PNG's header, getexif would decode the pixels to look behind them.
-            tagged = image.format == "TIFF" or "exif" in image.info
-            turned = tagged and image.getexif().get(ORIENTATION, 1) > 4
+        return measure(file)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(f"{file}: {reason(error)}") from error
-    return read_image(file).shape[1::-1] if turned else size
 
 
 def _refuse_other_sizes(parts: Sequence[tuple[_Part, ...]]) -> None:

@@ -120,6 +120,17 @@ def test_each_scale_has_a_section_that_can_be_tested_with(workdir, capsys):
     assert cli.main(["test", "-opt", tiny.write(options)]) == 0
 
 
+def test_a_benchmark_folder_has_a_section_to_train_with(workdir, capsys):
+    photographs(Path("photos"), height=160, width=192)
+    assert cli.main(["prepare", "lr", "-i", "photos", "-o", "set", "--scale", "2", "4", "--quiet"]) == 0
+    printed = capsys.readouterr().out.split("For an option file:")[0]
+    block = yaml.safe_load(printed.split("To train on these images at x2:")[1].split("To train on")[0])
+    options = {**tiny.train_options(total_iter=2), **block}
+    options["datasets"]["train"].update(num_worker_per_gpu=0, batch_size_per_gpu=2, persistent_workers=False)
+    options["val"] = None
+    assert cli.main(["train", "-opt", tiny.write(options)]) == 0
+
+
 def test_the_section_of_a_training_set_trains(workdir, capsys):
     photographs(Path("d/some_HR"), height=160, width=192)
     arguments = ["-i", "d/some_HR", "-o", "d", "--layout", "div2k", "--scale", "2", "4", "--quiet"]

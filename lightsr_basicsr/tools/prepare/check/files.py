@@ -20,9 +20,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lightsr_basicsr.data.hr_images import SUFFIXES
-from lightsr_basicsr.tools.images import COLOR, ENDINGS, existing_folder, nested_hint, pixels, reason
+from lightsr_basicsr.data.lmdb_damage import lmdb_damage
+from lightsr_basicsr.data.pixels import PixelError, decode, open_header
+from lightsr_basicsr.tools.images import COLOR, ENDINGS, ORIENTATION, existing_folder, nested_hint, reason
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
-from lightsr_basicsr.tools.prepare.sources import ORIENTATION
 
 KINDS = (
     "broken", "not an image", "format", "channels", "depth", "orientation", "sizes", "names", "duplicates", "pairs",
@@ -128,6 +129,8 @@ def _open_lmdb(path: Path) -> Source:
     # Through BasicSR's reader, because lmdb refuses to open a path twice in one process.
     from basicsr.utils.file_client import LmdbBackend
 
+    if damage := lmdb_damage(path):
+        raise PrepareError(f"{path} {damage}: make it again.")
     try:
         lines = (path / "meta_info.txt").read_text(encoding="utf-8").splitlines(keepends=True)
         environment = LmdbBackend(str(path))._client["default"]
@@ -178,12 +181,11 @@ def quiet_decoders() -> Iterator[None]:
 
 def _look_with_pillow(content: bytes) -> _View:
     try:
-        image = Image.open(io.BytesIO(content))
+        image = open_header(io.BytesIO(content), len(content))
     except UnidentifiedImageError:
         return _View()
-    except Image.DecompressionBombError:
-        # Protects servers from small files that unpack to huge images; OpenCV has its own limit.
-        return _View(mode="huge")
+    except PixelError as error:
+        raise _BrokenError(str(error)) from error
     except Exception as error:
         return _View(fault=reason(error))
     view = _View(image.format or "", image.mode)
@@ -225,10 +227,10 @@ def _check_whole(content: bytes, view: _View) -> None:
 
 def _decode(content: bytes, view: _View, facts: Facts) -> np.ndarray | None:
     """Return the image at its depth, or None with a finding if BasicSR cannot read that depth."""
-    image = pixels(content, COLOR)
+    image = decode(content, COLOR)
     if image is not None and image.dtype in (np.uint8, np.uint16):
         return image
-    raw = image if image is not None else pixels(content, cv2.IMREAD_UNCHANGED)
+    raw = image if image is not None else decode(content, cv2.IMREAD_UNCHANGED)
     if raw is None:
         raise _BrokenError(_why_unreadable(content, view))
     facts.add("depth", f"{raw.dtype} numbers: BasicSR reads 8 and 16 bits per channel only; convert it", error=True)
@@ -268,8 +270,7 @@ def _describe(facts: Facts, content: bytes, image: np.ndarray, view: _View) -> N
 
 def _describe_channels(facts: Facts, view: _View) -> None:
     if not view.format:
-        why = "too large for Pillow" if view.mode == "huge" else "unknown to Pillow"
-        facts.add("format", f"{why}: training reads it, other sub-commands of `basicsr prepare` may not")
+        facts.add("format", "unknown to Pillow: training reads it, other sub-commands of `basicsr prepare` may not")
         return
     mode = WITH_ALPHA.get(view.mode, view.mode)
     facts.channels = NAMES.get(mode.split(";")[0].upper(), mode)

@@ -9,7 +9,7 @@ from statistics import median
 import cv2
 import numpy as np
 
-from lightsr_basicsr.data.degradations import imresize
+from lightsr_basicsr.data.degradations import BORDERS, imresize
 from lightsr_basicsr.tools.images import to_8_bit
 from lightsr_basicsr.tools.prepare.check.files import DatasetFinding, Facts
 from lightsr_basicsr.tools.prepare.sources import size_text
@@ -33,6 +33,7 @@ class Likeness:
     flat: float  # of a uniform image, the mean of HR, at 16x16 pixels
     hr_thumb: np.ndarray  # the images at 16x16 pixels
     lr_thumb: np.ndarray
+    border: str  # of MATLAB's bicubic that LR equals at its upper left edges, '' if that cannot be told
 
 
 def check_alone(facts: Facts, scale: int | None, patch: int | None) -> Iterator[DatasetFinding]:
@@ -81,7 +82,8 @@ def compare(hr: Facts, lr: Facts, hr_image: np.ndarray, lr_image: np.ndarray, sc
     hr_thumb, lr_thumb = _thumb(hr_image), _thumb(lr_image)
     middle = _psnr_of_the_middle(hr_image, lr_image, scale)
     coarse, flat = psnr(hr_thumb, lr_thumb), psnr(hr_thumb, hr_thumb.mean(axis=(0, 1)))
-    return Likeness(hr, lr, middle, coarse, flat, hr_thumb, lr_thumb)
+    border = _border(hr_image, lr_image, scale) if middle == MOST else ""
+    return Likeness(hr, lr, middle, coarse, flat, hr_thumb, lr_thumb, border)
 
 
 def _psnr_of_the_middle(hr_image: np.ndarray, lr_image: np.ndarray, scale: int) -> float:
@@ -92,6 +94,18 @@ def _psnr_of_the_middle(hr_image: np.ndarray, lr_image: np.ndarray, scale: int) 
     if min(low.shape[:2]) > 2 * SHAVED:
         low, made = (image[SHAVED:-SHAVED, SHAVED:-SHAVED] for image in (low, made))
     return psnr(made.astype(np.float32), low.astype(np.float32))
+
+
+def _border(hr_image: np.ndarray, lr_image: np.ndarray, scale: int) -> str:
+    """Return the border with which the upper left edges of an LR image were made; '' for neither or both."""
+    low, high = to_8_bit(lr_image[:CROP, :CROP]), to_8_bit(hr_image[: CROP * scale, : CROP * scale])
+    fitting = []
+    for border in BORDERS:
+        same = low == imresize(high, 1 / scale, border)
+        # The lower right edges are those of the crop.
+        if same[:SHAVED, :-SHAVED].all() and same[:-SHAVED, :SHAVED].all():
+            fitting.append(border)
+    return fitting[0] if len(fitting) == 1 else ""
 
 
 def _thumb(image: np.ndarray) -> np.ndarray:

@@ -58,6 +58,7 @@ class CheckReport:
     template: str | None = None  # LR name from HR name
     # Least, median and greatest PSNR in dB of LR against MATLAB's bicubic of HR; 60 means equal.
     psnr: tuple[float, float, float] | None = None
+    borders: dict[str, int] = field(default_factory=dict)  # numbers of LR images that are MATLAB's bicubic, by border
     notes: list[str] = field(default_factory=list)  # remarks on the check for the user
     section: dict[str, Any] = field(default_factory=dict)  # `datasets` of an option file; empty if there are errors
 
@@ -173,6 +174,7 @@ def _check_sizes(looked: Sequence[Looked], scale: int | None, patch: int | None,
     if found:
         values = [each.psnr for each in found]
         report.psnr = (min(values), median(values), max(values))
+        report.borders = dict(Counter(each.border for each in found if each.border).most_common())
 
 
 def _summarize(source: Source, seen: Sequence[Facts]) -> Summary:

@@ -1,0 +1,82 @@
+"""Encoded images: how many pixels one may have, and how it is decoded.
+
+A file of a few bytes can claim any size, and decoders allocate what the header claims. Every image is therefore
+measured by its header first. OpenCV has the same limit by its own variable, if this package is imported before it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from threading import Lock
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from lightsr_basicsr._compat import MOST_PIXELS, PIXELS_VARIABLE
+from lightsr_basicsr.errors import UserError
+
+# Pixels of a PNG that one byte can hold: deflate packs at most 1032 bytes into one, and a byte 8 pixels.
+DENSEST_PNG = 8 * 1032
+_lock = Lock()
+
+
+class PixelError(UserError):
+    """An image claims more pixels than are allowed, or than its bytes can hold."""
+
+
+def most_pixels() -> int:
+    """Return how many pixels an image may have: 500 million, or what the environment variable says.
+
+    Raises:
+        PixelError: If the variable is not a positive whole number.
+    """
+    text = os.environ.get(PIXELS_VARIABLE, str(MOST_PIXELS))
+    if not text.isdecimal() or not int(text):
+        raise PixelError(f"the environment variable {PIXELS_VARIABLE} must be a number of pixels, got {text!r}")
+    return int(text)
+
+
+def open_header(stream: BinaryIO, length: int) -> Image.Image:
+    """Return an image of ``length`` bytes as Pillow opens it, undecoded.
+
+    Raises:
+        PixelError: If its header claims more pixels than are allowed, or than ``length`` bytes can hold.
+        UnidentifiedImageError: If Pillow does not know the format.
+    """
+    with _lock:
+        # Pillow's own limit is for servers, and below the size of stitched photographs.
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(stream)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+    width, height = image.size
+    if width * height > most_pixels():
+        raise PixelError(
+            f"claims {width}x{height} pixels, and at most {most_pixels():,} are read: if the image really is so large, "
+            f"set the environment variable {PIXELS_VARIABLE}={width * height}"
+        )
+    if image.format == "PNG" and width * height > DENSEST_PNG * length:
+        raise PixelError(f"damaged: claims {width}x{height} pixels, which a PNG of {length} bytes cannot hold")
+    return image
+
+
+def decode(content: bytes, flags: int) -> np.ndarray | None:
+    """Return an encoded image, decoded by OpenCV's ``flags``; None if OpenCV cannot decode it.
+
+    Raises:
+        PixelError: If it claims too many pixels.
+    """
+    try:
+        open_header(io.BytesIO(content), len(content)).close()
+    except PixelError:
+        raise
+    except Exception:  # unknown to Pillow, or damaged: OpenCV may read it, within its own limit
+        pass
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:  # empty, or more pixels than OpenCV allows
+        return None
