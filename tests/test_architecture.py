@@ -196,3 +196,9 @@ def test_every_imported_package_is_declared(path):
     """What BasicSR happens to bring is declared too: another version of it may bring less."""
     foreign = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {OURS}
     assert {DISTRIBUTIONS.get(name, name) for name in foreign} <= declared_packages()
+
+
+def test_home_folders_are_expanded_without_an_error():
+    """``Path.expanduser`` raises RuntimeError for a user that does not exist; ``os.path.expanduser`` keeps the path."""
+    users = [str(file) for file in PACKAGE.rglob("*.py") if ".expanduser()" in file.read_text(encoding="utf-8")]
+    assert users == []

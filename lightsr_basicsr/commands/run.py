@@ -221,13 +221,13 @@ def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]
 
     net_g, paths = options["network_g"], options["path"]
     if folder is None:
-        return {net_g["type"]: (net_g, Path(paths["pretrain_network_g"]).expanduser())}
+        return {net_g["type"]: (net_g, Path(expanduser(paths["pretrain_network_g"])))}
     student = folder / "models" / "net_g_latest.pth"
     if not has_stages(options):
         return {net_g["type"]: (net_g, student)}
     teacher = folder / "models" / "net_TA_latest.pth"
     if not teacher.is_file():
-        teacher = Path(str(paths.get("pretrain_network_TA"))).expanduser()
+        teacher = Path(expanduser(str(paths.get("pretrain_network_TA"))))
     both = {"teacher": (options["network_TA"], teacher), "student": (net_g, student)}
     # A single-stage run has only one of the two.
     return {title: (section, file) for title, (section, file) in both.items() if file.is_file()}

@@ -122,7 +122,7 @@ def mutated(content: bytes, changes) -> bytes:
         elif kind == "remove":
             del made[at : at + len(inserted)]
         else:
-            made[at:at] = made[max(at - 64, 0) : at] * len(given)
+            made[at:at] = made[max(at - 64, 0) : at] * len(inserted)
     return bytes(made)
 
 
