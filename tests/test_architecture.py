@@ -19,6 +19,7 @@ EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields"}
 MAY_IMPORT = {
     "_compat": {"torchvision", f"{OURS}._fixes"},
     "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
+    "_fixes.names": {"yaml", "basicsr"},
     "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.states",
                         f"{OURS}.models.contract"},
     "_fixes.saving": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.whole"},

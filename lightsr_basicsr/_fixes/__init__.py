@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightsr_basicsr._fixes import devices, files, loading, sampling, saving, training, validation
+from lightsr_basicsr._fixes import devices, files, loading, names, registries, sampling, saving, training, validation
 
 FIXES: tuple[Callable[[], bool], ...] = (
+    registries.names_of_two_packages,
+    names.moved_names,
+    names.reader_of_option_files,
     training.resume_on_any_device,
     saving.failed_saves_end_the_run,
     sampling.exact_total_iter,

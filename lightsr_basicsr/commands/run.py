@@ -12,6 +12,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.commands.arguments import add_import
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.handover import hand_over
 from lightsr_basicsr.commands.tables import table
@@ -40,6 +41,7 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="default: none")
     command.add_argument("--debug", action="store_true", help="prefix the name with debug_, log every iteration")
     command.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
+    add_import(command)
     command.add_argument(
         "--force_yml",
         nargs="+",
@@ -65,7 +67,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     folder = _run_folder(options, args)
     if args.stage:
         options = limit_to_stage(options, args.stage, folder, args.auto_resume)
-    load_all_plugins()
+    load_all_plugins(args.plugins, options.get("plugins"))
     if not os.access(Path.cwd(), os.W_OK):
         raise UserError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
     if not is_text(str(Path.cwd())):
@@ -162,7 +164,11 @@ def _farewell(options: dict, args: argparse.Namespace, resumes: bool) -> str:
 def _resuming(args: argparse.Namespace) -> str:
     """Return the command that resumes this run."""
     more = ["-opt", args.opt, *(["--stage", args.stage] if args.stage else []), *(["--debug"] if args.debug else [])]
-    more += ["--auto_resume", *(["--force_yml", *args.force_yml] if args.force_yml else [])]
+    more += [
+        "--auto_resume",
+        *(part for name in args.plugins or () for part in ("--import", name)),
+        *(["--force_yml", *args.force_yml] if args.force_yml else []),
+    ]
     if args.launcher == "none":
         return shlex.join(["basicsr", "train", *more])
     return f"the same launch of {shlex.join(['train', *more, '--launcher', args.launcher])}"

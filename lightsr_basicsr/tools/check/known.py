@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 
+from lightsr_basicsr import plugins
 from lightsr_basicsr.data import readable
 from lightsr_basicsr.fields import (
     Field,
@@ -35,6 +36,7 @@ OF_COMMAND: dict[str, Field] = {
     ),
     "comparison.crop_border": count("Pixels left out at each side.", least=0, required="always"),
     "comparison.test_y_channel": flag("Whether the luma channel alone is compared.", required="always"),
+    **plugins.OPTIONS,
     **validation.OPTIONS,
     **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
     "train.max_norm": number(
