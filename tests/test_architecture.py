@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
     "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.states",
                         f"{OURS}.models.contract"},
+    "_fixes.pool": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.states"},
     "_fixes.saving": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.whole"},
     "bootstrap": {OURS, "basicsr"},
     "errors": set(),
