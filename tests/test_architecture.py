@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "_fixes.names": {"yaml", "basicsr"},
     "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.states",
                         f"{OURS}.models.contract"},
+    "_fixes.pool": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.states"},
     "_fixes.saving": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.whole"},
     "bootstrap": {OURS, "basicsr"},
     "errors": set(),

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightsr_basicsr._fixes import devices, files, loading, names, registries, sampling, saving, training, validation
+from lightsr_basicsr._fixes import (
+    devices,
+    files,
+    loading,
+    names,
+    pool,
+    registries,
+    sampling,
+    saving,
+    training,
+    validation,
+)
 
 FIXES: tuple[Callable[[], bool], ...] = (
     registries.names_of_two_packages,
@@ -19,8 +30,10 @@ FIXES: tuple[Callable[[], bool], ...] = (
     saving.failed_saves_end_the_run,
     sampling.exact_total_iter,
     sampling.repeatable_samples,
+    sampling.repeatable_steps,
     training.eta_of_the_last_iteration,
     training.schedule_of_the_option_file,
+    pool.pool_in_the_training_state,
     training.one_final_validation,
     training.network_in_one_line,
     devices.distributed_without_gpu,

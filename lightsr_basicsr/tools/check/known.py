@@ -39,6 +39,10 @@ OF_COMMAND: dict[str, Field] = {
     **plugins.OPTIONS,
     **validation.OPTIONS,
     **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
+    "exact_resume": flag(
+        "Whether training states hold the pool of image pairs of second-order degradations, as exact resumption needs.",
+        default=True,
+    ),
     "train.max_norm": number(
         "Largest norm of the gradients of an optimizer; larger ones are scaled down. `~` for no limit.",
         above=0,
