@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightsr_basicsr._fixes import devices, files, loading, sampling, saving, training, validation
+from lightsr_basicsr._fixes import devices, files, loading, sampling, saving, shared_validation, training, validation
 
 FIXES: tuple[Callable[[], bool], ...] = (
     training.resume_on_any_device,
@@ -27,8 +27,10 @@ FIXES: tuple[Callable[[], bool], ...] = (
     files.share_lmdb_environments,
     files.whole_jpeg_quality,
     files.utf8_option_files,
+    files.one_copy_of_the_option_file,
     validation.metrics_of_the_other_images,
     loading.remember_the_file_being_read,
     loading.errors_of_the_prefetcher,
     validation.no_record_of_nan,
+    shared_validation.validation_on_all_processes,
 )
