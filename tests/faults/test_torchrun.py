@@ -1,4 +1,4 @@
-"""Two processes: who waits for whom at the end, after signals, and after errors of one of them."""
+"""Two processes that torchrun starts, ends and starts again. Without it, and in seconds: test_distributed.py."""
 
 import os
 import signal
@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightsr_basicsr.tools.run.lock import locked
 from tests import tiny
+from tests.faults.conftest import long_form
+from tests.two import run_two
 
 pytestmark = pytest.mark.faults
 
@@ -54,6 +57,7 @@ def wait_for_iteration(process: subprocess.Popen, number: int) -> None:
     raise AssertionError("the run ended before")
 
 
+@long_form
 def test_the_comparison_is_made_once_and_all_processes_end_well(workdir):
     """A demo set waits for the process that makes it; the comparison builds it again on one process alone."""
     options = options_of(workdir, total_iter=2)
@@ -68,6 +72,7 @@ def test_the_comparison_is_made_once_and_all_processes_end_well(workdir):
     assert out.count("Look at experiments/tiny/comparison.png") == 1
 
 
+@long_form
 def test_a_signal_to_one_process_stops_all_at_the_same_iteration(workdir):
     options = options_of(workdir, total_iter=10_000)
     options["logger"]["save_checkpoint_freq"] = options["val"]["val_freq"] = 100_000
@@ -81,20 +86,39 @@ def test_a_signal_to_one_process_stops_all_at_the_same_iteration(workdir):
     assert "exitcode  : 143" in err
 
 
-def test_a_killed_process_is_restarted_from_the_newest_state(workdir):
-    options = options_of(workdir, total_iter=12)
-    assert end(launch(options))[0] == 0
-    whole = torch.load("experiments/tiny/models/net_g_latest.pth")["params"]
-    process = launch({**options, "name": "killed"}, "--auto_resume", restarts=1)
+@long_form
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_is_restarted_from_the_newest_state(workdir, rank):
+    """An earlier run of the name is moved aside once, and the restarted run ends with the bits of an unbroken one."""
+    options = options_of(workdir, total_iter=40)
+    options["val"]["val_freq"] = 100
+    assert run_two("train", options)[0] == [0, 0]
+    process = launch(options, restarts=1)
     wait_for_iteration(process, 3)
-    os.kill(ranks(process)[1], signal.SIGKILL)
+    os.kill(ranks(process)[rank], signal.SIGKILL)
     status, _, err = end(process)
     assert status == 0, err[-3000:]
-    assert "resuming from" in err
-    resumed = torch.load("experiments/killed/models/net_g_latest.pth")["params"]
-    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+    assert "torchrun has started this run again: it goes on from its newest state" in err
+    assert not list(Path("experiments").glob(".*"))
+    (whole,) = Path("experiments").glob("tiny_archived_*")
+    whole, resumed = (torch.load(folder / "models/net_g_latest.pth") for folder in (whole, Path("experiments/tiny")))
+    assert whole.keys() == resumed.keys() == {"params", "params_ema"}
+    for key, state in whole.items():
+        assert all(torch.equal(value, resumed[key][name]) for name, value in state.items())
 
 
+@long_form
+def test_what_the_first_process_alone_meets_before_the_run_ends_both(workdir):
+    options = options_of(workdir, total_iter=2)
+    with locked(workdir / "experiments" / "tiny"):
+        start = time.monotonic()
+        status, _, err = end(launch(options))
+    assert status != 0
+    assert time.monotonic() - start < 60
+    assert "experiments/tiny is in use by another run" in err
+
+
+@long_form
 def test_diverged_processes_end_together(workdir):
     options = options_of(workdir, total_iter=8, nan_patience=3, optim_g={"type": "Adam", "lr": 1e10})
     status, _, err = end(launch(options))
@@ -103,6 +127,7 @@ def test_diverged_processes_end_together(workdir):
     assert [file.name for file in Path("experiments/tiny/training_states").iterdir()] == ["1.state"]
 
 
+@long_form
 def test_images_gone_on_one_process_end_all_with_a_state(workdir):
     options = options_of(workdir, total_iter=10_000)
     options["logger"]["save_checkpoint_freq"] = options["val"]["val_freq"] = 100_000
