@@ -18,6 +18,7 @@ from lightsr_basicsr._fixes import (
     registries,
     sampling,
     saving,
+    shared_validation,
     training,
     validation,
 )
@@ -43,8 +44,10 @@ FIXES: tuple[Callable[[], bool], ...] = (
     files.share_lmdb_environments,
     files.whole_jpeg_quality,
     files.utf8_option_files,
+    files.one_copy_of_the_option_file,
     validation.metrics_of_the_other_images,
     loading.remember_the_file_being_read,
     loading.errors_of_the_prefetcher,
     validation.no_record_of_nan,
+    shared_validation.validation_on_all_processes,
 )

@@ -55,6 +55,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
     from lightsr_basicsr.tools.images import is_text
     from lightsr_basicsr.tools.options import find_option_file, read_options
+    from lightsr_basicsr.tools.run.elastic import has_saved
     from lightsr_basicsr.tools.run.folder import check_folder
     from lightsr_basicsr.tools.run.launcher import require_launcher
     from lightsr_basicsr.tools.run.stages import limit_to_stage
@@ -65,6 +66,9 @@ def run_pipeline(args: argparse.Namespace) -> int:
         args.force_yml = [*args.force_yml, "val:trust=true"]
     options = read_options(path, args.force_yml)
     folder = _run_folder(options, args)
+    if args.command == "train" and not args.auto_resume and has_saved(folder):
+        args.auto_resume = True
+        say("torchrun has started this run again: it goes on from its newest state")
     if args.stage:
         options = limit_to_stage(options, args.stage, folder, args.auto_resume)
     load_all_plugins(args.plugins, options.get("plugins"))
@@ -82,45 +86,52 @@ def run_pipeline(args: argparse.Namespace) -> int:
         say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
         # BasicSR is given the state by name, so that it cannot choose another one.
         options["path"] = {**options["path"], "resume_state": str(state) if state else None}
-    with _held(folder) if _is_first(args) else nullcontext():
+    with _held(folder, args) if _is_first(args) else nullcontext():
         return _run(path, options, args)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _held(folder: Path, args: argparse.Namespace) -> Iterator[None]:
     """Keep other runs out of the folder."""
+    from lightsr_basicsr.tools.run.elastic import note_launch
     from lightsr_basicsr.tools.run.folder import remove_leftovers
     from lightsr_basicsr.tools.run.lock import locked
 
     with locked(folder, say):
         remove_leftovers(folder)
+        if args.command == "train":
+            note_launch(folder)
         yield
 
 
 def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
-    from lightsr_basicsr.tools.run.watch import (
-        DivergedError,
-        RunEndedError,
-        leave_group,
-        named_images,
-        watched_training,
-    )
+    from lightsr_basicsr.tools.run.elastic import forget_launch
+    from lightsr_basicsr.tools.run.together import leave_group
+    from lightsr_basicsr.tools.run.watch import RunEndedError, named_images, undisturbed, watched_training
 
     watched = watched_training if args.command == "train" else named_images
     try:
         with watched():
             replaced = hand_over(path, options, args)
     except (KeyboardInterrupt, RunEndedError) as error:
-        ended = isinstance(error, RunEndedError)
         if _is_first(args):
-            if ended:
-                say(str(error))
-            say(_farewell(options, args, resumes=not isinstance(error, DivergedError)))
-        return 1 if ended else getattr(error, "status", 130)
+            with undisturbed():
+                _say_why(error, options, args)
+        return 1 if isinstance(error, RunEndedError) else getattr(error, "status", 130)
     leave_group()
-    if "comparison" in options and _is_first(args):
-        _compare(options, args, replaced)
+    if _is_first(args):
+        forget_launch(_run_folder(options, args))
+        if "comparison" in options:
+            _compare(options, args, replaced)
     return 0
+
+
+def _say_why(error: BaseException, options: dict, args: argparse.Namespace) -> None:
+    from lightsr_basicsr.tools.run.watch import DivergedError, RunEndedError
+
+    if isinstance(error, RunEndedError):
+        say(str(error))
+    say(_farewell(options, args, resumes=not isinstance(error, DivergedError)))
 
 
 def _is_first(args: argparse.Namespace) -> bool:
