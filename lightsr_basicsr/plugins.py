@@ -125,8 +125,8 @@ def _missing(name: str, module: str) -> str:
         if package != module:
             return f"plugin {name}: the package {package} is there, but it has no {module}: is it another release?"
         return (
-            f"plugin {name} is not installed in {sys.prefix}: `pip install {name}`, where it is published under that "
-            "name; of a checkout `pip install --no-deps FOLDER`, or PYTHONPATH=FOLDER before the command"
+            f"plugin {name} is not installed in {sys.prefix}: `pip install {package}`, where it is published so; "
+            "of a checkout `pip install --no-deps FOLDER`, or PYTHONPATH=FOLDER before the command"
         )
     if package == "basicsr":
         return f"plugin {name} needs {module}, which this BasicSR does not have: is it for another release?"
