@@ -39,8 +39,8 @@ def init_dist_pytorch(backend: str, **kwargs: Any) -> None:
 def _store_of_this_start() -> dict[str, Any]:
     """Return a store of their own for processes that torchrun has started again; several machines count differently.
 
-    Torch since 2.4 keeps the store over restarts (torch.distributed.rendezvous), so that processes find the addresses
-    of dead ones there, and wait half an hour for them.
+    The agent of current torch keeps the store over restarts (seen with 2.14), so that processes find the addresses of
+    dead ones there, and wait half an hour for them.
     """
     start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if start == "0" or os.environ.get("GROUP_WORLD_SIZE") != "1":
