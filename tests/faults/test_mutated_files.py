@@ -1,6 +1,6 @@
 """Property tests of the door for files of networks: whatever is in a file, only our own errors come out, and soon.
 
-``LIGHTSR_EXAMPLES=20000 pytest tests/faults/test_mutated_files.py`` is the long form.
+``LIGHTSR_FAULTS=20000 pytest tests/faults/test_mutated_files.py`` is the long form.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.test_zoo import get
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
 
-EXAMPLES = int(os.environ.get("LIGHTSR_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("LIGHTSR_FAULTS", "60"))
 SECONDS, MEGABYTES = 10, 1000
 many = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, database=None

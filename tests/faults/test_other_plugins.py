@@ -21,7 +21,7 @@ from tests import tiny
 
 pytestmark = pytest.mark.faults
 
-PROCESSES = int(os.environ.get("LIGHTSR_PROCESSES", "1"))  # of the distributed run
+PROCESSES = 2 if os.environ.get("LIGHTSR_FAULTS") else 1  # of the distributed run
 
 # A plugin in BasicSR's form, whose __init__ imports nothing.
 PLUGIN = {
