@@ -13,6 +13,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import time
@@ -96,11 +97,11 @@ def kill_in_save(where: str, at: int) -> None:
     fsync, publish = os.fsync, whole._publish
 
     def torn(handle: int) -> None:
-        size = os.fstat(handle).st_size
-        if size and where == "half":  # not a folder
+        file = os.fstat(handle)
+        if stat.S_ISREG(file.st_mode) and where == "half":
             calls.append(1)
             if len(calls) == at:
-                os.ftruncate(handle, size // 2)
+                os.ftruncate(handle, file.st_size // 2)
                 end_self(signal.SIGKILL)
         fsync(handle)
 
@@ -117,14 +118,14 @@ def kill_in_save(where: str, at: int) -> None:
         whole._publish = killed
 
 
-def interrupt(rng: random.Random, seconds: float, total: int, log: Path) -> str:
-    """Start or resume the run and kill it at a random point; return which point and how it ended."""
+def interrupt(rng: random.Random, seconds: float, total: int, log: Path) -> tuple[str, int]:
+    """Start or resume the run and kill it at a random point; return which point, and the status with which it ended."""
     kind = rng.choice(["time", "step", "save"])
     number = signal.SIGKILL if kind == "save" else rng.choice([signal.SIGKILL, signal.SIGTERM])
     point = {
-        "time": lambda: (round(rng.uniform(0.3, 1.0) * seconds, 3),),
-        "step": lambda: (number, rng.choice(STEPS), rng.randint(1, total), rng.random() < 0.5),
-        "save": lambda: (rng.choice(["half", "before", "after"]), rng.randint(1, 14)),
+        "time": lambda: (round(rng.uniform(0.2, 0.9) * seconds, 3),),
+        "step": lambda: (number, rng.choice(STEPS), rng.randint(1, total * 2 // 3), rng.random() < 0.5),
+        "save": lambda: (rng.choice(["half", "before", "after"]), rng.randint(1, 8)),
     }[kind]()
 
     def work() -> int:
@@ -138,8 +139,9 @@ def interrupt(rng: random.Random, seconds: float, total: int, log: Path) -> str:
         os.kill(child, number)
     ended = status_of(child)
     wanted = {0, -signal.SIGKILL} if number == signal.SIGKILL else {0, 143, -signal.SIGTERM}
-    label = f"{kind} {number.name} {' '.join(str(each) for each in point if each != number)}: {ended}"
-    return label if ended in wanted else f"{label} UNEXPECTED"
+    given = point[1:] if kind == "step" else point
+    label = f"{kind} {number.name} {' '.join(map(str, given))}: {ended}"
+    return (label if ended in wanted else f"{label} UNEXPECTED"), ended
 
 
 def final_files(folder: Path, total: int) -> dict[str, Path]:
@@ -205,8 +207,17 @@ def run_once(case: str, seed: str, seconds: float, total: int) -> dict:
     rng, log = random.Random(seed), Path(f"{seed.replace('/', '_')}.log")
     shutil.rmtree("experiments", ignore_errors=True)
     tiny.write(CASES[case]())
-    kills = [interrupt(rng, seconds, total, log) for _ in range(rng.randint(1, MOST_KILLS))]
-    ended = status_of(in_process(lambda: train("--auto_resume"), log))
+    kills: list[str] = []
+    wanted, ended = rng.randint(1, MOST_KILLS), 1
+    while ended and len(kills) < wanted:
+        label, ended = interrupt(rng, seconds, total, log)
+        if ended:
+            kills.append(label)
+        elif not kills:  # it came too late
+            shutil.rmtree("experiments")
+            ended = 1
+    if ended:
+        ended = status_of(in_process(lambda: train("--auto_resume"), log))
     found = compare(RUN, WHOLE / case, total) if not ended else [f"exit status {ended}"]
     found += [kill for kill in kills if "UNEXPECTED" in kill]
     if found:
@@ -245,7 +256,7 @@ def main() -> None:
         result = run_once(case, f"{args.seed}/{index}", *measured[case])
         runs[case] += 1
         equal[case] += not result["differences"]
-        killed[case] += sum(not kill.endswith(": 0") for kill in result["kills"])
+        killed[case] += len(result["kills"])
         with Path("runs.jsonl").open("a") as file:
             file.write(json.dumps(result) + "\n")
         if result["differences"]:
