@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 import tempfile
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ class _Session:
     """Collects rows and rewrites the result files after each one."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.folder = args, Path(args.output).expanduser()
+        self.args, self.folder = args, Path(expanduser(args.output))
         self.plan = _plan(args)
         self.results: Results | None = None
         self.written: list[Path] = []

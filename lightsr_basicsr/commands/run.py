@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from os.path import expanduser
+from os.path import expanduser, isfile
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
             say(_farewell(options, args, resumes=not isinstance(error, DivergedError)))
         return 1 if ended else getattr(error, "status", 130)
     leave_group()
-    if "comparison" in options and _is_first(args):
+    if options.get("comparison") and _is_first(args):
         _compare(options, args, replaced)
     return 0
 
@@ -145,7 +145,7 @@ def _find_state(options: dict, args: argparse.Namespace) -> tuple[Path | None, l
         return newest_readable_state(_run_folder(options, args) / "training_states", weights_of)
     named = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
     state = Path(expanduser(named)) if named and isinstance(named, str) else None
-    if state and state.is_file():  # the check reports a missing one
+    if state and isfile(state):  # the check reports a missing one
         read_state(state)
     return state, []
 
@@ -221,13 +221,13 @@ def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]
 
     net_g, paths = options["network_g"], options["path"]
     if folder is None:
-        return {net_g["type"]: (net_g, Path(paths["pretrain_network_g"]).expanduser())}
+        return {net_g["type"]: (net_g, Path(expanduser(paths["pretrain_network_g"])))}
     student = folder / "models" / "net_g_latest.pth"
     if not has_stages(options):
         return {net_g["type"]: (net_g, student)}
     teacher = folder / "models" / "net_TA_latest.pth"
     if not teacher.is_file():
-        teacher = Path(str(paths.get("pretrain_network_TA"))).expanduser()
+        teacher = Path(expanduser(str(paths.get("pretrain_network_TA"))))
     both = {"teacher": (options["network_TA"], teacher), "student": (net_g, student)}
     # A single-stage run has only one of the two.
     return {title: (section, file) for title, (section, file) in both.items() if file.is_file()}
