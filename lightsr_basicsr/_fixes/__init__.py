@@ -49,5 +49,6 @@ FIXES: tuple[Callable[[], bool], ...] = (
     loading.remember_the_file_being_read,
     loading.errors_of_the_prefetcher,
     validation.no_record_of_nan,
+    validation.networks_without_windows,
     shared_validation.validation_on_all_processes,
 )

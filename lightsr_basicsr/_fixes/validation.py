@@ -135,3 +135,23 @@ def no_record_of_nan() -> bool:
     model.get_current_visuals, sr_model.calculate_metric = get_current_visuals, calculate_metric
     _name_images(model)
     return True
+
+
+def networks_without_windows() -> bool:
+    """Let SwinIRModel validate networks that have no ``window_size``, as SRModel does.
+
+    Why: it pads images to multiples of ``network_g.window_size``, and stops with a KeyError where the option file has
+    none: after the first iterations of a training. Since: 1.3.4.8. Until: BasicSR asks whether there is one.
+    """
+    from basicsr.models.sr_model import SRModel
+    from basicsr.models.swinir_model import SwinIRModel
+
+    original = SwinIRModel.test
+    if not uses(original, "pad"):
+        return False
+
+    def test(self: Any) -> None:
+        (original if self.opt["network_g"].get("window_size") else SRModel.test)(self)
+
+    SwinIRModel.test = test
+    return True

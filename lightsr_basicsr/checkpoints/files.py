@@ -7,6 +7,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from os import PathLike
+from os.path import isdir, isfile  # unlike pathlib, with False for what cannot be a name
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from lightsr_basicsr.checkpoints.claims import ClaimError, check_claims
 from lightsr_basicsr.checkpoints.tensors import MOST_TENSORS, dense, describe_problem, short_key
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, short_message
 
 WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "net_g", "netG",
             "generator", "g_ema", "weights", "ema")  # fmt: skip
@@ -110,10 +111,10 @@ def _without_wrapping_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:
-    if path.is_dir():
+    if isdir(path):
         raise CheckpointError(f"{path} is a folder; expected a checkpoint file.")
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint at {path} (looked from {Path.cwd()}).")
+    if not isfile(path):
+        raise CheckpointError(f"There is no checkpoint at {short_message(str(path))} (looked from {Path.cwd()}).")
     try:
         return require_safetensors(path).load_file(path) if _is_safetensors(path) else _read_pickle(path)
     except CheckpointError:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from os.path import expanduser
+from os.path import expanduser, isfile
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
     leave_group()
     if _is_first(args):
         forget_launch(_run_folder(options, args))
-        if "comparison" in options:
+        if options.get("comparison"):
             _compare(options, args, replaced)
     return 0
 
@@ -158,7 +158,7 @@ def _find_state(options: dict, args: argparse.Namespace) -> tuple[Path | None, l
         return newest_readable_state(_run_folder(options, args) / "training_states", weights_of)
     named = options["path"].get("resume_state") if isinstance(options.get("path"), dict) else None
     state = Path(expanduser(named)) if named and isinstance(named, str) else None
-    if state and state.is_file():  # the check reports a missing one
+    if state and isfile(state):  # the check reports a missing one
         read_state(state)
     return state, []
 

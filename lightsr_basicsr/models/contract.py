@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.reparam import has_branches
 from lightsr_basicsr.checkpoints import misfit
 from lightsr_basicsr.checkpoints.states import weights_folder
+from lightsr_basicsr.models.basicsr_checks import find_basicsr_problems
 from lightsr_basicsr.models.kept_checkpoints import find_keep_problems
 
 Options = Mapping[str, Any]
@@ -71,6 +72,12 @@ class ModelContract:
         return self.runs_on_lr(True) and issubclass(self.model, SRGANModel)
 
     @property
+    def trains_on_one_image(self) -> bool:
+        """Whether the training step takes what the network gives for one SR image."""
+        own = getattr(self.model, "optimize_parameters", None)
+        return self.steps_like_srmodel or (self.judges_output and own.__module__.startswith("basicsr."))
+
+    @property
     def required_sections(self) -> tuple[str, ...]:
         """Sections of ``train`` that the set-up of optimizers and schedulers reads."""
         used = {
@@ -97,7 +104,11 @@ class ModelContract:
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield what is wrong with an option file for training this model."""
-        yield from ()
+        yield from find_basicsr_problems(self.model, options, networks)
+
+    def find_test_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield what is wrong with an option file for testing this model."""
+        yield from find_basicsr_problems(self.model, options, networks, is_train=False)
 
     def find_resume_problems(self, options: Options, state: Path) -> Problems:
         """Yield why a run with these options cannot resume from the file ``state``."""

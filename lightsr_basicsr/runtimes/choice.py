@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from difflib import get_close_matches
 from os import PathLike
+from os.path import isfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -183,7 +184,7 @@ def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
 def _load(path: Path) -> nn.Module:
     from lightsr_basicsr.checkpoints.identify import load
 
-    if path.suffix.lower() not in CHECKPOINTS and not path.is_file():
+    if path.suffix.lower() not in CHECKPOINTS and not isfile(path):
         known = (*CHECKPOINTS, *EXPORTED)
         raise BackendError(f"{path} is neither a checkpoint nor an exported file: a name ends in {worded(known)}.")
     try:

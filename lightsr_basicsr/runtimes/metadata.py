@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -163,7 +164,7 @@ def read_metadata(path: str | PathLike) -> Metadata | None:
         BackendError: If the file is missing or damaged, or its suffix is of no format.
     """
     kind, path = format_of(path), Path(path)
-    if not path.is_file():
+    if not isfile(path):
         raise BackendError(f"There is no file {path} (looked from {Path.cwd()}).")
     readers = {"onnx": _from_onnx, "openvino": _from_openvino, "torchscript": _from_torchscript}
     try:

@@ -7,23 +7,24 @@ from collections.abc import Callable
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.check.options import check_options
 from lightsr_basicsr.tools.options import parse_value, read_options
 from tests import tiny
+from tests.faults.test_mutated_files import peak
 
 pytestmark = pytest.mark.faults
 
-# LIGHTSR_FAULTS=5000 for the long form.
+# The long form: LIGHTSR_FAULTS=1500 pytest --hypothesis-seed=1 tests/faults/test_mutated_options.py, and so on.
 EXAMPLES = int(os.environ.get("LIGHTSR_FAULTS", "150"))
-SECONDS = 10  # of a processor: what else runs on the machine does not count
+SECONDS, MEGABYTES = 10, 1000  # of a processor, which other programs do not slow down
 BOUNDED = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=True,
+    derandomize="LIGHTSR_FAULTS" not in os.environ,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -71,12 +72,18 @@ def mutated(options: dict, changes: list) -> dict:
     return options
 
 
+def at(*path) -> int:
+    """Return the number of a value of the training file."""
+    return places(tiny.train_options()).index(path)
+
+
 def judge(options: dict, is_train: bool) -> None:
-    begun = time.process_time()
+    begun, before = time.process_time(), peak()
     for finding in check_options(options, is_train):
         assert finding.where
         assert len(str(finding)) < 3000
     assert time.process_time() - begun < SECONDS
+    assert peak() - before < MEGABYTES
 
 
 def refused_or_read(read: Callable):
@@ -97,6 +104,11 @@ def pairs(workdir):
 
 @BOUNDED
 @given(CHANGES)
+@example([(at("network_g", "num_block"), "set", 2**40)])
+@example([(at("network_g"), "set", {"type": "DRN", "num_block": 2**40})])
+@example([(at("path"), "set", {"pretrain_network_g": "data/HR/000.png", "param_key_g": [1]})])
+@example([(at("path"), "set", {"pretrain_network_g": "9" * 300})])
+@example([(at("datasets", "val", "dataroot_gt"), "set", "~nobody-of-this-name/data")])
 def test_mutated_training_files_are_checked(workdir, changes):
     judge(mutated(tiny.train_options(), changes), True)
     assert sorted(file.name for file in workdir.iterdir()) == ["data"]

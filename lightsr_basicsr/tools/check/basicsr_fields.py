@@ -24,6 +24,11 @@ OPTIMIZER = "`type` (of torch.optim), `lr`, `betas`, `weight_decay`."
 LOSS = "`type` (see `basicsr list losses`), `loss_weight` and the other arguments of that loss."
 # numpy takes 32 bits, of which BasicSR adds the number of the process.
 MOST_SEED = 4_000_000_000
+# Of options of a data set. Larger ones fill the memory, in the check or in the run, or load images for hours.
+LARGEST = {
+    "num_worker_per_gpu": 500, "batch_size_per_gpu": 10_000, "dataset_enlarge_ratio": 100_000,
+    "num_prefetch_queue": 1000, "blur_kernel_size": 255, "blur_kernel_size2": 255,
+}  # fmt: skip
 
 
 def _of_order(order: str, number_name: str) -> dict[str, Field]:
@@ -84,7 +89,7 @@ SYNTHESIS: dict[str, Field] = {
     "gan_gt_usm": flag("Whether the discriminator sees sharpened HR images."),
     "high_order_degradation": flag("Whether LR images are made in the model, of images with kernels.", default=True),
     "gt_size": count("Side of the HR crops that are left after the degradation, in pixels."),
-    "queue_size": count("Images of the pool from which batches are mixed: a multiple of the batch.", default=180),
+    "queue_size": count("Images of the pool that mixes batches: a multiple of the batch.", default=180),
     "second_blur_prob": number("Probability of a second blur.", 0, most=1),
     **_of_order("", "first"),
     **_of_order("2", "second"),
@@ -168,7 +173,7 @@ DATASETS: dict[str, Field] = {
         "color": text("`y` takes the luma channel alone.", null=True),
         "mean": several("Mean of each channel, subtracted.", number(), null=True),
         "std": several("Standard deviation of each channel, divided by.", number(), null=True),
-        "num_worker_per_gpu": count("Processes that load images; 0 loads in the main process.", 0, required="train"),
+        "num_worker_per_gpu": count("Processes that load images; 0: the main process does.", 0, required="train"),
         "batch_size_per_gpu": count("Images in a batch.", required="train"),
         "dataset_enlarge_ratio": number("How often an epoch shows each image.", above=0, default=1),
         "prefetch_mode": text("Loads batches ahead.", ("cpu", "cuda"), null=True),

@@ -6,16 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
-from os.path import expanduser
+from os.path import expanduser, isdir  # unlike pathlib, with False for what cannot be a name
 from pathlib import Path
 from typing import Any
 
 import lmdb
 import numpy as np
 
+from lightsr_basicsr.data.hr_images import HRDataset, check_section
 from lightsr_basicsr.data.lmdb_damage import lmdb_damage
 from lightsr_basicsr.data.pixels import PixelError
 from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.fields import declared
 from lightsr_basicsr.tools.check.context import Seen
 from lightsr_basicsr.tools.images import as_stored, examine, is_text, list_images, lost_in_reading, reason, some, spread
 
@@ -48,8 +50,7 @@ def check_dataset(
         seen (Seen | None): Gets what was seen of it.
     """
     if prepares_data(dataset):
-        missing = [key for key in dataset.required_keys[options["phase"]] if key not in options]
-        return [(f".{key}", f"is missing: {dataset.__name__} needs it") for key in missing]
+        return list(_check_prepared(dataset, options))
     problems, sizes, seen = [], {}, seen or Seen()
     backend, listed = _backend(options), bool(options.get("meta_info_file") or options.get("meta_info"))
     # BasicSR writes `dataroot_flow: ~` for a folder that is not used.
@@ -67,6 +68,18 @@ def check_dataset(
         problems = list(_check_crops(sizes.get("dataroot_gt", {}), options))
     seen.sizes = _wanted_sizes(sizes, options)
     return problems or list(_check_items(dataset, options, wanted, needed, seen))
+
+
+def _check_prepared(dataset: type, options: Mapping[str, Any]) -> Iterator[Problem]:
+    for key in dataset.required_keys[options["phase"]]:
+        if key not in options:
+            yield f".{key}", f"is missing: {dataset.__name__} needs it"
+    if not issubclass(dataset, HRDataset):
+        return
+    try:
+        check_section(dataset, options, tuple(declared(dataset)))
+    except ValueError as error:
+        yield "", str(error)
 
 
 def prepares_data(dataset: type) -> bool:
@@ -89,7 +102,7 @@ def unwritable_names(options: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield folders with file names that OpenCV, which writes the outputs, dies of."""
     for key in sorted(key for key in options if str(key).startswith("dataroot")):
         folder = Path(expanduser(str(options[key])))
-        names = [name for name in sorted(os.listdir(folder)) if not is_text(name)] if folder.is_dir() else []
+        names = [name for name in sorted(os.listdir(folder)) if not is_text(name)] if isdir(folder) else []
         if names:
             shown = some([ascii(name)[1:-1] for name in names])
             yield f".{key}", f"has file names that are not UTF-8, and OpenCV cannot write their outputs: rename {shown}"
@@ -105,11 +118,7 @@ def _check_root(
     if not isinstance(root, str):
         return [f"must be one folder, got {root!r}"] if not isinstance(root, list) else [], {}
     path = Path(root)
-    try:
-        found = path.is_dir()
-    except (OSError, ValueError):  # too long for a name, or with characters that no name has
-        found = False
-    if not found:
+    if not isdir(root):
         return [f"there is no folder {short_message(root)} (looked from {Path.cwd()})"], {}
     if backend == "lmdb":
         return _check_lmdb(path, seen)

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from lightsr_basicsr.fields import Field
+from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.fields import LONGEST_NAME, Field
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.known import fields_of_model, find, sources_known, within
 from lightsr_basicsr.yaml_loader import EXPONENT_NUMBER
@@ -18,6 +19,7 @@ from lightsr_basicsr.yaml_loader import EXPONENT_NUMBER
 # Sections whose keys are known, '' being the top level; a test does not read those in TRAINING.
 SECTIONS = ("", "train", "val", "path", "logger", "logger.wandb", "comparison")
 TRAINING = ("train", "logger", "logger.wandb")
+LONGEST_PATH = 2000  # in characters; file systems allow 4096 bytes
 # BasicSR makes a folder of each key of `path` that does not hold one of these.
 NO_FOLDER = ("strict_load", "pretrain_network", "resume", "param_key")
 
@@ -30,11 +32,26 @@ def check_keys(run: Run) -> Iterator[Finding]:
         content = run.section(*parents).get(key) if name else run.options
         if isinstance(content, Mapping):
             yield from check_section(name, content, within(fields, name), run.model, run.is_train)
+    yield from _check_folders(run, fields)
     val = run.section("val")
     if not run.is_train and val.get("save_img") and "suffix" not in val:
         yield missing("val", "suffix", val)
     if run.is_train and "debug" in str(run.options.get("name")):
         yield Finding("name", "holds 'debug', so BasicSR validates and saves every 8 iterations, without logs", False)
+
+
+def _check_folders(run: Run, fields: Mapping[str, Field]) -> Iterator[Finding]:
+    """Yield keys of ``path`` that BasicSR itself uses for folders, and cannot."""
+    for key, value in run.section("path").items():
+        if f"path.{key}" in fields and not any(part in key for part in NO_FOLDER) and not _is_folder(value):
+            shown = short_message(repr(value), 200)
+            yield Finding(f"path.{key}", f"must name a folder, which BasicSR makes, got {shown}")
+
+
+def _is_folder(value: Any) -> bool:
+    """Return whether a value can be the path of a folder."""
+    fine = isinstance(value, str) and value.isprintable() and 0 < len(value) < LONGEST_PATH
+    return fine and all(len(part.encode()) <= LONGEST_NAME for part in value.split("/"))
 
 
 def check_section(
@@ -83,7 +100,8 @@ def _check_unknown(
     if close:
         yield Finding(_dotted(where, key), f"{text}: did you mean '{close[0]}'?", sources_known(reader), unread=True)
     elif where == "path" and not any(part in key for part in NO_FOLDER):
-        yield Finding(f"path.{key}", f"{text}: BasicSR would make a folder of {value!r}", not isinstance(value, str))
+        text = f"{text}: BasicSR would make a folder of {short_message(repr(value), 200)}"
+        yield Finding(f"path.{key}", text, not _is_folder(value))
     elif reader:
         near = get_close_matches(key, [name for name in fields if name in content], n=1, cutoff=0.8)
         yield Finding(_dotted(where, key), text + (f": did you mean '{near[0]}'?" if near else ""), False, unread=True)

@@ -58,5 +58,7 @@ def check_arguments(where: str, function: Callable, kwargs: Mapping, given: tupl
         if close or not swallows:
             yield Finding(f"{where}.{key}", f"is not an argument of {function.__name__}{hint}")
     for name, p in own.items():
+        if p.annotation in (bool, "bool") and name in kwargs and not isinstance(kwargs[name], bool):
+            yield Finding(f"{where}.{name}", f"must be true or false, got {short_message(repr(kwargs[name]), 80)}")
         if p.default is p.empty and name not in kwargs:
             yield Finding(f"{where}.{name}", f"is missing: {function.__name__} needs it")

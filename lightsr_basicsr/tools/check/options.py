@@ -77,6 +77,9 @@ def _check_model(run: Run) -> Iterator[Finding]:
     if run.is_train:
         yield from _find_problems(run)
         yield from check_training(run)
+    else:
+        problems = run.contract.find_test_problems(run.sound_options, run.networks)
+        yield from (Finding(where, text) for where, text in problems)
 
 
 def _find_problems(run: Run) -> Iterator[Finding]:
@@ -86,7 +89,7 @@ def _find_problems(run: Run) -> Iterator[Finding]:
 def _check_step(run: Run) -> Iterator[Finding]:
     """Yield a network that takes or gives more than the LR and SR image of SRModel's step."""
     net = run.networks.get("network_g")
-    if net is None or not run.contract.steps_like_srmodel:
+    if net is None or not run.contract.trains_on_one_image:
         return
     model, name = run.contract.name, type(net).__name__
     if not getattr(net, "super_resolves", True):

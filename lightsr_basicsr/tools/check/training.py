@@ -21,7 +21,7 @@ from lightsr_basicsr.tools.check.names import arguments_of, check_section_of_typ
 def check_training(run: Run) -> Iterator[Finding]:
     """Yield what would stop the set-up of losses, optimizer and scheduler."""
     train = run.section("train")
-    yield from (missing("train", key, train) for key in run.contract.required_sections if key not in train)
+    yield from (missing("train", key, train) for key in run.contract.required_sections if not train.get(key))
     if run.contract.needs_image_loss and not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
     wrong = list(_check_values(train))
@@ -53,18 +53,35 @@ def _check_losses(train: Mapping, wrong: Container[str]) -> Iterator[Finding]:
 
 
 def _try_to_build(where: str, content: Mapping[str, Any]) -> Iterator[Finding]:
-    loss = look_up(LOSS_REGISTRY, content["type"])
-    if loss.__name__ == "PerceptualLoss":  # which may download half a gigabyte: see check_downloads
+    """Yield why a loss cannot be built, or does not give what the step of its section takes."""
+    loss, key = look_up(LOSS_REGISTRY, content["type"]), where.removeprefix("train.")
+    perceptual, known = loss.__name__ == "PerceptualLoss", loss.__module__.startswith(("basicsr.", "lightsr_basicsr."))
+    if known and perceptual != (key == "perceptual_opt") and (perceptual or key == "perceptual_opt"):
+        wanted = "type: PerceptualLoss" if key == "perceptual_opt" else "another type"
+        yield Finding(where, f"{loss.__name__} gives {'two numbers' if perceptual else 'one number'}: set {wanted}")
+    if perceptual:  # which may download half a gigabyte: see check_downloads
         return
     try:
         criterion = loss(**arguments_of(content))
-        if where.endswith((".pixel_opt", ".dual_opt")):
-            value = criterion(*torch.zeros(2, 1, 3, 8, 8))
-            if not isinstance(value, torch.Tensor) or value.ndim:
-                yield Finding(where, f"{loss.__name__} must give one number for two images: reduction: mean or sum")
+        value = _try_loss(criterion, key)
     except Exception as error:
         # Losses of other plugins may raise any exception.
-        yield Finding(where, f"{loss.__name__} cannot be built: {short_message(error)}")
+        yield Finding(where, f"{loss.__name__} cannot be built or used here: {short_message(error)}")
+        return
+    if value is not None and (not isinstance(value, torch.Tensor) or value.ndim):
+        yield Finding(where, f"{loss.__name__} must give one number for two images: reduction: mean or sum")
+
+
+def _try_loss(criterion: Any, key: str) -> Any:
+    """Return what a loss gives in the step that the section ``key`` is for, None if that step is unknown."""
+    if key == "gan_opt":
+        return [criterion(torch.zeros(1, 1, 8, 8), is_real, is_disc=is_real) for is_real in (True, False)][-1]
+    if key not in ("pixel_opt", "dual_opt"):
+        return None
+    value = criterion(torch.zeros(1, 3, 8, 8, requires_grad=True), torch.zeros(1, 3, 8, 8))
+    if isinstance(value, torch.Tensor) and not value.requires_grad:
+        raise ValueError("it has no gradient for images, of which nothing is learnt")
+    return value
 
 
 def _check_optimization(run: Run, train: Mapping) -> Iterator[Finding]:

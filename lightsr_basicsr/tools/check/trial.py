@@ -9,18 +9,19 @@ from typing import Any
 import torch
 from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.utils import DiffJPEG, USMSharp
-from basicsr.utils.registry import METRIC_REGISTRY
+from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from lightsr_basicsr._fixes.sampling import seeded
+from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.runtimes.validation import settings_of
 from lightsr_basicsr.tools.check.bounds import Bounds, NoMemoryError, TooLargeError
 from lightsr_basicsr.tools.check.context import Finding, Run
-from lightsr_basicsr.tools.check.names import takes_argument
+from lightsr_basicsr.tools.check.names import arguments_of, takes_argument
 
 # Sides that are tried until the network runs, as LR pixels. A network for windows or levels may need the larger ones.
 SIDES = (16, 64, 128)
@@ -48,6 +49,9 @@ def _try_item(run: Run, where: str, item: Any, training: bool) -> Iterator[Findi
     except Exception as error:
         # As the model would raise at its first batch.
         yield Finding(where, f"LR images cannot be made of its items: {short_message(error)}")
+        return
+    if training and low is not None and high is None and run.contract.trains_on_one_image:
+        yield Finding(where, "gives no gt, and the model needs the HR image: add dataroot_gt")
         return
     net = run.networks.get("network_g")
     if low is None or net is None or (high is None and run.contract.needs_gt):
@@ -174,13 +178,19 @@ def _try_losses(run: Run, output: Tensor, high: Tensor) -> Iterator[Finding]:
     if run.section("train", "perceptual_opt") and output.shape[-3] != 3:
         yield Finding("train.perceptual_opt", f"takes images of 3 channels, network_g gives {output.shape[-3]}")
     net = run.networks.get("network_d")
-    if net is None or not run.contract.judges_output or not run.section("train", "gan_opt"):
+    section = run.section("train", "gan_opt")
+    if net is None or not run.contract.judges_output or not section:
+        return
+    if isinstance(net, SRNetwork):
+        yield Finding("network_d.type", f"{type(net).__name__} makes images: name a discriminator")
         return
     fixed = any(isinstance(module, nn.Linear) for module in net.modules())
     image = high if fixed else high[..., :64, :64]
     try:
         with Bounds():
-            net.eval()(image)
+            judged = net.eval()(image)
+            loss = look_up(LOSS_REGISTRY, section["type"])(**arguments_of(section))
+            loss(judged, True, is_disc=False)
     except TooLargeError as error:
         yield Finding("network_d", f"not tried: {error}", fatal=False)
     except Exception as error:  # any, see above

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from os.path import expanduser
+from os.path import expanduser, isfile
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def check_weights(run: Run) -> Iterator[Finding]:
 
 
 def _check_resume_state(run: Run, state: Path) -> Iterator[Finding]:
-    if not state.is_file():
+    if not isfile(state):
         yield Finding("path.resume_state", f"there is no training state {state} (looked from {Path.cwd()})")
         return
     if not run.section("train") or not state.stem.isdigit():
@@ -58,7 +58,7 @@ def _check_pretrained(run: Run) -> Iterator[Finding]:
 def _check_file(run: Run, network: str, path: str) -> Iterator[Finding]:
     """Yield why the checkpoint for ``network`` cannot be read, or does not fit."""
     where, paths, suffix = f"path.pretrain_{network}", run.section("path"), network.removeprefix("network_")
-    wanted = paths.get(f"param_key_{suffix}", "params")
+    wanted = _wanted_key(paths, suffix)
     try:
         state, wrapper = read_state_dict(Path(expanduser(path)), prefer=wanted)
     except CheckpointError as error:
@@ -73,10 +73,16 @@ def _check_file(run: Run, network: str, path: str) -> Iterator[Finding]:
     yield from _remarks(run, network, path, state, wrapper)
 
 
+def _wanted_key(paths: Mapping[str, Any], suffix: str) -> str | None:
+    """Return the key of the weights in a checkpoint; what is none is told by its field."""
+    key = paths.get(f"param_key_{suffix}", "params")
+    return key if key is None or isinstance(key, str) else "params"
+
+
 def _remarks(run: Run, network: str, path: str, state: Mapping[str, Tensor], wrapper: str) -> Iterator[Finding]:
     """Yield what to know of weights that fit, and why BasicSR's own models would not find them."""
     where, paths, suffix = f"path.pretrain_{network}", run.section("path"), network.removeprefix("network_")
-    wanted, net = paths.get(f"param_key_{suffix}", "params"), run.networks[network]
+    wanted, net = _wanted_key(paths, suffix), run.networks[network]
     if broken := describe_not_finite(not_finite(state)):
         yield Finding(where, f"{path}: {broken}", fatal=False)
     if run.contract.reads_any_wrapper or not run.model:
