@@ -41,16 +41,38 @@ class Sum(float):
 
 
 class Named:
-    """``loader`` of a validation set that keeps the name of the current image in ``NOW``."""
+    """``loader`` of a validation set that keeps the name of the current image in ``NOW`` and passes over broken ones.
+
+    Raises:
+        BrokenImageError: If more images are broken than ``max_broken`` of the set allows, or all of them.
+    """
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
 
     def __iter__(self) -> Iterator[Any]:
+        from lightsr_basicsr.data.readable import BROKEN, BrokenImageError
+
+        broken, read = [], 0
         for batch in self.loader:
             paths = batch.get("lq_path") if isinstance(batch, dict) else None
             NOW.name, NOW.finite = str(next(iter(paths or ()), "an image")), True
-            yield batch
+            if isinstance(batch, dict) and BROKEN in batch:
+                broken += batch[BROKEN]
+                self._refuse_too_many(broken)
+            else:
+                read += 1
+                yield batch
+        if broken and not read:
+            raise BrokenImageError("; ".join(broken))
+
+    def _refuse_too_many(self, broken: list[str]) -> None:
+        from lightsr_basicsr.data.readable import BrokenImageError
+
+        most = getattr(self.loader.dataset, "most", 0)
+        if len(broken) > most:
+            raise BrokenImageError(f"{'; '.join(broken)}: more than max_broken of this set ({most}) are broken")
+        _warn(f"{broken[-1]}: left out of the set ({len(broken)} of at most {most}).")
 
     def __len__(self) -> int:
         return len(self.loader)

@@ -11,12 +11,14 @@ from torch.utils.data import Dataset
 from lightsr_basicsr import fields
 from lightsr_basicsr.errors import UserError, short_message
 
-# Key of training items: what could not be read in place of the item, one per line, '' if all could.
+# Key of items: what could not be read in place of the item, one per line. In training it is always present, '' if all
+# could be read; in validation an item that has it has nothing else.
 BROKEN = "broken_images"
 MOST_BROKEN = 10
 OPTIONS = {
     "max_broken": fields.count(
-        "Images that may be missing or broken during a training: each is named and replaced by another one.",
+        "Images that may be missing or broken during a run: each is named, and replaced by another one in training, "
+        "left out of the mean in validation, where the default is 0.",
         least=0,
         default=MOST_BROKEN,
     ),
@@ -28,28 +30,30 @@ class BrokenImageError(UserError):
 
 
 class Readable(Dataset):
-    """``dataset`` with errors that name the file; in training a broken image is replaced by the next readable one.
+    """``dataset`` with errors that name the file, and with other items or marks in the place of broken images.
 
     Random numbers are seeded for each sample, so the other samples of the run stay the same.
 
     Args:
         dataset (Dataset): Any map-style data set.
-        training (bool): Whether to replace broken images, and list them in each item under ``BROKEN``.
-        most (int): How many images in a row are passed over for one item.
+        training (bool): Whether to replace a broken image by the next readable one, and list such images in each item
+            under ``BROKEN``. Otherwise the list is all that a broken image's item holds.
+        most (int): How many images may be broken: in a row for one item of a training, in the set otherwise, where
+            who reads the items counts. 0 allows none.
 
     Raises:
         BrokenImageError: For an item that cannot be read or replaced.
     """
 
     def __init__(self, dataset: Dataset, training: bool, most: int) -> None:
-        self.dataset, self.training, self.most = dataset, training, most if training else 0
+        self.dataset, self.training, self.most = dataset, training, most
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
         broken: list[str] = []
-        for place in range(index, index + self.most + 1):
+        for place in range(index, index + (self.most if self.training else 0) + 1):
             FileClient.being_read = None
             try:
                 item = self.dataset[place % len(self)]
@@ -60,7 +64,9 @@ class Readable(Dataset):
                 broken.append(_describe(error, place % len(self)))
             else:
                 return {**item, BROKEN: "\n".join(broken)} if self.training and isinstance(item, dict) else item
-        raise BrokenImageError("; ".join(broken))
+        if self.training or not self.most:
+            raise BrokenImageError("; ".join(broken))
+        return {BROKEN: broken[0]}
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
         return [self[index] for index in indices]

@@ -12,10 +12,11 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lightsr_basicsr.checkpoints import misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
+from lightsr_basicsr.data.readable import BROKEN
 from lightsr_basicsr.models.best_metrics import restore_best_metrics, write_best_metrics
 from lightsr_basicsr.models.contract import LossDictContract
 from lightsr_basicsr.models.kept_checkpoints import BEST, OPTIONS, best_set, delete_old
@@ -119,7 +120,7 @@ class LossDictModel(SRModel):
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:
         """Validate as SRModel does; on a set without ground truth compute only metrics without reference."""
-        whole = not self.opt["val"].get("metrics") or "gt" in dataloader.dataset[0]
+        whole = not self.opt["val"].get("metrics") or "gt" in _first_item(dataloader.dataset)
         with nullcontext() if whole else without_reference(self, dataloader.dataset.opt["name"]):
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
@@ -141,6 +142,11 @@ class LossDictModel(SRModel):
         _check_state(self, resume_state)
         super().resume_training(resume_state)
         self.best_metric_results = restore_best_metrics(self.opt, resume_state["iter"])
+
+
+def _first_item(dataset: Dataset) -> Mapping[str, Any]:
+    """Return the first item that can be read, {} if there is none; what validation reads is reported there."""
+    return next((item for item in map(dataset.__getitem__, range(len(dataset))) if BROKEN not in item), {})
 
 
 def _keep_best(model: LossDictModel, dataset_name: str, current_iter: int) -> None:

@@ -108,6 +108,34 @@ def test_a_broken_validation_image_ends_the_run_with_a_state(options, monkeypatc
     assert [file.name for file in Path("experiments/tiny/training_states").iterdir()] == ["5.state"]
 
 
+@pytest.mark.parametrize("model", ["LossDictModel", "SRModel"])
+@pytest.mark.parametrize("bad", ["000", "001"])
+def test_a_validation_set_may_allow_broken_images(options, monkeypatch, model, bad):
+    options["model_type"], options["datasets"]["val"]["max_broken"] = model, 1
+    tiny.make_pairs(Path("val"), 3)
+    at_iteration(monkeypatch, 1, lambda: Path(f"val/LR/{bad}.png").write_bytes(b""))
+    assert run(options) == 0
+    assert f"val/LR/{bad}.png" in log()
+    assert "left out of the set (1 of at most 1)" in log()
+    assert "# psnr: nan" not in log()
+
+
+def test_more_broken_images_than_a_validation_set_allows_end_the_run(options, monkeypatch, capsys):
+    options["datasets"]["val"]["max_broken"] = 1
+    tiny.make_pairs(Path("val"), 3)
+    at_iteration(monkeypatch, 1, lambda: [Path(f"val/LR/00{place}.png").write_bytes(b"") for place in (0, 2)])
+    assert run(options) == 1
+    assert "more than max_broken of this set (1) are broken" in capsys.readouterr().err
+    assert list(Path("experiments/tiny/training_states").glob("*.state"))
+
+
+def test_a_validation_set_without_a_readable_image_ends_the_run(options, monkeypatch, capsys):
+    options["datasets"]["val"]["max_broken"] = 9
+    at_iteration(monkeypatch, 1, lambda: [file.write_bytes(b"") for file in Path("val/HR").iterdir()])
+    assert run(options) == 1
+    assert "val/HR/001.png" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("prefetch", [None, "cpu"])
 def test_a_killed_worker_ends_the_run_with_a_state(options, monkeypatch, capsys, prefetch):
     import multiprocessing

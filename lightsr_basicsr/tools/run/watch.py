@@ -100,7 +100,8 @@ def named_images() -> Iterator[None]:
 
 
 def _readable(dataset: Any, section: Mapping[str, Any]) -> Readable:
-    return Readable(dataset, section["phase"] == "train", int(section.get("max_broken", MOST_BROKEN)))
+    training = section["phase"] == "train"
+    return Readable(dataset, training, int(section.get("max_broken", MOST_BROKEN if training else 0)))
 
 
 @contextmanager
