@@ -14,7 +14,7 @@ from torch import nn
 
 from lightsr_basicsr.data.degradations import BORDERS, imresize
 from lightsr_basicsr.plugins import registries
-from tests import kdsr
+from tests import drc, kdsr
 from tests.cases import CASES
 from tests.golden import OWN, load, state_dict
 
@@ -123,6 +123,15 @@ def record_dual_loss() -> None:
     np.savez_compressed(OWN / "drn_dual_loss_x4.npz", description=json.dumps(description), **arrays, **recorded)
 
 
+def record_drc() -> None:
+    """Compression of a tiny DRN, after it equalled that of the official code."""
+    description = drc.describe()
+    description |= {"kept": drc.keep(description), "channel_config": drc.CHANNELS}
+    arrays = {"in0": drc.images(1, 24)["lr1"]}
+    arrays |= drc.transform(description, arrays)
+    np.savez_compressed(OWN / "drc_prune_transform.npz", description=json.dumps(description), **arrays)
+
+
 if __name__ == "__main__":
     wanted = re.compile(sys.argv[1] if len(sys.argv) > 1 else "")
     if wanted.search("imresize"):
@@ -131,6 +140,8 @@ if __name__ == "__main__":
         record_kdsr_steps()
     if wanted.search("drn_dual_loss_x4"):
         record_dual_loss()
+    if wanted.search("drc_prune_transform"):
+        record_drc()
     with torch.no_grad():
         for case in CASES:
             if wanted.search(case.golden) and not LEFT_OUT.search(case.golden):
