@@ -37,6 +37,11 @@ OF_COMMAND: dict[str, Field] = {
     "comparison.test_y_channel": flag("Whether the luma channel alone is compared.", required="always"),
     **validation.OPTIONS,
     **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
+    "datasets.*.halves": flag(
+        "Whether each training batch holds as many images of the first half of the set as of the second, in this "
+        "order: ChannelSearchModel trains weights on the one and channel numbers on the other.",
+        default=False,
+    ),
     "train.max_norm": number(
         "Largest norm of the gradients of an optimizer; larger ones are scaled down. `~` for no limit.",
         above=0,
