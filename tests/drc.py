@@ -4,15 +4,19 @@ Everything is in [0, 255] here: the networks are built with ``img_range`` 1.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.sites import sites_of
+from lightsr_basicsr.pruning.channel_lists import candidate_widths
 from lightsr_basicsr.pruning.l1 import keep_by_l1
+from lightsr_basicsr.pruning.soft_channels import run_supernet
 from lightsr_basicsr.pruning.surgery import prune
 from tests import golden
 from tests.conftest import SHARED
@@ -62,6 +66,82 @@ def compare(ours: dict[str, np.ndarray | Tensor], arrays: dict[str, np.ndarray],
         assert difference <= relative * np.abs(recorded).max(), (name, difference)
 
 
+def dual_state(description: dict) -> dict[str, Tensor]:
+    """Return the recorded weights of the dual networks, in the keys of DRNDual."""
+    entries = {**description, "state_dict": description["dual_state_dict"], "arch": "DRN"}
+    return {key.removeprefix("dual."): value for key, value in golden.state_dict(entries).items()}
+
+
+def options(model: str, folder: Path, **train: Any) -> dict:
+    """Return the options with which a model works on [0, 255]."""
+    paths = dict.fromkeys(("experiments_root", "models", "training_states"), str(folder))
+    return {
+        "model_type": model, "scale": 4, "num_gpu": 0, "dist": False, "rank": 0, "is_train": True, "path": paths,
+        "network_g": dict(TINY), "network_dual": {"type": "DRNDual", "num_feat": 8, "upscale": 4},
+        "datasets": {"train": {"halves": True}},
+        "train": {
+            "total_iter": 10, "optim_g": {"type": "Adam", "lr": 1e-4}, "pixel_opt": {"type": "L1Loss"},
+            "dual_opt": {"type": "L1Loss", "loss_weight": 0.1}, "loss_range": 1,
+            "scheduler": {"type": "MultiStepLR", "milestones": [1000]}, **train,
+        },
+    }  # fmt: skip
+
+
+def batch(arrays: dict, *suffixes: str) -> dict[str, Tensor]:
+    """Return the recorded images with these suffixes, one set after the other."""
+    names = {"gt": "hr", "lq": "lr1", "lq_down2": "lr2"}
+    return {
+        key: torch.cat([torch.from_numpy(arrays[f"{name}{suffix}"]) for suffix in suffixes])
+        for key, name in names.items()
+    }
+
+
+def search(description: dict, arrays: dict, folder: Path, steps: int = 3) -> dict[str, np.ndarray]:
+    """Return what the channel search gives in its first steps."""
+    model = build_model(options("ChannelSearchModel", folder, pruning_rate=0.3))
+    model.net_g.load_state_dict(tiny(description).state_dict())
+    for dual in (model.net_dual, model.first_dual):
+        dual.load_state_dict(dual_state(description))
+    assert model.candidates == description["channel_sets"]
+    count = range(len(model.candidates))
+    model.soft.alphas.data = torch.stack([golden.fill(f"alphas_all.{index}", [6]) for index in count])
+    weights = dict(model.net_g.named_parameters())
+    found = {f"channel_weights_{index}": model.soft.multipliers_of(index, weights).detach() for index in count}
+    for step in range(steps):
+        model.update_learning_rate(step + 1)
+        model.feed_data(batch(arrays, "_train", "_val"))
+        model.optimize_parameters(step + 1)
+        found[f"alpha_grad_step{step}"] = model.soft.alphas.grad.clone()
+        found[f"alpha_after_step{step}"] = model.soft.alphas.detach().clone()
+        logged = model.get_current_log()
+        found[f"losses_{step}"] = [logged.pop("l_alpha"), sum(logged.values())]
+    assert description["argmax_channels_after_3_steps"] in (None, model.channel_list())
+    with torch.no_grad():
+        outputs = run_supernet(model.net_g, model.soft, torch.from_numpy(arrays["lr1_train"]))
+    found |= {f"supernet_out_after3_lv{index}": level for index, level in enumerate(outputs)}
+    return {name: np.asarray(value) for name, value in found.items()}
+
+
+RECORDED = ("drc_prune_transform", "drc_search_tiny")
+
+
+def record(name: str, folder: Path) -> tuple[dict, dict]:
+    """Return description and arrays of a recording of ours."""
+    description = describe()
+    if name == "drc_prune_transform":
+        description |= {"kept": keep(description), "channel_config": CHANNELS}
+        arrays = {"in0": images(1, 24)["lr1"]}
+        return description, {**arrays, **transform(description, arrays)}
+    arrays = {f"{key}_{half}": value for half, seed in (("train", 1), ("val", 2))
+              for key, value in images(seed, 16).items()}  # fmt: skip
+    sets = [candidate_widths(width, 0.3) for width in (8, 16, 32, 32, 32, 32)]
+    description |= {"channel_sets": sets, "argmax_channels_after_3_steps": None}
+    found = search(description, arrays, folder)
+    names = ("val_loss_unrolled", "train_loss_after_alpha_step")
+    losses = [dict(zip(names, found.pop(f"losses_{step}").tolist(), strict=True)) for step in range(3)]
+    return {**description, "steps": losses}, {**arrays, **found}
+
+
 def describe() -> dict:
     """Return a description of the tiny DRN with fixed weights and its own mean shifts, for recordings of ours."""
     entries = []
@@ -69,7 +149,9 @@ def describe() -> dict:
         entries.append({"key": key, "shape": list(value.shape), "dtype": "float32"})
         if "mean" in key:
             entries[-1]["value"] = (value if "weight" in key else 255 * value).flatten().tolist()
-    return {"arch": "DRN tiny", "state_dict": entries}
+    dual = build({"type": "DRNDual", "num_feat": TINY["num_feat"]}).state_dict()
+    duals = [{"key": f"dual.{key}", "shape": list(value.shape), "dtype": "float32"} for key, value in dual.items()]
+    return {"arch": "DRN tiny", "state_dict": entries, "dual_state_dict": duals}
 
 
 def keep(description: dict) -> list[list[int]]:

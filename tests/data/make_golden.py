@@ -123,13 +123,11 @@ def record_dual_loss() -> None:
     np.savez_compressed(OWN / "drn_dual_loss_x4.npz", description=json.dumps(description), **arrays, **recorded)
 
 
-def record_drc() -> None:
+def record_drc(name: str) -> None:
     """Compression of a tiny DRN, after it equalled that of the official code."""
-    description = drc.describe()
-    description |= {"kept": drc.keep(description), "channel_config": drc.CHANNELS}
-    arrays = {"in0": drc.images(1, 24)["lr1"]}
-    arrays |= drc.transform(description, arrays)
-    np.savez_compressed(OWN / "drc_prune_transform.npz", description=json.dumps(description), **arrays)
+    with tempfile.TemporaryDirectory() as folder:
+        description, arrays = drc.record(name, Path(folder))
+    np.savez_compressed(OWN / f"{name}.npz", description=json.dumps(description), **arrays)
 
 
 if __name__ == "__main__":
@@ -140,8 +138,8 @@ if __name__ == "__main__":
         record_kdsr_steps()
     if wanted.search("drn_dual_loss_x4"):
         record_dual_loss()
-    if wanted.search("drc_prune_transform"):
-        record_drc()
+    for name in filter(wanted.search, drc.RECORDED):
+        record_drc(name)
     with torch.no_grad():
         for case in CASES:
             if wanted.search(case.golden) and not LEFT_OUT.search(case.golden):
