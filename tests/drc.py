@@ -13,7 +13,7 @@ from basicsr.models import build_model
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from lightsr_basicsr.archs.sites import sites_of
+from lightsr_basicsr.archs.sites import prune_state, sites_of
 from lightsr_basicsr.pruning.channel_lists import candidate_widths
 from lightsr_basicsr.pruning.l1 import keep_by_l1
 from lightsr_basicsr.pruning.soft_channels import run_supernet
@@ -122,7 +122,38 @@ def search(description: dict, arrays: dict, folder: Path, steps: int = 3) -> dic
     return {name: np.asarray(value) for name, value in found.items()}
 
 
-RECORDED = ("drc_prune_transform", "drc_search_tiny")
+def select(description: dict, arrays: dict, folder: Path) -> dict[str, Any]:
+    """Return what the greedy selection gives on two batches."""
+    torch.save(tiny(description).state_dict(), folder / "dense.pth")
+    torch.save(dual_state(description), folder / "dual.pth")
+    content = options("ChannelPruningModel", folder, channels=description["channel_config"], pass_iter=2)
+    content["path"] |= {f"pretrain_network_{key}": str(folder / f"{key}.pth") for key in ("dense", "dual")}
+    content["train"]["total_iter"] = total = 4 * sum(description["channel_config"])
+    model, losses = build_model(content), []
+    for number in range(total):
+        model.feed_data(batch(arrays, f"_{number % 2}"))
+        model.optimize_parameters(number + 1)
+        losses.append(sum(model.get_current_log().values()))
+    found = {f"first_scores_{index}": each for index, each in enumerate(model.selection.first_scores)}
+    starts = np.cumsum([0, *(4 * target for target in description["channel_config"])])
+    small, section = model.pruned()
+    dense = build(section)
+    dense.load_state_dict(prune_state(model.net_dense.state_dict(), model.sites, map(sorted, model.selection.kept)))
+    for key, value in small.state_dict().items():
+        if not torch.equal(value, dense.state_dict()[key]):
+            found[f"pruned__{key}"] = value
+    found |= levels(small, arrays["in0"], "out0")
+    return {
+        "selection_order": model.selection.kept,
+        "first_round_mean_loss": [float(np.mean(losses[start : start + 2])) for start in starts[:-1]],
+        "last_finetune_loss": [losses[start - 1] for start in starts[1:]],
+        "arrays": {
+            name: np.asarray(value) for name, value in {**found, **levels(small, arrays["in0"], "out0")}.items()
+        },
+    }
+
+
+RECORDED = ("drc_prune_transform", "drc_search_tiny", "drc_dcp_tiny")
 
 
 def record(name: str, folder: Path) -> tuple[dict, dict]:
@@ -132,6 +163,12 @@ def record(name: str, folder: Path) -> tuple[dict, dict]:
         description |= {"kept": keep(description), "channel_config": CHANNELS}
         arrays = {"in0": images(1, 24)["lr1"]}
         return description, {**arrays, **transform(description, arrays)}
+    if name == "drc_dcp_tiny":
+        arrays = {f"{key}_{seed}": value for seed in (0, 1) for key, value in images(seed, 16).items()}
+        description |= {"channel_config": [3, 4, 5, 4, 3, 4]}
+        found = select(description, {**arrays, "in0": images(2, 16)["lr1"]}, folder)
+        arrays |= {"in0": images(2, 16)["lr1"], **found.pop("arrays")}
+        return {**description, **found}, arrays
     arrays = {f"{key}_{half}": value for half, seed in (("train", 1), ("val", 2))
               for key, value in images(seed, 16).items()}  # fmt: skip
     sets = [candidate_widths(width, 0.3) for width in (8, 16, 32, 32, 32, 32)]

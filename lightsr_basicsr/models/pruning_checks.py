@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from os.path import expanduser
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,16 @@ from torch import Tensor, nn
 from lightsr_basicsr import fields
 from lightsr_basicsr.archs.network import first_channels
 from lightsr_basicsr.archs.sites import Site, SiteError, check_probe, sites_of
+from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.models.contract import Networks, Options, Problems
 from lightsr_basicsr.models.dual_checks import TRIED_SIDE, DualContract
-from lightsr_basicsr.pruning.channel_lists import candidate_widths, check_rate
+from lightsr_basicsr.pruning.channel_lists import candidate_widths, targets_of
 from lightsr_basicsr.pruning.cost import Cost, check_cost, check_reach
+from lightsr_basicsr.pruning.selection import Settings, iterations_of
 
+CRITERIA = ("dcp", "l1")
+DENSE = "pretrain_network_dense"
 SITES = {
     "train.sites": fields.several(
         "Sites of a network that names none: pairs of layers, of which the second alone reads what the first makes, as "
@@ -59,10 +64,28 @@ def require_one_process(options: Options, name: str) -> None:
         raise UserError(f"{name} runs in one process, got a launcher: start it with `basicsr train` alone.")
 
 
+def targets_in(options: Options, sites: Sequence[Site]) -> list[int]:
+    """Return the channels to keep at each site, of ``train.channels`` or ``train.pruning_rate``.
+
+    Raises:
+        ChannelListError: If neither is given, or one does not fit.
+    """
+    return targets_of(sites, options["train"].get("channels"), options["train"].get("pruning_rate"))
+
+
+def settings_of(train: Mapping[str, Any]) -> Settings:
+    """Return how the section ``train`` lets channels be chosen."""
+    default = Settings()
+    return Settings(
+        int(train.get("pass_iter", default.pass_iter)),
+        int(train.get("channels_per_round", default.per_round)),
+        float(train.get("tune_lr", default.lr)),
+        float(train.get("tune_momentum", default.momentum)),
+    )
+
+
 class PruningContract(DualContract):
     """What search and pruning share: a network with sites."""
-
-    required_paths = ("pretrain_network_g",)
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield also a network without sites, sites that do not stand alone, and an average that nobody uses."""
@@ -79,23 +102,17 @@ class PruningContract(DualContract):
         except SiteError as error:
             yield "train.sites" if pairs else "network_g", str(error)
             return
-        try:
-            self.check_sites(options, net, sites)
-        except UserError as error:
-            yield self.place_of(options), str(error)
+        yield from self.find_site_problems(options, net, sites)
 
-    def check_sites(self, options: Options, net: nn.Module, sites: Sequence[Site]) -> None:
-        """Raise UserError for numbers that do not fit the sites."""
-
-    def place_of(self, options: Options) -> str:
-        """Return the key that such numbers are given by."""
-        return "train.pruning_rate"
+    def find_site_problems(self, options: Options, net: nn.Module, sites: Sequence[Site]) -> Problems:
+        """Yield numbers that do not fit the sites."""
+        yield from ()
 
 
 class SearchContract(PruningContract):
     """The contract of ``ChannelSearchModel``."""
 
-    needed_sections: ClassVar = {**DualContract.needed_sections}
+    required_paths = ("pretrain_network_g",)
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield also batches that are no halves."""
@@ -108,14 +125,47 @@ class SearchContract(PruningContract):
         if isinstance(batch, int) and batch % 2:
             yield "datasets.train.batch_size_per_gpu", f"must be even, a half each for two kinds of steps; got {batch}"
 
-    def check_sites(self, options: Options, net: nn.Module, sites: Sequence[Site]) -> None:
-        """Raise UserError for a rate outside of (0, 1), and a cost that cannot be met."""
-        rate = options["train"].get("pruning_rate")
-        check_rate(rate)
-        cost_of(options, net, sites, [candidate_widths(site.width, rate) for site in sites])
+    def find_site_problems(self, options: Options, net: nn.Module, sites: Sequence[Site]) -> Problems:
+        """Yield a rate outside of (0, 1), and a cost that cannot be met."""
+        where, rate = "train.pruning_rate", options["train"].get("pruning_rate")
+        try:
+            candidates = [candidate_widths(site.width, rate) for site in sites]
+            where = "train.cost"
+            cost_of(options, net, sites, candidates)
+        except UserError as error:
+            yield where, str(error)
 
-    def place_of(self, options: Options) -> str:
-        """Return that of the cost, where the rate is right."""
-        rate: Any = options["train"].get("pruning_rate")
-        right = isinstance(rate, (int, float)) and 0 < rate < 1
-        return "train.cost" if right and isinstance(options["train"].get("cost"), Mapping) else "train.pruning_rate"
+
+class SelectionContract(PruningContract):
+    """The contract of ``ChannelPruningModel``."""
+
+    required_paths = (DENSE,)
+    required_sections = ()
+
+    def find_problems(self, options: Options, networks: Networks) -> Problems:
+        """Yield also a dense file that does not fit the network."""
+        yield from super().find_problems(options, networks)
+        path, net = (options.get("path") or {}).get(DENSE), networks.get("network_g")
+        if not path or net is None:
+            return
+        try:
+            prefer = options["path"].get("dense_param_key", "params_ema")
+            state, _ = read_state_dict(expanduser(str(path)), prefer=prefer)
+        except CheckpointError:
+            return  # told by the check of files
+        if misfit := self.describe_misfit(net, state, str(path), strict=True):
+            yield f"path.{DENSE}", misfit
+
+    def find_site_problems(self, options: Options, net: nn.Module, sites: Sequence[Site]) -> Problems:
+        """Yield channels that do not fit the sites, and another number of iterations than their choice takes."""
+        train = options["train"]
+        try:
+            targets = targets_in(options, sites)
+        except UserError as error:
+            yield f"train.{'pruning_rate' if train.get('channels') is None else 'channels'}", str(error)
+            return
+        needed, why = iterations_of(targets, settings_of(train)), "two passes for each round of the choice"
+        if train.get("criterion") == "l1":
+            needed, why = 1, "all channels are chosen at once"
+        if train.get("total_iter") != needed:
+            yield "train.total_iter", f"must be {needed}, got {train.get('total_iter')}: {why}"

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from basicsr.archs import build_network
 from basicsr.models import build_model
 
 from lightsr_basicsr import cli
@@ -137,7 +136,7 @@ def search_run(name: str = "search", **train) -> dict:
     del content["train"]["ema_decay"]
     torch.manual_seed(0)
     for key, file in (("network_g", "dense.pth"), ("network_dual", "dual.pth")):
-        torch.save(build_network(dict(content[key])).state_dict(), file)
+        torch.save(drc.build(content[key]).state_dict(), file)
         content["path"][f"pretrain_{key}"] = file
     return content
 
