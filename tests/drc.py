@@ -153,7 +153,7 @@ def select(description: dict, arrays: dict, folder: Path) -> dict[str, Any]:
     }
 
 
-RECORDED = ("drc_prune_transform", "drc_search_tiny", "drc_dcp_tiny")
+RECORDED = ("drc_prune_transform", "drc_search_tiny", "drc_dcp_tiny", "drc_finetune_loss")
 
 
 def record(name: str, folder: Path) -> tuple[dict, dict]:
@@ -163,6 +163,9 @@ def record(name: str, folder: Path) -> tuple[dict, dict]:
         description |= {"kept": keep(description), "channel_config": CHANNELS}
         arrays = {"in0": images(1, 24)["lr1"]}
         return description, {**arrays, **transform(description, arrays)}
+    if name == "drc_finetune_loss":
+        losses = {f"kd_nums_{number}": distill(folder, number, images(1, 16)) for number in range(3)}
+        return {"arch": "DRN tiny", "losses": losses}, images(1, 16)
     if name == "drc_dcp_tiny":
         arrays = {f"{key}_{seed}": value for seed in (0, 1) for key, value in images(seed, 16).items()}
         description |= {"channel_config": [3, 4, 5, 4, 3, 4]}
@@ -177,6 +180,29 @@ def record(name: str, folder: Path) -> tuple[dict, dict]:
     names = ("val_loss_unrolled", "train_loss_after_alpha_step")
     losses = [dict(zip(names, found.pop(f"losses_{step}").tolist(), strict=True)) for step in range(3)]
     return {**description, "steps": losses}, {**arrays, **found}
+
+
+def filled(net: nn.Module, prefix: str = "") -> dict[str, Tensor]:
+    """Return fixed weights for a network, its mean shifts as they are for [0, 255]."""
+    state = net.state_dict()
+    scaled = {key: value * (255 if "bias" in key else 1) for key, value in state.items() if "_mean." in key}
+    return {key: scaled.get(key, golden.fill(prefix + key, list(value.shape))) for key, value in state.items()}
+
+
+def distill(folder: Path, kd_nums: int, images_: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return the losses of a tiny student beside a tiny teacher."""
+    content = options("DistillFinetuneModel", folder, kd_nums=kd_nums)
+    content["network_g"] |= {"channels": CHANNELS}
+    content["network_teacher"] = {**TINY, "num_feat": 12}
+    content["path"] |= {"pretrain_network_teacher": str(folder / "teacher.pth")}
+    torch.save(filled(build(content["network_teacher"]), "teacher."), folder / "teacher.pth")
+    model = build_model(content)
+    model.net_g.load_state_dict(filled(model.net_g))
+    model.net_dual.load_state_dict(filled(model.net_dual, "dual."))
+    model.feed_data(batch(images_, ""))
+    losses = {name: value.item() for name, value in model.compute_losses().items()}
+    kd = losses.pop("l_kd")
+    return {"kd_loss": kd, "reconstruction_loss": sum(losses.values()), "total_loss": kd + sum(losses.values())}
 
 
 def describe() -> dict:

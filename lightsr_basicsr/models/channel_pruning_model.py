@@ -33,7 +33,7 @@ from lightsr_basicsr.models.pruning_checks import (
 )
 from lightsr_basicsr.pruning.channel_lists import listed, write_channel_list
 from lightsr_basicsr.pruning.l1 import keep_by_l1
-from lightsr_basicsr.pruning.selection import Selection, run_until, watched
+from lightsr_basicsr.pruning.selection import Selection, in_training_form, run_until, watched
 from lightsr_basicsr.pruning.surgery import mask, prune
 from lightsr_basicsr.registry import register
 
@@ -192,10 +192,3 @@ def report(selection: Selection, seconds: float, current_iter: int) -> None:
         f"Site {number} of {len(selection.sites)}, {site.name}: {kept} of {site.width} channels kept. Left: "
         f"{timedelta(seconds=round(left * seconds))}."
     )
-
-
-def in_training_form(net: nn.Module) -> nn.Module:
-    """Return ``net``, set to give what it gives in training (all levels), with layers as in evaluation."""
-    net.eval()
-    net.training = True
-    return net

@@ -58,6 +58,16 @@ def cost_of(
     return cost, target, weight
 
 
+def has_wrong_values(model: type | None, options: Options) -> bool:
+    """Return whether ``options`` hold a value that the fields of ``model`` do not take, which is told elsewhere."""
+    for key, field in fields.declared(model).items() if model else ():
+        section, _, name = key.rpartition(".")
+        values = options.get(section) or {} if section else options
+        if isinstance(values, Mapping) and name in values and field.problem(values[name]):
+            return True
+    return False
+
+
 def require_one_process(options: Options, name: str) -> None:
     """Raise UserError in a distributed run: gradients here are taken apart, and every process would choose alone."""
     if options.get("dist"):
@@ -93,7 +103,7 @@ class PruningContract(DualContract):
         if (options.get("train") or {}).get("ema_decay"):
             yield "train.ema_decay", f"has no effect: {self.name} keeps no average, remove it"
         net, pairs = networks.get("network_g"), options["train"].get("sites")
-        if net is None:
+        if net is None or has_wrong_values(self.model, options):
             return
         try:
             sites = sites_of(net, pairs)

@@ -226,3 +226,10 @@ def run_until(net: nn.Module, name: str, images: Tensor) -> Tensor:
     with watched(net, name, last=True) as seen, suppress(_ReachedError):
         net(images)
     return seen[0]
+
+
+def in_training_form(net: nn.Module) -> nn.Module:
+    """Return ``net``, set to give what it gives in training (all levels), with layers as in evaluation."""
+    net.eval()
+    net.training = True
+    return net
