@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, short_message
 
 # 'convolutions', 'linear': row `first + c` of the producer makes channel c, which is column c of the consumers.
 # 'shuffled': a pixel shuffle lies between, so `repeat` rows in a row make one channel.
@@ -215,6 +215,14 @@ def check_probe(net: nn.Module, sites: Sequence[Site], image: Tensor) -> None:
     Raises:
         SiteError: With the first site that does not stand alone.
     """
+    try:
+        deepcopy(net).eval()(image)
+    except Exception as error:
+        # Networks of other packages may raise any exception.
+        raise SiteError(
+            f"{type(net).__name__} cannot run on an image {tuple(image.shape)} ({short_message(error)}), so its sites "
+            "cannot be tried: set another gt_size."
+        ) from error
     for site in sites:
         text = f"{type(net).__name__}: something else than {', '.join(site.consumers)} reads what {site.producer} makes"
         if site.width < 2:
@@ -227,7 +235,7 @@ def check_probe(net: nn.Module, sites: Sequence[Site], image: Tensor) -> None:
             seen = narrow(net, [site], [range(site.width - 1)]).eval()(image)
         except Exception as error:
             # Networks of other packages may raise any exception for a tensor of another width.
-            raise SiteError(f"{text} ({' '.join(str(error).split())[:200]}): leave that site out.") from error
+            raise SiteError(f"{text} ({short_message(error, 200)}): leave that site out.") from error
         if seen.shape != expected.shape or not torch.allclose(seen, expected, rtol=1e-3, atol=1e-4):
             raise SiteError(f"{text}, so its channels cannot be removed: leave that site out.")
 

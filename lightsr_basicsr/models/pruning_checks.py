@@ -22,6 +22,7 @@ from lightsr_basicsr.pruning.selection import Settings, iterations_of
 
 CRITERIA = ("dcp", "l1")
 DENSE = "pretrain_network_dense"
+MOST_SIDE = 64  # of an image for trying networks, in LR pixels
 SITES = {
     "train.sites": fields.several(
         "Sites of a network that names none: pairs of layers, of which the second alone reads what the first makes, as "
@@ -33,9 +34,10 @@ SITES = {
 
 
 def probe_image(options: Options, net: nn.Module) -> Tensor:
-    """Return a random image (1, C, H, W) of the LR crop's size, on the device of ``net``."""
+    """Return a random image (1, C, H, W) of the LR crop's size, or less, on the device of ``net``."""
     crop, scale = ((options.get("datasets") or {}).get("train") or {}).get("gt_size"), options.get("scale")
-    side = crop // scale if isinstance(crop, int) and isinstance(scale, int) and scale else TRIED_SIDE
+    side = crop // scale if isinstance(crop, int) and isinstance(scale, int) and scale > 0 else TRIED_SIDE
+    side = min(max(side, getattr(net, "min_side", 1)), MOST_SIDE)
     channels = getattr(net, "num_in_ch", first_channels(net))
     generator = torch.Generator().manual_seed(0)  # leaves that of the run alone
     return torch.rand(1, channels, side, side, generator=generator).to(next(net.parameters()).device)

@@ -62,6 +62,8 @@ def targets_of(
         numbers = read_channels(channels, [site.listed for site in sites], "The pruning")
     except ValueError as error:
         raise ChannelListError(str(error)) from error
+    except OSError as error:  # a folder, a name that no file can have
+        raise ChannelListError(f"The channel list {channels} cannot be read: {error.strerror}.") from error
     for index, (site, number) in enumerate(zip(sites, numbers, strict=True)):
         if number % site.unit:
             raise ChannelListError(

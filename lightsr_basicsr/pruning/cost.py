@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.sites import Site
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, short_message
 
 KINDS = ("params", "multi_adds")
 HALVINGS = 60  # of the price of a channel
@@ -101,6 +101,12 @@ def _pixels(net: nn.Module, image: Tensor) -> dict[str, float]:
     training = net.training
     try:
         net.eval()(image)
+    except Exception as error:
+        # Networks of other packages may raise any exception.
+        raise CostError(
+            f"{type(net).__name__} cannot run on an image {tuple(image.shape)}, so its multiply-adds are unknown "
+            f"({short_message(error)}): set `type: params`, or another gt_size."
+        ) from error
     finally:
         net.train(training)
         for hook in hooks:

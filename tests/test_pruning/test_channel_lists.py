@@ -63,6 +63,11 @@ def test_targets_come_from_a_list_a_file_or_a_rate(tmp_path):
         ([12, "x"], "whole numbers"),
         ([True, 6], "whole numbers"),
         ([12, 20], "Number 1 of `channels`, of b, must be a multiple of its 6 heads, got 20"),
+        ([float("inf"), 6], "whole numbers"),
+        (5, "whole numbers"),
+        ([[1], [2]], "whole numbers"),
+        ("n" * 5000, "finds no channel list|cannot be read"),
+        (".", "finds no channel list"),
         ("no such file.txt", "finds no channel list at no such file.txt"),
     ],
 )
