@@ -10,6 +10,10 @@ class UserError(ValueError):
     """An error that the user can correct: the message says what was expected, what was found, what to do."""
 
 
+class OtherProcessError(UserError):
+    """Another process of a distributed run cannot go on; the message says why."""
+
+
 def message_of(error: UserError | OSError) -> str:
     """Return the text of an error for the user; an OSError's starts with the file, where known.
 

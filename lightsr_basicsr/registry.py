@@ -9,12 +9,22 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# Ends the message on a name that nobody registered.
+OF_ANOTHER = (
+    "If it is of another package, make that known: `plugins: [PACKAGE]` in the option file, or --import PACKAGE. "
+    "`basicsr env` lists the plugins found"
+)
+
+
+class PluginWarning(RuntimeWarning):
+    """Two packages have one name for option files, or a plugin has none; the message says what to write."""
+
 
 def register(registry: Any) -> Callable[[T], T]:
     """Return a decorator that registers a class or function under its own name in a BasicSR ``registry``.
 
     A second registration of the same object (a reloaded module) is silent. A name that another package has taken
-    stays theirs: ours is then registered as ``<name>_lightsr``, and a ``RuntimeWarning`` names the other module.
+    stays theirs: ours is then registered as ``<name>_lightsr``, and a :class:`PluginWarning` names the other module.
     """
 
     def decorate(obj: T) -> T:
@@ -64,6 +74,6 @@ def _register_beside(registry: Any, obj: Any, held: Any) -> None:
     warnings.warn(
         f"'{obj.__name__}' was already registered by {held.__module__}; lightsr-basicsr leaves that one alone. "
         f"Use `type: {name}` in an option file to get ours.",
-        RuntimeWarning,
+        PluginWarning,
         stacklevel=4,
     )

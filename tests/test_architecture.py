@@ -19,8 +19,10 @@ EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields"}
 MAY_IMPORT = {
     "_compat": {"torchvision", f"{OURS}._fixes"},
     "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
+    "_fixes.names": {"yaml", "basicsr"},
     "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.states",
                         f"{OURS}.models.contract"},
+    "_fixes.pool": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.states"},
     "_fixes.saving": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.whole"},
     "bootstrap": {OURS, "basicsr"},
     "errors": set(),
@@ -198,3 +200,9 @@ def test_every_imported_package_is_declared(path):
     """What BasicSR happens to bring is declared too: another version of it may bring less."""
     foreign = {name.split(".")[0] for name in imports(path)} - sys.stdlib_module_names - {OURS}
     assert {DISTRIBUTIONS.get(name, name) for name in foreign} <= declared_packages()
+
+
+def test_home_folders_are_expanded_without_an_error():
+    """``Path.expanduser`` raises RuntimeError for a user that does not exist; ``os.path.expanduser`` keeps the path."""
+    users = [str(file) for file in PACKAGE.rglob("*.py") if ".expanduser()" in file.read_text(encoding="utf-8")]
+    assert users == []

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from lightsr_basicsr import cli
-from lightsr_basicsr.plugins import load_plugins
 
 
 def entry_points(group: str) -> dict[str, str]:
@@ -60,13 +59,15 @@ def test_a_plugin_that_fails_is_reported_and_not_fatal(site, capsys):
     assert "IMDN" in told.out
 
 
-def test_a_clash_between_two_others_is_explained(site):
+def test_one_name_of_two_plugins_is_told_and_both_are_there(site, capsys):
     write_plugin(site, "first_gan", ARCH.format(name="SameNet"))
     write_plugin(site, "second_gan", ARCH.format(name="SameNet"))
-    errors = {plugin.name: plugin.error for plugin in load_plugins()}
-    texts = [errors["first_gan"], errors["second_gan"]]
-    assert sorted(text == "" for text in texts) == [False, True]
-    assert any("its arch 'SameNet' was registered before by" in text for text in texts)
+    assert cli.main(["list", "networks", "--import", "first_gan", "--import", "second_gan"]) == 0
+    told = capsys.readouterr()
+    assert "SameNet_" in told.out
+    first, second = ("first_gan", "second_gan") if "SameNet_second_gan" in told.out else ("second_gan", "first_gan")
+    sentence = f"`type: SameNet` in an option file is that of {first}, which was first; for that of {second} write"
+    assert f"basicsr: {sentence} `type: SameNet_{second}`." in told.err
 
 
 def test_a_plugin_that_was_first_keeps_its_name_and_ours_loads(site):
@@ -90,7 +91,7 @@ assert "IMDN_RTC" in ARCH_REGISTRY
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "RuntimeWarning: 'IMDN' was already registered by kair_like" in done.stderr
+    assert "PluginWarning: 'IMDN' was already registered by kair_like" in done.stderr
 
 
 @pytest.mark.parametrize(

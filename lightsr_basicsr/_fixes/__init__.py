@@ -9,15 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightsr_basicsr._fixes import devices, files, loading, sampling, saving, training, validation
+from lightsr_basicsr._fixes import (
+    devices,
+    files,
+    loading,
+    names,
+    pool,
+    registries,
+    sampling,
+    saving,
+    shared_validation,
+    training,
+    validation,
+)
 
 FIXES: tuple[Callable[[], bool], ...] = (
+    registries.names_of_two_packages,
+    names.moved_names,
+    names.reader_of_option_files,
     training.resume_on_any_device,
     saving.failed_saves_end_the_run,
     sampling.exact_total_iter,
     sampling.repeatable_samples,
+    sampling.repeatable_steps,
     training.eta_of_the_last_iteration,
     training.schedule_of_the_option_file,
+    pool.pool_in_the_training_state,
     training.one_final_validation,
     training.network_in_one_line,
     devices.distributed_without_gpu,
@@ -27,8 +44,10 @@ FIXES: tuple[Callable[[], bool], ...] = (
     files.share_lmdb_environments,
     files.whole_jpeg_quality,
     files.utf8_option_files,
+    files.one_copy_of_the_option_file,
     validation.metrics_of_the_other_images,
     loading.remember_the_file_being_read,
     loading.errors_of_the_prefetcher,
     validation.no_record_of_nan,
+    shared_validation.validation_on_all_processes,
 )

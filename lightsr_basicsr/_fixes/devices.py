@@ -33,7 +33,23 @@ def init_dist_pytorch(backend: str, **kwargs: Any) -> None:
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     if not torch.cuda.is_available() or (backend == "nccl" and not distributed.is_nccl_available()):
         backend = "gloo"
-    distributed.init_process_group(backend=backend, **kwargs)
+    distributed.init_process_group(backend=backend, **_store_of_this_start(), **kwargs)
+
+
+def _store_of_this_start() -> dict[str, Any]:
+    """Return a store of their own for processes that torchrun has started again; several machines count differently.
+
+    The agent of current torch keeps the store over restarts (seen with 2.14), so that processes find the addresses of
+    dead ones there, and wait half an hour for them.
+    """
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if start == "0" or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return {}
+    from torch.distributed import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, processes = next(rendezvous("env://"))
+    return {"store": PrefixStore(f"start_{start}", store), "rank": rank, "world_size": processes}
 
 
 def wrap_on_cpu() -> bool:

@@ -80,3 +80,19 @@ def utf8_option_files() -> bool:
         return False
     options.open = functools.partial(open, encoding="utf-8")
     return True
+
+
+def one_copy_of_the_option_file() -> bool:
+    """Let only the first process of a distributed run copy the option file into the run's folder.
+
+    Why: all write into one file at once, or into a folder that the first one has not made yet. Since: always. Until:
+    BasicSR asks for the rank.
+    """
+    import basicsr.train as train
+    from basicsr.utils import options
+    from basicsr.utils.dist_util import master_only
+
+    if hasattr(options.copy_opt_file, "__wrapped__"):
+        return False
+    options.copy_opt_file = train.copy_opt_file = master_only(options.copy_opt_file)
+    return True

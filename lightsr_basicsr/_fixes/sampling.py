@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import Any
@@ -14,6 +15,10 @@ from torch.utils.data import Dataset
 
 from lightsr_basicsr._fixes.detect import uses
 from lightsr_basicsr._fixes.training import STARTED_FROM
+
+# Held while random numbers are drawn: `prefetch_mode: cpu` may read samples in a thread of the training process.
+DRAWING = threading.RLock()
+STEP = 1  # what the seeds of steps have more than those of samples
 
 
 class Sample(int):
@@ -39,7 +44,6 @@ def exact_total_iter() -> bool:
     """
     import basicsr.train as train
     from basicsr.data.data_sampler import EnlargedSampler
-    from basicsr.utils import set_random_seed
 
     if not uses(train.create_train_val_dataloader, "ceil", "EnlargedSampler"):
         return False
@@ -73,8 +77,6 @@ def exact_total_iter() -> bool:
         if STARTED_FROM.state is not None:
             # BasicSR begins with the epoch of the state, which may have been saved with another batch.
             STARTED_FROM.state["epoch"] = sampler.first_epoch
-            # After a resumption the main process should not draw the same numbers as at the start.
-            set_random_seed(opt["manual_seed"] + opt["rank"] + STARTED_FROM.iter)
         logger.info("Training ends at iteration %s, %s iterations per epoch.", total, len(loader))
         return loader, sampler, val_loaders, sampler.last_epoch, total
 
@@ -165,15 +167,66 @@ class Repeatable(Dataset):
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
     """Seed the generators of Python, numpy and torch (CPU) within the block, and restore them after it."""
-    python, array, tensor = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    numbers = np.random.SeedSequence(entropy).generate_state(3)
+    with DRAWING:
+        python, array, tensor = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        _seed(*entropy)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
+            torch.set_rng_state(tensor)
+
+
+def _seed(*entropy: int) -> int:
+    """Seed the generators of Python, numpy and torch (CPU); return a number for others."""
+    numbers = np.random.SeedSequence(entropy).generate_state(4)
     random.seed(int(numbers[0]))
     np.random.seed(numbers[1])
     # torch.manual_seed would queue one more call for CUDA at each sample.
     torch.default_generator.manual_seed(int(numbers[2]))
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(array)
-        torch.set_rng_state(tensor)
+    return int(numbers[3])
+
+
+def repeatable_steps() -> bool:
+    """Draw the random numbers of a training step from the seed, the process and the iteration alone.
+
+    Why: degradations on the device, drop path and dropout draw from generators that no training state holds, and that
+    validations and new epochs advance as well, so that a resumed run draws other numbers. Since: always. Until:
+    BasicSR seeds by iteration.
+    """
+    import basicsr.train as train
+
+    build = train.build_model
+    if build.__module__ == __name__:
+        return False
+
+    def build_model(opt: dict) -> Any:
+        return _seed_steps(build(opt), opt)
+
+    train.build_model = build_model
+    return True
+
+
+def _seed_steps(model: Any, opt: dict) -> Any:
+    """Seed the generators before each step of ``model``, and keep them for it alone while it runs."""
+    learn = model.update_learning_rate
+
+    def update_learning_rate(current_iter: int, *args: Any, **kwargs: Any) -> None:
+        learn(current_iter, *args, **kwargs)
+        with DRAWING:
+            other = _seed(opt["manual_seed"], current_iter, opt["rank"], STEP)
+            if torch.cuda.is_initialized():
+                torch.cuda.manual_seed_all(other)
+
+    model.update_learning_rate = update_learning_rate
+    model.feed_data, model.optimize_parameters = _drawing(model.feed_data), _drawing(model.optimize_parameters)
+    return model
+
+
+def _drawing(method: Callable) -> Callable:
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        with DRAWING:
+            return method(*args, **kwargs)
+
+    return alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from os import PathLike
 from typing import Any
 
 from lightsr_basicsr._fixes.detect import uses
@@ -43,7 +44,7 @@ def _whole_or_error(saver: Callable) -> Callable:
         def write(content: Any, path: str) -> None:
             torch.save = original
             try:
-                _write(path, content)
+                write_or_end(path, content)
             except Exception as error:
                 errors.append(error)
             finally:
@@ -61,7 +62,8 @@ def _whole_or_error(saver: Callable) -> Callable:
     return save
 
 
-def _write(path: str, content: Any) -> None:
+def write_or_end(path: str | PathLike, content: Any) -> None:
+    """Write a file of a run, or raise CheckpointError that says how to go on."""
     for left in reversed(range(TRIES)):
         try:
             return write_pickle(path, content)

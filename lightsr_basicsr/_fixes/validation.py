@@ -10,8 +10,9 @@ from typing import Any
 from lightsr_basicsr._fixes.detect import uses
 from lightsr_basicsr.errors import short_message
 
-# The image that is validated now in this process: its name, and whether all its values are finite.
-NOW = SimpleNamespace(name="an image", finite=True)
+# The image that is validated now in this process: its name, whether all its values are finite, and its place in the
+# set; and where a process that validates a share of the set keeps warnings for the first one, None for the log.
+NOW = SimpleNamespace(name="an image", finite=True, place=0, warnings=None)
 
 
 class Sum(float):
@@ -67,7 +68,17 @@ def _name_images(model: type) -> None:
     def nondist_validation(self: Any, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
         return validate(self, Named(dataloader), *args, **kwargs)
 
+    nondist_validation.__wrapped__ = validate
     model.nondist_validation = nondist_validation
+
+
+def _warn(text: str) -> None:
+    from basicsr.utils import get_root_logger
+
+    if NOW.warnings is None:
+        get_root_logger().warning(text)
+    else:
+        NOW.warnings.append((NOW.place, text))
 
 
 def metrics_of_the_other_images() -> bool:
@@ -77,7 +88,6 @@ def metrics_of_the_other_images() -> bool:
     lost. Since: always. Until: BasicSR catches what metrics raise.
     """
     from basicsr.models import sr_model
-    from basicsr.utils import get_root_logger
 
     model, calculate = sr_model.SRModel, sr_model.calculate_metric
     if calculate.__module__ == __name__ or not uses(model.nondist_validation, "calculate_metric"):
@@ -88,9 +98,7 @@ def metrics_of_the_other_images() -> bool:
             return calculate(data, opt)
         except Exception as error:  # metrics may raise anything
             shape = "x".join(map(str, data["img"].shape))
-            get_root_logger().warning(
-                f"{opt['type']} failed on {NOW.name} ({shape}) and leaves it out of the mean: {short_message(error)}"
-            )
+            _warn(f"{opt['type']} failed on {NOW.name} ({shape}) and leaves it out of the mean: {short_message(error)}")
             return Sum(0.0, left_out=1)
 
     sr_model.calculate_metric = calculate_metric
@@ -105,7 +113,6 @@ def no_record_of_nan() -> bool:
     recorded as the best. Since: always. Until: BasicSR compares what the network gives.
     """
     from basicsr.models import sr_model
-    from basicsr.utils import get_root_logger
 
     model, calculate = sr_model.SRModel, sr_model.calculate_metric
     visuals = model.get_current_visuals
@@ -116,13 +123,13 @@ def no_record_of_nan() -> bool:
         shown = visuals(self)
         NOW.finite = bool(shown["result"].isfinite().all())
         if not NOW.finite:
-            get_root_logger().warning(f"{NOW.name}: the SR image has NaN or Inf; its metrics are NaN.")
+            _warn(f"{NOW.name}: the SR image has NaN or Inf; its metrics are NaN.")
         return shown
 
     def calculate_metric(data: dict, opt: dict) -> float:
         value = calculate(data, opt) if NOW.finite else math.nan
         if NOW.finite and math.isnan(value):
-            get_root_logger().warning(f"{NOW.name}: {opt['type']} is NaN, and so is the mean of the set.")
+            _warn(f"{NOW.name}: {opt['type']} is NaN, and so is the mean of the set.")
         return value
 
     model.get_current_visuals, sr_model.calculate_metric = get_current_visuals, calculate_metric

@@ -19,7 +19,7 @@ from lightsr_basicsr.archs.reparam import BLOCKS, RepConv
 from lightsr_basicsr.archs.reparam import deploy as deploy_network
 from lightsr_basicsr.archs.reparam.branches import Branches
 from lightsr_basicsr.archs.reparam.kernels import same_padding
-from lightsr_basicsr.registry import look_up, register, similar_names
+from lightsr_basicsr.registry import OF_ANOTHER, look_up, register, similar_names
 
 SMALLEST_KERNEL = 3
 
@@ -87,7 +87,8 @@ def _build(name: str, network: Any) -> nn.Module:
     if found is None:
         hint = similar_names(ARCH_REGISTRY, kind) or "`basicsr list networks` shows them."
         raise ValueError(
-            f"{name} needs a `network` section with the type of a registered network, got {network!r}: {hint}"
+            f"{name} needs a `network` section with the type of a registered network, got {network!r}: {hint} "
+            f"{OF_ANOTHER}."
         )
     return found(**{key: value for key, value in network.items() if key != "type"})
 

@@ -16,6 +16,7 @@ from lightsr_basicsr.checkpoints.files import OBJECTS, CheckpointError, load_pic
 WeightsOf = Callable[[Path], Mapping[str, Path]]
 # BasicSR writes these into every state, and reads them all.
 CONTENT = ("epoch", "iter", "optimizers", "schedulers")
+POOL = "pair_pool"  # added by `_fixes.pool`
 WANTED = f"{', '.join(CONTENT)} (two whole numbers, two lists of dictionaries)"
 
 
@@ -55,6 +56,27 @@ def saved_iterations(folder: Path) -> list[int]:
 def weights_folder(state: Path) -> Path:
     """Return the folder of weights of the run that saved ``state``."""
     return state.absolute().parent.parent / "models"
+
+
+def pool_file(folder: str | PathLike, iteration: int, rank: int) -> Path:
+    """Return the file of the pair pool of a process but the first, whose pool is in the state itself."""
+    return Path(folder) / f"{iteration}_rank{rank}.pool"
+
+
+def pool_files(folder: Path, iteration: int) -> list[Path]:
+    """Return the files of the pair pools of an iteration, of all processes but the first."""
+    return sorted(folder.glob(f"{iteration}_rank*.pool"))
+
+
+def read_pool(path: Path) -> Any:
+    """Return the content of such a file, None without one, and {} of one that cannot be read; nothing is executed."""
+    if not path.is_file():
+        return None
+    try:
+        return load_pickle(path)
+    except Exception:
+        # The readers raise many unrelated types for a damaged file.
+        return {}
 
 
 def read_state(path: str | PathLike) -> dict[str, Any]:

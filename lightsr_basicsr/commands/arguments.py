@@ -39,6 +39,12 @@ def kernel(text: str) -> tuple[float, float, float]:
     return sigma_1, sigma_2, theta
 
 
+def add_import(parser: argparse.ArgumentParser) -> None:
+    """Add ``--import``: packages whose names are made known."""
+    text = "import another plugin of BasicSR, such as realesrgan, so that its names are known; can be repeated"
+    parser.add_argument("--import", dest="plugins", action="append", metavar="PACKAGE", help=text)
+
+
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add ``FILE``, ``--opt``, ``--network`` and ``--weights``: a checkpoint and the network in it."""
     parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
@@ -47,6 +53,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
         "identify",
     )  # fmt: skip
     parser.add_argument("--network", metavar="KEY", help="section of that option file (default: network_g)")
+    add_import(parser)
     parser.add_argument(
         "--weights", choices=("ema", "raw"), help="params_ema or params of the file (default: ema if there are any)"
     )
@@ -64,7 +71,7 @@ def network_section(args: argparse.Namespace) -> dict[str, Any] | None:
         return None
     from lightsr_basicsr.tools.networks import read_network
 
-    load_all_plugins()
+    load_all_plugins(args.plugins)
     return read_network(args.opt, args.network or "network_g")
 
 

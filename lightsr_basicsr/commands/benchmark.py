@@ -6,10 +6,11 @@ import argparse
 import re
 import sys
 import tempfile
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.arguments import FORM
+from lightsr_basicsr.commands.arguments import FORM, add_import
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
@@ -65,6 +66,7 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
         "--network", metavar="NAME|FILE", help="network of a checkpoint that cannot be identified: IMDN:num_feat=48, "
         "or the option file it was trained with",
     )  # fmt: skip
+    add_import(parser)
     add("--backend", nargs="+", choices=backends, default=["all"], help="what runs the networks (default: all)")
     add(
         "--precision", nargs="+", choices=(*PRECISIONS, "all"), default=["fp32"],
@@ -107,7 +109,7 @@ def size(text: str) -> tuple[int, int]:
 
 def run_benchmark(args: argparse.Namespace) -> int:
     """Measure, write files, print the table, and return the exit status."""
-    load_all_plugins()
+    load_all_plugins(args.plugins)
     if args.limit is not None and not args.pressure:
         raise UserError("--limit needs --pressure: add it, or omit --limit.")
     if args.pressure and (args.ntire or args.data or args.gt):
@@ -133,7 +135,7 @@ class _Session:
     """Collects rows and rewrites the result files after each one."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.folder = args, Path(args.output).expanduser()
+        self.args, self.folder = args, Path(expanduser(args.output))
         self.plan = _plan(args)
         self.results: Results | None = None
         self.written: list[Path] = []

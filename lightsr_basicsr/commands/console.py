@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import Any
+
+from lightsr_basicsr.registry import PluginWarning
 
 
 def say(text: str) -> None:
@@ -13,10 +17,33 @@ def say(text: str) -> None:
         print(f"basicsr: {text}", file=sys.stderr, flush=True)
 
 
-def load_all_plugins() -> None:
-    """Import every plugin, and report those that cannot be imported."""
-    from lightsr_basicsr.plugins import load_plugins
+def load_all_plugins(*named: Any) -> None:
+    """Import every plugin, and report names that two have and those that cannot be imported.
 
-    for plugin in load_plugins():
+    Args:
+        *named (Any): Lists of further packages, None for none.
+
+    Raises:
+        PluginError: If one of these cannot be imported.
+    """
+    from lightsr_basicsr.plugins import import_plugins, load_plugins
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PluginWarning)
+        try:
+            found = load_plugins()
+            for names in named:
+                import_plugins(names)
+        finally:
+            _tell(caught)
+    for plugin in found:
         if plugin.error:
             say(f"plugin {plugin.name} ({plugin.distribution}) could not be imported: {plugin.error}")
+
+
+def _tell(caught: list[warnings.WarningMessage]) -> None:
+    for each in caught:
+        if issubclass(each.category, PluginWarning):
+            say(str(each.message))
+        else:
+            warnings.showwarning(each.message, each.category, each.filename, each.lineno)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,9 @@ def _embed(args: argparse.Namespace) -> Embedding:
     from lightsr_basicsr.tools.embed.vectors import SIGMAS_X4, embed
 
     blurs = [*map(Blur, args.sigma), *(Blur(*each) for each in args.kernel)]
-    picture, table = Path(args.output).expanduser(), Path(args.csv).expanduser() if args.csv else None
+    picture, table = Path(expanduser(args.output)), Path(expanduser(args.csv)) if args.csv else None
     # Before the long computation, not after it.
-    source = Path(args.input).expanduser()
+    source = Path(expanduser(args.input))
     check_picture(picture, len(set(blurs)) or len(SIGMAS_X4), len(set(args.noise)), source)
     if table is not None:
         check_table(table, picture, source)

@@ -60,13 +60,13 @@ def _changed(module: Any, **values: Any) -> Iterator[None]:
 
 
 def _replace_network(model: Any, replaced: list[Any]) -> None:
-    """Let the backend that ``val`` names run the network of a test; only the first process validates."""
+    """Let the backend that ``val`` names run the network of a test; each process validates a share of the images."""
     from basicsr.utils import get_root_logger
 
     from lightsr_basicsr.runtimes.validation import run_by_backend, settings_of
 
     settings = settings_of(model.opt)
-    if settings is not None and model.opt["rank"] == 0:
+    if settings is not None:
         network = run_by_backend(model, settings)
         get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
         replaced.append(network)

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from lightsr_basicsr.commands.arguments import add_import
 from lightsr_basicsr.commands.console import load_all_plugins
 from lightsr_basicsr.commands.tables import table
 
@@ -17,6 +18,7 @@ def add_list(commands: Any) -> None:
     parser = commands.add_parser("list", help="names that option files can use, and their modules")
     parser.add_argument("kind", nargs="?", choices=KINDS, help="one kind only")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_import(parser)
     parser.set_defaults(run=run_list)
 
 
@@ -24,7 +26,7 @@ def run_list(args: argparse.Namespace) -> int:
     """Print the registered names with the module that each comes from."""
     from lightsr_basicsr.plugins import list_registered
 
-    load_all_plugins()
+    load_all_plugins(args.plugins)
     found = list_registered()
     chosen = {kind: found[kind] for kind in ([args.kind] if args.kind else KINDS)}
     if args.json:

@@ -12,6 +12,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.commands.arguments import add_import
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.handover import hand_over
 from lightsr_basicsr.commands.tables import table
@@ -40,6 +41,7 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="default: none")
     command.add_argument("--debug", action="store_true", help="prefix the name with debug_, log every iteration")
     command.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
+    add_import(command)
     command.add_argument(
         "--force_yml",
         nargs="+",
@@ -53,6 +55,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
     from lightsr_basicsr.tools.images import is_text
     from lightsr_basicsr.tools.options import find_option_file, read_options
+    from lightsr_basicsr.tools.run.elastic import has_saved
     from lightsr_basicsr.tools.run.folder import check_folder
     from lightsr_basicsr.tools.run.launcher import require_launcher
     from lightsr_basicsr.tools.run.stages import limit_to_stage
@@ -63,9 +66,12 @@ def run_pipeline(args: argparse.Namespace) -> int:
         args.force_yml = [*args.force_yml, "val:trust=true"]
     options = read_options(path, args.force_yml)
     folder = _run_folder(options, args)
+    if args.command == "train" and not args.auto_resume and has_saved(folder):
+        args.auto_resume = True
+        say("torchrun has started this run again: it goes on from its newest state")
     if args.stage:
         options = limit_to_stage(options, args.stage, folder, args.auto_resume)
-    load_all_plugins()
+    load_all_plugins(args.plugins, options.get("plugins"))
     if not os.access(Path.cwd(), os.W_OK):
         raise UserError(f"{Path.cwd()} is not writable, and results go there: start from another folder.")
     if not is_text(str(Path.cwd())):
@@ -80,45 +86,52 @@ def run_pipeline(args: argparse.Namespace) -> int:
         say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
         # BasicSR is given the state by name, so that it cannot choose another one.
         options["path"] = {**options["path"], "resume_state": str(state) if state else None}
-    with _held(folder) if _is_first(args) else nullcontext():
+    with _held(folder, args) if _is_first(args) else nullcontext():
         return _run(path, options, args)
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _held(folder: Path, args: argparse.Namespace) -> Iterator[None]:
     """Keep other runs out of the folder."""
+    from lightsr_basicsr.tools.run.elastic import note_launch
     from lightsr_basicsr.tools.run.folder import remove_leftovers
     from lightsr_basicsr.tools.run.lock import locked
 
     with locked(folder, say):
         remove_leftovers(folder)
+        if args.command == "train":
+            note_launch(folder)
         yield
 
 
 def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
-    from lightsr_basicsr.tools.run.watch import (
-        DivergedError,
-        RunEndedError,
-        leave_group,
-        named_images,
-        watched_training,
-    )
+    from lightsr_basicsr.tools.run.elastic import forget_launch
+    from lightsr_basicsr.tools.run.together import leave_group
+    from lightsr_basicsr.tools.run.watch import RunEndedError, named_images, undisturbed, watched_training
 
     watched = watched_training if args.command == "train" else named_images
     try:
         with watched():
             replaced = hand_over(path, options, args)
     except (KeyboardInterrupt, RunEndedError) as error:
-        ended = isinstance(error, RunEndedError)
         if _is_first(args):
-            if ended:
-                say(str(error))
-            say(_farewell(options, args, resumes=not isinstance(error, DivergedError)))
-        return 1 if ended else getattr(error, "status", 130)
+            with undisturbed():
+                _say_why(error, options, args)
+        return 1 if isinstance(error, RunEndedError) else getattr(error, "status", 130)
     leave_group()
-    if "comparison" in options and _is_first(args):
-        _compare(options, args, replaced)
+    if _is_first(args):
+        forget_launch(_run_folder(options, args))
+        if "comparison" in options:
+            _compare(options, args, replaced)
     return 0
+
+
+def _say_why(error: BaseException, options: dict, args: argparse.Namespace) -> None:
+    from lightsr_basicsr.tools.run.watch import DivergedError, RunEndedError
+
+    if isinstance(error, RunEndedError):
+        say(str(error))
+    say(_farewell(options, args, resumes=not isinstance(error, DivergedError)))
 
 
 def _is_first(args: argparse.Namespace) -> bool:
@@ -162,7 +175,11 @@ def _farewell(options: dict, args: argparse.Namespace, resumes: bool) -> str:
 def _resuming(args: argparse.Namespace) -> str:
     """Return the command that resumes this run."""
     more = ["-opt", args.opt, *(["--stage", args.stage] if args.stage else []), *(["--debug"] if args.debug else [])]
-    more += ["--auto_resume", *(["--force_yml", *args.force_yml] if args.force_yml else [])]
+    more += [
+        "--auto_resume",
+        *(part for name in args.plugins or () for part in ("--import", name)),
+        *(["--force_yml", *args.force_yml] if args.force_yml else []),
+    ]
     if args.launcher == "none":
         return shlex.join(["basicsr", "train", *more])
     return f"the same launch of {shlex.join(['train', *more, '--launcher', args.launcher])}"
@@ -221,13 +238,13 @@ def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]
 
     net_g, paths = options["network_g"], options["path"]
     if folder is None:
-        return {net_g["type"]: (net_g, Path(paths["pretrain_network_g"]).expanduser())}
+        return {net_g["type"]: (net_g, Path(expanduser(paths["pretrain_network_g"])))}
     student = folder / "models" / "net_g_latest.pth"
     if not has_stages(options):
         return {net_g["type"]: (net_g, student)}
     teacher = folder / "models" / "net_TA_latest.pth"
     if not teacher.is_file():
-        teacher = Path(str(paths.get("pretrain_network_TA"))).expanduser()
+        teacher = Path(expanduser(str(paths.get("pretrain_network_TA"))))
     both = {"teacher": (options["network_TA"], teacher), "student": (net_g, student)}
     # A single-stage run has only one of the two.
     return {title: (section, file) for title, (section, file) in both.items() if file.is_file()}

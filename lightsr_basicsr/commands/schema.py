@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from lightsr_basicsr.commands.arguments import add_import
 from lightsr_basicsr.commands.console import load_all_plugins
 
 
@@ -15,12 +16,13 @@ def add_schema(commands: Any) -> None:
     parser.add_argument(
         "--markdown", action="store_true", help="print the reference page of all options instead, docs/options.md"
     )
+    add_import(parser)
     parser.set_defaults(run=run_schema)
 
 
 def run_schema(args: argparse.Namespace) -> int:
     """Print the JSON schema of option files, with the classes of all plugins; or the reference page."""
-    load_all_plugins()
+    load_all_plugins(args.plugins)
     if args.markdown:
         from lightsr_basicsr.tools.check.reference import reference_page
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from os.path import expanduser
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,7 +90,7 @@ class DemoMultiScaleDataset(MultiScalePairedDataset):
 
 def _with_lmdbs(opt: dict[str, Any], *keys: str) -> dict[str, Any]:
     """Return ``opt`` with the HR LMDB, and the LR LMDB, under ``keys``; the first rank makes them, the others wait."""
-    root, split = Path(opt.get("dataroot", "datasets/demo")).expanduser(), "train" if opt["phase"] == "train" else "val"
+    root, split = Path(expanduser(opt.get("dataroot", "datasets/demo"))), "train" if opt["phase"] == "train" else "val"
     rank, world_size = get_dist_info()
     if rank == 0:
         prepare_demo(root, split, opt["scale"])

@@ -11,7 +11,7 @@ from typing import Any
 from basicsr.utils import get_root_logger
 
 from lightsr_basicsr import fields
-from lightsr_basicsr.checkpoints.states import saved_iterations
+from lightsr_basicsr.checkpoints.states import pool_files, saved_iterations
 
 BEST = "best"  # in the place of the iteration in a file's name
 OPTIONS = {
@@ -53,7 +53,7 @@ def _saved_files(models: Path, states: Path) -> dict[int, list[Path]]:
     """Return the files of each iteration, the state first: without it, the weights are no checkpoint to resume from."""
     files: dict[int, list[Path]] = defaultdict(list)
     for saved in saved_iterations(states):
-        files[saved].append(states / f"{saved}.state")
+        files[saved] += [states / f"{saved}.state", *pool_files(states, saved)]
     for file in sorted(models.glob("net_*.pth")):
         for saved in _iterations_of([file]):
             files[saved].append(file)

@@ -45,6 +45,7 @@ class ReparamModel(LossDictModel):
     contract: ClassVar = ReparamContract
     reparam_by_default = True
     net_deploy: nn.Module | None = None
+    per_image = ("differences",)  # lists of a value per image, which processes that share a set put together
 
     @classmethod
     def deploys(cls, options: Mapping[str, Any]) -> bool:

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
-from lightsr_basicsr.runtimes.network import name_of, prepare, smooth_picture
+from lightsr_basicsr.runtimes.network import name_of, prepare, smooth_picture, unwrap
 from lightsr_basicsr.runtimes.openvino_tuning import fold_constants
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
     if len(content) > MOST_BYTES:
         raise BackendError(f"One ONNX file holds at most 2 GB, and {name_of(net)} has {len(content):,} bytes.")
     model = onnx.load_from_string(content)
+    channels = model.graph.output[0].type.tensor_type.shape.dim[1]
+    if channels.dim_param and isinstance(unwrap(plain), SRNetwork):  # lost behind computed crops
+        channels.dim_value = plain.num_out_ch
     return checked(over_images(model) if single and not one_image else model)
 
 

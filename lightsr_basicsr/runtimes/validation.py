@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from os.path import expanduser
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +80,7 @@ def run_by_backend(model: Any, settings: Settings) -> RuntimeNetwork:
     # A test on the CPU stays there; one on CUDA uses any device of the backend.
     device = "cpu" if model.device.type == "cpu" else None
     for name, network in networks.items():
-        source = network if settings.exported is None else Path(settings.exported).expanduser()
+        source = network if settings.exported is None else Path(expanduser(settings.exported))
         runtime = open_runtime(source, settings.backend, settings.precision, device, settings.threads, settings.trust)
         setattr(model, name, RuntimeNetwork(network, runtime))
     if hasattr(model, "deploys"):

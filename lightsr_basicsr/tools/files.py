@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from os import PathLike
+from os.path import expanduser
 from pathlib import Path
 
 from lightsr_basicsr.checkpoints import EXISTS
@@ -36,7 +37,7 @@ def plain_path(path: str | PathLike) -> Path:
     """
     if "\0" in os.fspath(path):
         raise TargetError(f"A path cannot hold the character NUL, got {os.fspath(path)!r}: remove it.")
-    return Path(path).expanduser()
+    return Path(expanduser(path))
 
 
 def check_target(place: Path, source: Path, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from os.path import expanduser
 from pathlib import Path
 
 import cv2
@@ -42,7 +43,7 @@ def existing_folder(folder: Path | str, advice: str = "") -> Path:
     Raises:
         ImageError: If it is missing; ``advice`` ends the message, for example which argument names another.
     """
-    path = Path(folder).expanduser()
+    path = Path(expanduser(folder))
     if not path.is_dir():
         raise ImageError(f"folder {folder} does not exist (working directory: {Path.cwd()}){advice}.")
     return path

@@ -17,7 +17,8 @@ from lightsr_basicsr.checkpoints.identify import UnknownNetworkError, load_ident
 from lightsr_basicsr.checkpoints.keys import fitted, without_prefixes
 from lightsr_basicsr.checkpoints.misfit import describe_misfit, load_weights
 from lightsr_basicsr.errors import UserError
-from lightsr_basicsr.registry import look_up, similar_names
+from lightsr_basicsr.plugins import import_plugins
+from lightsr_basicsr.registry import OF_ANOTHER, look_up, similar_names
 from lightsr_basicsr.runtimes.network import UNKNOWN_SCALE, OtherNetwork
 from lightsr_basicsr.tools.options import find_option_file, read_options
 
@@ -76,9 +77,11 @@ def read_network(option_file: str, key: str = "network_g") -> dict[str, Any]:
     """Return the section of a network in an option file.
 
     Raises:
-        OptionError, NetworkError: If the file cannot be read or has no such section.
+        OptionError, PluginError, NetworkError: If the file cannot be read, one of its ``plugins`` is missing, or it has
+            no such section.
     """
     options = read_options(find_option_file(option_file))
+    import_plugins(options.get("plugins"))
     section = options.get(key)
     if not isinstance(section, Mapping) or "type" not in section:
         existing = [name for name in map(str, options) if name.startswith("network_")]
@@ -225,7 +228,7 @@ def _constructor(section: Mapping[str, Any]) -> Any:
     found = look_up(ARCH_REGISTRY, kind)
     if found is None:
         hint = similar_names(ARCH_REGISTRY, kind) or "`basicsr list networks` shows them."
-        raise NetworkError(f"No network named '{kind}' is registered: {hint}")
+        raise NetworkError(f"No network named '{kind}' is registered: {hint} {OF_ANOTHER}.")
     return found
 
 

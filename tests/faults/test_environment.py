@@ -82,4 +82,4 @@ def test_weights_and_biases_must_be_installed(path, monkeypatch):
 ])  # fmt: skip
 def test_how_a_plugin_is_made_known_is_told(key, value, path):
     found = "\n".join(map(str, check_options({**tiny.train_options(), key: value}, is_train=True)))
-    assert "entry point in the group `basicsr.plugins`" in found
+    assert "`plugins: [PACKAGE]` in the option file, or --import PACKAGE" in found

@@ -1,6 +1,6 @@
 """Property tests of the door for files of networks: whatever is in a file, only our own errors come out, and soon.
 
-``LIGHTSR_EXAMPLES=20000 pytest tests/faults/test_mutated_files.py`` is the long form.
+``LIGHTSR_FAULTS=20000 pytest tests/faults/test_mutated_files.py`` is the long form.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.test_zoo import get
 
 pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings("ignore")]
 
-EXAMPLES = int(os.environ.get("LIGHTSR_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("LIGHTSR_FAULTS", "60"))
 SECONDS, MEGABYTES = 10, 1000
 many = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True, database=None
@@ -89,12 +89,12 @@ def message_of_our_error(read, source, kind) -> str:
 
 def only_our_errors(path: Path) -> None:
     """Read a file in every way; any error but ours fails, and so does what takes long or much memory."""
-    before, start = peak(), time.perf_counter()
+    before, start = peak(), time.process_time()
     for read in (read_state_dict, identify, load):
         assert 0 < len(message_of_our_error(read, path, CheckpointError)) < 5000
     assert cli.main(["info", "--json", str(path)]) in (0, 2)
     assert cli.main(["info", str(path)]) in (0, 2)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert peak() - before < MEGABYTES
 
 
@@ -122,7 +122,7 @@ def mutated(content: bytes, changes) -> bytes:
         elif kind == "remove":
             del made[at : at + len(inserted)]
         else:
-            made[at:at] = made[max(at - 64, 0) : at] * len(given)
+            made[at:at] = made[max(at - 64, 0) : at] * len(inserted)
     return bytes(made)
 
 

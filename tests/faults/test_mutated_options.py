@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 
 # LIGHTSR_FAULTS=5000 for the long form.
 EXAMPLES = int(os.environ.get("LIGHTSR_FAULTS", "150"))
-SECONDS = 10
+SECONDS = 10  # of a processor: what else runs on the machine does not count
 BOUNDED = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -72,11 +72,11 @@ def mutated(options: dict, changes: list) -> dict:
 
 
 def judge(options: dict, is_train: bool) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     for finding in check_options(options, is_train):
         assert finding.where
         assert len(str(finding)) < 3000
-    assert time.monotonic() - begun < SECONDS
+    assert time.process_time() - begun < SECONDS
 
 
 def refused_or_read(read: Callable):
@@ -125,10 +125,10 @@ def test_mutated_texts_are_read_or_refused(workdir, edits):
         text = text[:place] + piece + text[place + length :]
     file = workdir / "mutated.yml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
-    begun = time.monotonic()
+    begun = time.process_time()
     options = refused_or_read(lambda: read_options(file))
     file.unlink()
-    assert time.monotonic() - begun < SECONDS
+    assert time.process_time() - begun < SECONDS
     if options is not None:
         judge(options, True)
 

@@ -112,8 +112,10 @@ def test_a_signal_before_the_first_iteration_ends_at_once(workdir, monkeypatch):
 def test_the_command_to_resume_repeats_the_overrides(workdir, monkeypatch, capsys):
     tiny.make_pairs(workdir / "data", 6)
     send_within(monkeypatch, SRModel, "feed_data", 3, signal.SIGTERM)
-    assert run(options_of(), "--force_yml", "train:total_iter=8", "train:milestones=[5, 6]") == 143
-    command = "basicsr train -opt run.yml --auto_resume --force_yml train:total_iter=8 'train:milestones=[5, 6]'"
+    assert run(options_of(), "--force_yml", "train:total_iter=8", "train:scheduler:milestones=[5, 6]") == 143
+    command = (
+        "basicsr train -opt run.yml --auto_resume --force_yml train:total_iter=8 'train:scheduler:milestones=[5, 6]'"
+    )
     assert command in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def _run_demo(args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.prepare.demo import draw_contact_sheet, write_test_images
     from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
-    out = Path(args.output).expanduser()
+    out = Path(expanduser(args.output))
     try:
         names = write_test_images(out / "photos")
     except ImportError as error:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from fractions import Fraction
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ def _run_subimages(args: argparse.Namespace) -> int:
         raise PrepareError("pairs need --lr, --lr-output and --scale, all three.")
     low = None
     if args.lr:
-        low = LowPartners(Path(args.lr).expanduser(), Path(args.lr_output).expanduser(), args.scale, args.template)
+        low = LowPartners(Path(expanduser(args.lr)), Path(expanduser(args.lr_output)), args.scale, args.template)
     window = Window(args.crop, args.step, args.threshold, args.depth)
     return _report(prepare_subimages(args.input, args.output, window, low, _work_of(args)))
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.plugins import load_plugins
+from lightsr_basicsr.plugins import import_plugins, imported, load_plugins
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.tools.benchmark.measure import Variant, open_variant, runner
 from lightsr_basicsr.tools.benchmark.memory import PeakMemory, release_freed, resident
@@ -77,12 +77,15 @@ def probe(task: Probe) -> ProbeResult:
 
 def encode(task: Probe) -> str:
     """Return a probe as text for the command line of its process."""
-    return json.dumps({**task._asdict(), "subject": asdict(task.subject)})
+    return json.dumps({"plugins": imported, "task": {**task._asdict(), "subject": asdict(task.subject)}})
 
 
 def decode(text: str) -> Probe:
-    """Return the probe that :func:`encode` wrote."""
-    read = json.loads(text)
+    """Return the probe that :func:`encode` wrote; import the plugins of the process that did."""
+    written = json.loads(text)
+    load_plugins()
+    import_plugins(written["plugins"])
+    read = written["task"]
     return Probe(**{**read, "subject": Subject(**read["subject"]), "variant": Variant(*read["variant"])})
 
 
@@ -159,7 +162,6 @@ def main(text: str) -> int:
     """Measure the encoded probe ``text``, print the result, and return the exit status."""
     task = decode(text)
     _volunteer()
-    load_plugins()
     torch.set_num_threads(task.threads)
     try:
         net = None if task.subject.exported else task.subject.network()

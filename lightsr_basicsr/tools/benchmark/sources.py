@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def find_subjects(sources: Sequence[str | PathLike], network: str | None = None)
 
 
 def _subject(source: str, section: dict[str, Any] | None) -> Subject:
-    path = Path(source).expanduser()
+    path = Path(expanduser(source))
     suffix = path.suffix.lower()
     if suffix in (*SUFFIXES, *EXPORTED):
         if not path.is_file():

@@ -88,7 +88,7 @@ def describe_seen(seen: Counter[str]) -> str:
 def unwritable_names(options: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield folders with file names that OpenCV, which writes the outputs, dies of."""
     for key in sorted(key for key in options if str(key).startswith("dataroot")):
-        folder = Path(str(options[key])).expanduser()
+        folder = Path(expanduser(str(options[key])))
         names = [name for name in sorted(os.listdir(folder)) if not is_text(name)] if folder.is_dir() else []
         if names:
             shown = some([ascii(name)[1:-1] for name in names])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 
+from lightsr_basicsr import plugins
 from lightsr_basicsr.data import readable
 from lightsr_basicsr.fields import (
     Field,
@@ -35,12 +36,17 @@ OF_COMMAND: dict[str, Field] = {
     ),
     "comparison.crop_border": count("Pixels left out at each side.", least=0, required="always"),
     "comparison.test_y_channel": flag("Whether the luma channel alone is compared.", required="always"),
+    **plugins.OPTIONS,
     **validation.OPTIONS,
     **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
     "datasets.*.halves": flag(
         "Whether each training batch holds as many images of the first half of the set as of the second, in this "
         "order: ChannelSearchModel trains weights on the one and channel numbers on the other.",
         default=False,
+    ),
+    "exact_resume": flag(
+        "Whether training states hold the pool of image pairs of second-order degradations, as exact resumption needs.",
+        default=True,
     ),
     "train.max_norm": number(
         "Largest norm of the gradients of an optimizer; larger ones are scaled down. `~` for no limit.",

@@ -9,13 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.registry import look_up, similar_names
+from lightsr_basicsr.registry import OF_ANOTHER, look_up, similar_names
 from lightsr_basicsr.tools.check.context import Finding
-
-OF_PLUGIN = (
-    "Is it of another package, and is that installed? A package makes its names known by an entry point in the group "
-    "`basicsr.plugins`; `basicsr env` lists those found"
-)
 
 
 def check_section_of_type(
@@ -40,7 +35,7 @@ def check_type(where: str, name: Any, registry: Any, kind: str) -> Iterator[Find
         yield Finding(where, f"is missing: name a registered {kind} (see `basicsr list`)")
     elif not look_up(registry, name):
         hint = similar_names(registry, name) or "see `basicsr list`."
-        yield Finding(where, f"no {kind} named '{short_message(str(name), 80)}' is registered: {hint} {OF_PLUGIN}")
+        yield Finding(where, f"no {kind} named '{short_message(str(name), 80)}' is registered: {hint} {OF_ANOTHER}")
 
 
 def takes_argument(function: Callable, name: str) -> bool:

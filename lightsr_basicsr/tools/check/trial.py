@@ -18,6 +18,7 @@ from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.runtimes.validation import settings_of
+from lightsr_basicsr.tools.check.bounds import Bounds, NoMemoryError, TooLargeError
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.names import takes_argument
 
@@ -25,10 +26,6 @@ from lightsr_basicsr.tools.check.names import takes_argument
 SIDES = (16, 64, 128)
 # Parameters times LR pixels, about the multiply-adds of a convolutional network: one to three seconds on a CPU.
 MOST_WORK = 2e10
-
-
-class _TooLargeError(Exception):
-    """A network that would take too long on the CPU."""
 
 
 def try_items(run: Run) -> Iterator[Finding]:
@@ -59,7 +56,7 @@ def _try_item(run: Run, where: str, item: Any, training: bool) -> Iterator[Findi
     try:
         whole = training or run.contract.tests_whole_images
         output, part = _run_small(net, low, high if run.contract.needs_gt else None, whole)
-    except _TooLargeError as error:
+    except TooLargeError as error:
         yield Finding(where, f"not tried with {name}: {error}", fatal=False)
     except Exception as error:
         # Networks of other packages may raise any exception. What needs a GPU is no mistake.
@@ -103,9 +100,14 @@ def _run_small(net: nn.Module, low: Tensor, high: Tensor | None, whole: bool) ->
         rows, columns = (min(side, least + (side % 16 if whole else 0)) for side in low.shape[-2:])
         part = low[..., :rows, :columns]
         if parameters * part[..., 0, :, :].numel() / 3 > MOST_WORK:
-            raise _TooLargeError(f"{parameters / 1e6:.0f} million parameters: it would take long on the CPU") from error
+            raise TooLargeError(f"{parameters / 1e6:.0f} million parameters: it would take long on the CPU") from error
         try:
-            return net.eval()(part, *(() if high is None else (_same_part(high, low, part),))), part
+            with Bounds():
+                return net.eval()(part, *(() if high is None else (_same_part(high, low, part),))), part
+        except TooLargeError as problem:
+            if isinstance(problem, NoMemoryError) and least == SIDES[0]:
+                raise MemoryError(str(problem)) from problem  # and crops of a training are larger
+            raise
         except Exception as problem:  # any, see above
             error = problem
         finally:
@@ -177,7 +179,10 @@ def _try_losses(run: Run, output: Tensor, high: Tensor) -> Iterator[Finding]:
     fixed = any(isinstance(module, nn.Linear) for module in net.modules())
     image = high if fixed else high[..., :64, :64]
     try:
-        net.eval()(image)
+        with Bounds():
+            net.eval()(image)
+    except TooLargeError as error:
+        yield Finding("network_d", f"not tried: {error}", fatal=False)
     except Exception as error:  # any, see above
         yield Finding("network_d", f"{type(net).__name__} cannot judge images {_size(image)}: {short_message(error)}")
     finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def embed(
     """
     _check_arguments(seed, method=(method, METHODS), vector=(vector, ("distilled", "compressed")))
     require_packages()
-    paths = {role: Path(files[role]).expanduser() for role in NETWORKS if role in files}
+    paths = {role: Path(expanduser(files[role])) for role in NETWORKS if role in files}
     nets = {role: load_network(path, role) for role, path in paths.items()}
     sets = degradations(common_scale(nets), blurs, noises, seed)
     crops, skipped = take_crops(source, images, crop - crop % sets[0].scale, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def prepare_blind(
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
     """
     sets = [BlindSet(blur, noise, scale, seed) for blur in blurs or _default(scale) for noise in noises]
-    images, out = source_images(source), Path(out).expanduser()
+    images, out = source_images(source), Path(expanduser(out))
     hr = None if same_folder(out / f"HR_x{scale}", Path(source)) else out / f"HR_x{scale}"
     deep: list[str] = []
     jobs = [image_job(image, _outputs(image.stem, out, hr, sets), depth, deep) for image in images]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def hr_record(scale: int, depth: str) -> dict[str, Any]:
 
 def same_folder(one: Path, other: Path) -> bool:
     """Return whether two paths are the same folder, after links."""
-    return one.expanduser().resolve() == other.expanduser().resolve()
+    return Path(expanduser(one)).resolve() == Path(expanduser(other)).resolve()
 
 
 def claim(records: Mapping[Path, Mapping[str, Any]], jobs: Sequence[FileJob], overwrite: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 
 import lmdb
@@ -68,7 +69,7 @@ def prepare_lmdb(
         PrepareError: If an argument is wrong, BasicSR could not read the keys, folders hold different images, or an
             existing LMDB holds others. Nothing is written then. Broken images are in the result.
     """
-    folders, out = [Path(source).expanduser() for source in sources], Path(out).expanduser()
+    folders, out = [Path(expanduser(source)) for source in sources], Path(expanduser(out))
     if out.suffix == ".lmdb":
         out, names = _single_target(folders, out, names)
     targets = _targets(folders, out, templates, names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def prepare_lr(
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
     """
     _check(how, scales, layout, depth)
-    images, out = source_images(source), Path(out).expanduser()
+    images, out = source_images(source), Path(expanduser(out))
     write_hr = layout == "benchmark" if write_hr is None else write_hr
     places = {each: place(Path(source), out, how.degradation, each, layout, write_hr) for each in sorted(set(scales))}
     deep: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from os.path import expanduser
 from pathlib import Path
 
 from tqdm import tqdm
@@ -36,9 +37,9 @@ def prepare_meta(
     Raises:
         PrepareError: If an argument is wrong, BasicSR could not read the names, or ``out`` lists other images.
     """
-    folders, out = [Path(source).expanduser() for source in sources], Path(out).expanduser()
+    folders, out = [Path(expanduser(source)) for source in sources], Path(expanduser(out))
     single = len(folders) == 1 and root is None
-    base = folders[0] if single else Path(root).expanduser() if root else common_root(folders)
+    base = folders[0] if single else Path(expanduser(root)) if root else common_root(folders)
     files = _names(folders, base)
     _check(files, folders, out)
     done = Prepared(folders=[out])

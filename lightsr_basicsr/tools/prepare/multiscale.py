@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 
 import cv2
@@ -59,7 +60,7 @@ def prepare_multiscale(
     Raises:
         PrepareError: If an argument is wrong or a folder holds other images. Broken images are in the result.
     """
-    source, out = Path(source).expanduser(), Path(out).expanduser()
+    source, out = Path(expanduser(source)), Path(expanduser(out))
     _check(source, out, sizes)
     seen: dict[str, list[str]] = {"deep": [], "small": []}
     jobs = [_job(image, out, sizes, seen) for image in source_images(source)]

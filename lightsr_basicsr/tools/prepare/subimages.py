@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def prepare_subimages(
         PrepareError: If an argument is wrong, a folder holds other images, or an LR image is missing or does not have
             its HR image's size over the scale. Broken images are in the result.
     """
-    out = Path(out).expanduser()
+    out = Path(expanduser(out))
     _check(Path(source), out, window, low)
     images = source_images(source)
     partners = _partners(images, low) if low else {}

@@ -13,20 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from basicsr.utils import get_root_logger
-from torch import distributed
 from torch.utils.data._utils import signal_handling
 
 from lightsr_basicsr.data.readable import BROKEN, MOST_BROKEN, BrokenImageError, Readable
-from lightsr_basicsr.errors import UserError, short_message
+from lightsr_basicsr.errors import OtherProcessError, UserError, short_message
 from lightsr_basicsr.tools.run.step_guard import StepGuard
+from lightsr_basicsr.tools.run.together import gather, is_lost, largest
 
 # Exit status by signal. SIGUSR1 is Slurm's warning that the time is nearly up.
 STATUS = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 143, "SIGHUP": 129}
-# What processes agree on is 0, that one of them cannot continue, or this plus the number of a signal, which is also
-# why its workers may have died.
-FAILED, SIGNALLED = 1, 1000
+# What processes agree on is 0, that one of them met broken images, that one cannot continue, or this plus the number of
+# a signal, which is also why its workers may have died.
+BROKE, FAILED, SIGNALLED = 1, 2, 1000
 # Launchers pass a Ctrl-C on that the processes have got as well.
 ECHO_SECONDS = 1.0
 
@@ -77,8 +76,11 @@ def watched_training() -> Iterator[None]:
     except BrokenImageError as error:
         watch.save()
         raise RunEndedError(f"{error}.") from error
-    except Exception:
+    except Exception as error:
         watch.save()
+        if is_lost(error):
+            text = short_message(error, 160)
+            raise RunEndedError(f"Another process of the run has ended, see its messages ({text}).") from error
         raise
     finally:
         vars(train).update(kept)
@@ -95,12 +97,6 @@ def named_images() -> Iterator[None]:
         yield
     finally:
         test.build_dataset = build
-
-
-def leave_group() -> None:
-    """End distributed computing: the first process continues alone, and must not wait for the others anywhere."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def _readable(dataset: Any, section: Mapping[str, Any]) -> Readable:
@@ -123,6 +119,20 @@ def _handlers(watch: Watch) -> Iterator[None]:
     finally:
         for number in mine:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ignore SIGTERM within the block: launchers end the other processes as soon as one has ended."""
+    try:
+        before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -157,7 +167,8 @@ class Watch:
         self.opt: Mapping[str, Any] = {}
         self.guard = StepGuard()
         self.done = self.saved = self.epoch = self.wanted = 0
-        self.settled = self.looping = False
+        self.settled = self.looping = self.together = False
+        self.saver: Callable | None = None
         self.since, self.pid = 0.0, os.getpid()
         self.files: list[str] = []
         self.broken: set[str] = set()
@@ -165,9 +176,10 @@ class Watch:
     def attach(self, model: Any, opt: Mapping[str, Any]) -> Any:
         """Watch the steps and savings of ``model``, and return it."""
         self.model, self.opt = model, opt
-        learn, feed, step, save = (
-            model.update_learning_rate, model.feed_data, model.optimize_parameters, model.save,
+        learn, feed, step, validate = (
+            model.update_learning_rate, model.feed_data, model.optimize_parameters, model.validation,
         )  # fmt: skip
+        self.saver = model.save
 
         def update_learning_rate(*args: Any, **kwargs: Any) -> None:
             self.settled = False
@@ -179,8 +191,32 @@ class Watch:
 
         model.update_learning_rate, model.feed_data = update_learning_rate, feed_data
         model.optimize_parameters = lambda current_iter: self._step(step, current_iter)
-        model.save = lambda epoch, current_iter: self._save(save, epoch, current_iter)
+        model.save = lambda epoch, current_iter: self._together(self._save, epoch, current_iter)
+        model.validation = lambda *args, **kwargs: self._together(validate, *args, **kwargs)
         return model
+
+    def _together(self, work: Callable, *args: Any, **kwargs: Any) -> None:
+        """Save or validate; an error in one process, such as a full disk, ends all.
+
+        Raises:
+            RunEndedError: In the processes without an error of their own.
+        """
+        if not self.opt["dist"] or self.together:  # the first process saves the best network within a validation
+            work(*args, **kwargs)
+            return
+        failed: Exception | None = None
+        self.together = True
+        try:
+            work(*args, **kwargs)
+        except Exception as error:
+            if is_lost(error):
+                raise
+            failed = None if isinstance(error, OtherProcessError) else error
+        finally:
+            self.together = False
+        if largest(self.opt, FAILED if failed else 0):
+            found = gather(self.opt, [f"{short_message(failed).rstrip('.')}."] if failed else [])
+            raise failed or RunEndedError(" ".join(dict.fromkeys(found)))
 
     def _step(self, step: Callable, iteration: int) -> None:
         stage = getattr(self.model, "model", None)  # a run of stages has one of the models at a time
@@ -196,7 +232,7 @@ class Watch:
             self.save()  # before a validation, which may take longer than the time that is left
 
     def _report_skipped(self) -> None:
-        guard, files = self.guard, self._gather(self.files)
+        guard, files = self.guard, gather(self.opt, self.files)
         get_root_logger().warning(
             f"Iteration {self.done}: loss or gradients are NaN or Inf, so the step was skipped ({guard.in_a_row} in a "
             f"row, {guard.skipped} in all; {guard.patience:g} in a row end the run). Images: {', '.join(files)}"
@@ -213,7 +249,7 @@ class Watch:
             "were skipped, and nothing was saved since."
         )
 
-    def _save(self, save: Callable, epoch: int, iteration: int) -> None:
+    def _save(self, epoch: int, iteration: int) -> None:
         """Save, unless the weights have diverged: the last good files are kept."""
         if iteration == -1:
             self.looping = False  # from now on a signal need not wait
@@ -226,14 +262,14 @@ class Watch:
             get_root_logger().warning(f"Iteration {iteration} is not saved: its step was skipped.")
             return
         settled, self.settled, self.saved = self.settled, False, iteration
-        save(epoch, iteration)
+        self.saver(epoch, iteration)
         self.settled = settled
 
     def save(self) -> None:
-        """Save the last iteration as the loop would, if it ended well and is not saved yet."""
+        """Save the last iteration as the loop would, if it ended well and is not saved yet; not with the others."""
         sound = self.settled and not self.guard.in_a_row and self.guard.weights_are_finite()
         if sound and self.looping and self.saved != self.done:
-            self.model.save(self.epoch, self.done)
+            self._save(self.epoch, self.done)
 
     def receive(self, number: int, frame: Any) -> None:
         """Take a signal: stop after the running iteration, or at once where nothing can be lost."""
@@ -258,46 +294,34 @@ class Watch:
             batch = load()
         except Exception as error:
             problem = _describe(error)
-        problem = problem or self._count_broken(batch)
-        code = self._agree(SIGNALLED + self.wanted if self.wanted else FAILED if problem else 0)
-        if not code:
+        new = self._new_broken(batch)
+        code = SIGNALLED + self.wanted if self.wanted else FAILED if problem else BROKE if new else 0
+        code = largest(self.opt, code)
+        if code == BROKE:
+            problem = self._count_broken(gather(self.opt, new))
+        if not code or (code == BROKE and not problem):
             return batch
         self.save()
         # Also a barrier: launchers end the other processes as soon as one has ended.
-        problems = self._gather([problem] if problem else [])
+        problems = gather(self.opt, [problem] if problem else [])
         if code >= SIGNALLED:
             raise Stopped(code - SIGNALLED)
-        raise RunEndedError(" ".join(problems))
+        raise RunEndedError(" ".join(dict.fromkeys(problems)))
 
-    def _count_broken(self, batch: Any) -> str:
-        """Log broken images of a batch, and return why they are too many, '' if they are not."""
+    def _new_broken(self, batch: Any) -> list[str]:
+        """Return what could not be read in the place of images of a batch, and was not told yet."""
         found = batch.pop(BROKEN, ()) if isinstance(batch, dict) else ()
-        new = {line for lines in found for line in lines.splitlines()} - self.broken
-        self.broken |= new
+        return sorted({line for lines in found for line in lines.splitlines()} - self.broken)
+
+    def _count_broken(self, new: list[str]) -> str:
+        """Log broken images of all processes, and return why they are too many, '' if they are not."""
+        self.broken.update(new)
         most = int(self.opt["datasets"]["train"].get("max_broken", MOST_BROKEN))
-        for line in sorted(new):
-            # An error: those of all processes are shown.
+        for line in sorted(set(new)) if self.opt["rank"] == 0 else ():
             get_root_logger().error(f"{line}: another image takes its place ({len(self.broken)} of at most {most}).")
         if len(self.broken) <= most:
             return ""
         return f"{len(self.broken)} images are missing or broken, datasets.train.max_broken is {most}: see the log."
-
-    def _gather(self, texts: list[str]) -> list[str]:
-        """Return the texts of all processes, in their order; all must call this."""
-        if not self.opt["dist"]:
-            return texts
-        gathered: list[Any] = [None] * self.opt["world_size"]
-        distributed.all_gather_object(gathered, texts)
-        return [each for part in gathered for each in part]
-
-    def _agree(self, code: int) -> int:
-        """Return the largest ``code`` of all processes."""
-        if not self.opt["dist"]:
-            return code
-        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        largest = torch.tensor(code, device=device)
-        distributed.all_reduce(largest, distributed.ReduceOp.MAX)
-        return int(largest)
 
 
 def _describe(error: Exception) -> str:

@@ -52,7 +52,7 @@ def test_nothing_is_wrong_with_a_good_file():
         ),
         ("model_type", KeyError, "model_type: is missing"),
         ("network_g", KeyError, "network_g: is missing"),
-        ("network_g.type", "Nonsense123", "see `basicsr list`. Is it of another package, and is that installed?"),
+        ("network_g.type", "Nonsense123", "see `basicsr list`. If it is of another package, make that known"),
         ("network_g.upscale", 0, "network_g: IMDN_RTC cannot be built: IMDN_RTC needs `upscale`"),
         ("network_g", "IMDN", "network_g: must be a section with a type, got 'IMDN'"),
         ("datasets.val.type", "PairdImageDataset", "did you mean PairedImageDataset"),
