@@ -158,7 +158,7 @@ class SelectionContract(PruningContract):
         """Yield also a dense file that does not fit the network."""
         yield from super().find_problems(options, networks)
         path, net = (options.get("path") or {}).get(DENSE), networks.get("network_g")
-        if not path or net is None:
+        if not path or net is None or has_wrong_values(self.model, options):
             return
         try:
             prefer = options["path"].get("dense_param_key", "params_ema")
