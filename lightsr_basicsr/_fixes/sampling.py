@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -55,10 +55,14 @@ def exact_total_iter() -> bool:
         """
 
         first_epoch = last_epoch = first_sample = last_sample = None
+        batch_of_halves = 0
 
         def __iter__(self) -> Iterator[Sample]:
             places = range(self.rank, self.total_size, self.num_replicas)
-            samples = (Sample(i, self.epoch, place) for i, place in zip(super().__iter__(), places, strict=True))
+            order = super().__iter__()
+            if self.batch_of_halves:
+                order = in_halves(list(order), len(self.dataset), self.batch_of_halves)
+            samples = (Sample(i, self.epoch, place) for i, place in zip(order, places, strict=True))
             start = self.first_sample if self.epoch == self.first_epoch else None
             stop = self.last_sample if self.epoch == self.last_epoch else None
             return islice(samples, start, stop)
@@ -69,6 +73,7 @@ def exact_total_iter() -> bool:
         loader, sampler, val_loaders, _, total = create(opt, logger)
         _fill_one_batch(sampler, loader.batch_size)
         _plan(sampler, len(loader), loader.batch_size, total)
+        sampler.batch_of_halves = loader.batch_size if opt["datasets"]["train"].get("halves") else 0
         if STARTED_FROM.state is not None:
             # BasicSR begins with the epoch of the state, which may have been saved with another batch.
             STARTED_FROM.state["epoch"] = sampler.first_epoch
@@ -78,6 +83,23 @@ def exact_total_iter() -> bool:
     train.EnlargedSampler = ExactSampler
     train.create_train_val_dataloader = create_train_val_dataloader
     return True
+
+
+def in_halves(order: Sequence[int], size: int, batch: int) -> list[int]:
+    """Return ``order``, indices below ``size``, so that batches begin with the first half of the images.
+
+    The first half of each batch is of the first half of the images, the rest of the second, both in their order here.
+    A search trains weights on the one and widths on the other (``datasets.train.halves``).
+
+    >>> in_halves([5, 1, 0, 4, 3, 2], 6, 4)
+    [1, 0, 5, 4, 2, 1]
+    """
+    parts = [[i for i in order if i < size // 2], [i for i in order if i >= size // 2]]
+    if not all(parts):
+        return list(order)
+    first, second = map(cycle, parts)
+    counts = [batch // 2, batch - batch // 2] * (len(order) // batch) + [len(order) % batch]
+    return [i for place, count in enumerate(counts) for i in islice(second if place % 2 else first, count)]
 
 
 def _fill_one_batch(sampler: Any, batch: int) -> None:

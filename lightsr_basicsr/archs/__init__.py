@@ -11,5 +11,6 @@ from lightsr_basicsr.archs import (  # noqa: E402, F401
     fdiwn_arch,
     imdn_arch,
     kdsr_arch,
+    pruned_arch,
     reparameterized_arch,
 )

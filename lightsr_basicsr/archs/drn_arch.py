@@ -17,68 +17,12 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.fast import add_product, run_steps
+from lightsr_basicsr.archs.drn_units import REDUCTION, up_block
 from lightsr_basicsr.archs.layers import DUAL_SLOPE, Downscaler, MeanShift, conv3x3, read_channels
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
 from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
+from lightsr_basicsr.archs.sites import Site
 from lightsr_basicsr.registry import register
-
-REDUCTION = 16
-
-
-class ChannelAttention(nn.Module):
-    """Weigh channels by their means over the whole feature map; hidden width is a sixteenth, rounded down."""
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        hidden = num_feat // REDUCTION
-        self.conv_du = nn.Sequential(
-            nn.Conv2d(num_feat, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, num_feat, 1), nn.Sigmoid()
-        )
-
-    def forward_as_published(self, x: Tensor) -> Tensor:
-        """Weigh the channels of (N, C, H, W)."""
-        return x * self.conv_du(F.adaptive_avg_pool2d(x, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Fast form of :meth:`forward_as_published`: the mean without pooling."""
-        return x * self.weights(x)
-
-    def weights(self, x: Tensor) -> Tensor:
-        """Return the factors, (N, C, 1, 1), of the channels of (N, C, H, W)."""
-        return self.conv_du(x.mean(dim=(2, 3), keepdim=True))
-
-
-class ResidualAttentionBlock(nn.Module):
-    """RCAB: convolution, ReLU, convolution, channel attention, skip; in pruned networks narrower inside."""
-
-    def __init__(self, num_feat: int, num_inner: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            conv3x3(num_feat, num_inner),
-            nn.ReLU(inplace=True),
-            conv3x3(num_inner, num_feat),
-            ChannelAttention(num_feat),
-        )
-
-    def forward_as_published(self, x: Tensor) -> Tensor:
-        """Refine (N, C, H, W)."""
-        return self.body(x) + x
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Fast form of :meth:`forward_as_published`: weigh and add in one pass."""
-        *convs, attention = self.body
-        out = run_steps(convs, x)
-        return add_product(x, out, attention.weights(out))
-
-
-def up_block(num_feat: int, num_out: int, inner: Sequence[int], num_shuffled: int) -> nn.Sequential:
-    """Return one level of the up path: residual blocks of these inner widths, pixel shuffle by 2, 1x1 convolution."""
-    return nn.Sequential(
-        *(ResidualAttentionBlock(num_feat, width) for width in inner),
-        nn.Sequential(conv3x3(num_feat, 4 * num_shuffled), nn.PixelShuffle(2)),
-        nn.Conv2d(num_shuffled, num_out, 1),
-    )
 
 
 @register(ARCH_REGISTRY)
@@ -169,6 +113,34 @@ class DRN(SRNetwork):
         ups = nn.ModuleList(fold_last(up) for up in self.up_blocks)
         return with_children(self, {"up_blocks": ups, "tail": tails, "add_mean": nn.Identity()})
 
+    def prunable_sites(self) -> list[Site]:
+        """Return down blocks, then per level the residual blocks and the upsampler; [] for the deployed form."""
+        if isinstance(self.add_mean, nn.Identity):
+            return []
+        ends = [(f"down.{level}", "dual_module.0.0", "dual_module.1") for level in range(len(self.down))]
+        sites = [_site(self, *names) for names in ends]
+        for level, up in enumerate(self.up_blocks):
+            name, num_block = f"up_blocks.{level}", len(up) - 2
+            sites += [_site(self, f"{name}.{block}", "body.0", "body.2") for block in range(num_block)]
+            shuffled, last = f"{name}.{num_block}.0", f"{name}.{num_block + 1}"
+            sites.append(Site(f"{name}.{num_block}", shuffled, (last,), up[-1].in_channels, "shuffled", repeat=4))
+        return sites
+
+    def feature_maps(self, kd_nums: int) -> list[str]:
+        """Return the input of the last tail; from 1 on of all tails but the first; at 2 also one map in each level.
+
+        Quirk: that one is of the module two before the middle of the level, of its input if it is a convolution, as it
+        is with one block per level alone.
+        """
+        tails = [f"tail.{level}:input" for level in range(1, len(self.tail))]
+        if kd_nums < 2:
+            return tails[-1:] if kd_nums == 0 else tails
+        middles = []
+        for level, up in enumerate(self.up_blocks):
+            index = (len(up) // 2 - 2) % len(up)
+            middles.append(f"up_blocks.{level}.{index}{':input' if isinstance(up[index], nn.Conv2d) else ''}")
+        return tails + middles
+
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
 
@@ -196,6 +168,11 @@ class DRN(SRNetwork):
             if all_levels or level == len(self.up_blocks):
                 outputs.append(self.add_mean(tail(x)))
         return outputs
+
+
+def _site(net: nn.Module, unit: str, producer: str, consumer: str) -> Site:
+    width = net.get_submodule(f"{unit}.{consumer}").in_channels
+    return Site(unit, f"{unit}.{producer}", (f"{unit}.{consumer}",), width)
 
 
 def fold_last(up: nn.Sequential) -> nn.Sequential:

@@ -12,39 +12,18 @@ from math import isqrt
 from os import PathLike
 from typing import Any
 
-from basicsr.archs.swinir_arch import Mlp, SwinIR, WindowAttention
+from basicsr.archs.swinir_arch import SwinIR
 from basicsr.utils.registry import ARCH_REGISTRY
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import Downscaler, read_channels
+from lightsr_basicsr.archs.layers import Downscaler
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, check_table, count_in_layers, count_matches
+from lightsr_basicsr.archs.sites import Site
+from lightsr_basicsr.archs.swinir_units import narrow_blocks, sites_of_blocks
 from lightsr_basicsr.registry import register
 
 DUAL_WIDTH = 16  # of the network that maps an SR image back to LR size by halving
-
-
-class PrunedWindowAttention(WindowAttention):
-    """Window attention of the sizes of ``whole``, but with narrower heads: ``width`` channels in all of them."""
-
-    def __init__(self, whole: WindowAttention, width: int) -> None:
-        super().__init__(whole.dim, whole.window_size, whole.num_heads)
-        self.qkv = nn.Linear(whole.dim, 3 * width)
-        self.proj = nn.Linear(width, whole.dim)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend within windows (W, T, C), with ``mask`` (M, T, T) where W is a multiple of M."""
-        query, key, value = rearrange(self.qkv(x), "w t (three h d) -> three w h t d", three=3, h=self.num_heads)
-        # `scale` stays that of the unpruned head width, as officially.
-        bias = self.relative_position_bias_table[self.relative_position_index]
-        scores = (query * self.scale) @ key.transpose(-2, -1) + rearrange(bias, "t s h -> h t s")
-        if mask is not None:
-            scores = rearrange(scores, "(b m) h t s -> b m h t s", m=mask.shape[0]) + mask[:, None]
-            scores = rearrange(scores, "b m h t s -> (b m) h t s")
-        scores = self.softmax(scores)
-        attended = self.attn_drop(scores) @ value
-        return self.proj_drop(self.proj(rearrange(attended, "w h t d -> w t (h d)")))
 
 
 @register(ARCH_REGISTRY)
@@ -104,7 +83,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         self.window_size, self.min_side = window_size, window_size // 2 + 1
         self.dual_model = Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
         if channels is not None:
-            _prune(self, channels, int(embed_dim * mlp_ratio))
+            narrow_blocks(self, channels, int(embed_dim * mlp_ratio))
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -140,6 +119,10 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
             **({} if dense else {"channels": found}),
         }
 
+    def prunable_sites(self) -> list[Site]:
+        """Return for each block the attention, all heads at once, and the MLP."""
+        return sites_of_blocks(self)
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 3, upscale * H, upscale * W), not clamped.
 
@@ -150,21 +133,6 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         padded = F.pad(x, (0, -width % self.window_size, 0, -height % self.window_size), mode="reflect")
         sr = SwinIR.forward(self, padded)[..., : height * self.upscale, : width * self.upscale]
         return (sr, self.dual_model(sr)) if self.training else sr
-
-
-def _prune(net: SwinIR_DR, channels: Sequence[int] | str | PathLike, hidden: int) -> None:
-    """Narrow the attentions and MLPs of ``net``, whose MLPs have ``hidden`` channels inside, to a channel list."""
-    blocks = [block for layer in net.layers for block in layer.residual_group.blocks]
-    widths = iter(read_channels(channels, [net.embed_dim, hidden] * len(blocks), "SwinIR_DR"))
-    for index, block in enumerate(blocks):
-        attention, mlp = next(widths), next(widths)
-        if attention % block.num_heads:
-            raise ValueError(
-                f"SwinIR_DR: number {2 * index} of `channels`, an attention's, must be a multiple of its "
-                f"{block.num_heads} heads, got {attention}."
-            )
-        block.attn = PrunedWindowAttention(block.attn, attention)
-        block.mlp = Mlp(net.embed_dim, mlp)
 
 
 @register(ARCH_REGISTRY)

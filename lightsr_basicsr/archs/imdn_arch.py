@@ -6,7 +6,9 @@ arXiv 1909.11856. Attribute names are the official checkpoints' key names; class
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
+from os import PathLike
 from typing import Any
 
 import torch
@@ -23,12 +25,14 @@ from lightsr_basicsr.archs.imdn_units import (
     MultiDistillationBlock,
     ResidualSequence,
 )
-from lightsr_basicsr.archs.layers import conv3x3, run_in_quarters
+from lightsr_basicsr.archs.layers import conv3x3, read_channels, run_in_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.archs.sites import Site
 from lightsr_basicsr.registry import register
 
 ACS_SHAVE = 32
 ACS_MIN_SIDE = 60
+PARTS = 3  # that a block refines
 
 
 class MultiDistillationTrunk(SRNetwork):
@@ -37,17 +41,32 @@ class MultiDistillationTrunk(SRNetwork):
     ``fea_conv`` turns the image into (N, num_feat, h, w), ``shuffle`` is the factor of the pixel shuffle.
     """
 
-    def __init__(self, fea_conv: nn.Module, num_out_ch: int, num_feat: int, num_block: int, shuffle: int) -> None:
+    def __init__(
+        self,
+        fea_conv: nn.Module,
+        num_out_ch: int,
+        num_feat: int,
+        num_block: int,
+        shuffle: int,
+        channels: Sequence[int] | str | PathLike | None = None,
+    ) -> None:
         super().__init__()
         if num_block < 1:
             raise ValueError(f"IMDN needs `num_block` to be at least 1, got {num_block}.")
+        dense = [num_feat - num_feat // 4] * PARTS * num_block
+        widths = dense if channels is None else read_channels(channels, dense, type(self).__name__)
         self.block_names = [f"IMDB{i}" for i in range(1, num_block + 1)]
         self.fea_conv = fea_conv
-        for name in self.block_names:
-            self.add_module(name, MultiDistillationBlock(num_feat))
+        for index, name in enumerate(self.block_names):
+            refined = widths[PARTS * index : PARTS * (index + 1)]
+            self.add_module(name, MultiDistillationBlock(num_feat, refined))
         self.c = nn.Sequential(nn.Conv2d(num_feat * num_block, num_feat, 1), nn.LeakyReLU(NEGATIVE_SLOPE))
         self.LR_conv = conv3x3(num_feat, num_feat)
         self.upsampler = nn.Sequential(conv3x3(num_feat, num_out_ch * shuffle**2), nn.PixelShuffle(shuffle))
+
+    def prunable_sites(self) -> list[Site]:
+        """Return for each block the three parts that it refines."""
+        return [site for name in self.block_names for site in getattr(self, name).sites(name)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (N, num_in_ch, H, W) in [0, 1] to (N, num_out_ch, upscale * H, upscale * W), not clamped."""
@@ -73,17 +92,25 @@ class IMDN(MultiDistillationTrunk):
         num_feat (int): Channels inside, a multiple of 4 and at least 16. Default: 64.
         num_block (int): Number of distillation blocks. Default: 6.
         upscale (int): 2, 3 or 4. Default: 4.
+        channels (Sequence[int] | str | None): Widths of a pruned network, or a text file of them: for each block the
+            channels that its first, second and third step refine. None is the dense network. Default: None.
 
     Raises:
         ValueError: If an argument is outside these values.
     """
 
     def __init__(
-        self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 6, upscale: int = 4
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 6,
+        upscale: int = 4,
+        channels: Sequence[int] | str | PathLike | None = None,
     ) -> None:
         if upscale not in (2, 3, 4):
             raise ValueError(f"IMDN supports `upscale` 2, 3 or 4, got {upscale}.")
-        super().__init__(conv3x3(num_in_ch, num_feat), num_out_ch, num_feat, num_block, shuffle=upscale)
+        super().__init__(conv3x3(num_in_ch, num_feat), num_out_ch, num_feat, num_block, upscale, channels)
         self.num_in_ch, self.num_out_ch, self.upscale = num_in_ch, num_out_ch, upscale
 
     @classmethod
@@ -91,7 +118,7 @@ class IMDN(MultiDistillationTrunk):
         """Return the arguments of a file with these shapes, None for another network's."""
         if "fea_conv.weight" not in shapes or "IMDB1.c1.weight" not in shapes:
             return None
-        return _arguments(shapes, "fea_conv", "upsampler.0", r"IMDB(\d+)\.")
+        return _with_channels(shapes, _arguments(shapes, "fea_conv", "upsampler.0", r"IMDB(\d+)\."))
 
 
 @register(ARCH_REGISTRY)
@@ -107,16 +134,25 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         num_out_ch (int): Output channels. Default: 3.
         num_feat (int): Channels inside, a multiple of 4 and at least 16. Default: 64.
         num_block (int): Number of distillation blocks. Default: 6.
+        channels (Sequence[int] | str | None): Widths of a pruned network, or a text file of them: for each block the
+            channels that its first, second and third step refine. None is the dense network. Default: None.
 
     Raises:
         ValueError: If an argument is outside these values.
     """
 
-    def __init__(self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 6) -> None:
+    def __init__(
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 6,
+        channels: Sequence[int] | str | PathLike | None = None,
+    ) -> None:
         fea_conv = nn.Sequential(
             conv3x3(num_in_ch, num_feat, stride=2), nn.LeakyReLU(NEGATIVE_SLOPE), conv3x3(num_feat, num_feat, stride=2)
         )
-        super().__init__(fea_conv, num_out_ch, num_feat, num_block, shuffle=4)
+        super().__init__(fea_conv, num_out_ch, num_feat, num_block, 4, channels)
         self.num_in_ch, self.num_out_ch, self.upscale = num_in_ch, num_out_ch, 1
 
     @classmethod
@@ -124,7 +160,7 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         """Return the arguments of a file with these shapes, None for another network's."""
         if "fea_conv.0.weight" not in shapes or "IMDB1.c1.weight" not in shapes:
             return None
-        return _arguments(shapes, "fea_conv.0", "upsampler.0", r"IMDB(\d+)\.", shuffle=4)
+        return _with_channels(shapes, _arguments(shapes, "fea_conv.0", "upsampler.0", r"IMDB(\d+)\.", shuffle=4))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] to the same size, not clamped.
@@ -165,6 +201,14 @@ def _arguments(shapes: Shapes, first: str, last: str, block: str = "", shuffle: 
         **({"num_block": count_matches(shapes, block)} if block else {}),
         **({} if shuffle else {"upscale": upscale}),
     }
+
+
+def _with_channels(shapes: Shapes, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return ``arguments`` with the widths of a pruned network, where the shapes are of one."""
+    blocks = range(1, arguments["num_block"] + 1)
+    found = [shapes[f"IMDB{block}.c{step}.weight"][1] for block in blocks for step in range(2, PARTS + 2)]
+    width = arguments["num_feat"] - arguments["num_feat"] // 4
+    return arguments if found == [width] * len(found) else {**arguments, "channels": found}
 
 
 @register(ARCH_REGISTRY)

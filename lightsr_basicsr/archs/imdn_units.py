@@ -6,11 +6,14 @@ arXiv 1909.11856. Attribute names are the official checkpoints' key names.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.layers import conv3x3, std_as_published, std_mean
+from lightsr_basicsr.archs.sites import Site
 
 NEGATIVE_SLOPE = 0.05
 REDUCTION = 16  # channels per hidden unit of the attention
@@ -38,25 +41,33 @@ class ContrastAwareChannelAttention(nn.Module):
 
 
 class LightDistillationBlock(nn.Module):
-    """IMDB without attention, the block of IMDN_RTC: three times keep a quarter of the channels and refine the rest."""
+    """IMDB without attention, the block of IMDN_RTC: three times keep a quarter of the channels and refine the rest.
 
-    def __init__(self, num_feat: int) -> None:
+    ``refined`` are the three widths of that rest in a pruned network; by default each is three quarters.
+    """
+
+    def __init__(self, num_feat: int, refined: Sequence[int] | None = None) -> None:
         super().__init__()
         if num_feat < 4 or num_feat % 4:
             raise ValueError(f"A distillation block needs `num_feat` to be a positive multiple of 4, got {num_feat}.")
-        kept = num_feat // 4
-        self.split = (kept, num_feat - kept)
-        self.c1 = conv3x3(num_feat, num_feat)
-        self.c2 = conv3x3(num_feat - kept, num_feat)
-        self.c3 = conv3x3(num_feat - kept, num_feat)
-        self.c4 = conv3x3(num_feat - kept, kept)
+        self.kept = kept = num_feat // 4
+        self.refined = first, second, third = tuple(refined or [num_feat - kept] * 3)
+        self.c1 = conv3x3(num_feat, kept + first)
+        self.c2 = conv3x3(first, kept + second)
+        self.c3 = conv3x3(second, kept + third)
+        self.c4 = conv3x3(third, kept)
         self.c5 = nn.Conv2d(num_feat, num_feat, 1)
+
+    def sites(self, name: str) -> Iterator[Site]:
+        """Yield the three refined parts, each of which the next convolution alone reads; ``name`` is the block's."""
+        for step, width in enumerate(self.refined, 1):
+            yield Site(f"{name}.c{step}", f"{name}.c{step}", (f"{name}.c{step + 1}",), width, first=self.kept)
 
     def distill(self, x: Tensor) -> Tensor:
         """Return the four distilled parts of (N, C, H, W), concatenated to (N, C, H, W)."""
         kept = []
-        for conv in (self.c1, self.c2, self.c3):
-            part, x = F.leaky_relu(conv(x), NEGATIVE_SLOPE).split(self.split, dim=1)
+        for conv, width in zip((self.c1, self.c2, self.c3), self.refined, strict=True):
+            part, x = F.leaky_relu(conv(x), NEGATIVE_SLOPE).split((self.kept, width), dim=1)
             kept.append(part)
         return torch.cat([*kept, self.c4(x)], dim=1)
 
@@ -68,8 +79,8 @@ class LightDistillationBlock(nn.Module):
 class MultiDistillationBlock(LightDistillationBlock):
     """IMDB, the information multi-distillation block with contrast-aware attention (paper, figure 3)."""
 
-    def __init__(self, num_feat: int) -> None:
-        super().__init__(num_feat)
+    def __init__(self, num_feat: int, refined: Sequence[int] | None = None) -> None:
+        super().__init__(num_feat, refined)
         if num_feat < REDUCTION:
             raise ValueError(f"IMDN needs `num_feat` to be at least 16 (attention reduces by 16), got {num_feat}.")
         self.cca = ContrastAwareChannelAttention(num_feat)

@@ -119,7 +119,7 @@ def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int]
         channels = path.read_text().split()
     try:
         numbers = [_whole(number) for number in channels]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} expects whole numbers in {source}, got {error}.") from error
     if len(numbers) != len(dense):
         raise ValueError(f"{name} expects {len(dense)} numbers in {source}, got {len(numbers)}.")

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.archs.sites import Site
+
 Shapes = Mapping[str, tuple[int, ...]]
 # 'image': the SR image alone, as BasicSR's SRModel expects.
 # 'levels': a list of images, each twice the size of the one before; the SR image is the last.
@@ -38,6 +40,18 @@ class SRNetwork(nn.Module):
         checkpoint is of this network and lacks that tensor. A network without this method recognises no checkpoint.
         """
         return None
+
+    def prunable_sites(self) -> list[Site]:
+        """Return where channels can be removed, in the order of the constructor's ``channels``; [] without that."""
+        return []
+
+    def feature_maps(self, kd_nums: int) -> list[str]:
+        """Return the feature maps to distil, as names of modules, ``:input`` behind those whose input it is.
+
+        ``kd_nums`` is 0, 1 or 2, the number of kinds beyond the first as in the official code of DRN; [] if the network
+        names none.
+        """
+        return []
 
     def check_input(self, x: Tensor) -> None:
         """Raise ValueError unless ``x`` is an image tensor (N, num_in_ch, H, W) of a large enough size."""

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.arguments import FORM
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
   basicsr info experiments/pretrained_models/*.pt*
   basicsr info --json model.safetensors
   basicsr info IMDN_x4_int8.xml               source of an exported file, and the cost of int8
+  basicsr info --plot kept.png pruned.pth     which channels a pruned network has kept, as a picture
 Nothing in a file is executed."""
 
 
@@ -30,6 +32,8 @@ def add_info(commands: Any) -> None:
     files = ".pth, .pt or .safetensors; exported: .onnx, .xml or .ts"
     parser.add_argument("files", nargs="+", metavar="FILE", help=files)
     parser.add_argument("--json", action="store_true", help="print JSON")
+    plot = "picture (PNG) of the channels that pruned networks have kept at each site"
+    parser.add_argument("--plot", metavar="PICTURE", help=plot)
     parser.set_defaults(run=run_info)
 
 
@@ -47,7 +51,21 @@ def run_info(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(info) for info in infos], indent=2))
     else:
         print("\n\n".join(map(_text, infos)), end="\n" if infos else "")
+    if args.plot:
+        _plot(infos, Path(args.plot))
     return 0 if len(infos) == len(args.files) else 2
+
+
+def _plot(infos: list[Any], path: Path) -> None:
+    """Write the picture of the kept channels.
+
+    Raises:
+        PictureError: As :func:`lightsr_basicsr.tools.info.channels.draw_channels`.
+    """
+    from lightsr_basicsr.tools.info.channels import draw_channels
+
+    draw_channels({Path(info.path).stem: info.channels for info in infos if getattr(info, "channels", ())}, path)
+    say(f"Written: {path}")
 
 
 def _text(info: FileInfo | ExportedInfo) -> str:
@@ -63,6 +81,7 @@ def _printable(text: str) -> str:
 
 def _facts_of_checkpoint(info: FileInfo) -> dict[str, str]:
     from lightsr_basicsr.checkpoints.tensors import describe_not_finite
+    from lightsr_basicsr.tools.info.channels import summary
 
     identity, official = info.identity, info.official
     inside = "" if info.img_range == 1 else f" (0 to {info.img_range:g} inside)"
@@ -78,6 +97,7 @@ def _facts_of_checkpoint(info: FileInfo) -> dict[str, str]:
         "network": f"{identity.network} x{identity.scale:g}, {identity.form} form",
         "arguments": _listed(identity.arguments),
         "tensors": f"{info.tensors}, {'bare' if info.wrapper == 'bare' else f'under {info.wrapper!r}'}",
+        "channels kept": summary(info.channels),
         "parameters": f"{info.parameters:,}",
         "multi-adds": cost,
         "input": f"{_channels(info.num_in_ch)} in [0, 1]{inside}, sides of at least {info.min_side}",

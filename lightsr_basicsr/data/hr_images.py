@@ -28,6 +28,7 @@ SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 READ_BY_BASICSR = (
     "name", "type", "phase", "scale", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio",
     "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers", "max_broken",
+    "halves",
 )  # fmt: skip
 BACKENDS = ("disk", "lmdb", "memcached")
 

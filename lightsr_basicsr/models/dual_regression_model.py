@@ -106,16 +106,19 @@ class DualRegressionModel(step_rules.StepRulesModel):
 
     def run_network(self) -> Tensor:
         """Return SR images (N, C, H, W); keep those of lower levels and the dual images for the losses."""
-        output = super().run_network()
+        return self.take_apart(super().run_network(), self.net_dual)
+
+    def take_apart(self, output: Any, net_dual: nn.Module | None) -> Tensor:
+        """Return the SR images in what the network gave; keep the rest, with the images of ``net_dual``."""
         self.lower: list[Tensor] = []
         if self.training_output == "image_and_dual":
             output, back = output
             self.backs = [back]
         elif self.training_output == "levels":
             *self.lower, output = output
-            self.backs = self.net_dual([*self.lower[1:], output])
+            self.backs = net_dual([*self.lower[1:], output])
         else:
-            self.backs = [self.net_dual(output)]
+            self.backs = [net_dual(output)]
         return output
 
     def compute_losses(self) -> dict[str, Tensor]:

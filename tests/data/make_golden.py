@@ -14,7 +14,7 @@ from torch import nn
 
 from lightsr_basicsr.data.degradations import BORDERS, imresize
 from lightsr_basicsr.plugins import registries
-from tests import kdsr
+from tests import drc, kdsr
 from tests.cases import CASES
 from tests.golden import OWN, load, state_dict
 
@@ -123,6 +123,13 @@ def record_dual_loss() -> None:
     np.savez_compressed(OWN / "drn_dual_loss_x4.npz", description=json.dumps(description), **arrays, **recorded)
 
 
+def record_drc(name: str) -> None:
+    """Compression of a tiny DRN, after it equalled that of the official code."""
+    with tempfile.TemporaryDirectory() as folder:
+        description, arrays = drc.record(name, Path(folder))
+    np.savez_compressed(OWN / f"{name}.npz", description=json.dumps(description), **arrays)
+
+
 if __name__ == "__main__":
     wanted = re.compile(sys.argv[1] if len(sys.argv) > 1 else "")
     if wanted.search("imresize"):
@@ -131,6 +138,8 @@ if __name__ == "__main__":
         record_kdsr_steps()
     if wanted.search("drn_dual_loss_x4"):
         record_dual_loss()
+    for name in filter(wanted.search, drc.RECORDED):
+        record_drc(name)
     with torch.no_grad():
         for case in CASES:
             if wanted.search(case.golden) and not LEFT_OUT.search(case.golden):

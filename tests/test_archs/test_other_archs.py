@@ -7,10 +7,11 @@ import torch
 from basicsr.archs.swinir_arch import SwinIR, WindowAttention
 
 from lightsr_basicsr.archs.drn_arch import DRN, DRNDual, DualNetwork
-from lightsr_basicsr.archs.dual_regression_arch import DAT_DR, PrunedWindowAttention, SwinIR_DR
+from lightsr_basicsr.archs.dual_regression_arch import DAT_DR, SwinIR_DR
 from lightsr_basicsr.archs.fdiwn_arch import FDIWN, FDIWN_M
 from lightsr_basicsr.archs.fdiwn_units import IdenticalResidualWeighting, WeightNormConv2d
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, BlindSR_TA
+from lightsr_basicsr.archs.swinir_units import PrunedWindowAttention
 
 KDSR_SMALL = {"n_feats": 16, "n_encoder_res": 1, "n_sr_blocks": 2}
 SWINIR_SMALL = {"depths": [2], "num_heads": [2], "embed_dim": 12}

@@ -39,6 +39,11 @@ OF_COMMAND: dict[str, Field] = {
     **plugins.OPTIONS,
     **validation.OPTIONS,
     **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
+    "datasets.*.halves": flag(
+        "Whether each training batch holds as many images of the first half of the set as of the second, in this "
+        "order: ChannelSearchModel trains weights on the one and channel numbers on the other.",
+        default=False,
+    ),
     "exact_resume": flag(
         "Whether training states hold the pool of image pairs of second-order degradations, as exact resumption needs.",
         default=True,

@@ -17,6 +17,7 @@ from lightsr_basicsr.checkpoints.tensors import not_finite
 from lightsr_basicsr.runtimes.metadata import SUFFIXES, Metadata, format_of, read_metadata
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
 from lightsr_basicsr.tools.files import checksum
+from lightsr_basicsr.tools.info.channels import KeptChannels, kept_channels
 from lightsr_basicsr.tools.info.official import OfficialNetwork, find_official, official_networks
 
 
@@ -39,6 +40,7 @@ class FileInfo:
     official: OfficialNetwork | None  # the official file with the same bytes
     same_network: tuple[OfficialNetwork, ...]  # official files of the same network and arguments
     not_finite: tuple[str, ...] = ()  # names of tensors that hold NaN or infinite numbers
+    channels: tuple[KeptChannels, ...] = ()  # at each site of a pruned network
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def describe_file(path: str | PathLike) -> FileInfo:
         official=find_official(sha256),
         same_network=tuple(entry for entry in official_networks() if _agrees(entry, identity)),
         not_finite=tuple(not_finite(state)),
+        channels=kept_channels(identity),
     )
 
 

@@ -15,6 +15,7 @@ from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.export.run import export
 from lightsr_basicsr.tools.info.describe import describe_file
 from lightsr_basicsr.tools.info.official import find_official, official_networks
+from tests.cases import SWINIR_SMALL
 
 counts = pytest.mark.skipif(
     find_spec("torch.utils.flop_counter") is None, reason="this torch cannot count multiply-adds: it is older than 2.1"
@@ -159,3 +160,32 @@ def test_the_command_prints_what_was_published_and_measured(shared, capsys):
         "(0 to 255 inside)",
     ):
         assert fact in text
+
+
+def test_a_pruned_network_tells_what_it_has_kept(workdir, capsys):
+    net = ARCH_REGISTRY.get("IMDN")(num_feat=16, num_block=1, channels=[12, 3, 6])
+    torch.save(net.state_dict(), "pruned.pth")
+    assert cli.main(["info", "pruned.pth"]) == 0
+    told = capsys.readouterr().out
+    assert "channels kept:    21 of 36 (58 %) at 3 sites, the smallest part at IMDB1.c2: 3 of 12" in told
+    assert cli.main(["info", "--json", "pruned.pth"]) == 0
+    (described,) = json.loads(capsys.readouterr().out)
+    assert described["channels"][1] == {"site": "IMDB1.c2", "kind": "convolutions", "kept": 3, "dense": 12}
+
+
+def test_the_kept_channels_are_drawn(workdir, capsys):
+    pytest.importorskip("matplotlib")
+    import cv2
+
+    torch.save(ARCH_REGISTRY.get("DRN")(8, 1, 4, channels=[4, 8, 20, 24, 16, 12]).state_dict(), "drn.pth")
+    torch.save(ARCH_REGISTRY.get("SwinIR_DR")(**SWINIR_SMALL, channels=[8, 20, 12, 16]).state_dict(), "swinir.pth")
+    torch.save(ARCH_REGISTRY.get("IMDN")(num_feat=16, num_block=1).state_dict(), "dense.pth")
+    assert cli.main(["info", "--plot", "kept.png", "drn.pth", "swinir.pth", "dense.pth"]) == 0
+    assert cv2.imread("kept.png").std() > 10
+    assert cli.main(["info", "--plot", "kept.png", "drn.pth"]) == 0
+    Path("mine.png").write_bytes(b"another")
+    for picture, files, message in (("mine.png", ["drn.pth"], "is no picture of this command"),
+                                    ("kept.jpg", ["drn.pth"], "must end in .png"),
+                                    ("new.png", ["dense.pth"], "got 0: name others")):  # fmt: skip
+        assert cli.main(["info", "--plot", picture, *files]) == 2
+        assert message in capsys.readouterr().err
