@@ -99,8 +99,9 @@ class KernelEstimator(nn.Module):
         """Estimate from (N, num_in_ch, H, W) kernels (N, 1, k, k), each of sum 1; single values may be negative."""
         x = self.head(lq)
         code = self.tail(self.body(x) + x)
+        numbers = [in_float(layer(code)) for layer in self.dec]
         with without_autocast(code):
-            return self.compose([in_float(layer(code)) for layer in self.dec])
+            return self.compose(numbers)
 
     def compose(self, numbers: Sequence[Tensor]) -> Tensor:
         """Return the kernels (N, 1, k, k) of filters whose weights are rows (N, ...) of ``numbers``."""

@@ -13,8 +13,10 @@ import lightsr_basicsr
 from lightsr_basicsr.archs import spectra
 from lightsr_basicsr.archs.dcls_arch import DCLS, dense_channels
 from lightsr_basicsr.archs.dcls_units import DualPathGroup, KernelEstimator, filters_of
+from lightsr_basicsr.runtimes.network import smooth_picture
 from tests import golden
 from tests.cases import CASES, DCLS_PRUNED, DCLS_SMALL, channels
+from tests.converting import with_kernel
 
 RECORDED = [case for case in CASES if case.name == "DCLS" and case.golden != "dcls_drc_small_x2"]
 PARTS = {
@@ -202,6 +204,18 @@ def test_black_images_are_finite_with_new_weights():
     net = DCLS(**DCLS_SMALL, upscale=2, kernel_size=11)
     for out in net.train()(torch.zeros(1, 3, 9, 9)):
         assert torch.isfinite(out).all()
+
+
+def test_half_precision_does_not_reach_the_quotient():
+    net = with_kernel()
+    x = smooth_picture(3, 20, 27)
+    with torch.no_grad():
+        exact, kernel = net.super_resolve(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            sr, rough = net.super_resolve(x)
+    assert rough.dtype == torch.float32
+    assert (rough - kernel).abs().max() < 0.05 * kernel.abs().max()
+    assert (sr - exact).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"dual": True}, DCLS_PRUNED], ids=str)
