@@ -6,6 +6,7 @@ require_basicsr()
 
 from lightsr_basicsr.models import (  # noqa: E402, F401
     base,
+    blind_kernel_model,
     dual_regression_model,
     kdsr_gan_model,
     kdsr_model,

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightsr_basicsr.data.degradations import BORDERS, imresize
+from lightsr_basicsr.data.degradations import BORDERS, imresize, isotropic_kernel
 from lightsr_basicsr.plugins import registries
-from tests import kdsr
+from tests import dcls, kdsr
 from tests.cases import CASES
 from tests.golden import OWN, load, state_dict
 
@@ -117,6 +117,16 @@ def record_kdsr_steps() -> None:
     (OWN / "kdsr_steps.json").write_text(json.dumps(logged, indent=1) + "\n")
 
 
+def record_dcls_step() -> None:
+    """Losses and norms of gradients of one step, after those of the official code were equal."""
+    with np.load(OWN / "dcls_small_x4_k21.npz") as arrays:
+        weights = state_dict(json.loads(arrays["description"].item()))
+    gt, kernel = torch.cat([image(seed, 96, 96) for seed in range(2)]), isotropic_kernel(torch.tensor([1.2, 2.6]), 21)
+    with tempfile.TemporaryDirectory() as folder:
+        found = dcls.step(Path(folder), weights, gt, kernel.float())
+    (OWN / "dcls_step.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
 def record_dual_loss() -> None:
     """Losses and gradients of one dual-regression step, after they equalled those of the official trainer."""
     from tests.test_models.test_dual_regression_model import official_step
@@ -136,6 +146,8 @@ if __name__ == "__main__":
         record_resize()
     if wanted.search("kdsr_steps"):
         record_kdsr_steps()
+    if wanted.search("dcls_step"):
+        record_dcls_step()
     if wanted.search("drn_dual_loss_x4"):
         record_dual_loss()
     with torch.no_grad():
