@@ -200,10 +200,13 @@ class DCLS(SRNetwork):
 
 
 def site_names(num_block: int, num_group: int, num_filter: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield for each number of a channel list the name of the producing layer and those of the layers after it."""
+    """Yield for each number of a channel list the name of the producing layer and those of the layers after it.
+
+    The first of these is the one by whose weights DRC ranks the channels: for the code that of the last filter.
+    """
     for block in range(BLOCKS):
         yield f"Estimator.body.0.{block}.conv1", (f"Estimator.body.0.{block}.conv2",)
-    yield "Estimator.tail.4", tuple(f"Estimator.dec.{index}" for index in range(num_filter))
+    yield "Estimator.tail.4", tuple(f"Estimator.dec.{index}" for index in reversed(range(num_filter)))
     for block in range(BLOCKS):
         yield f"Restorer.feature_block.{block}.conv1", (f"Restorer.feature_block.{block}.conv2",)
     for group in range(num_group):
