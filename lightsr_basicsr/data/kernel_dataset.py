@@ -48,6 +48,7 @@ class KernelBlindDataset(HRDataset):
         ValueError: If an option is unknown or wrong, or an image is missing, broken or too small.
     """
 
+    draws_kernels = True  # of the side `kernel_size`
     options: ClassVar = {
         "blur": fields.text("Kind of the Gaussian blur.", BLURS, default=BLURS[0]),
         "sigma": fields.span("Standard deviations in HR pixels.", default=[0.2, 4.0]),

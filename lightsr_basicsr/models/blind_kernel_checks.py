@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor, nn
 
-from lightsr_basicsr.data.kernel_dataset import KernelBlindDataset
 from lightsr_basicsr.models.contract import LossDictContract, Networks, Options, Problems
 from lightsr_basicsr.models.dual_checks import INSIDE, OTHER_LOSSES
 from lightsr_basicsr.registry import look_up
@@ -75,8 +74,7 @@ def _find_data_problems(net: nn.Module, options: Options) -> Problems:
     section = (options.get("datasets") or {}).get("train") or {}
     size, side = section.get("kernel_size", 21), getattr(net, "kernel_size", None)
     dataset = look_up(DATASET_REGISTRY, section.get("type"))
-    ours = isinstance(dataset, type) and issubclass(dataset, KernelBlindDataset)
-    if ours and None not in (size, side) and size != side:
+    if getattr(dataset, "draws_kernels", False) and None not in (size, side) and size != side:
         yield "datasets.train.kernel_size", f"is {size}, but network_g estimates {side}x{side}: they must be equal"
     crop = section.get("gt_size")
     if (

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import torch
 from basicsr.losses import build_loss
+from basicsr.utils import imwrite
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -121,8 +121,7 @@ class BlindKernelModel(LossDictModel):
                 kernels = [net.Estimator(self.lq), self.true_kernel()]
             end = "" if self.kernel_iter is None else f"_{self.kernel_iter}"
             picture = draw_kernels([kernel[0, 0] for kernel in kernels if kernel is not None])
-            self.kernel_folder.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(self.kernel_folder / f"{Path(self.names[0]).stem}{end}.png"), picture)
+            imwrite(picture, str(self.kernel_folder / f"{Path(self.names[0]).stem}{end}.png"))
         return super().get_current_visuals()
 
 
