@@ -61,6 +61,14 @@ def _kdsr(name: str, golden: str, params: int, sizes: tuple[int, int, int, int],
     return Case(name, params, sizes[2], golden, dict(zip(names, sizes, strict=True)), {}, small, tolerance=tolerance)
 
 
+def _dcls(golden: str, params: int, **kwargs) -> Case:
+    small = DCLS_SMALL if "channels" not in kwargs else DCLS_PRUNED
+    # The quotient of spectra amplifies rounding. Under fixed weights hardly a pixel is within [0, 1].
+    return Case(
+        "DCLS", params, kwargs["upscale"], golden, kwargs, {}, small, tolerance=1e-4, dead="conv_du", fill=False
+    )
+
+
 def _drn(golden: str, params: int, num_feat: int, num_block: int, scale: int, pruned: str | None = None) -> Case:
     kwargs = {"num_feat": num_feat, "num_block": num_block, "upscale": scale}
     kwargs |= {"channels": channels(pruned)} if pruned else {}
@@ -76,6 +84,8 @@ def _drn_dense(num_feat: int, scale: int) -> list[int]:
     return dense_channels(num_feat, 2, scale)
 
 
+DCLS_SMALL = {"num_feat": 16, "num_block": 2, "num_group": 2, "code_length": 16}
+DCLS_PRUNED = {"num_feat": 16, "num_block": 2, "num_group": 2, "channels": [12, 8, 8, 10, 4, 8, 8, 4, 4, 8, 12]}
 SWINIR_LIGHT = {"depths": [6] * 4, "num_heads": [6] * 4, "embed_dim": 60, "upsampler": "pixelshuffledirect"}
 SWINIR_SMALL = {"depths": [2], "num_heads": [2], "embed_dim": 12}
 DAT_SMALL = {"depth": [3], "num_heads": [2], "embed_dim": 32, "expansion_factor": 2.0, "split_size": [4, 8]}
@@ -125,6 +135,13 @@ CASES = [
     _drn("sdrn_s30_x8", 3_490_832, 8, 30, 8, "test_drn_s30_x8"),
     _drn("sdrn_s50_x8", 2_548_420, 8, 30, 8, "test_drn_s50_x8"),
     _drn("sdrn_s70_x8", 1_572_288, 8, 30, 8, "test_drn_s70_x8"),
+    _dcls("dcls_small_x2_k11", 200_479, upscale=2, kernel_size=11, **DCLS_SMALL),
+    _dcls("dcls_small_x3_k21", 514_543, upscale=3, kernel_size=21, **DCLS_SMALL),
+    _dcls("dcls_small_x4_k21", 512_223, upscale=4, kernel_size=21, **DCLS_SMALL),
+    _dcls("dcls_drc_small_x2", 134_917, upscale=2, kernel_size=11, dual=True, **DCLS_PRUNED),  # ours alone
+    _dcls("dcls_x4", 19_054_027, upscale=4, kernel_size=31),
+    _dcls("dcls_drc_x4", 14_169_511, upscale=4, kernel_size=31, channels=channels("test_dcls_drc_x4"),
+          dual=True),
     Case("DRNDual", 1_728, 0.5, "drn_dual_x4", {"upscale": 4}, tolerance=2e-3),  # 1e-5 of a range of 190
     Case("DualNetwork", 3_168, 0.25, "drc_dual_down_x4", {"downscale": 4}),
     Case("DualNetwork", 1_632, 1 / 3, "dual_down_x3", {"downscale": 3}),  # ours alone

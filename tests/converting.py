@@ -5,6 +5,7 @@ import os
 import torch
 from torch import nn
 
+from lightsr_basicsr.archs.dcls_arch import DCLS
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
 from lightsr_basicsr.tools import photographs
 from lightsr_basicsr.tools.convert import run as convert
@@ -35,6 +36,14 @@ def trained(net: nn.Module) -> nn.Module:
 
 def distilled(**kwargs) -> DDistill_SR:
     return trained(DDistill_SR(num_feat=16, num_latent=4, **kwargs))
+
+
+def with_kernel() -> DCLS:
+    """Return a DCLS whose kernel is smooth, as that of a trained one: without a sum, division amplifies rounding."""
+    net = DCLS(num_feat=16, num_block=1, num_group=1, code_length=8, upscale=2, kernel_size=11)
+    for layer in net.Estimator.dec:
+        nn.init.constant_(layer.bias, 0.1)
+    return net.eval()
 
 
 def files() -> list[str]:

@@ -43,11 +43,17 @@ def state_dict(description: dict) -> dict[str, Tensor]:
     if description["arch"].startswith("DownBlock (single"):
         prefix = PREFIXES["DualNetwork"]
     return {
-        entry["key"].removeprefix(prefix): torch.tensor(entry["value"], dtype=torch.float32).reshape(entry["shape"])
+        entry["key"].removeprefix(prefix): _written(entry["value"], entry["shape"])
         if "value" in entry
         else fill(entry["key"], entry["shape"], entry["dtype"]) * entry.get("factor", 1)
         for entry in description["state_dict"]
     }
+
+
+def _written(value: float | list, shape: list[int]) -> Tensor:
+    """Return a weight that a recording lists: all numbers, or one for all."""
+    value = torch.tensor(value, dtype=torch.float32)
+    return value.reshape(shape) if value.ndim else value.expand(shape)
 
 
 def load(net: nn.Module, description: dict) -> None:
@@ -81,6 +87,8 @@ def compare(net: nn.Module, arrays: dict[str, np.ndarray]) -> Iterator[float]:
             yield worst(sr, tensors[out])
             if key.replace("in", "pre") in tensors:
                 yield worst(net.forward_raw(x), tensors[key.replace("in", "pre")])
+            if key.replace("in", "kernel") in tensors:
+                yield worst(net.super_resolve(x)[1], tensors[key.replace("in", "kernel")])
             if key.replace("in", "dual") in tensors:
                 yield worst(net.dual_model(sr), tensors[key.replace("in", "dual")])
 

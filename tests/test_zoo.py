@@ -96,7 +96,9 @@ def form_of(out) -> str:
         return "levels"
     if isinstance(out, torch.Tensor):
         return "image"
-    return "image_and_vector" if isinstance(out[1], list) else "image_and_dual"
+    if isinstance(out[1], list):
+        return "image_and_vector"
+    return "image_and_kernel" if out[1].shape[1] == 1 else "image_and_dual"
 
 
 def test_training_gives_what_the_network_declares(case):

@@ -61,16 +61,20 @@ FAMILIES = (
     Family("DRN-S, DRN-L", ("DRN-S", "DRN-L"), "[CVPR 2020](https://arxiv.org/abs/2003.07018)"),
     Family("DRC: DRN-S30, S50, S70", ("DRN-S30", "DRN-S50", "DRN-S70"), "[DRC](https://arxiv.org/abs/2207.07929)"),
     Family(
-        "SwinIR-DR and light",
-        ("SwinIR-DR", "SwinIR-light-DR", "SwinIR-light-DRC"),
+        "SwinIR-DR and light, DAT-DR",
+        ("SwinIR-DR", "SwinIR-light-DR", "SwinIR-light-DRC", "DAT-DR"),
         "[DRC](https://arxiv.org/abs/2207.07929)",
     ),
-    Family("DAT-DR", ("DAT-DR",), "[DRC](https://arxiv.org/abs/2207.07929)"),
+    Family(
+        "DCLS, DCLS-DRC",
+        ("DCLS", "DCLS, anisotropic", "DCLS-DRC"),
+        "CVPR 2022, [DRC](https://arxiv.org/abs/2207.07929)",
+    ),
 )
 TEXT_WIDTH = 120
 
 # Their published numbers are for blurred images.
-BLIND = ("BlindSR_ST", "BlindSR_TA")
+BLIND = ("BlindSR_ST", "BlindSR_TA", "DCLS")
 COLORS = {
     "IMDN": "#0072b2",
     "FDIWN": "#d55e00",
@@ -88,7 +92,7 @@ MARKER_AREA = 45  # square points per million parameters
 CAPTION = (
     "Multiply-adds: counted by this package; convolutions, linear layers and matrix products. Marker area: parameters.",
     "FDIWN's published multiply-adds leave out its weight-normalised convolutions. "
-    "KDSR is not shown: its numbers are for blurred images.",
+    "KDSR and DCLS are not shown: their numbers are for blurred images.",
 )
 
 

@@ -5,6 +5,7 @@ from lightsr_basicsr.errors import require_basicsr
 require_basicsr()
 
 from lightsr_basicsr.archs import (  # noqa: E402, F401
+    dcls_arch,
     ddistill_sr_arch,
     drn_arch,
     dual_regression_arch,

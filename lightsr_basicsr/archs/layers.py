@@ -115,17 +115,25 @@ def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int]
     if isinstance(channels, (str, PathLike)):
         source, path = f"`channels` from {channels}", Path(channels)
         if not path.is_file():
-            raise ValueError(f"{name} finds no channel list at {channels} (looked from {Path.cwd()}).")
+            raise ValueError(
+                f"{name} finds no channel list at {channels} (looked from {Path.cwd()}): give a text file, or the "
+                "numbers themselves."
+            )
         channels = path.read_text().split()
     try:
         numbers = [_whole(number) for number in channels]
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} expects whole numbers in {source}, got {error}.") from error
+        raise ValueError(f"{name} expects whole numbers in {source}, got {error}: correct it.") from error
     if len(numbers) != len(dense):
-        raise ValueError(f"{name} expects {len(dense)} numbers in {source}, got {len(numbers)}.")
+        raise ValueError(
+            f"{name} expects {len(dense)} numbers in {source}, got {len(numbers)}: the list is of a network of another "
+            "size, or cut; leave `channels` out for the dense network."
+        )
     for index, (number, most) in enumerate(zip(numbers, dense, strict=True)):
         if not 1 <= number <= most:
-            raise ValueError(f"{name}: number {index} of {source} must be within 1 and {most}, got {number}.")
+            raise ValueError(
+                f"{name}: number {index} of {source} must be within 1 and {most}, got {number}: correct it."
+            )
     return numbers
 
 

@@ -16,7 +16,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 # 'levels': a list of images, each twice the size of the one before; the SR image is the last.
 # 'image_and_dual': the SR image and the output of a built-in dual network for it, of LR size.
 # 'image_and_vector': the SR image and a list of vectors to distil.
-TrainingOutput = Literal["image", "levels", "image_and_dual", "image_and_vector"]
+# 'image_and_kernel': the SR image, the estimated blur kernel, and, if there is a built-in dual network, its output.
+TrainingOutput = Literal["image", "levels", "image_and_dual", "image_and_vector", "image_and_kernel"]
 IMAGE_CHANNELS = (1, 3, 4)
 
 

@@ -29,7 +29,6 @@ LOOKALIKES = {
     ("blocks.0.ffn.sg.conv.weight", "before_RG.1.weight"): (
         "it is a DAT without the dual regression network (dual_model.*). Load it with spandrel."
     ),
-    ("Restorer.",): "it has the parts of DCLS, a blind network, which this package does not hold.",
     ("conv9.weight", "conv1.weight_orig"): (
         "it is a discriminator (UNetDiscriminatorSN), the opponent of an SR network in GAN training."
     ),

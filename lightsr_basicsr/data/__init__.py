@@ -4,6 +4,6 @@ from lightsr_basicsr.errors import require_basicsr
 
 require_basicsr()
 
-from lightsr_basicsr.data import blind_dataset, degraded_dataset, demo_dataset  # noqa: E402
+from lightsr_basicsr.data import blind_dataset, degraded_dataset, demo_dataset, kernel_dataset  # noqa: E402
 
-__all__ = ["blind_dataset", "degraded_dataset", "demo_dataset"]
+__all__ = ["blind_dataset", "degraded_dataset", "demo_dataset", "kernel_dataset"]

@@ -14,12 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+# Importable from here for existing code; their home is `data.kernels`.
+from lightsr_basicsr.data.kernels import KERNEL_SIZE as KERNEL_SIZE
+from lightsr_basicsr.data.kernels import anisotropic_kernel as anisotropic_kernel
+from lightsr_basicsr.data.kernels import isotropic_kernel as isotropic_kernel
 from lightsr_basicsr.data.resampling import Products, as_products, weigh_rows
 
 BORDERS = {"mirror": "symmetric", "replicate": "edge"}
 BD_SIZE, BD_SIGMA = 7, 1.6
 DN_LEVEL = 30.0
-KERNEL_SIZE = 21
 # Relative size below which float32 loses a value anyway.
 NEGLIGIBLE = 1e-7
 # Pixel values of images that a CPU transforms at a time, as its cache holds no more.
@@ -183,35 +186,9 @@ def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
     return image[: height - height % scale, : width - width % scale]
 
 
-def isotropic_kernel(sigma: Tensor) -> Tensor:
-    """Return Gaussian kernels (N, 21, 21), float64 and of sum 1, of standard deviations ``sigma`` (N,) in pixels.
-
-    A standard deviation of 0 gives the identity.
-    """
-    return anisotropic_kernel(sigma, sigma, torch.zeros_like(sigma))
-
-
-def anisotropic_kernel(sigma_1: Tensor, sigma_2: Tensor, theta: Tensor) -> Tensor:
-    """Return anisotropic Gaussian kernels (N, 21, 21), float64 and of sum 1 (KDSR, classic degradation).
-
-    Args:
-        sigma_1 (Tensor): (N,), standard deviation along the axis at ``theta``, in pixels. KDSR's option text calls it
-            an eigenvalue of the covariance; its code squares it.
-        sigma_2 (Tensor): (N,), standard deviation across that axis, in pixels.
-        theta (Tensor): (N,), angle in radians from the x axis (columns) towards the y axis (rows, downwards).
-    """
-    sigma_1, sigma_2, theta = (value.double().view(-1, 1, 1) for value in (sigma_1, sigma_2, theta))
-    offsets = torch.arange(KERNEL_SIZE, dtype=torch.float64, device=theta.device) - KERNEL_SIZE // 2
-    x, y = offsets.view(1, 1, -1), offsets.view(1, -1, 1)
-    along = torch.cos(theta) * x + torch.sin(theta) * y
-    across = torch.cos(theta) * y - torch.sin(theta) * x
-    # A standard deviation of 0 gives 0 / 0 on the axis, which counts fully, and infinity elsewhere.
-    distance = torch.nan_to_num(along / sigma_1, nan=0.0) ** 2 + torch.nan_to_num(across / sigma_2, nan=0.0) ** 2
-    kernel = torch.exp(-0.5 * distance)
-    return kernel / kernel.sum(dim=(1, 2), keepdim=True)
-
-
-def blur_downsample(image: Tensor, kernel: Tensor, scale: int, mode: str = "bicubic") -> Tensor:
+def blur_downsample(
+    image: Tensor, kernel: Tensor, scale: int, mode: str = "bicubic", border: str = "replicate"
+) -> Tensor:
     """Blur with reflected borders, then downsample with replicated ones: KDSR's classic degradation before noise.
 
     Downsampling is linear: one matrix for the height and one for the width. An isotropic Gaussian is the product of a
@@ -224,6 +201,7 @@ def blur_downsample(image: Tensor, kernel: Tensor, scale: int, mode: str = "bicu
         kernel (Tensor): (1, k, k) for all images or (N, k, k), k odd; correlated, not flipped.
         scale (int): Downsampling factor.
         mode (str): ``'bicubic'`` (MATLAB's weights, antialiased) or ``'s-fold'`` (every ``scale``-th pixel from 0).
+        border (str): Of the bicubic, see :func:`resize_taps`. Default: ``'replicate'``; that of DCLS is ``'mirror'``.
 
     Returns:
         Tensor: (N, C, H / scale, W / scale), not rounded.
@@ -238,8 +216,8 @@ def blur_downsample(image: Tensor, kernel: Tensor, scale: int, mode: str = "bicu
     column, row = _separate(kernel)
     if column is None:
         image = _blur(image, kernel.to(image))
-    tall = _operator(image.shape[2], column, scale, mode).to(image)
-    wide = _operator(image.shape[3], row, scale, mode).to(image)
+    tall = _operator(image.shape[2], column, _downsampler(image.shape[2], scale, mode, border)).to(image)
+    wide = _operator(image.shape[3], row, _downsampler(image.shape[3], scale, mode, border)).to(image)
     return tall @ (image @ wide.transpose(-1, -2))
 
 
@@ -284,12 +262,11 @@ def _blur_together(image: Tensor, kernel: Tensor) -> Tensor:
     return torch.fft.irfft2(torch.fft.rfft2(padded, s=lengths) * spectrum, s=lengths)[..., :height, :width]
 
 
-def _operator(size: int, factor: Tensor | None, scale: int, mode: str) -> Tensor:
-    """Return the matrix (size / scale, size) that downsamples, or (N, 1, ., .) that first blurs with ``factor`` (N, k).
+def _operator(size: int, factor: Tensor | None, down: Tensor) -> Tensor:
+    """Return the matrix ``down`` (size / scale, size), or (N, 1, ., .) that first blurs with ``factor`` (N, k).
 
     One kernel for all images gives one matrix.
     """
-    down = _downsampler(size, scale, mode)
     if factor is None:
         return down
     count, length = factor.shape
@@ -302,10 +279,10 @@ def _operator(size: int, factor: Tensor | None, scale: int, mode: str) -> Tensor
     return matrix.unsqueeze(1) if count > 1 else matrix.squeeze(0)
 
 
-def _downsampler(size: int, scale: int, mode: str) -> Tensor:
+def _downsampler(size: int, scale: int, mode: str, border: str) -> Tensor:
     matrix = np.zeros((size // scale, size))
     if mode == "bicubic":
-        indices, weights = resize_taps(size, 1 / scale, "replicate")
+        indices, weights = resize_taps(size, 1 / scale, border)
         np.add.at(matrix, (np.arange(len(indices))[:, None], indices), weights)
     elif mode == "s-fold":
         matrix[np.arange(len(matrix)), np.arange(0, size, scale)] = 1

@@ -22,6 +22,7 @@ from lightsr_basicsr import fields
 from lightsr_basicsr.data.blind_dataset import ClassicBlindDataset
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.data.degraded_dataset import MultiScalePairedDataset
+from lightsr_basicsr.data.kernel_dataset import KernelBlindDataset
 from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
 from lightsr_basicsr.registry import register
 
@@ -60,6 +61,23 @@ class DemoBlindDataset(ClassicBlindDataset):
 
     Args:
         opt (dict): As in ``ClassicBlindDataset``, except that ``dataroot`` (str), the folder of the LMDBs, replaces
+            ``dataroot_gt`` and ``io_backend``.
+    """
+
+    options: ClassVar = DATAROOT
+    prepares_data = True
+    required_keys: ClassVar = DemoPairedDataset.required_keys
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__(_with_lmdbs(opt, "dataroot_gt"))
+
+
+@register(DATASET_REGISTRY)
+class DemoKernelDataset(KernelBlindDataset):
+    """KernelBlindDataset of the HR images of :class:`DemoPairedDataset`.
+
+    Args:
+        opt (dict): As in ``KernelBlindDataset``, except that ``dataroot`` (str), the folder of the LMDBs, replaces
             ``dataroot_gt`` and ``io_backend``.
     """
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from lightsr_basicsr.data.degradations import (
     add_noise,
-    anisotropic_kernel,
+    blur_downsample,
     blur_subsample,
     classic_degradation,
     imresize,
-    isotropic_kernel,
 )
+from lightsr_basicsr.data.kernels import anisotropic_kernel, isotropic_kernel, reduced_kernel
 from lightsr_basicsr.errors import UserError
 
 DEGRADATIONS = ("bi", "bd", "dn")
@@ -135,16 +135,19 @@ class BlindSet:
 
 
 def degrade_batch(image: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
-    """Return LR images of a batch by the numbers that ``ClassicBlindDataset`` drew, on the batch's device.
+    """Return LR images of a batch by what ``ClassicBlindDataset`` or ``KernelBlindDataset`` drew, on its device.
 
     Args:
         image (Tensor): HR images (N, 3, H, W) in [0, 1].
         drawn (Mapping): Tensors (N,): ``sigma_1``, ``sigma_2`` (pixels), ``theta`` (radians), ``level`` (gray levels),
             ``seed`` (of the noise), ``scale``, and ``shared``: whether the first image's blur and level apply to all.
+            Or ``kernel`` (N, k, k) and ``scale``: DCLS's degradation, which is not clipped.
 
     Returns:
         Tensor: LR images (N, 3, H / scale, W / scale) in [0, 1], multiples of 1/255.
     """
+    if "kernel" in drawn:
+        return (reduce_blurred(image, drawn["kernel"], int(drawn["scale"][0])) * 255).round() / 255
     scale, count = int(drawn["scale"][0]), 1 if bool(drawn["shared"][0]) else len(image)
     # On the CPU, since not every device has float64.
     values = {key: drawn[key][:count].cpu() for key in ("sigma_1", "sigma_2", "theta", "level")}
@@ -157,3 +160,18 @@ def degrade_batch(image: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
         generators = (torch.Generator(image.device).manual_seed(seed) for seed in seeds)
         noise = torch.cat([torch.randn(shape, generator=each, device=image.device) for each in generators])
     return classic_degradation(image, kernel, scale, noise, values["level"])
+
+
+def reduce_blurred(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """Return (N, C, H / scale, W / scale) of HR images (N, C, H, W), blurred by (N, k, k) and reduced, not rounded."""
+    return blur_downsample(image, kernel, scale, border="mirror")
+
+
+def target_kernel(image: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """Return the kernels (N, 1, k, k) in LR pixels of a blur of HR images (N, C, H, W) by (N, k, k).
+
+    See :func:`~lightsr_basicsr.data.kernels.reduced_kernel`; LR sides are at least k.
+    """
+    whole = kernel.new_ones(1, 1, 1)
+    clean, blurred = (reduce_blurred(image, each, scale) for each in (whole, kernel))
+    return reduced_kernel(clean, blurred, kernel.shape[-1])

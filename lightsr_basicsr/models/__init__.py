@@ -6,6 +6,7 @@ require_basicsr()
 
 from lightsr_basicsr.models import (  # noqa: E402, F401
     base,
+    blind_kernel_model,
     channel_pruning_model,
     channel_search_model,
     distill_finetune_model,

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightsr_basicsr.data.degradations import BORDERS, imresize
+from lightsr_basicsr.data.degradations import BORDERS, imresize, isotropic_kernel
 from lightsr_basicsr.plugins import registries
-from tests import drc, kdsr
+from tests import dcls, drc, kdsr
 from tests.cases import CASES
 from tests.golden import OWN, load, state_dict
 
 # Recorded by the official code only: larger forms of networks that are here in another size.
-LEFT_OUT = re.compile("_full|_gan$|drn_l_|s50|s70|sdrn_s30_x8|swinir_dr_x4")
+LEFT_OUT = re.compile("_full|_gan$|dcls_x4|dcls_drc_x4|drn_l_|s50|s70|sdrn_s30_x8|swinir_dr_x4")
 # Bare fill weights make these explode or saturate; a factor on a few of them keeps float32 meaningful.
 FACTORS = (
     (re.compile(r"[Ss]ub_mean\.weight"), 1 / 255),  # of networks that work on 0 to 255
@@ -28,8 +28,12 @@ FACTORS = (
     (re.compile(r"unit\.unit[12]\..*conv2?\.weight"), 0.25),
     (re.compile(r"up_blocks\..*body\.2\.weight"), 0.3),
     (re.compile(r"\.temperature"), 0.1),
+    (re.compile(r"Restorer\.head2\.grad_filter\.6\.weight"), 5),
+    (re.compile(r"Restorer\.upscale\.(2|4)\.weight"), 0.005),
 )
-SIDES = {"DDistill_SR": (15, 17), "SwinIR_DR": (9, 13), "DAT_DR": (16, 19)}
+# Without these the kernel of DCLS has no sum to speak of, and its pixels are saturated.
+VALUES = ((re.compile(r"Estimator\.dec\.\d\.bias"), 0.1), (re.compile(r"Restorer\.upscale\.(2|4)\.bias"), 0.5))
+SIDES = {"DDistill_SR": (15, 17), "SwinIR_DR": (9, 13), "DAT_DR": (16, 19), "DCLS": (11, 14)}
 
 
 def image(seed: int, height: int, width: int) -> torch.Tensor:
@@ -46,6 +50,7 @@ def describe(case, net: nn.Module) -> dict:
             dtype = str(value.dtype).removeprefix("torch.")
             entries.append({"key": key, "shape": list(value.shape), "dtype": dtype})
             entries[-1]["factor"] = math.prod(factor for name, factor in factors if name.search(key))
+            entries[-1] |= next(({"value": number} for name, number in VALUES if name.search(key)), {})
     return {"arch": case.name, "state_dict": entries}
 
 
@@ -66,7 +71,9 @@ def run(case, net: nn.Module) -> dict[str, torch.Tensor]:
     arrays = {"in0": x, "out0": net(x)}
     if case.name == "DDistill_SR":
         arrays["pre0"] = net.forward_raw(x)
-    if hasattr(net, "dual_model"):
+    if case.name == "DCLS":
+        arrays["kernel0"] = net.super_resolve(x)[1]
+    if getattr(net, "dual_model", None) is not None:
         arrays["dual0"] = net.dual_model(arrays["out0"])
     if case.name == "FDIWN":
         arrays |= {"chop_in0": image(1, 19, 22).to(dtype) * unit}
@@ -110,6 +117,16 @@ def record_kdsr_steps() -> None:
     (OWN / "kdsr_steps.json").write_text(json.dumps(logged, indent=1) + "\n")
 
 
+def record_dcls_step() -> None:
+    """Losses and norms of gradients of one step, after those of the official code were equal."""
+    with np.load(OWN / "dcls_small_x4_k21.npz") as arrays:
+        weights = state_dict(json.loads(arrays["description"].item()))
+    gt, kernel = torch.cat([image(seed, 96, 96) for seed in range(2)]), isotropic_kernel(torch.tensor([1.2, 2.6]), 21)
+    with tempfile.TemporaryDirectory() as folder:
+        found = dcls.step(Path(folder), weights, gt, kernel.float())
+    (OWN / "dcls_step.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
 def record_dual_loss() -> None:
     """Losses and gradients of one dual-regression step, after they equalled those of the official trainer."""
     from tests.test_models.test_dual_regression_model import official_step
@@ -136,6 +153,8 @@ if __name__ == "__main__":
         record_resize()
     if wanted.search("kdsr_steps"):
         record_kdsr_steps()
+    if wanted.search("dcls_step"):
+        record_dcls_step()
     if wanted.search("drn_dual_loss_x4"):
         record_dual_loss()
     for name in filter(wanted.search, drc.RECORDED):

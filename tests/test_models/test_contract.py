@@ -24,7 +24,8 @@ def test_every_model_of_ours_has_a_contract(name):
     assert isinstance(contract, LossDictContract)
     assert contract.name == name
     assert "lq" in contract.input_keys
-    assert contract.needed_keys("train", {}, {}) == ("gt",)
+    kernels = ("kernel",) if name == "BlindKernelModel" else ()
+    assert contract.needed_keys("train", {}, {}) == ("gt", *kernels)
     assert contract.reads_any_wrapper
 
 

@@ -15,10 +15,11 @@ from lightsr_basicsr.runtimes import graphs
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.graphs import opsets, to_onnx, to_openvino, to_torchscript
 from lightsr_basicsr.runtimes.network import smooth_picture
-from tests.converting import distilled, trained
+from tests.converting import distilled, trained, with_kernel
 
 KDSR_SMALL = {"n_feats": 8, "n_encoder_res": 1, "n_sr_blocks": 1}
 NETWORKS = {
+    "DCLS": with_kernel,
     "IMDN": lambda: IMDN(num_feat=16, num_block=1),
     "IMDN_AS": lambda: IMDN_AS(num_feat=16, num_block=1),
     "IMDN_RTC": lambda: IMDN_RTC(num_feat=4, num_block=1, upscale=3),

@@ -95,6 +95,28 @@ def _run_blind(args: argparse.Namespace) -> int:
     )
 
 
+def add_pairs(kinds: Any) -> None:
+    """Add ``prepare pairs``, which gives the pairs of a test set equal names."""
+    parser = add_kind(
+        kinds,
+        "pairs",
+        "give HR and LR images of a downloaded test set equal names, as BasicSR pairs them",
+        _run_pairs,
+        "  basicsr prepare pairs -i DIV2KRK/gt DIV2KRK/lr_x4 -o datasets/DIV2KRK --names 'img_{}_gt' 'im_{}'\n"
+        "  basicsr prepare pairs -i Canon/Test/4 Canon/Test/4 -o datasets/RealSR --names '{}_HR' '{}_LR4'",
+    )
+    _add_files(parser, ("DIR", "folder of HR images, folder of LR images"), ("OUT", "folder for HR_x4, LR_x4"), nargs=2)
+    parser.add_argument("--scale", type=int, default=4, metavar="S", help="default: 4")
+    text = "names of HR and LR images without suffix, {} being what they share (default: {} {})"
+    parser.add_argument("--names", nargs=2, default=["{}", "{}"], metavar=("HR", "LR"), help=text)
+
+
+def _run_pairs(args: argparse.Namespace) -> int:
+    from lightsr_basicsr.tools.prepare.pairs import prepare_pairs
+
+    return _report(prepare_pairs(*args.input, args.output, args.scale, args.names, _work_of(args)))
+
+
 def add_subimages(kinds: Any) -> None:
     """Add ``prepare subimages``, which cuts overlapping crops of large images."""
     parser = add_kind(
@@ -224,7 +246,7 @@ def _run_meta(args: argparse.Namespace) -> int:
 
 
 def _add_files(
-    parser: argparse.ArgumentParser, source: tuple[str, str], out: tuple[str, str], nargs: str | None = None
+    parser: argparse.ArgumentParser, source: tuple[str, str], out: tuple[str, str], nargs: str | int | None = None
 ) -> None:
     """Add ``-i``, ``-o``, each by its metavar and its help, and ``--overwrite``."""
     parser.add_argument("-i", "--input", nargs=nargs, required=True, metavar=source[0], help=source[1])

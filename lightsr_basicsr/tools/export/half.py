@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
 
 # Largest magnitude on the test image; half precision holds 65,504, and other images may have larger values.
 MOST = 8192.0
+# By registered name of a network, steps in float32 for another reason: the quotient of spectra of DCLS needs the small
+# values of its divisor, and so does the division of its kernel by the kernel's sum.
+EXCEPTIONS = {"DCLS": re.compile(r"/(Estimator|Restorer/head2)/")}
 FLOAT, HALF = 1, 10  # numbers of these types in ONNX
 
 
-def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, int]:
+def to_half(model: onnx.ModelProto, images: Tensor, network: str = "") -> tuple[onnx.ModelProto, int]:
     """Return a model in half precision between float32 images, and the number of its steps that stay in float32.
 
-    The model has shapes inside; the size of its values is measured on images (N, C, H, W).
+    The model has shapes inside; the size of its values is measured on images (N, C, H, W). ``network`` is the
+    registered name, for ``EXCEPTIONS``.
 
     Raises:
         BackendError: If the converter fails.
@@ -33,6 +38,8 @@ def to_half(model: onnx.ModelProto, images: Tensor) -> tuple[onnx.ModelProto, in
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     kept = _wide_steps(model, images)
+    if excepted := EXCEPTIONS.get(network):
+        kept += [node.name for node in model.graph.node if excepted.search(node.name) and node.name not in kept]
     try:
         half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, node_block_list=kept))
         _join_casts(half.model)

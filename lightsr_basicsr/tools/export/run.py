@@ -26,7 +26,7 @@ from lightsr_basicsr.runtimes.graphs import (
     to_torchscript,
 )
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript, put_into_onnx, put_into_openvino
-from lightsr_basicsr.runtimes.network import unwrap
+from lightsr_basicsr.runtimes.network import name_of, unwrap
 from lightsr_basicsr.runtimes.openvino_runtime import openvino_precisions
 from lightsr_basicsr.tools.agreement import check_tolerance
 from lightsr_basicsr.tools.export.files import choose_target, files_of, workshop
@@ -248,9 +248,9 @@ def _write_onnx(job: _Job, metadata: Metadata, part: Path) -> list[str]:
     notes = []
     if job.precision == "fp16":
         job.report("looking for values that half precision cannot hold")
-        model, kept = to_half(model, job.samples[-1].images[:1, :, :40, :40])
+        model, kept = to_half(model, job.samples[-1].images[:1, :, :40, :40], name_of(job.net))
         if kept:
-            notes.append(f"{kept} steps with values beyond half precision stay in float32.")
+            notes.append(f"{kept} steps that need more than half precision stay in float32.")
     model = checked(over_images(model) if has_own_kernels(job.net) else model)
     put_into_onnx(model, metadata)
     part.write_bytes(model.SerializeToString())

@@ -27,7 +27,7 @@ from lightsr_basicsr.tools.export.run import Quantization, export
 from lightsr_basicsr.tools.files import TargetError, checksum
 from lightsr_basicsr.tools.images import ImageError
 from lightsr_basicsr.tools.networks import NetworkError, build
-from tests.converting import distilled, files, trained
+from tests.converting import distilled, files, trained, with_kernel
 
 REFUSALS = (AgreementError, BackendError, ImageError, NetworkError, TargetError)
 RTC_SMALL = {"num_feat": 4, "num_block": 1}
@@ -97,7 +97,7 @@ def test_any_checkpoint_will_do(workdir, make, merged, form):
     assert done.rows[2].images == 2
 
 
-@pytest.mark.parametrize("make", [lambda: IMDN_RTC(**RTC_SMALL), lambda: BlindSR_ST(**KDSR_SMALL)])
+@pytest.mark.parametrize("make", [lambda: IMDN_RTC(**RTC_SMALL), lambda: BlindSR_ST(**KDSR_SMALL), with_kernel])
 def test_half_precision_costs_little(workdir, kind, make):
     torch.save(make().state_dict(), "net.pth")
     if kind == "torchscript":
