@@ -29,6 +29,7 @@ from lightsr_basicsr.archs.dcls_units import (
 )
 from lightsr_basicsr.archs.layers import Downscaler, conv3x3, read_channels
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.archs.sites import Site
 from lightsr_basicsr.registry import register
 
 BLOCKS = 3  # residual blocks of the estimator, and of the restorer before its two paths
@@ -193,10 +194,14 @@ class DCLS(SRNetwork):
         kernel = self.Estimator(x)
         return self.Restorer(x, kernel.detach()), kernel
 
-    def site_names(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Yield what each number of a channel list narrows: a layer's outputs, and the layers that read them."""
-        num_group = len(self.Restorer.body)
-        yield from site_names(len(self.Restorer.body[0].body), num_group, len(self.Estimator.dec))
+    def prunable_sites(self) -> list[Site]:
+        """Return a site for each number of a channel list; that of the code is made by a 1x1 convolution."""
+        num_group, num_filter = len(self.Restorer.body), len(self.Estimator.dec)
+        return [
+            Site(producer.rpartition(".")[0], producer, consumers, self.get_submodule(producer).out_channels,
+                 "linear" if len(consumers) > 1 else "convolutions")
+            for producer, consumers in site_names(len(self.Restorer.body[0].body), num_group, num_filter)
+        ]  # fmt: skip
 
 
 def site_names(num_block: int, num_group: int, num_filter: int) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -13,6 +13,8 @@ import lightsr_basicsr
 from lightsr_basicsr.archs import spectra
 from lightsr_basicsr.archs.dcls_arch import DCLS, dense_channels
 from lightsr_basicsr.archs.dcls_units import DualPathGroup, KernelEstimator, filters_of
+from lightsr_basicsr.archs.sites import sites_of
+from lightsr_basicsr.pruning.surgery import prune
 from lightsr_basicsr.runtimes.network import smooth_picture
 from tests import golden
 from tests.cases import CASES, DCLS_PRUNED, DCLS_SMALL, channels
@@ -71,24 +73,14 @@ def test_every_feature_map_equals_the_recorded_one(case, shared):
             assert golden.worst(found[name], recorded) < 1e-4 * np.abs(recorded).max(), name
 
 
-def prune(dense: DCLS, kept: list[list[int]]) -> dict[str, torch.Tensor]:
-    """Return the weights of a pruned network: rows of each producer and its bias, columns of what reads it."""
-    state = dense.state_dict()
-    for (producer, consumers), indices in zip(dense.site_names(), kept, strict=True):
-        for key in (f"{producer}.weight", f"{producer}.bias"):
-            state[key] = state[key][indices]
-        for key in (f"{consumer}.weight" for consumer in consumers):
-            state[key] = state[key][:, indices]
-    return state
-
-
 def test_pruned_networks_are_those_of_the_official_surgery(shared):
     description, arrays = golden.read(shared / "golden", "dcls_prune_transform")
     sizes = {"num_feat": 16, "num_block": 2, "num_group": 2, "upscale": 2, "kernel_size": 11, "dual": True}
     dense = DCLS(**sizes, code_length=12).eval()
     golden.load(dense, description)
-    pruned = DCLS(**sizes, code_length=12, channels=description["channel_config"]).eval()
-    pruned.load_state_dict(prune(dense, description["kept"]))
+    sites = sites_of(dense)
+    pruned, section = prune(dense, {"type": "DCLS", **sizes, "code_length": 12}, sites, description["kept"])
+    assert section["channels"] == description["channel_config"]
     x = torch.from_numpy(arrays["in0"])
     with torch.no_grad():
         for name, net in (("dense", dense), ("pruned", pruned)):
@@ -131,9 +123,9 @@ def test_channel_list_follows_the_official_order(shared, tmp_path):
     net = DCLS(kernel_size=31, channels=str(official))
     assert net.channels == channels("test_dcls_drc_x4")
     modules = dict(net.named_modules())
-    producers = [modules[producer] for producer, _ in net.site_names()]
+    producers = [modules[site.producer] for site in net.prunable_sites()]
     assert [producer.weight.shape[0] for producer in producers] == net.channels
-    consumers = [[modules[name] for name in names] for _, names in net.site_names()]
+    consumers = [[modules[name] for name in site.consumers] for site in net.prunable_sites()]
     assert [{each.weight.shape[1] for each in layers} for layers in consumers] == [{width} for width in net.channels]
     assert len(consumers[3]) == 5  # all filters are made from the code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from os.path import expanduser
 from pathlib import Path
 
 from lightsr_basicsr.tools.images import ImageError, measure, read_image, some, write_png
@@ -48,7 +49,7 @@ def prepare_pairs(
         )
     found = [_named(Path(folder), name) for folder, name in zip((gt, lq), names, strict=True)]
     pairs = _partners(*found, (gt, lq))
-    folders = [Path(out).expanduser() / f"{kind}_x{scale}" for kind in ("HR", "LR")]
+    folders = [Path(expanduser(out)) / f"{kind}_x{scale}" for kind in ("HR", "LR")]
     wrong = {name: text for name, pair in pairs.items() if (text := _misfit(pair, scale))}
     jobs = [
         FileJob(source, (folder / f"{name}.png",), partial(_copy, source))
