@@ -166,5 +166,10 @@ def check_device(run: Run) -> Iterator[Finding]:
         yield Finding(where, "cuda needs pin_memory: true")
     if prefetch == "cpu" and train.get("persistent_workers"):
         yield Finding(where, "cpu together with persistent_workers hangs in BasicSR: leave one of them out")
-    if train.get("persistent_workers") and not train.get("num_worker_per_gpu"):
-        yield Finding("datasets.train.persistent_workers", "needs num_worker_per_gpu of at least 1")
+    for key in run.section("datasets"):
+        content, trains = run.section("datasets", key), str(key).split("_")[0] == "train"
+        if content.get("persistent_workers") and not (trains and content.get("num_worker_per_gpu")):
+            text = (
+                "needs num_worker_per_gpu of at least 1" if trains else "validation has no workers: leave the line out"
+            )
+            yield Finding(f"datasets.{key}.persistent_workers", text)
