@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -16,6 +17,7 @@ from lightsr_basicsr.checkpoints.files import OBJECTS, CheckpointError, load_pic
 WeightsOf = Callable[[Path], Mapping[str, Path]]
 # BasicSR writes these into every state, and reads them all.
 CONTENT = ("epoch", "iter", "optimizers", "schedulers")
+NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 POOL = "pair_pool"  # added by `_fixes.pool`
 WANTED = f"{', '.join(CONTENT)} (two whole numbers, two lists of dictionaries)"
 
@@ -49,8 +51,21 @@ def newest_readable_state(folder: Path, weights_of: WeightsOf) -> Resumption:
 
 
 def saved_iterations(folder: Path) -> list[int]:
-    """Return the iterations whose states are in ``folder``, readable or not, the newest first."""
-    return sorted((int(file.stem) for file in folder.glob("*.state") if file.stem.isdigit()), reverse=True)
+    """Return the iterations whose states are in ``folder``, readable or not, the newest first.
+
+    Files of other names, such as the copy ``00010.state``, are no states of the run: BasicSR would not write them.
+    """
+    iterations = (saved_iteration(file) for file in folder.glob("*.state"))
+    return sorted((each for each in iterations if each is not None), reverse=True)
+
+
+def saved_iteration(state: Path) -> int | None:
+    """Return the iteration in the name of a state that BasicSR wrote, None if it has another name.
+
+    >>> [saved_iteration(Path(name)) for name in ("10.state", "010.state", "best.state", "².state")]
+    [10, None, None, None]
+    """
+    return int(state.stem) if NUMBER.fullmatch(state.stem) else None
 
 
 def weights_folder(state: Path) -> Path:
@@ -99,11 +114,16 @@ def _find_damage(path: Path, weights_of: WeightsOf) -> str:
     state, damage = _read(path)
     if damage:
         return f"{path.parent.name}/{path.name} cannot be read ({damage})"
-    for file in _saved_files(weights_of, path.with_name(f"{state['iter']}.state")):
+    if state["iter"] != int(path.stem):
+        return f"{path.parent.name}/{path.name} is not used (it holds iteration {state['iter']})"
+    for file in _saved_files(weights_of, path):
+        name = f"{file.parent.name}/{file.name}"
         try:
-            read_state_dict(file)
+            kinds = [read_state_dict(file, prefer=kind)[0] for kind in ("params", "params_ema")]
         except CheckpointError:
-            return f"{file.parent.name}/{file.name} cannot be read ({_condition(file)})"
+            return f"{name} cannot be read ({_condition(file)})"
+        if any(bool(tensor.isnan().any()) for tensors in kinds for tensor in tensors.values()):
+            return f"{name} holds NaN"
     return ""
 
 
