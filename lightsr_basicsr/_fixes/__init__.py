@@ -45,6 +45,7 @@ FIXES: tuple[Callable[[], bool], ...] = (
     files.whole_jpeg_quality,
     files.utf8_option_files,
     files.one_copy_of_the_option_file,
+    files.archive_of_its_own,
     validation.metrics_of_the_other_images,
     loading.remember_the_file_being_read,
     loading.errors_of_the_prefetcher,

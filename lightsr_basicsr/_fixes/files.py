@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from os import path as osp
 from typing import Any
 
@@ -95,4 +96,28 @@ def one_copy_of_the_option_file() -> bool:
     if hasattr(options.copy_opt_file, "__wrapped__"):
         return False
     options.copy_opt_file = train.copy_opt_file = master_only(options.copy_opt_file)
+    return True
+
+
+def archive_of_its_own() -> bool:
+    """Let an earlier run that is moved aside never meet the folder of another one.
+
+    Why: the name holds the time in seconds, so the third of three short runs ends with ``Directory not empty``. Since:
+    always. Until: BasicSR looks for a free name.
+    """
+    import basicsr.train as train
+    from basicsr import utils
+    from basicsr.utils import misc
+
+    original = misc.mkdir_and_rename
+    if hasattr(original, "__wrapped__") or not uses(original, "get_time_str"):
+        return False
+
+    @functools.wraps(original)
+    def mkdir_and_rename(path: str) -> None:
+        while osp.exists(path) and osp.exists(f"{path}_archived_{misc.get_time_str()}"):
+            time.sleep(0.1)
+        original(path)
+
+    misc.mkdir_and_rename = utils.mkdir_and_rename = train.mkdir_and_rename = mkdir_and_rename
     return True
