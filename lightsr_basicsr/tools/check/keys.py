@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lightsr_basicsr.fields import Field
+from lightsr_basicsr.tools.check.basicsr_keys import PUT_BY_BASICSR
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.known import fields_of_model, find, sources_known, within
 from lightsr_basicsr.yaml_loader import EXPONENT_NUMBER
@@ -33,8 +34,22 @@ def check_keys(run: Run) -> Iterator[Finding]:
     val = run.section("val")
     if not run.is_train and val.get("save_img") and "suffix" not in val:
         yield missing("val", "suffix", val)
+    yield from _check_put(run)
     if run.is_train and "debug" in str(run.options.get("name")):
         yield Finding("name", "holds 'debug', so BasicSR validates and saves every 8 iterations, without logs", False)
+
+
+def _check_put(run: Run) -> Iterator[Finding]:
+    """Yield keys that the run sets itself, so that their values in the option file do nothing."""
+    for dotted in sorted(PUT_BY_BASICSR):
+        *section, key = dotted.split(".")
+        value = run.section(*section).get(key)
+        if value is not None:
+            text = "is set by the run itself, so this value does nothing"
+            text += ": type --auto_resume" if value is True and key == "auto_resume" else ": leave the line out"
+            if key.endswith("_root"):
+                text += "; runs go under the working directory"
+            yield Finding(dotted, text, False)
 
 
 def check_section(
