@@ -40,14 +40,19 @@ def newest_readable_state(folder: Path, weights_of: WeightsOf) -> Resumption:
     Raises:
         CheckpointError: If a state holds Python objects that are not safe to load.
     """
-    damages = []
+    best, reached, passed_over = None, -1, []
     for iteration in saved_iterations(folder):
+        if iteration <= reached:
+            break
         state = folder / f"{iteration}.state"
-        damage = _find_damage(state, weights_of)
-        if not damage:
-            return Resumption(state, [f"{each}: resuming from {iteration}" for each in damages])
-        damages.append(damage)
-    return Resumption(None, [f"{each}: starting at iteration 0" for each in damages])
+        held, damage = _examine(state, weights_of)
+        if damage:
+            passed_over.append(damage)
+        elif held > reached:  # a state that was renamed is that of the iteration which it holds
+            passed_over += [f"{folder.name}/{best.name} holds iteration {reached}"] if best else []
+            best, reached = state, held
+    start = f"resuming from {best.stem}" if best else "starting at iteration 0"
+    return Resumption(best, [f"{each}: {start}" for each in passed_over])
 
 
 def saved_iterations(folder: Path) -> list[int]:
@@ -66,6 +71,15 @@ def saved_iteration(state: Path) -> int | None:
     [10, None, None, None]
     """
     return int(state.stem) if NUMBER.fullmatch(state.stem) else None
+
+
+def as_saved(state: Path) -> Path:
+    """Return the path with the name that the run gave to a state, which may have been renamed since.
+
+    Raises:
+        CheckpointError: If the file is no training state.
+    """
+    return state.with_name(f"{read_state(state)['iter']}.state")
 
 
 def weights_folder(state: Path) -> Path:
@@ -109,14 +123,17 @@ def read_state(path: str | PathLike) -> dict[str, Any]:
     return state
 
 
-def _find_damage(path: Path, weights_of: WeightsOf) -> str:
-    """Return which file of a state cannot be read and why, '' if a run can resume from it."""
+def _examine(path: Path, weights_of: WeightsOf) -> tuple[int, str]:
+    """Return the iteration of a state, and which of its files cannot be read and why, '' if a run can resume."""
     state, damage = _read(path)
     if damage:
-        return f"{path.parent.name}/{path.name} cannot be read ({damage})"
-    if state["iter"] != int(path.stem):
-        return f"{path.parent.name}/{path.name} is not used (it holds iteration {state['iter']})"
-    for file in _saved_files(weights_of, path):
+        return -1, f"{path.parent.name}/{path.name} cannot be read ({damage})"
+    return state["iter"], _damage_of_weights(path.with_name(f"{state['iter']}.state"), weights_of)
+
+
+def _damage_of_weights(state: Path, weights_of: WeightsOf) -> str:
+    """Return which weights that were saved with a state cannot be used and why, '' if all can."""
+    for file in _saved_files(weights_of, state):
         name = f"{file.parent.name}/{file.name}"
         try:
             kinds = [read_state_dict(file, prefer=kind)[0] for kind in ("params", "params_ema")]

@@ -75,14 +75,33 @@ def test_copies_of_states_under_other_names_are_left_alone(run, capsys, name):
     assert copy.read_bytes() == before
 
 
-@pytest.mark.parametrize("inside", [2, 50])
-def test_a_state_of_another_iteration_than_its_name_says_is_passed_over(run, capsys, inside):
+def test_the_newest_iteration_counts_and_not_the_largest_name(run, capsys):
     state = read_state(STATES / "3.state")
-    torch.save({**state, "iter": inside}, STATES / "3.state")
+    torch.save({**state, "iter": 2}, STATES / "40.state")
+    torch.save({**state, "iter": 50}, STATES / "60.state")
     assert train(run, "--auto_resume") == 0
     told = capsys.readouterr().err
-    assert f"training_states/3.state is not used (it holds iteration {inside}): resuming from 2" in told
-    assert f"resuming from {Path.cwd() / STATES / '2.state'}" in told
+    assert "models/net_g_50.pth cannot be read (missing): resuming from 3" in told
+    assert "training_states/40.state holds iteration 2: resuming from 3" in told
+    assert read_state(STATES / "5.state")["iter"] == 5
+
+
+@pytest.mark.parametrize("name", ["40", "99999999"])
+def test_a_renamed_state_resumes_its_own_iteration(run, capsys, name):
+    (STATES / "3.state").rename(STATES / f"{name}.state")
+    assert train(run, "--auto_resume") == 0
+    assert f"resuming from {Path.cwd() / STATES / name}.state" in capsys.readouterr().err
+    assert read_state(STATES / "5.state")["iter"] == 5
+
+
+@pytest.mark.parametrize("harm", [False, True])
+def test_a_state_of_any_name_is_checked_with_its_weights(run, capsys, harm):
+    shutil.copy(STATES / "2.state", STATES / "mine.state")
+    if harm:
+        (MODELS / "net_g_2.pth").write_bytes(b"PK")
+    run["path"]["resume_state"] = str(STATES / "mine.state")
+    assert train(run) == (2 if harm else 0)
+    assert ("weights that were saved with 2.state" in capsys.readouterr().err) is harm
 
 
 @pytest.mark.parametrize("kind", ["params", "params_ema"])

@@ -36,8 +36,9 @@ def _check_resume_state(run: Run, state: Path) -> Iterator[Finding]:
     if not state.is_file():
         yield Finding("path.resume_state", f"there is no training state {state} (looked from {Path.cwd()})")
         return
-    if not run.section("train") or not state.stem.isdigit():
+    if not run.section("train"):
         return
+    state = run.saved_as or state
     problems = list(run.contract.find_resume_problems(run.sound_options, state))
     yield from (Finding(where, text) for where, text in problems)
     # A state of another plan has other files.
