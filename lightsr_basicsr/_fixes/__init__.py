@@ -29,6 +29,7 @@ FIXES: tuple[Callable[[], bool], ...] = (
     names.reader_of_option_files,
     training.resume_on_any_device,
     saving.failed_saves_end_the_run,
+    saving.images_are_written_or_reported,
     sampling.exact_total_iter,
     sampling.repeatable_samples,
     sampling.repeatable_steps,
