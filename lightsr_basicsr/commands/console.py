@@ -14,7 +14,12 @@ def say(text: str) -> None:
     """Print one line on the error stream, from the first process of a run."""
     # Every process of a distributed run meets the same problem.
     if os.environ.get("RANK", "0") == "0":
-        print(f"basicsr: {text}", file=sys.stderr, flush=True)
+        try:
+            print(f"basicsr: {text}", file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:  # the stream is a file on a full disk, and the run may not need that disk
+            pass
 
 
 def load_all_plugins(*named: Any) -> None:
