@@ -1,5 +1,6 @@
 """Images that claim more than they hold, and names that no encoding knows."""
 
+import io
 import os
 import struct
 import subprocess
@@ -49,6 +50,24 @@ def tiff(width: int, height: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
 
 
+def saved(kind: str, **settings) -> bytes:
+    """Return a small image in a format of Pillow's."""
+    stream = io.BytesIO()
+    Image.effect_noise((32, 32), 50).convert("RGB").save(stream, kind, **settings)
+    return stream.getvalue()
+
+
+def jpeg(width: int, height: int, **settings) -> bytes:
+    """Return a JPEG whose frame header claims this size."""
+    content = saved("JPEG", **settings)
+    at = content.index(b"\xff\xc2" if settings else b"\xff\xc0") + 5
+    return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
+
+
+def gif(width: int, height: int) -> bytes:
+    return b"GIF89a" + struct.pack("<HH", width, height) + saved("GIF")[10:]
+
+
 BOMBS = {
     "largest.png": png(2**31 - 1, 2**31 - 1),
     "square.png": png(32_768, 32_768),
@@ -56,6 +75,10 @@ BOMBS = {
     "long.png": png(1, 10**9),
     "large.bmp": bmp(40_000, 40_000),
     "wide.tif": tiff(60_000, 60_000),
+    "below.jpg": jpeg(22_300, 22_300),
+    "progressive.jpg": jpeg(65_500, 7_600, progressive=True),
+    "renamed.png": jpeg(22_300, 22_300),
+    "picture.bmp": gif(22_300, 22_300),
 }
 
 
@@ -122,6 +145,20 @@ def test_the_densest_png_is_read(workdir):
     Image.new("1", (9000, 9000), 0).save("black.png", optimize=True)
     assert os.path.getsize("black.png") < 9000 * 9000 / 5000
     assert measure(Path("black.png")) == (9000, 9000)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("GIF", {})])
+def test_the_densest_images_are_read(kind, settings, workdir):
+    """White is the most that a format packs into a byte."""
+    Image.new("L", (6000, 6000), 255).save("white.png", kind, quality=1, optimize=True, **settings)
+    assert measure(Path("white.png"), decode=True) == (6000, 6000)
+
+
+def test_memory_that_is_not_there_is_told(workdir, capsys, monkeypatch):
+    put("HR", sound__png=PNG)
+    monkeypatch.setattr(cv2, "imencode", lambda *args: np.empty(2**60, np.uint8))
+    assert cli.main(["prepare", "lr", "-i", "HR", "-o", "out", "--scale", "2", "--quiet"]) == 1
+    assert "sound.png: needs more memory than there is" in capsys.readouterr().err
 
 
 def test_pillow_keeps_its_limit(workdir, monkeypatch):
