@@ -72,7 +72,7 @@ class Run:
         """The state's path with the name that the run gave it; as it is if that cannot be read."""
         try:
             return self.state and as_saved(self.state)
-        except (CheckpointError, OSError):
+        except (CheckpointError, OSError, ValueError):  # also a path that no file can have
             return self.state
 
     def section(self, *keys: str) -> Mapping[str, Any]:
