@@ -161,6 +161,13 @@ def test_memory_that_is_not_there_is_told(workdir, capsys, monkeypatch):
     assert "sound.png: needs more memory than there is" in capsys.readouterr().err
 
 
+def test_any_command_tells_that_memory_is_missing(workdir, capsys, monkeypatch):
+    put("HR", sound__png=PNG)
+    monkeypatch.setattr(Path, "iterdir", lambda self: np.empty(2**60, np.uint8))
+    assert cli.main(["prepare", "lr", "-i", "HR", "-o", "out", "--scale", "2", "--quiet"]) == 2
+    assert "there is not enough memory (" in capsys.readouterr().err
+
+
 def test_pillow_keeps_its_limit(workdir, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     put("HR", sound__png=PNG)
@@ -208,6 +215,17 @@ def test_such_names_are_printed_by_prepare_lr(latin, capsys):
     Path("data/HR", LATIN).write_bytes(PNG[:100])
     assert cli.main(["prepare", "lr", "-i", "data/HR", "-o", "out", "--scale", "2", "--quiet"]) == 1
     assert r"caf\udce9.png: " in capsys.readouterr().err
+
+
+def test_names_do_not_reach_the_terminal_as_commands(workdir, capsys):
+    put("HR", **{"a\nb__png": PNG, "c\td__png": PNG[:100], "e\x1b[2Jf__png": PNG[:100]})
+    assert cli.main(["prepare", "check", "HR", "--quiet"]) == 1
+    assert cli.main(["prepare", "lr", "-i", "HR", "-o", "out", "--scale", "2", "--quiet"]) == 1
+    assert cli.main(["prepare", "lmdb", "-i", "HR", "-o", "out", "--quiet"]) == 2
+    out = "".join(capsys.readouterr())
+    assert not set(out) & set("\x1b\t")
+    assert out.count("control characters") == 3
+    assert out.count("a line feed or another space") == 2
 
 
 def test_such_a_file_that_is_missing_is_named(workdir, capsys):
