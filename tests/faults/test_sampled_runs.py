@@ -62,6 +62,8 @@ REFUSED = {
     "a key that the demo lacks": (TRAIN, "datasets.val", {"datasets__val__type": "DemoBlindDataset"}),
     "a batch of a million": (TRAIN, BATCH, {BATCH.replace(".", "__"): 10**6}),
     "workers of a validation": (TRAIN, "datasets.val.persistent_workers", {"datasets__val__persistent_workers": True}),
+    "no kernels": (TRAIN, "datasets.train.type", {"model_type": "RealESRNetModel", "gt_usm": False}),
+    "no word on sharpening": (TRAIN, "gt_usm", {"model_type": "RealESRNetModel", "high_order_degradation": False}),
     "images resized by millions": (REAL, "resize_range2", {"resize_range2": [8e6, 1e-3]}),
     "a scale of a thousand": (EDSR, "datasets.train", {"network_g": {"type": "EDSR", **BASICSR, "upscale": 1024}}),
 }  # fmt: skip
