@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from inspect import getsource
@@ -158,8 +159,12 @@ def schedule_of_the_option_file() -> bool:
 
 def _restore(model: Any, state: dict, resume_training: Callable[[Any, dict], None]) -> None:
     """Restore optimizers and schedulers; raise CheckpointError if the state is of other ones."""
+    before = _numbers(model)
     try:
         resume_training(model, state)
+        for (name, place), value in _numbers(model).items():
+            if type(before.get((name, place))) in (int, float) and not _is_number(name, value):
+                raise ValueError(f"{name} is {value!r}")
         for optimizer in model.optimizers:
             for weight, kept in optimizer.state.items():
                 shapes = {kept[name].shape for name in MOMENTS if getattr(kept.get(name), "shape", None) is not None}
@@ -173,6 +178,18 @@ def _restore(model: Any, state: dict, resume_training: Callable[[Any, dict], Non
             f"file ({short_message(error, 160)}): resume from an older one, set networks and optimizers as they were, "
             "or start a run of another name from its weights (path.pretrain_network_g)."
         ) from error
+
+
+def _numbers(model: Any) -> dict[tuple[str, int], Any]:
+    """Return the settings of all groups of parameters and of schedulers, by name and place."""
+    groups = [group for each in model.optimizers for group in each.param_groups]
+    holders = enumerate([*groups, *map(vars, model.schedulers)])
+    return {(name, place): value for place, holder in holders for name, value in holder.items()}
+
+
+def _is_number(name: str, value: Any) -> bool:
+    number = isinstance(value, (int, float)) and math.isfinite(value)
+    return number and (value >= 0 or name not in ("lr", "initial_lr"))
 
 
 def _settings(optimizer: Any) -> list[dict[str, Any]]:

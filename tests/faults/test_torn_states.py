@@ -140,7 +140,21 @@ def spoil_moments(state: dict) -> None:
     moments["exp_avg"] = moments["exp_avg"][:1]
 
 
-@pytest.mark.parametrize("spoil", [spoil_optimizers, spoil_groups, spoil_moments])
+def spoil_rate(value):
+    def spoil(state: dict) -> None:
+        state["optimizers"][0]["param_groups"][0]["lr"] = value
+
+    return spoil
+
+
+def spoil_schedule(state: dict) -> None:
+    state["schedulers"][0]["last_epoch"] = "x"
+
+
+SPOILT = [spoil_optimizers, spoil_groups, spoil_moments, *map(spoil_rate, ("x", math.nan, -1.0)), spoil_schedule]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
 @pytest.mark.parametrize("model", ["LossDictModel", "SRModel"])
 def test_a_state_of_other_optimizers_is_refused_in_words(run, capsys, spoil, model):
     state = read_state(STATES / "3.state")
