@@ -24,7 +24,7 @@ from lightsr_basicsr.commands.list import add_list
 from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
 from lightsr_basicsr.commands.schema import add_schema
-from lightsr_basicsr.errors import UserError, message_of, require_basicsr
+from lightsr_basicsr.errors import UserError, message_of, require_basicsr, short_message
 
 EXAMPLES = """examples:
   basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on images of scikit-image
@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141  # as shells report it
     except (UserError, OSError) as error:
         say(message_of(error))
+        return 2
+    except MemoryError as error:
+        say(f"there is not enough memory ({short_message(error, 100)}): use smaller images, fewer workers or --jobs.")
         return 2
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import sys
+
+# No space, no more of it for this user, or no longer file allowed.
+FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)}
 
 
 class UserError(ValueError):
@@ -21,11 +25,15 @@ def message_of(error: UserError | OSError) -> str:
     'upscale must be 2, 3 or 4, got 5.'
     >>> message_of(FileNotFoundError(2, "No such file or directory", "net.pth"))
     'net.pth: No such file or directory.'
+    >>> message_of(OSError(28, "No space left on device", "my.yml", None, "experiments/x4/my.yml"))
+    'experiments/x4/my.yml: No space left on device. Make room, then run the command again.'
     """
     if isinstance(error, UserError):
         return str(error)
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}."
+    full = error.errno in FULL
+    file = (error.filename2 if full else None) or error.filename  # a copy fails where it is written
+    text = f"{file}: {error.strerror or error}." if file else f"{error.strerror or error}."
+    return f"{text} Make room, then run the command again." if full else text
 
 
 def short_message(error: BaseException | str, most: int = 500) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
+import time
 from os import path as osp
 from typing import Any
 
 from lightsr_basicsr._fixes.detect import uses
 
 _lmdb_environments: dict[str, Any] = {}
+_lmdb_files: dict[str, tuple[int, int]] = {}
 
 
 def share_lmdb_environments() -> bool:
     """Open an LMDB once per process, however many datasets read it, and let spawned workers receive its reader.
 
     Why: lmdb refuses a second environment on one path, so a training and a validation set in one LMDB fail; an open
-    environment cannot be pickled. Since: lmdb 2.0 (the second open), always (pickling). Until: BasicSR shares them.
+    environment cannot be pickled; reading one that was cut off meanwhile ends the process by SIGBUS. Since: lmdb 2.0
+    (the second open), always (the others). Until: BasicSR shares them.
     """
     from basicsr.utils.file_client import LmdbBackend
 
@@ -35,12 +40,39 @@ def share_lmdb_environments() -> bool:
             real = osp.realpath(path)
             if real not in _lmdb_environments:
                 _lmdb_environments[real] = lmdb.open(path, **settings)
+                _lmdb_files[_lmdb_environments[real].path()] = _file_of(_lmdb_environments[real])
             self._client[key] = _lmdb_environments[real]
 
-    LmdbBackend.__init__ = open_once
+    read = LmdbBackend.get
+
+    def get(self: Any, filepath: Any, client_key: str) -> Any:
+        if client_key in self._client:
+            _check_size(self._client[client_key])
+        return read(self, filepath, client_key)
+
+    LmdbBackend.__init__, LmdbBackend.get = open_once, get
     LmdbBackend.__getstate__ = lambda self: {"db_paths": self.db_paths, "client_keys": list(self._client)}
     LmdbBackend.__setstate__ = lambda self, state: self.__init__(**state)
     return True
+
+
+def _file_of(environment: Any) -> tuple[int, int]:
+    """Return the number of an LMDB's file, which a copy in its place does not share, and its size."""
+    path = environment.path()
+    found = os.stat(osp.join(path, "data.mdb") if osp.isdir(path) else path)
+    return found.st_ino, found.st_size
+
+
+def _check_size(environment: Any) -> None:
+    """Raise OSError if the file of an LMDB is smaller than when it was opened."""
+    path = environment.path()
+    number, size = _lmdb_files.get(path, (0, 0))
+    try:
+        number_now, size_now = _file_of(environment)
+    except OSError:  # deleted or moved, and as readable as before
+        return
+    if number_now == number and size_now < size:
+        raise OSError(errno.EIO, "the LMDB was cut off during the run", path)
 
 
 def whole_jpeg_quality() -> bool:
@@ -95,4 +127,28 @@ def one_copy_of_the_option_file() -> bool:
     if hasattr(options.copy_opt_file, "__wrapped__"):
         return False
     options.copy_opt_file = train.copy_opt_file = master_only(options.copy_opt_file)
+    return True
+
+
+def archive_of_its_own() -> bool:
+    """Let an earlier run that is moved aside never meet the folder of another one.
+
+    Why: the name holds the time in seconds, so the third of three short runs ends with ``Directory not empty``. Since:
+    always. Until: BasicSR looks for a free name.
+    """
+    import basicsr.train as train
+    from basicsr import utils
+    from basicsr.utils import misc
+
+    original = misc.mkdir_and_rename
+    if hasattr(original, "__wrapped__") or not uses(original, "get_time_str"):
+        return False
+
+    @functools.wraps(original)
+    def mkdir_and_rename(path: str) -> None:
+        while osp.exists(path) and osp.exists(f"{path}_archived_{misc.get_time_str()}"):
+            time.sleep(0.1)
+        original(path)
+
+    misc.mkdir_and_rename = utils.mkdir_and_rename = train.mkdir_and_rename = mkdir_and_rename
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from inspect import getsource
@@ -14,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 from lightsr_basicsr._fixes.detect import uses
 from lightsr_basicsr.checkpoints.files import CheckpointError
 from lightsr_basicsr.checkpoints.states import newest_readable_state, read_state, weights_folder
-from lightsr_basicsr.errors import message_of
+from lightsr_basicsr.errors import UserError, message_of, short_message
 from lightsr_basicsr.registry import look_up
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lightsr_basicsr.models.contract import ModelContract
 
 # The state that the run of this process was resumed from.
 STARTED_FROM = SimpleNamespace(iter=0, state=None)
+# What torch's optimizers keep of each weight, of its shape.
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 # Attributes of BasicSR's schedulers that come from the option file.
 SCHEDULE = ("milestones", "gamma", "restarts", "restart_weights", "periods", "cumulative_period", "eta_min")
 
@@ -143,13 +148,48 @@ def schedule_of_the_option_file() -> bool:
     def resume_training(self: Any, resume_state: dict) -> None:
         given = [_settings(each) for each in self.optimizers]
         plans = [{key: value for key, value in vars(each).items() if key in SCHEDULE} for each in self.schedulers]
-        original(self, resume_state)
+        _restore(self, resume_state, original)
         for scheduler, plan in zip(self.schedulers, plans, strict=True):
             vars(scheduler).update(plan)
         _report_kept(given, [_settings(each) for each in self.optimizers])
 
     BaseModel.resume_training = resume_training
     return True
+
+
+def _restore(model: Any, state: dict, resume_training: Callable[[Any, dict], None]) -> None:
+    """Restore optimizers and schedulers; raise CheckpointError if the state is of other ones."""
+    before = _numbers(model)
+    try:
+        resume_training(model, state)
+        for (name, place), value in _numbers(model).items():
+            if type(before.get((name, place))) in (int, float) and not _is_number(name, value):
+                raise ValueError(f"{name} is {value!r}")
+        for optimizer in model.optimizers:
+            for weight, kept in optimizer.state.items():
+                shapes = {kept[name].shape for name in MOMENTS if getattr(kept.get(name), "shape", None) is not None}
+                if shapes - {weight.shape}:
+                    raise ValueError(f"moments of shape {[*map(tuple, shapes)]} for a weight of {tuple(weight.shape)}")
+    except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise CheckpointError(
+            f"The training state of iteration {state['iter']} does not fit the optimizers and schedulers of the option "
+            f"file ({short_message(error, 160)}): resume from an older one, set networks and optimizers as they were, "
+            "or start a run of another name from its weights (path.pretrain_network_g)."
+        ) from error
+
+
+def _numbers(model: Any) -> dict[tuple[str, int], Any]:
+    """Return the settings of all groups of parameters and of schedulers, by name and place."""
+    groups = [group for each in model.optimizers for group in each.param_groups]
+    holders = enumerate([*groups, *map(vars, model.schedulers)])
+    return {(name, place): value for place, holder in holders for name, value in holder.items()}
+
+
+def _is_number(name: str, value: Any) -> bool:
+    number = isinstance(value, (int, float)) and math.isfinite(value)
+    return number and (value >= 0 or name not in ("lr", "initial_lr"))
 
 
 def _settings(optimizer: Any) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import re
 import zipfile
@@ -111,6 +113,13 @@ def _without_wrapping_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:
+    try:
+        os.stat(path)
+    except ValueError as error:  # a zero byte
+        raise CheckpointError(f"{str(path)!r} is no name of a file: {error}.") from error
+    except OSError as error:
+        if error.errno != errno.ENOENT:  # a name too long, a folder without permission
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     if isdir(path):
         raise CheckpointError(f"{path} is a folder; expected a checkpoint file.")
     if not isfile(path):

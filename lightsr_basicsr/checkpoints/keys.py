@@ -24,7 +24,17 @@ def describe_difference(net: nn.Module, state: Mapping[str, Tensor]) -> str:
         for key in own
         if key in state and own[key].shape != state[key].shape
     ]
-    parts = (("missing in the file", missing), ("not in the network", unexpected), ("of another shape", shapes))
+    kinds = [
+        f"{short_key(key)} {state[key].dtype}, expected {own[key].dtype}"
+        for key in own
+        if key in state and own[key].is_floating_point() and not state[key].is_floating_point()
+    ]
+    parts = (
+        ("missing in the file", missing),
+        ("not in the network", unexpected),
+        ("of another shape", shapes),
+        ("of whole numbers", kinds),
+    )
     return "".join(_list_keys(title, keys) for title, keys in parts if keys)
 
 

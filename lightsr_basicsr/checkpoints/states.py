@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from os import PathLike
@@ -16,6 +17,7 @@ from lightsr_basicsr.checkpoints.files import OBJECTS, CheckpointError, load_pic
 WeightsOf = Callable[[Path], Mapping[str, Path]]
 # BasicSR writes these into every state, and reads them all.
 CONTENT = ("epoch", "iter", "optimizers", "schedulers")
+NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 POOL = "pair_pool"  # added by `_fixes.pool`
 WANTED = f"{', '.join(CONTENT)} (two whole numbers, two lists of dictionaries)"
 
@@ -38,19 +40,46 @@ def newest_readable_state(folder: Path, weights_of: WeightsOf) -> Resumption:
     Raises:
         CheckpointError: If a state holds Python objects that are not safe to load.
     """
-    damages = []
+    best, reached, passed_over = None, -1, []
     for iteration in saved_iterations(folder):
+        if iteration <= reached:
+            break
         state = folder / f"{iteration}.state"
-        damage = _find_damage(state, weights_of)
-        if not damage:
-            return Resumption(state, [f"{each}: resuming from {iteration}" for each in damages])
-        damages.append(damage)
-    return Resumption(None, [f"{each}: starting at iteration 0" for each in damages])
+        held, damage = _examine(state, weights_of)
+        if damage:
+            passed_over.append(damage)
+        elif held > reached:  # a state that was renamed is that of the iteration which it holds
+            passed_over += [f"{folder.name}/{best.name} holds iteration {reached}"] if best else []
+            best, reached = state, held
+    start = f"resuming from {best.stem}" if best else "starting at iteration 0"
+    return Resumption(best, [f"{each}: {start}" for each in passed_over])
 
 
 def saved_iterations(folder: Path) -> list[int]:
-    """Return the iterations whose states are in ``folder``, readable or not, the newest first."""
-    return sorted((int(file.stem) for file in folder.glob("*.state") if file.stem.isdigit()), reverse=True)
+    """Return the iterations whose states are in ``folder``, readable or not, the newest first.
+
+    Files of other names, such as the copy ``00010.state``, are no states of the run: BasicSR would not write them.
+    """
+    iterations = (saved_iteration(file) for file in folder.glob("*.state"))
+    return sorted((each for each in iterations if each is not None), reverse=True)
+
+
+def saved_iteration(state: Path) -> int | None:
+    """Return the iteration in the name of a state that BasicSR wrote, None if it has another name.
+
+    >>> [saved_iteration(Path(name)) for name in ("10.state", "010.state", "best.state", "².state")]
+    [10, None, None, None]
+    """
+    return int(state.stem) if NUMBER.fullmatch(state.stem) else None
+
+
+def as_saved(state: Path) -> Path:
+    """Return the path with the name that the run gave to a state, which may have been renamed since.
+
+    Raises:
+        CheckpointError: If the file is no training state.
+    """
+    return state.with_name(f"{read_state(state)['iter']}.state")
 
 
 def weights_folder(state: Path) -> Path:
@@ -94,16 +123,24 @@ def read_state(path: str | PathLike) -> dict[str, Any]:
     return state
 
 
-def _find_damage(path: Path, weights_of: WeightsOf) -> str:
-    """Return which file of a state cannot be read and why, '' if a run can resume from it."""
+def _examine(path: Path, weights_of: WeightsOf) -> tuple[int, str]:
+    """Return the iteration of a state, and which of its files cannot be read and why, '' if a run can resume."""
     state, damage = _read(path)
     if damage:
-        return f"{path.parent.name}/{path.name} cannot be read ({damage})"
-    for file in _saved_files(weights_of, path.with_name(f"{state['iter']}.state")):
+        return -1, f"{path.parent.name}/{path.name} cannot be read ({damage})"
+    return state["iter"], _damage_of_weights(path.with_name(f"{state['iter']}.state"), weights_of)
+
+
+def _damage_of_weights(state: Path, weights_of: WeightsOf) -> str:
+    """Return which weights that were saved with a state cannot be used and why, '' if all can."""
+    for file in _saved_files(weights_of, state):
+        name = f"{file.parent.name}/{file.name}"
         try:
-            read_state_dict(file)
+            kinds = [read_state_dict(file, prefer=kind)[0] for kind in ("params", "params_ema")]
         except CheckpointError:
-            return f"{file.parent.name}/{file.name} cannot be read ({_condition(file)})"
+            return f"{name} cannot be read ({_condition(file)})"
+        if any(bool(tensor.isnan().any()) for tensors in kinds for tensor in tensors.values()):
+            return f"{name} holds NaN"
     return ""
 
 

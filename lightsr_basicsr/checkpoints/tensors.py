@@ -24,6 +24,8 @@ def describe_problem(state: Mapping[str, Tensor]) -> str:
     for key, value in state.items():
         if kind := _odd_kind(value):
             return f"'{short_key(key)}' as {kind}"
+    if state and not any(value.is_floating_point() for value in state.values()):
+        return "no floating-point numbers, only whole ones"
     held = {_storage(part).data_ptr(): _storage(part).nbytes() for value in state.values() for part in _parts(value)}
     # A side of 0 counts as 1: a network of the same shapes has other tensors with that side.
     claimed = sum(prod(max(side, 1) for side in value.shape) * value.element_size() for value in state.values())

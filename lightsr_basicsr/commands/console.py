@@ -14,7 +14,21 @@ def say(text: str) -> None:
     """Print one line on the error stream, from the first process of a run."""
     # Every process of a distributed run meets the same problem.
     if os.environ.get("RANK", "0") == "0":
-        print(f"basicsr: {text}", file=sys.stderr, flush=True)
+        try:
+            print(f"basicsr: {printable(text)}", file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:  # the stream is a file on a full disk, and the run may not need that disk
+            pass
+
+
+def printable(text: str) -> str:
+    r"""Return a text with what a terminal would obey or cannot show written out; line feeds stay.
+
+    >>> printable("caf\udce9\x1b[2J\nb")
+    'caf\\udce9\\x1b[2J\nb'
+    """
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
 
 
 def load_all_plugins(*named: Any) -> None:

@@ -106,12 +106,13 @@ def _held(folder: Path, args: argparse.Namespace) -> Iterator[None]:
 
 def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.run.elastic import forget_launch
+    from lightsr_basicsr.tools.run.log import steady_log
     from lightsr_basicsr.tools.run.together import leave_group
     from lightsr_basicsr.tools.run.watch import RunEndedError, named_images, undisturbed, watched_training
 
     watched = watched_training if args.command == "train" else named_images
     try:
-        with watched():
+        with steady_log(), watched():
             replaced = hand_over(path, options, args)
     except (KeyboardInterrupt, RunEndedError) as error:
         if _is_first(args):

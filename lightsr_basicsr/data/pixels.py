@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from math import inf
 from threading import Lock
 from typing import BinaryIO
 
@@ -18,8 +19,13 @@ from PIL import Image
 from lightsr_basicsr._compat import MOST_PIXELS, PIXELS_VARIABLE
 from lightsr_basicsr.errors import UserError
 
-# Pixels of a PNG that one byte can hold: deflate packs at most 1032 bytes into one, and a byte 8 pixels.
+# Bits that deflate packs into one byte at most: 1032 bytes.
 DENSEST_PNG = 8 * 1032
+CHANNELS_OF_PNG = {2: 3, 4: 2, 6: 4}  # by type of color, else 1
+# Pixels that one byte can hold at most. JPEG: each block of 64 takes a bit, and two components can share a square of 32
+# pixels in 8 blocks. GIF: a code of 12 bits stands for at most 4096 pixels. Other formats have no such number, or their
+# decoders stop where the bytes end.
+DENSEST = {"JPEG": 1024, "MPO": 1024, "GIF": 4096 * 8 // 12}
 _lock = Lock()
 
 
@@ -59,9 +65,22 @@ def open_header(stream: BinaryIO, length: int) -> Image.Image:
             f"claims {width}x{height} pixels, and at most {most_pixels():,} are read: if the image really is so large, "
             f"set the environment variable {PIXELS_VARIABLE}={width * height}"
         )
-    if image.format == "PNG" and width * height > DENSEST_PNG * length:
-        raise PixelError(f"damaged: claims {width}x{height} pixels, which a PNG of {length} bytes cannot hold")
+    if width * height > _most_held(stream, image.format, length):
+        raise PixelError(
+            f"damaged: claims {width}x{height} pixels, which a {image.format} of {length} bytes cannot hold"
+        )
     return image
+
+
+def _most_held(stream: BinaryIO, kind: str | None, length: int) -> float:
+    """Return how many pixels an image of ``length`` bytes can hold, whatever its header claims."""
+    if kind != "PNG":
+        return DENSEST.get(str(kind), inf) * length
+    place = stream.tell()
+    stream.seek(24)  # in every PNG the depth and the type of color
+    depth, color = stream.read(2)
+    stream.seek(place)
+    return DENSEST_PNG * length / (depth * CHANNELS_OF_PNG.get(color, 1))
 
 
 def decode(content: bytes, flags: int) -> np.ndarray | None:

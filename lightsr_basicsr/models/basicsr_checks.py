@@ -7,6 +7,7 @@ from typing import Any
 
 from basicsr.models.hifacegan_model import HiFaceGANModel
 from basicsr.models.realesrgan_model import RealESRGANModel
+from basicsr.models.realesrnet_model import RealESRNetModel
 from basicsr.models.srgan_model import SRGANModel
 from basicsr.models.stylegan2_model import StyleGAN2Model
 from basicsr.models.video_base_model import VideoBaseModel
@@ -24,6 +25,8 @@ NETWORKS = {
     HiFaceGANModel: {"network_d": "HiFaceGANDiscriminator"},
     StyleGAN2Model: {"network_g": "StyleGAN2Generator", "network_d": "StyleGAN2Discriminator"},
 }
+USM_SWITCHES = ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm")
+ON_DEVICE = "high_order_degradation"
 # Their validation asks the data set for its folders of frames.
 VIDEO = (VideoBaseModel, VideoRecurrentModel)
 VIDEO_SETS = ("VideoTestDataset", "VideoTestDUFDataset", "VideoTestVimeo90KDataset", "VideoRecurrentTestDataset")
@@ -40,6 +43,8 @@ def find_basicsr_problems(
         for key in SECTIONS_OF_GAN:
             if not (train if key.startswith("train.") else options).get(key.removeprefix("train.")):
                 yield key, f"is missing: {name} trains with a discriminator"
+    if is_train:
+        yield from _find_synthesis_problems(model, options)
     if _inherits(model, "init_training_settings", HiFaceGANModel) and train.get("ema_decay"):
         yield "train.ema_decay", f"must be 0: {name} has no averaged network"
     for parent, wanted in NETWORKS.items():
@@ -48,6 +53,21 @@ def find_basicsr_problems(
                 yield f"{key}.type", f"must be {wanted[key]} for {name}, got {type(networks[key]).__name__}"
     if _inherits(model, "dist_validation", *VIDEO):
         yield from _find_video_problems(name, options)
+
+
+def _find_synthesis_problems(model: type, options: Mapping[str, Any]) -> Problems:
+    """Yield what the models that degrade images on their device lack."""
+    switches = ("gt_usm",) if _inherits(model, "feed_data", RealESRNetModel) else ()
+    switches += USM_SWITCHES if _inherits(model, "optimize_parameters", RealESRGANModel) else ()
+    for key in switches:
+        if key not in options:
+            yield key, f"is missing: {model.__name__} asks whether images are sharpened, true or false"
+    if not (_inherits(model, "feed_data", RealESRNetModel, RealESRGANModel) and options.get(ON_DEVICE, True)):
+        return
+    kind = ((options.get("datasets") or {}).get("train") or {}).get("type")
+    if isinstance(kind, str) and _is_basicsr(kind) and "SecondOrder" not in kind and "RealESRGANDataset" not in kind:
+        text = f"must be RealESRGANDataset, whose kernels {model.__name__} needs, or set {ON_DEVICE}: false; got {kind}"
+        yield "datasets.train.type", text
 
 
 def _find_video_problems(name: str, options: Mapping[str, Any]) -> Problems:

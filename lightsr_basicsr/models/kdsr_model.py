@@ -81,7 +81,8 @@ class KDSRModel:
     def resume_training(self, resume_state: dict) -> None:
         """Build the stage of the state and restore it; another ``train.teacher_iter`` raises CheckpointError."""
         self.iteration = self.saved = resume_state["iter"]
-        state = Path(self.opt["path"]["resume_state"])
+        # The state may have been renamed.
+        state = Path(self.opt["path"]["resume_state"]).with_name(f"{self.iteration}.state")
         if problem := next(self.contract(type(self)).find_resume_problems(self.opt, state), None):
             raise CheckpointError(" ".join(problem))
         if 0 < self.handover <= self.iteration:

@@ -174,7 +174,9 @@ class Runtime(ABC):
         self.check_images(images)
         # Not inference mode: its tensors could never be part of a loss.
         with self.lock, torch.no_grad():
-            return self._run(images.detach()).to(images.device, torch.float32)
+            made = self._run(images.detach())
+            self._check_made(made, images)
+            return made.to(images.device, torch.float32)
 
     def check_images(self, images: Tensor) -> None:
         """Raise BackendError unless ``images`` are valid input for this network."""
@@ -192,6 +194,19 @@ class Runtime(ABC):
             raise BackendError(
                 f"Expected images of at least {self.min_side}x{self.min_side} pixels, got "
                 f"{images.shape[2]}x{images.shape[3]}: pad the image, or use a larger one."
+            )
+
+    def _check_made(self, made: Tensor, images: Tensor) -> None:
+        """Raise BackendError unless ``made`` has the size that the scale stands for, to a pixel of the input."""
+        if not self.scale:  # of another program's file, to be measured
+            return
+        wanted = [round(side * self.scale) for side in images.shape[2:]]
+        most = max(1, self.scale)
+        fits = made.ndim == 4 and len(made) == len(images)
+        if not fits or any(abs(side - near) > most for side, near in zip(made.shape[2:], wanted, strict=True)):
+            raise BackendError(
+                f"{self.backend} made images of shape {tuple(made.shape)} from {tuple(images.shape)}, expected "
+                f"{wanted[0]}x{wanted[1]} at x{self.scale:g}: the file does not hold what it says. Export it again."
             )
 
     def prepare_for(self, shape: tuple[int, int, int, int]) -> None:  # noqa: B027  most backends need nothing

@@ -201,13 +201,20 @@ def _open_exported(
     check_trust(path, trust)
     made_in = "fp32" if metadata is None else metadata.precision
     precision = _precision_of(path, made_in, precision, choice.backend, device)
-    known, traits = None, Traits(1)
+    known, traits = None, Traits(0)  # a scale that is not known yet
     if metadata is not None:
         known, traits = asdict(metadata), Traits(metadata.scale, metadata.num_in_ch, metadata.min_side)
     runtime = RUNTIMES[choice.backend].of_file(path, traits, precision, device=device, threads=threads, metadata=known)
+    channels = runtime.channels_of_input()
+    # OpenVINO would write beyond its memory; TorchScript does not state its channels.
+    if known is not None and choice.backend != "torch" and channels not in (None, traits.num_in_ch):
+        raise BackendError(
+            f"{path} says that it takes images of {traits.num_in_ch} channels, and its graph takes {channels}. Export "
+            "it again."
+        )
     if known is None:
         # Scale, and sometimes channels, of another program's file must be measured.
-        runtime.num_in_ch = runtime.channels_of_input() or runtime.num_in_ch
+        runtime.num_in_ch = channels or runtime.num_in_ch
         runtime.scale = probe_scale(runtime, runtime.num_in_ch, path.name)
     runtime.chosen_because = choice.reason
     return runtime

@@ -21,6 +21,7 @@ from lightsr_basicsr.runtimes.base import (
     worded,
 )
 from lightsr_basicsr.runtimes.network import traits_of
+from lightsr_basicsr.runtimes.onnx_graph import check_graph
 from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants
 
 # OpenVINO's names of the precisions, and of a device's ability to use them. The hint is always given, because without
@@ -91,6 +92,8 @@ class OpenVinoRuntime(Runtime):
     def _read(path: Path) -> Any:
         """Return the ``openvino.Model`` in an OpenVINO (.xml, .bin beside it) or ONNX file."""
         core = openvino_core()
+        if path.suffix.lower() == ".onnx":
+            check_graph(path)
         try:
             return fold_constants(core.read_model(str(path)))
         except RuntimeError as error:

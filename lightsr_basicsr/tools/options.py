@@ -97,6 +97,12 @@ def _names(target: Mapping, key: str) -> list[str]:
 
 
 def _no_section(override: str, keys: Sequence[str], target: Mapping) -> OptionError:
+    if keys[-1] in target:
+        where = ":".join(keys)
+        return OptionError(
+            f"--force_yml {override}: '{where}' is no section, so nothing under it can be set: give all of it, "
+            f"{where}=VALUE."
+        )
     close = get_close_matches(keys[-1], map(str, target), n=3) or list(map(str, target))
     above = f" under '{':'.join(keys[:-1])}'" if keys[:-1] else ""
     return OptionError(

@@ -160,7 +160,8 @@ def _definition(schema: dict, kind: str, name: Any) -> dict:
 
 
 def _key_of_network(rng: random.Random, options: dict) -> str:
-    return rng.choice([key for key, content in options.items() if key.startswith("network_") and "type" in content])
+    keys = [key for key, content in options.items() if key.startswith("network_") and isinstance(content, dict)]
+    return rng.choice(keys or ["network_g"])
 
 
 def _network(rng: random.Random, schema: dict, options: dict, is_train: bool) -> None:
@@ -175,7 +176,9 @@ def _network(rng: random.Random, schema: dict, options: dict, is_train: bool) ->
 
 
 def _network_argument(rng: random.Random, schema: dict, options: dict, is_train: bool) -> None:
-    section = options[_key_of_network(rng, options)]
+    section = options.get(_key_of_network(rng, options))
+    if not isinstance(section, dict):
+        return
     known = _definition(schema, "network", section.get("type"))
     if len(known) > 1:
         key = rng.choice([key for key in known if key != "type"])

@@ -293,3 +293,79 @@ def test_the_graph_of_imdn_as_runs_its_trunk_once():
 def test_the_metadata_of_a_real_export_passes(small):
     done = tool.export(small, format="torchscript")
     assert read_metadata(done.path).network == "IMDN_RTC"
+
+
+# Graphs that a backend cannot take
+
+NEEDS = pytest.mark.skipif(not find_spec("openvino") or not find_spec("onnx"), reason="needs openvino and onnx")
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    from lightsr_basicsr.runtimes.graphs import to_onnx
+
+    return to_onnx(IMDN_RTC(num_feat=4, num_block=1, upscale=2))
+
+
+def unknown_operator(model):
+    model.graph.node[0].op_type = "Unheard"
+
+
+def operator_of_another(model):
+    model.graph.node[0].domain = "com.else"
+    model.opset_import.add(domain="com.else", version=1)
+
+
+def whole_numbers(model):
+    model.graph.input[0].type.tensor_type.elem_type = 7
+
+
+def no_output(model):
+    del model.graph.output[:]
+
+
+def a_circle(model):
+    model.graph.node[0].input[0] = model.graph.node[-1].output[0]
+
+
+@NEEDS
+@pytest.mark.parametrize(
+    ("harm", "text"),
+    [
+        (unknown_operator, "no valid ONNX graph .*Unheard"),
+        (operator_of_another, "the graph has com.else.Conv. Run it with onnxruntime"),
+        (whole_numbers, "no valid ONNX graph"),
+        (no_output, "no input or no output"),
+        (a_circle, "no valid ONNX graph"),
+    ],
+)
+def test_graphs_that_would_end_the_program_are_refused(harm, text, graph, workdir):
+    """OpenVINO dies by SIGSEGV of the first three."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(graph.SerializeToString())
+    harm(model)
+    Path("net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BackendError, match=text):
+        open_runtime("net.onnx", backend="openvino")(torch.zeros(1, 3, 9, 9))
+
+
+@NEEDS
+@pytest.mark.parametrize(("said", "channels"), [({"scale": 3}, 3), ({"scale": 1}, 3), ({"num_in_ch": 4}, 4)])
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_images_of_another_size_than_the_file_says_are_refused(said, channels, backend, graph, workdir):
+    import onnx
+
+    model = onnx.ModelProto.FromString(graph.SerializeToString())
+    model.metadata_props.add(key="lightsr", value=entry(**said))
+    Path("net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BackendError):
+        open_runtime("net.onnx", backend=backend)(torch.zeros(1, channels, 12, 9))
+
+
+@NEEDS
+def test_a_graph_of_another_program_is_measured(graph, workdir):
+    import onnx
+
+    Path("net.onnx").write_bytes(onnx.ModelProto.FromString(graph.SerializeToString()).SerializeToString())
+    assert open_runtime("net.onnx").scale == 2

@@ -250,3 +250,35 @@ def test_of_many_that_start_at_once_one_runs(tmp_path):
     ]
     said = sorted(each.communicate(timeout=60)[0].strip() for each in runs)
     assert said == ["runs", "told", "told", "told", "told"]
+
+
+def test_runs_within_one_second_are_moved_aside_each_under_a_name_of_its_own(pairs, monkeypatch):
+    from basicsr.utils import misc
+
+    times = iter(["1", "1", "1", "1", "2", "2", "2"])
+    last = ["3"]
+    monkeypatch.setattr(misc, "get_time_str", lambda: next(times, *last))
+    for _ in range(3):
+        assert run(tiny.train_options(total_iter=1)) == 0
+    assert sorted(path.name for path in Path("experiments").iterdir())[:3] == [
+        "tiny",
+        "tiny_archived_1",
+        "tiny_archived_2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [("path.experiments_root", "else", "runs go under the working directory"),
+     ("path.models", "x", "leave the line out"), ("rank", 3, "leave the line out"),
+     ("auto_resume", True, "type --auto_resume")],
+)  # fmt: skip
+def test_what_the_run_sets_itself_is_told(pairs, capsys, key, value, told):
+    options = tiny.train_options(total_iter=1)
+    *section, last = key.split(".")
+    (options[section[0]] if section else options)[last] = value
+    assert run(options) == 0
+    line = next(line for line in capsys.readouterr().err.splitlines() if f"{key}: (warning)" in line)
+    assert "is set by the run itself, so this value does nothing" in line
+    assert told in line
+    assert Path("experiments/tiny/models/net_g_latest.pth").is_file()

@@ -1,5 +1,6 @@
 """An LMDB that was cut off: reading it would end the process by SIGBUS."""
 
+import os
 from pathlib import Path
 
 import lmdb
@@ -75,3 +76,17 @@ def test_no_file_and_a_list_that_is_no_text(images):
     assert "lists images that are missing or broken" in problems()[0]
     FILE.unlink()
     assert "HR.lmdb holds no data.mdb" in problems()[0]
+
+
+@pytest.mark.parametrize("left", [0, 4096, 0.5, 0.99])
+def test_a_cut_during_the_run_is_an_error_and_no_signal(images, left):
+    from basicsr.utils import FileClient
+
+    client = FileClient("lmdb", db_paths=["HR.lmdb"], client_keys=["gt"])
+    assert client.get("000", "gt")
+    size = int(left * len(images)) if left < 1 else left
+    os.truncate(FILE, size)
+    with pytest.raises(OSError, match="the LMDB was cut off during the run"):
+        client.get("007", "gt")
+    FILE.write_bytes(images)  # the same file, whole again
+    assert client.get("007", "gt")

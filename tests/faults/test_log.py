@@ -1,11 +1,16 @@
-"""What a run repeats and prints without need."""
+"""What a run repeats and prints without need, and logs that cannot be written."""
 
+import logging
 import re
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.tools.run.lock import locked
+from lightsr_basicsr.tools.run.log import steady_log
 from tests import tiny
 
 pytestmark = pytest.mark.faults
@@ -39,3 +44,45 @@ def test_a_network_is_one_line(workdir, model):
     log = log_of(model_type=model)
     assert re.search(r"Network: IMDN_RTC, with parameters: [\d,]+\n", log)
     assert "Conv2d(" not in log
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_that_cannot_be_written_is_told_once(capsys):
+    log = logging.getLogger("basicsr")
+    handler = logging.FileHandler("/dev/full")
+    log.addHandler(handler)
+    try:
+        with steady_log():
+            for number in range(3):
+                log.error("line %s", number)
+    finally:
+        log.removeHandler(handler)
+    told = capsys.readouterr().err
+    assert told.count("/dev/full: No space left on device. The run goes on, and the log lacks lines.") == 1
+    assert "Traceback" not in told
+    with suppress(OSError):
+        handler.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_terminal_ends_no_run(workdir, monkeypatch):
+    tiny.make_pairs(workdir / "data", 4)
+    stream = open("/dev/full", "w")  # noqa: SIM115  closing it fails
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", stream)
+        assert cli.main(["train", "-opt", tiny.write(tiny.train_options(total_iter=1))]) == 0
+    with suppress(OSError):
+        stream.close()
+
+
+def test_a_lock_that_cannot_be_removed_hides_no_error(tmp_path, monkeypatch):
+    def fail(self, missing_ok=False):
+        raise OSError(30, "Read-only file system", str(self))
+
+    def work():
+        with locked(tmp_path / "run"):
+            monkeypatch.setattr(Path, "unlink", fail)
+            raise KeyError("the real one")
+
+    with pytest.raises(KeyError, match="the real one"):
+        work()

@@ -350,3 +350,26 @@ def test_thousands_of_layers_of_one_tensor_each_take_no_time():
         with pytest.raises(CheckpointError):
             identify(claim)
         assert time.perf_counter() - start < 20
+
+
+# Whole numbers, and names that no file has
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool, torch.int8])
+@pytest.mark.parametrize("which", ["all", "one"])
+def test_weights_of_whole_numbers_are_refused(dtype, which, tmp_path, capsys):
+    """They were loaded, all zeros as a rule, and exported."""
+    state = IMDN(**SMALL).state_dict()
+    keys = state if which == "all" else ["fea_conv.weight"]
+    torch.save({**state, **{key: state[key].to(dtype) for key in keys}}, tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match="whole"):
+        load(tmp_path / "net.pth")
+    assert cli.main(["info", str(tmp_path / "net.pth")]) == 2
+    assert "whole" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".pth", "a\0b.pth", "missing.pth"])
+@pytest.mark.parametrize("call", [load, identify])
+def test_names_of_no_file_are_told(call, name, tmp_path):
+    with pytest.raises(CheckpointError):
+        call(tmp_path / name)

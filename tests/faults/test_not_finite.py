@@ -223,3 +223,36 @@ def test_the_rule_of_dual_regression_counts_nan_too(options, monkeypatch):
     spoil(monkeypatch, LossDictModel, {4, 5, 6})
     assert run(options) == 1
     assert log().count("so the step was skipped") == 3
+
+
+@pytest.mark.parametrize("model", ["LossDictModel", "SRModel"])
+@pytest.mark.parametrize("spoilt", ["weight", "buffer"])
+def test_an_average_that_is_nan_is_never_saved(options, capsys, monkeypatch, model, spoilt):
+    options["model_type"] = model
+    average = SRModel.model_ema
+
+    def model_ema(self, decay=0.999):
+        average(self, decay)
+        if not hasattr(self.net_g_ema, "mean"):
+            self.net_g_ema.register_buffer("mean", torch.tensor(math.inf), persistent=False)
+            self.get_bare_model(self.net_g).register_buffer("mean", torch.tensor(math.inf), persistent=False)
+        if len(list(Path("experiments/tiny/models").iterdir())) == 3:
+            target = next(self.net_g_ema.parameters()) if spoilt == "weight" else self.get_bare_model(self.net_g).mean
+            target.data.fill_(math.nan)
+
+    monkeypatch.setattr(SRModel, "model_ema", model_ema)
+    assert run(options) == 1
+    assert "Weights are NaN or Inf after iteration 4, and were not saved." in capsys.readouterr().err
+    assert sorted(file.name for file in Path("experiments/tiny/models").iterdir()) == [
+        f"net_g_{number}.pth" for number in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize("model", ["LossDictModel", "SRModel"])
+@pytest.mark.parametrize("rate", [3e38, 1e300])
+def test_a_rate_that_no_float_can_hold_ends_the_run_in_words(options, capsys, model, rate):
+    options["model_type"] = model
+    options["train"]["optim_g"]["lr"] = rate
+    assert run(options) == 1
+    assert "Iteration 1 cannot be computed (RuntimeError: value cannot be converted" in capsys.readouterr().err
+    assert not list(Path("experiments/tiny/models").iterdir())

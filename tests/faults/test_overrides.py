@@ -49,7 +49,7 @@ def test_a_star_stands_for_several_keys(workdir):
 
 @pytest.mark.parametrize("override", ["datasets:test_*=~", "nothing_*:a=1", "datasets:val_*:name:b=1", "scale:*=1"])
 def test_a_star_that_meets_nothing_is_told(workdir, override):
-    with pytest.raises(OptionError, match=r"there is no section '.*'.*Existing: "):
+    with pytest.raises(OptionError, match=r"there is no section '.*'.*Existing: |'.*' is no section"):
         read(override)
 
 
@@ -60,3 +60,9 @@ def test_own_photographs_need_two_overrides(workdir):
     overrides = ["datasets:train:dataroot_gt=photos/HR", "datasets:val_*:dataroot_gt=photos_val/HR"]
     options = read_options(find_option_file("options/train_kdsr_x4.yml"), overrides)
     assert [str(finding) for finding in check_options(options, is_train=True) if finding.fatal] == []
+
+
+@pytest.mark.parametrize("key", ["scale:x", "name:x:y", "train:scheduler:milestones:0"])
+def test_a_value_has_nothing_under_it(workdir, key):
+    with pytest.raises(OptionError, match=f"'{key[:-2].removesuffix(':x')}' is no section, .* give all of it"):
+        read(f"{key}=5")

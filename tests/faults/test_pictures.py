@@ -1,5 +1,6 @@
 """Images that claim more than they hold, and names that no encoding knows."""
 
+import io
 import os
 import struct
 import subprocess
@@ -49,6 +50,24 @@ def tiff(width: int, height: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
 
 
+def saved(kind: str, **settings) -> bytes:
+    """Return a small image in a format of Pillow's."""
+    stream = io.BytesIO()
+    Image.effect_noise((32, 32), 50).convert("RGB").save(stream, kind, **settings)
+    return stream.getvalue()
+
+
+def jpeg(width: int, height: int, **settings) -> bytes:
+    """Return a JPEG whose frame header claims this size."""
+    content = saved("JPEG", **settings)
+    at = content.index(b"\xff\xc2" if settings else b"\xff\xc0") + 5
+    return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
+
+
+def gif(width: int, height: int) -> bytes:
+    return b"GIF89a" + struct.pack("<HH", width, height) + saved("GIF")[10:]
+
+
 BOMBS = {
     "largest.png": png(2**31 - 1, 2**31 - 1),
     "square.png": png(32_768, 32_768),
@@ -56,6 +75,10 @@ BOMBS = {
     "long.png": png(1, 10**9),
     "large.bmp": bmp(40_000, 40_000),
     "wide.tif": tiff(60_000, 60_000),
+    "below.jpg": jpeg(22_300, 22_300),
+    "progressive.jpg": jpeg(65_500, 7_600, progressive=True),
+    "renamed.png": jpeg(22_300, 22_300),
+    "picture.bmp": gif(22_300, 22_300),
 }
 
 
@@ -124,6 +147,27 @@ def test_the_densest_png_is_read(workdir):
     assert measure(Path("black.png")) == (9000, 9000)
 
 
+@pytest.mark.parametrize(("kind", "settings"), [("JPEG", {}), ("JPEG", {"progressive": True}), ("GIF", {})])
+def test_the_densest_images_are_read(kind, settings, workdir):
+    """White is the most that a format packs into a byte."""
+    Image.new("L", (6000, 6000), 255).save("white.png", kind, quality=1, optimize=True, **settings)
+    assert measure(Path("white.png"), decode=True) == (6000, 6000)
+
+
+def test_memory_that_is_not_there_is_told(workdir, capsys, monkeypatch):
+    put("HR", sound__png=PNG)
+    monkeypatch.setattr(cv2, "imencode", lambda *args: np.empty(2**60, np.uint8))
+    assert cli.main(["prepare", "lr", "-i", "HR", "-o", "out", "--scale", "2", "--quiet"]) == 1
+    assert "sound.png: needs more memory than there is" in capsys.readouterr().err
+
+
+def test_any_command_tells_that_memory_is_missing(workdir, capsys, monkeypatch):
+    put("HR", sound__png=PNG)
+    monkeypatch.setattr(Path, "iterdir", lambda self: np.empty(2**60, np.uint8))
+    assert cli.main(["prepare", "lr", "-i", "HR", "-o", "out", "--scale", "2", "--quiet"]) == 2
+    assert "there is not enough memory (" in capsys.readouterr().err
+
+
 def test_pillow_keeps_its_limit(workdir, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     put("HR", sound__png=PNG)
@@ -171,6 +215,17 @@ def test_such_names_are_printed_by_prepare_lr(latin, capsys):
     Path("data/HR", LATIN).write_bytes(PNG[:100])
     assert cli.main(["prepare", "lr", "-i", "data/HR", "-o", "out", "--scale", "2", "--quiet"]) == 1
     assert r"caf\udce9.png: " in capsys.readouterr().err
+
+
+def test_names_do_not_reach_the_terminal_as_commands(workdir, capsys):
+    put("HR", **{"a\nb__png": PNG, "c\td__png": PNG[:100], "e\x1b[2Jf__png": PNG[:100]})
+    assert cli.main(["prepare", "check", "HR", "--quiet"]) == 1
+    assert cli.main(["prepare", "lr", "-i", "HR", "-o", "out", "--scale", "2", "--quiet"]) == 1
+    assert cli.main(["prepare", "lmdb", "-i", "HR", "-o", "out", "--quiet"]) == 2
+    out = "".join(capsys.readouterr())
+    assert not set(out) & set("\x1b\t")
+    assert out.count("control characters") == 3
+    assert out.count("a line feed or another space") == 2
 
 
 def test_such_a_file_that_is_missing_is_named(workdir, capsys):

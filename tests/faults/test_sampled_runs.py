@@ -13,7 +13,7 @@ from tests.faults.sampled_runs import BASICSR, SMALL, make_place, outcome, recip
 
 pytestmark = pytest.mark.faults
 
-TRAIN, EDSR, SWINIR, GAN, BLIND, TEST = 0, 1, 2, 4, 6, 10
+TRAIN, EDSR, SWINIR, GAN, BLIND, REAL, TEST = 0, 1, 2, 4, 6, 9, 10
 PERCEPTUAL = {"type": "PerceptualLoss", "layer_weights": {"conv5_4": 1}}
 BATCH = "datasets.train.batch_size_per_gpu"
 
@@ -61,6 +61,10 @@ REFUSED = {
     "flags that are no flags": (BLIND, "network_TA.deploy", {"network_TA__deploy": ["x"]}),
     "a key that the demo lacks": (TRAIN, "datasets.val", {"datasets__val__type": "DemoBlindDataset"}),
     "a batch of a million": (TRAIN, BATCH, {BATCH.replace(".", "__"): 10**6}),
+    "workers of a validation": (TRAIN, "datasets.val.persistent_workers", {"datasets__val__persistent_workers": True}),
+    "no kernels": (TRAIN, "datasets.train.type", {"model_type": "RealESRNetModel", "gt_usm": False}),
+    "no word on sharpening": (TRAIN, "gt_usm", {"model_type": "RealESRNetModel", "high_order_degradation": False}),
+    "images resized by millions": (REAL, "resize_range2", {"resize_range2": [8e6, 1e-3]}),
     "a scale of a thousand": (EDSR, "datasets.train", {"network_g": {"type": "EDSR", **BASICSR, "upscale": 1024}}),
 }  # fmt: skip
 

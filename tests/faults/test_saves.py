@@ -3,17 +3,23 @@
 import json
 import os
 import resource
+import shutil
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from basicsr.models.base_model import BaseModel
+from basicsr.models.sr_model import SRModel
 
 from lightsr_basicsr import _fixes, cli
 from lightsr_basicsr._fixes import saving
 from lightsr_basicsr.checkpoints import CheckpointError, whole, write_whole
 from lightsr_basicsr.checkpoints.states import read_state
+from lightsr_basicsr.errors import UserError
 from tests import tiny
 
 pytestmark = pytest.mark.faults
@@ -36,6 +42,19 @@ def full(error: type[Exception] = OSError):
         raise error(28, "No space left on device")
 
     return fail
+
+
+@contextmanager
+def files_of_at_most(size: int):
+    """Let no file of this process grow beyond ``size`` bytes: the kernel's own refusal, as of a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])
@@ -111,20 +130,13 @@ def _reported(write, path, *args):
 
 
 def test_a_quota_ends_the_run_and_leaves_the_last_state(pairs, capsys):
-    """A file that may not grow: the kernel's own refusal, as of a full disk."""
     options = tiny.train_options(total_iter=2)
     options["network_g"] = {"type": "IMDN_RTC", "num_feat": 32, "num_block": 2}
     assert train(options) == 0
     options["train"]["total_iter"] = 4
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     least = min(file.stat().st_size for file in RUN.rglob("net_g_2.pth"))
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (least // 2, hard))
-    try:
+    with files_of_at_most(least // 2):
         assert train(options, "--auto_resume") == 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
     assert "net_g_3.pth was not written: File too large." in capsys.readouterr().err
     assert sorted(path.name for path in (RUN / "models").iterdir()) == [
         "net_g_1.pth",
@@ -183,3 +195,58 @@ def test_what_cannot_be_pickled_is_no_silent_loss(workdir, thing):
 def test_the_fix_is_made_once():
     assert saving.failed_saves_end_the_run in _fixes.FIXES
     assert saving.failed_saves_end_the_run() is False
+
+
+@pytest.mark.parametrize("name", ["a.png", "new/folder/a.jpg", "a.bmp"])
+def test_an_image_that_cannot_be_written_is_named_and_leaves_nothing(workdir, name):
+    from basicsr.models import sr_model
+
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    with files_of_at_most(100), pytest.raises(UserError, match=f"{name} was not written: File too large. Make room"):
+        sr_model.imwrite(image, name)
+    assert not Path(name).exists()
+    sr_model.imwrite(image, name)
+    cv2.imwrite(f"other{Path(name).suffix}", image)
+    assert Path(name).read_bytes() == Path(f"other{Path(name).suffix}").read_bytes()
+
+
+def test_a_test_on_a_full_disk_does_not_end_well(pairs, capsys):
+    assert train(tiny.train_options(total_iter=1)) == 0
+    options = tiny.test_options(tiny.paired("v", "data"), pretrain_network_g=str(RUN / "models" / "net_g_latest.pth"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full())
+        assert cli.main(["test", "-opt", tiny.write(options)]) == 2
+    told = capsys.readouterr().err
+    assert (
+        "results/tiny_test/visualization/v/000_tiny_test.png was not written: No space left on device. Make room"
+        in told
+    )
+
+
+def test_a_full_disk_while_the_option_file_is_copied_names_the_copy(pairs, capsys, monkeypatch):
+    from shutil import copyfile
+
+    def fail(source, target):
+        copyfile(source, target)
+        raise OSError(28, "No space left on device", source, None, target)
+
+    monkeypatch.setattr("shutil.copyfile", fail)
+    monkeypatch.setattr("basicsr.utils.options.copyfile", fail, raising=False)
+    assert train(tiny.train_options(total_iter=1)) == 2
+    assert "experiments/tiny/run.yml: No space left on device. Make room, then run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model_type", ["LossDictModel", "SRModel"])
+def test_a_folder_that_is_deleted_during_the_run_loses_no_training(pairs, monkeypatch, model_type):
+    step, calls = SRModel.feed_data, []
+
+    def feed_data(self, data):
+        calls.append(1)
+        if len(calls) == 2:
+            shutil.rmtree("experiments")
+        step(self, data)
+
+    monkeypatch.setattr(SRModel, "feed_data", feed_data)
+    assert train({**tiny.train_options(total_iter=3), "model_type": model_type}) == 0
+    assert read_state(RUN / "training_states" / "3.state")["iter"] == 3
+    assert (RUN / "models" / "net_g_latest.pth").is_file()

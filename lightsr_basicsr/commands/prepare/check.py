@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr.commands.console import printable
 from lightsr_basicsr.commands.prepare.common import add_kind, print_section
 from lightsr_basicsr.commands.tables import table
 
@@ -75,7 +76,7 @@ def _print_findings(findings: Sequence[DatasetFinding]) -> None:
         of_kind = [finding for finding in findings if finding.kind == kind]
         print(f"  {kind} ({len(of_kind)})")
         for finding in of_kind:
-            print(f"    {finding.file}: {finding.message}")
+            print(f"    {printable(finding.file)}: {printable(finding.message)}")
 
 
 def _print_table(report: CheckReport) -> None:

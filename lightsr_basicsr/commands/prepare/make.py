@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.arguments import add_blurs
+from lightsr_basicsr.commands.console import printable
 from lightsr_basicsr.commands.prepare.common import add_kind, print_section
 
 if TYPE_CHECKING:
@@ -273,9 +274,9 @@ def _report(done: Prepared) -> int:
     folders = ", ".join(str(folder) for folder in done.folders)
     print(f"{done.made} files made, {done.kept} existing files kept: {folders}")
     for note in done.notes:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
     if done.failed:
-        lines = "".join(f"\n  {line}" for line in done.failed)
+        lines = "".join(f"\n  {printable(line)}" for line in done.failed)
         print(f"basicsr: {len(done.failed)} files could not be used:{lines}", file=sys.stderr)
     if done.made + done.kept:
         tests = {scale: section for scale, section in done.others.items() if "test_1" in section}

@@ -38,7 +38,9 @@ def _of_order(order: str, number_name: str) -> dict[str, Field]:
         f"resize_prob{order}": several(
             f"Weights of enlarging, shrinking and keeping the size {of}.", number(least=0), 3
         ),
-        f"resize_range{order}": several(f"Lowest and highest factor of the resizing {of}.", number(above=0), 2),
+        f"resize_range{order}": several(
+            f"Lowest and highest factor of the resizing {of}.", number(above=0, most=20), 2
+        ),
         f"gaussian_noise_prob{order}": number(f"Probability of Gaussian noise {of}; else it is Poisson.", 0, most=1),
         f"noise_range{order}": several(f"Standard deviations of Gaussian noise {of}, of 255.", number(least=0), 2),
         f"poisson_scale_range{order}": several(f"Scales of Poisson noise {of}.", number(least=0), 2),

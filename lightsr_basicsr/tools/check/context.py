@@ -12,6 +12,8 @@ from typing import Any
 from basicsr.utils.registry import MODEL_REGISTRY
 from torch import nn
 
+from lightsr_basicsr.checkpoints import CheckpointError
+from lightsr_basicsr.checkpoints.states import as_saved
 from lightsr_basicsr.models.contract import ModelContract, contract_of
 from lightsr_basicsr.registry import look_up
 
@@ -64,6 +66,14 @@ class Run:
         """The options, with empty sections where they are missing or not sections; for contracts."""
         sets = {key: self.section("datasets", key) for key in self.section("datasets")}
         return {**self.options, "datasets": sets, "path": self.section("path"), "train": self.section("train")}
+
+    @cached_property
+    def saved_as(self) -> Path | None:
+        """The state's path with the name that the run gave it; as it is if that cannot be read."""
+        try:
+            return self.state and as_saved(self.state)
+        except (CheckpointError, OSError, ValueError):  # also a path that no file can have
+            return self.state
 
     def section(self, *keys: str) -> Mapping[str, Any]:
         """Return the section under ``keys``, empty if it is missing or not a section."""

@@ -12,6 +12,7 @@ import torch
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.fields import LONGEST_NAME, Field
+from lightsr_basicsr.tools.check.basicsr_keys import PUT_BY_BASICSR
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.known import fields_of_model, find, sources_known, within
 from lightsr_basicsr.yaml_loader import EXPONENT_NUMBER
@@ -36,6 +37,7 @@ def check_keys(run: Run) -> Iterator[Finding]:
     val = run.section("val")
     if not run.is_train and val.get("save_img") and "suffix" not in val:
         yield missing("val", "suffix", val)
+    yield from _check_put(run)
     if run.is_train and "debug" in str(run.options.get("name")):
         yield Finding("name", "holds 'debug', so BasicSR validates and saves every 8 iterations, without logs", False)
 
@@ -52,6 +54,19 @@ def _is_folder(value: Any) -> bool:
     """Return whether a value can be the path of a folder."""
     fine = isinstance(value, str) and value.isprintable() and 0 < len(value) < LONGEST_PATH
     return fine and all(len(part.encode()) <= LONGEST_NAME for part in value.split("/"))
+
+
+def _check_put(run: Run) -> Iterator[Finding]:
+    """Yield keys that the run sets itself, so that their values in the option file do nothing."""
+    for dotted in sorted(PUT_BY_BASICSR):
+        *section, key = dotted.split(".")
+        value = run.section(*section).get(key)
+        if value is not None:
+            text = "is set by the run itself, so this value does nothing"
+            text += ": type --auto_resume" if value is True and key == "auto_resume" else ": leave the line out"
+            if key.endswith("_root"):
+                text += "; runs go under the working directory"
+            yield Finding(dotted, text, False)
 
 
 def check_section(
@@ -166,5 +181,10 @@ def check_device(run: Run) -> Iterator[Finding]:
         yield Finding(where, "cuda needs pin_memory: true")
     if prefetch == "cpu" and train.get("persistent_workers"):
         yield Finding(where, "cpu together with persistent_workers hangs in BasicSR: leave one of them out")
-    if train.get("persistent_workers") and not train.get("num_worker_per_gpu"):
-        yield Finding("datasets.train.persistent_workers", "needs num_worker_per_gpu of at least 1")
+    for key in run.section("datasets"):
+        content, trains = run.section("datasets", key), str(key).split("_")[0] == "train"
+        if content.get("persistent_workers") and not (trains and content.get("num_worker_per_gpu")):
+            text = (
+                "needs num_worker_per_gpu of at least 1" if trains else "validation has no workers: leave the line out"
+            )
+            yield Finding(f"datasets.{key}.persistent_workers", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from os.path import expanduser, isfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
 from lightsr_basicsr.checkpoints.keys import fitted, shared_prefixes
 from lightsr_basicsr.checkpoints.misfit import describe_misfit
+from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.checkpoints.tensors import describe_not_finite, not_finite
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
@@ -34,13 +36,25 @@ def _check_resume_state(run: Run, state: Path) -> Iterator[Finding]:
     if not isfile(state):
         yield Finding("path.resume_state", f"there is no training state {state} (looked from {Path.cwd()})")
         return
-    if not run.section("train") or not state.stem.isdigit():
+    if not run.section("train"):
         return
+    state = run.saved_as or state
     problems = list(run.contract.find_resume_problems(run.sound_options, state))
     yield from (Finding(where, text) for where, text in problems)
     # A state of another plan has other files.
     for key, file in () if problems else run.contract.resume_files(run.sound_options, state).items():
-        yield from _check_file(run, key, str(file))
+        found = _check_file(run, key, str(file))
+        yield from (
+            found if file.absolute().parent != weights_folder(state) else (_of_state(each, state) for each in found)
+        )
+
+
+def _of_state(finding: Finding, state: Path) -> Finding:
+    """Return a finding on a file that the run itself has saved with ``state``, and no key of the option file names."""
+    text = f"weights that were saved with {state.name}: {finding.message}"
+    if finding.fatal:
+        text += " Resume from an older state or with --auto_resume, unless the option file has another network now."
+    return replace(finding, where="path.resume_state", message=text)
 
 
 def _check_pretrained(run: Run) -> Iterator[Finding]:

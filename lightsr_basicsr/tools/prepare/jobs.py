@@ -19,7 +19,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, short_message
 from lightsr_basicsr.tools.images import ImageError, remove_parts
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
@@ -130,6 +130,9 @@ def in_order(
 
 def _error_of(future: Future) -> Exception | None:
     error = future.exception()
+    if isinstance(error, MemoryError):
+        text = short_message(error, 100)
+        return ValueError(f"needs more memory than there is ({text}): crop it, or use fewer --jobs")
     if error is None or isinstance(error, (ImageError, OSError, ValueError, cv2.error)):
         return error
     raise error

@@ -102,7 +102,7 @@ def _single_target(folders: Sequence[Path], out: Path, names: Sequence[str]) -> 
     if len(folders) > 1 or names:
         raise PrepareError(
             f"{out} ends in .lmdb, so it is the LMDB itself, of one folder without --names: choose the folder for the "
-            f"LMDBs as -o, such as {out.parent}."
+            f"LMDBs as -o, such as '{out.parent}'."
         )
     return out.parent, [out.name]
 

@@ -52,7 +52,8 @@ def locked(folder: Path, report: Callable[[str], None] = lambda text: None) -> I
         ended.set()
         beats.join()
         if _read(place) == own:
-            place.unlink(missing_ok=True)
+            with suppress(OSError):  # of a folder that is read-only by now; the lock is stale then
+                place.unlink(missing_ok=True)
 
 
 def lock_file(folder: Path) -> Path:

@@ -43,8 +43,8 @@ class StepGuard:
         self.patience = int(train.get("nan_patience", PATIENCE) or 0) or math.inf
         for optimizer in model.optimizers:
             self._guard(optimizer)
-        nets = [value for value in vars(model).values() if isinstance(value, nn.Module)]
-        self.statistics = list({id(each): each for net in nets for each in _statistics(net)}.values())
+        statistics = (each for net in _networks(model) for each in _statistics(net))
+        self.statistics = list({id(each): each for each in statistics}.values())
         self.kept = [each.clone() for each in self.statistics]
 
     def _guard(self, optimizer: Optimizer) -> None:
@@ -80,9 +80,22 @@ class StepGuard:
         self.skipped += self.refused
 
     def weights_are_finite(self) -> bool:
-        """Return whether no weight in training is NaN or Inf, as after a step of an absurd learning rate."""
+        """Return whether the model can go on from its weights, their averages and statistics.
+
+        A weight must be neither NaN nor Inf, as after a step of an absurd learning rate; a buffer not NaN, since masks
+        of attention may hold Inf.
+        """
+        nets = _networks(self.model)
         groups = [group for each in getattr(self.model, "optimizers", ()) for group in each.param_groups]
-        return all(bool(each.isfinite().all()) for group in groups for each in group["params"])
+        trained = [each for group in groups for each in group["params"]]
+        weights = {id(each): each for each in [*trained, *(each for net in nets for each in net.parameters())]}
+        buffers = {id(each): each for net in nets for each in net.buffers()}
+        sound = all(bool(each.isfinite().all()) for each in weights.values())
+        return sound and not any(bool(each.isnan().any()) for each in buffers.values())
+
+
+def _networks(model: Any) -> list[nn.Module]:
+    return [] if model is None else [value for value in vars(model).values() if isinstance(value, nn.Module)]
 
 
 def _are_finite(gradients: list[Tensor]) -> bool:

@@ -220,10 +220,14 @@ class Watch:
             raise failed or RunEndedError(" ".join(dict.fromkeys(found)))
 
     def _step(self, step: Callable, iteration: int) -> None:
-        stage = getattr(self.model, "model", None)  # a run of stages has one of the models at a time
-        self.guard.bind(stage if hasattr(stage, "optimizers") else self.model)
-        with self.guard.iteration():
-            step(iteration)
+        self._bind()
+        try:
+            with self.guard.iteration():
+                step(iteration)
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise DivergedError(f"Iteration {iteration} cannot be computed ({short_message(error, 100)}).") from error
         self.done, self.settled = iteration, True
         if self.guard.refused:
             self._report_skipped()
@@ -231,6 +235,10 @@ class Watch:
             self._refuse_to_end_diverged()
         if self.wanted:
             self.save()  # before a validation, which may take longer than the time that is left
+
+    def _bind(self) -> None:
+        stage = getattr(self.model, "model", None)  # a run of stages has one of the models at a time
+        self.guard.bind(stage if hasattr(stage, "optimizers") else self.model)
 
     def _report_skipped(self) -> None:
         guard, files = self.guard, gather(self.opt, self.files)
@@ -257,6 +265,7 @@ class Watch:
             if skipped := self.guard.skipped:
                 get_root_logger().warning(f"{skipped} steps were skipped: loss or gradients were not finite.")
             self._refuse_to_end_diverged()
+        self._bind()  # a run that is resumed at its end has made no step
         if not self.guard.weights_are_finite():
             raise DivergedError(f"Weights are NaN or Inf after iteration {self.done}, and were not saved.")
         if self.guard.in_a_row and iteration != -1:

@@ -40,6 +40,10 @@ def check_names(source: Source) -> Iterator[DatasetFinding]:
 def _odd_characters(name: str, stem: str) -> Iterator[str]:
     if " " in name:
         yield "contains a space: BasicSR's meta_info files end a name there"
+    elif any(each.isspace() for each in name):
+        yield "contains a line feed or another space: BasicSR's meta_info files end a name there"
+    if any(each.isascii() and not each.isprintable() for each in name):
+        yield "contains control characters, which terminals obey and lists of files cannot hold"
     if "." in stem:
         yield f"contains a dot: BasicSR cuts keys of an LMDB there, to '{stem.split('.')[0]}'"
     if not name.isascii():
