@@ -31,6 +31,7 @@ EXAMPLES = """examples:
   basicsr train -opt my.yml --auto_resume               continue after an interruption
   basicsr train -opt my.yml --stage teacher             only the first stage of a two-stage run (KDSR)
   basicsr train -opt my.yml --force_yml train:total_iter=100 train:optim_g:lr=1e-4
+  basicsr compress -opt options/demo_compress_drn_x4.yml  search, pruning and fine-tuning of a trained network
   basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
   basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB's imresize; also LMDBs, blind sets, checks
   basicsr list networks                                 names for option files

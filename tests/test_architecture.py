@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "tools": {"torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr", "onnx",
               "onnxruntime", "openvino", "nncf", "psutil", OURS, f"{OURS}._compat", f"{OURS}.archs",
               f"{OURS}.bootstrap", f"{OURS}._fixes.sampling", f"{OURS}.checkpoints", f"{OURS}.data",
-              f"{OURS}.models.contract", f"{OURS}.models.kdsr_plan",
+              f"{OURS}.models.contract", f"{OURS}.models.kdsr_plan", f"{OURS}.models.compression_plan",
               f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools", f"{OURS}.yaml_loader"},
     "commands": {"yaml", "cv2", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints", f"{OURS}.commands", f"{OURS}.data",
                  f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools"},

@@ -29,6 +29,7 @@ def test_header_says_what_it_is_and_how_to_run_it(path):
     options, lines = read_options(path), path.read_text(encoding="utf-8").splitlines()
     header = lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))]
     command = "train" if "train" in options else "test"
+    command = "compress" if options["model_type"] == "CompressionModel" else command
     assert len(header) >= 2
     assert f"# basicsr {command} -opt options/{path.name}" in header
     assert options["name"] == path.stem
@@ -44,7 +45,7 @@ def test_basicsr_itself_reads_the_same(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_name_of_the_file_follows_the_rule(path):
     parts = path.stem.split("_")
-    assert parts[0] in ("train", "test", "demo")
+    assert parts[0] in ("train", "test", "demo", "compress")
 
 
 def test_bundled_copies_are_the_same_files():

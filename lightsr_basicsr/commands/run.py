@@ -1,4 +1,4 @@
-"""The commands ``basicsr train`` and ``basicsr test``: check the option file, hand over to BasicSR, show the result."""
+"""The commands ``basicsr train``, ``compress`` and ``test``: check the option file, run BasicSR, show the result."""
 
 from __future__ import annotations
 
@@ -18,21 +18,27 @@ from lightsr_basicsr.commands.handover import hand_over
 from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
 
-STAGES = ("teacher", "student")
+STAGES = {"train": ("teacher", "student"), "compress": ("search", "prune", "finetune")}
+HELP = {
+    "train": "train a network",
+    "test": "run and measure a network on test sets",
+    "compress": "make a trained network narrower: search, pruning, fine-tuning",
+}
 
 
 def add_run(commands: Any, examples: str) -> None:
-    """Add ``train`` and ``test`` to the parser's ``commands``."""
+    """Add ``train``, ``test`` and ``compress`` to the parser's ``commands``."""
     form = argparse.RawDescriptionHelpFormatter
-    for name, text in (("train", "train a network"), ("test", "run and measure a network on test sets")):
+    for name, text in HELP.items():
         command = commands.add_parser(name, help=text, description=text, epilog=examples, formatter_class=form)
         _add_arguments(command)
-        command.set_defaults(run=run_pipeline, command=name, stage=None)
+        command.set_defaults(run=run_pipeline, command="test" if name == "test" else "train", called=name, stage=None)
         if name == "test":
             text = "run a TorchScript file of val.exported, which is a program with all rights of yours: val.trust=true"
             command.add_argument("--trust", action="store_true", help=text)
-        if name == "train":
-            command.add_argument("--stage", choices=STAGES, help="run only this stage of a two-stage run (KDSR)")
+        if name in STAGES:
+            kind = "a two-stage run (KDSR)" if name == "train" else "the run"
+            command.add_argument("--stage", choices=STAGES[name], help=f"run only this stage of {kind}")
 
 
 def _add_arguments(command: argparse.ArgumentParser) -> None:
@@ -55,12 +61,13 @@ def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
     from lightsr_basicsr.tools.images import is_text
     from lightsr_basicsr.tools.options import find_option_file, read_options
+    from lightsr_basicsr.tools.run.compression import require_compression
     from lightsr_basicsr.tools.run.elastic import has_saved
     from lightsr_basicsr.tools.run.folder import check_folder
     from lightsr_basicsr.tools.run.launcher import require_launcher
-    from lightsr_basicsr.tools.run.stages import limit_to_stage
+    from lightsr_basicsr.tools.run.stages import limit_to_stage, with_total
 
-    require_launcher(args.launcher, f"{args.command} -opt {args.opt}")
+    require_launcher(args.launcher, f"{args.called} -opt {args.opt}")
     path = find_option_file(args.opt)
     if getattr(args, "trust", False):
         args.force_yml = [*args.force_yml, "val:trust=true"]
@@ -77,8 +84,11 @@ def run_pipeline(args: argparse.Namespace) -> int:
     if not is_text(str(Path.cwd())):
         raise UserError(f"{Path.cwd()} is not UTF-8, and OpenCV cannot write images there: start from another folder.")
     state, passed_over = _find_state(options, args)
+    if args.called == "compress":
+        require_compression(options, path)
     if not _check(path, options, args, state):
         return 2
+    options = with_total(options, args.stage) if args.command == "train" else options
     check_folder(folder, tb_logger=args.command == "train" and options["logger"]["use_tb_logger"])
     if args.command == "train" and args.auto_resume:
         for line in passed_over:
@@ -122,7 +132,7 @@ def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
     leave_group()
     if _is_first(args):
         forget_launch(_run_folder(options, args))
-        if options.get("comparison"):
+        if options.get("comparison") and args.stage != "search":
             _compare(options, args, replaced)
     return 0
 
@@ -182,8 +192,8 @@ def _resuming(args: argparse.Namespace) -> str:
         *(["--force_yml", *args.force_yml] if args.force_yml else []),
     ]
     if args.launcher == "none":
-        return shlex.join(["basicsr", "train", *more])
-    return f"the same launch of {shlex.join(['train', *more, '--launcher', args.launcher])}"
+        return shlex.join(["basicsr", args.called, *more])
+    return f"the same launch of {shlex.join([args.called, *more, '--launcher', args.launcher])}"
 
 
 def _check(path: Path, options: dict, args: argparse.Namespace, state: Path | None) -> bool:
@@ -203,12 +213,14 @@ def _check(path: Path, options: dict, args: argparse.Namespace, state: Path | No
 def _compare(options: dict, args: argparse.Namespace, replaced: Any) -> None:
     from lightsr_basicsr.tools.images import write_png
     from lightsr_basicsr.tools.run.compare import compare_run, draw_comparisons, mean_scores
+    from lightsr_basicsr.tools.run.compression import compresses
     from lightsr_basicsr.tools.run.forms import forms_of
 
     folder = _run_folder(options, args)
     forms = forms_of(options, folder / "models") if args.command == "train" else {}
     loaded = {} if replaced is None else {options["network_g"]["type"]: replaced}
-    networks = {} if loaded else forms or _networks(options, folder if args.command == "train" else None)
+    small = args.command == "train" and compresses(options)
+    networks = {} if loaded else forms or _networks(options, folder if args.command == "train" else None, args.stage)
     comparisons = compare_run(options, networks, loaded)
     titles = list(comparisons[0].scores)
     rows = [*((each.name, each.scores) for each in comparisons), ("mean", mean_scores(comparisons))]
@@ -216,6 +228,8 @@ def _compare(options: dict, args: argparse.Namespace, replaced: Any) -> None:
     print("\n" + table([["PSNR / SSIM", *titles], *cells], "<>", gap="    "))
     if forms:
         _print_costs(options, forms)
+    if small:
+        _print_compression(options, networks, folder, mean_scores(comparisons))
     picture = folder / "comparison.png"
     write_png(picture, draw_comparisons(comparisons))
     print(f"\nLook at {picture.relative_to(Path.cwd())}")
@@ -233,13 +247,33 @@ def _print_costs(options: dict, forms: dict) -> None:
     print("\n" + table(rows, "<>", gap="    "))
 
 
-def _networks(options: dict, folder: Path | None) -> dict[str, tuple[dict, Path]]:
+def _print_compression(options: dict, networks: dict, folder: Path, scores: dict) -> None:
+    from lightsr_basicsr.tools.run.compression import DENSE, UNIFORM, UNIFORM_LIST, measure
+
+    found = measure(options, networks, folder)
+    dense = found[DENSE]
+    rows = [("", "parameters", "multi-adds", "time per image", "PSNR")]
+    for title, each in found.items():
+        size, work, took = (getattr(each, key) / getattr(dense, key) for key in ("parameters", "multi_adds", "seconds"))
+        score = f"{scores[title][0]:.4f} dB" if title in scores else "not trained"
+        rows.append((title, f"{each.parameters:,} ({size:.2f})", f"{each.multi_adds / 1e9:.3f} G ({work:.2f})",
+                     f"{1000 * each.seconds:.1f} ms ({took:.2f})", score))  # fmt: skip
+    print("\n" + table(rows, "<>", gap="    "))
+    if UNIFORM in found:
+        file = (folder / UNIFORM_LIST).relative_to(Path.cwd())
+        print(f"\n{UNIFORM}: one share of the channels everywhere, {file}")
+
+
+def _networks(options: dict, folder: Path | None, stage: str | None) -> dict[str, tuple[dict, Path]]:
     """Return sections and files of the networks to compare: those that a run in ``folder`` trained, or the tested."""
+    from lightsr_basicsr.tools.run.compression import compresses, networks_of
     from lightsr_basicsr.tools.run.stages import has_stages
 
     net_g, paths = options["network_g"], options["path"]
     if folder is None:
         return {net_g["type"]: (net_g, Path(expanduser(paths["pretrain_network_g"])))}
+    if compresses(options):
+        return networks_of(options, folder, stage)
     student = folder / "models" / "net_g_latest.pth"
     if not has_stages(options):
         return {net_g["type"]: (net_g, student)}

@@ -9,6 +9,7 @@ from lightsr_basicsr.models import (  # noqa: E402, F401
     blind_kernel_model,
     channel_pruning_model,
     channel_search_model,
+    compression_model,
     distill_finetune_model,
     dual_regression_model,
     kdsr_gan_model,

@@ -130,9 +130,21 @@ class ModelContract:
         others = {key: file.name.removesuffix(f"{int(state.stem)}.pth") for key, file in files.items()}
         return {key: file for key, file in files.items() if any(file.parent.glob(f"{others[key]}*.pth"))}
 
-    def stages(self, options: Options, state: Path | None = None) -> dict[str, dict[str, Any]]:
-        """Return the options of each stage by its name, of those after ``state`` if there is one; {} without stages."""
+    def stages(
+        self, options: Options, state: Path | None = None, networks: Networks | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return the options of each stage by its name, of those after ``state`` if there is one; {} without stages.
+
+        ``networks`` are those that could be built, None where they are not known.
+        """
         return {}
+
+    def total_iter(self, options: Options, last: str | None = None) -> int | None:
+        """Return the iterations of the run, or up to the end of its stage ``last``, where the model computes them.
+
+        The options must have passed the check. None stands for those of ``train.total_iter``.
+        """
+        return None
 
     @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:

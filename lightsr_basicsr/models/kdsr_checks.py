@@ -153,7 +153,9 @@ class KDSRContract(StudentContract):
         teacher = folder / f"net_TA_{handover}.pth" if handover else Path(options["path"]["pretrain_network_TA"])
         return {"network_TA": teacher, "network_g": folder / f"net_g_{int(state.stem)}.pth"}
 
-    def stages(self, options: Options, state: Path | None = None) -> dict[str, dict[str, Any]]:
+    def stages(
+        self, options: Options, state: Path | None = None, networks: Networks | None = None
+    ) -> dict[str, dict[str, Any]]:
         """Return the options of the teacher's stage, unless ``state`` is past it, and of the student's."""
         handover = plan.count((options.get("train") or {}).get("teacher_iter"))
         done = int(state.stem) if state is not None and state.stem.isdigit() else 0

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from basicsr.models.sr_model import SRModel
-from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from torch.utils.data import DataLoader
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import CheckpointError
@@ -21,6 +16,7 @@ from lightsr_basicsr.models.kdsr_checks import KDSRContract
 from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.models.kdsr_teacher_model import KDSRNetTAModel
+from lightsr_basicsr.models.staged_model import StagedModel, wait_for_others
 from lightsr_basicsr.registry import register
 
 
@@ -33,7 +29,7 @@ class TeacherOfRun(KDSRNetTAModel):
 
 
 @register(MODEL_REGISTRY)
-class KDSRModel:
+class KDSRModel(StagedModel):
     """Runs KDSR's two stages one after the other: ``KDSRNetTAModel``, then ``KDSRNetSTModel`` with that teacher.
 
     Iterations are numbered across both stages: the teacher ends at ``train.teacher_iter``, the student at
@@ -60,102 +56,31 @@ class KDSRModel:
     }
     contract: ClassVar = KDSRContract
 
-    def __init__(self, opt: dict[str, Any]) -> None:
-        self.opt, self.handover = opt, plan.handover_of(opt)
-        self.iteration = self.saved = 0
-        # A resumed run builds its stage in resume_training.
-        if not opt["is_train"] or not opt["path"].get("resume_state"):
-            self._begin(TEACHER if self.handover else STUDENT)
+    title = "KDSR"
 
-    def _begin(self, stage: str) -> None:
-        """Build the model of a stage; its initial weights depend on the seed and the stage only."""
-        self.stage = stage
-        get_root_logger().info(f"KDSR: the {stage}.")
-        opt = deepcopy(plan.training_options(self.opt, stage, self.handover))
-        with torch.random.fork_rng(devices=[]):
-            # Networks are built on the CPU; torch.manual_seed would also seed all GPUs.
-            torch.default_generator.manual_seed(self.opt["manual_seed"] + (stage == STUDENT))
-            self.model: SRModel = (TeacherOfRun if stage == TEACHER else KDSRNetSTModel)(opt)
-        self.model.stage = f"{stage}_" if self.opt["is_train"] else ""
+    def find_ends(self, opt: dict[str, Any]) -> dict[str, int]:
+        """Return the last iterations of teacher and student; a test, or a given teacher, leaves the student alone."""
+        handover, student = plan.handover_of(opt), {STUDENT: int((opt.get("train") or {}).get("total_iter", 0))}
+        return {TEACHER: handover, **student} if handover else student
+
+    def build_stage(self, stage: str, resumed: int | None) -> SRModel:
+        """Return the model of a stage."""
+        opt = deepcopy(plan.training_options(self.opt, stage, self.ends.get(TEACHER, 0)))
+        return (TeacherOfRun if stage == TEACHER else KDSRNetSTModel)(opt)
+
+    def seed_of(self, stage: str) -> int:
+        """Return 1 for the student, whether or not the run trains a teacher."""
+        return int(stage == STUDENT)
 
     def resume_training(self, resume_state: dict) -> None:
         """Build the stage of the state and restore it; another ``train.teacher_iter`` raises CheckpointError."""
-        self.iteration = self.saved = resume_state["iter"]
         # The state may have been renamed.
-        state = Path(self.opt["path"]["resume_state"]).with_name(f"{self.iteration}.state")
+        state = Path(self.opt["path"]["resume_state"]).with_name(f"{resume_state['iter']}.state")
+        handover = self.ends.get(TEACHER, 0)
         if problem := next(self.contract(type(self)).find_resume_problems(self.opt, state), None):
             raise CheckpointError(" ".join(problem))
-        if 0 < self.handover <= self.iteration:
+        if 0 < handover <= resume_state["iter"]:
             if self.opt["rank"] == 0:
-                plan.bring_teacher(self.opt, self.handover)
-            _wait_for_others(self.opt)
-        self._begin(TEACHER if self.iteration <= self.handover else STUDENT)
-        self.model.resume_training(resume_state)
-
-    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """Step the schedulers of the stage of this iteration; begin the student's stage after the hand-over."""
-        if self.stage == TEACHER and current_iter > self.handover:
-            self._hand_over()
-        train = self.model.opt["train"]
-        self.model.update_learning_rate(self._own(current_iter), train.get("warmup_iter", -1))
-
-    def _own(self, current_iter: int) -> int:
-        """Return the number of the iteration within its stage."""
-        return current_iter - (self.handover if self.stage == STUDENT else 0)
-
-    def _hand_over(self) -> None:
-        self._keep_teacher()
-        best = getattr(self.model, "best_metric_results", None)
-        del self.model
-        gc.collect()  # distributed wrappers refer to themselves
-        self._begin(STUDENT)
-        if best is not None:
-            self.model.best_metric_results = best
-
-    def _keep_teacher(self) -> None:
-        """Save the teacher for the student, unless the run just did."""
-        if self.iteration == self.handover != self.saved:
-            self.model.save(0, self.handover)
-        self.model.save(-1, -1)
-        _wait_for_others(self.opt)
-
-    def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch."""
-        self.model.feed_data(data)
-
-    def optimize_parameters(self, current_iter: int) -> None:
-        """Take one step of the stage."""
-        self.model.optimize_parameters(self._own(current_iter))
-        self.iteration = current_iter
-
-    def get_current_learning_rate(self) -> list[float]:
-        """Return the learning rates of ``net_g``."""
-        return self.model.get_current_learning_rate()
-
-    def get_current_log(self) -> dict[str, float]:
-        """Return the losses of the last step, their names prefixed with the stage."""
-        return {f"{self.stage}/{name}": value for name, value in self.model.get_current_log().items()}
-
-    def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
-        """Validate the network of the stage; in training the set's name in logs and records begins with the stage."""
-        dataset = dataloader.dataset
-        options = dataset.opt
-        dataset.opt = {**options, "name": f"{self.model.stage}{options['name']}"}
-        try:
-            self.model.validation(dataloader, current_iter, tb_logger, save_img)
-        finally:
-            dataset.opt = options
-
-    def save(self, epoch: int, current_iter: int) -> None:
-        """Save the network of the stage and its training state, or a fully trained teacher for a student."""
-        if current_iter == -1 and self.stage == TEACHER:
-            self._keep_teacher()
-        else:
-            self.model.save(epoch, current_iter)
-            self.saved = current_iter
-
-
-def _wait_for_others(options: Mapping[str, Any]) -> None:
-    """Wait for all processes: the others read what the first one writes."""
-    if options["dist"]:
-        torch.distributed.barrier()
+                plan.bring_teacher(self.opt, handover)
+            wait_for_others(self.opt)
+        super().resume_training(resume_state)

@@ -13,6 +13,7 @@ from lightsr_basicsr.archs.sites import Site
 from lightsr_basicsr.errors import UserError, short_message
 
 KINDS = ("params", "multi_adds")
+SHARES = 1000  # that are tried for one everywhere
 HALVINGS = 60  # of the price of a channel
 
 
@@ -77,6 +78,16 @@ class Cost:
     def share(self, widths: Tensor | Sequence[float]) -> Tensor:
         """Return the cost over that of the dense network."""
         return self(widths) / self.dense
+
+
+def uniform_widths(cost: Cost, limit: float) -> list[int]:
+    """Return the channels at each site, one share of the width everywhere, that cost at most ``limit``, or least."""
+    found = [1] * len(cost.sites)
+    for share in range(1, SHARES + 1):
+        widths = [max(round(site.width * share / SHARES), 1) for site in cost.sites]
+        if float(cost(widths)) <= limit:
+            found = widths
+    return found
 
 
 def _layer(module: nn.Conv2d | nn.Linear, kind: str, pixels: float) -> _Layer:

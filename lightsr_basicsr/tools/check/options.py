@@ -112,7 +112,7 @@ class Stage:
 def _stages(run: Run) -> list[Stage]:
     """Return the stages of a training; they share what is seen of the data sets."""
     stages = []
-    for name, options in run.contract.stages(run.sound_options, run.saved_as).items():
+    for name, options in run.contract.stages(run.sound_options, run.saved_as, run.networks).items():
         titles = {key: top for key in options for top in run.networks if run.options[top] is options[key]}
         as_written = {**options, "datasets": run.section("datasets")}
         networks = {key: run.networks[top] for key, top in titles.items()}

@@ -46,17 +46,27 @@ def measure_costs(options: Mapping[str, Any], networks: Networks) -> dict[str, C
     They run in turns on the same image, so that other load on the machine slows them alike.
     """
     nets, device = load_networks(options, networks)
+    seconds = time_in_turns(nets, first_image(options).to(device))
+    return {
+        title: Cost(count_parameters(net), networks[title][1].stat().st_size, seconds[title])
+        for title, net in nets.items()
+    }
+
+
+def first_image(options: Mapping[str, Any]) -> torch.Tensor:
+    """Return the first LR image (1, C, H, W) of the sets that the section ``comparison`` names."""
     _, dataset = next(iter(open_datasets(options).items()))
-    image = dataset[0]["lq"][None].to(device)
+    return dataset[0]["lq"][None]
+
+
+def time_in_turns(nets: Mapping[str, torch.nn.Module], image: torch.Tensor) -> dict[str, float]:
+    """Return the seconds that networks take for an image, by title: the median of rounds in which all run in turns."""
     seconds: dict[str, list[float]] = {title: [] for title in nets}
     for _ in range(ROUNDS + 1):
         for title, net in nets.items():
             seconds[title].append(_seconds(net, image))
-    return {
-        # The first round warms up.
-        title: Cost(count_parameters(net), networks[title][1].stat().st_size, median(seconds[title][1:]))
-        for title, net in nets.items()
-    }
+    # The first round warms up.
+    return {title: median(times[1:]) for title, times in seconds.items()}
 
 
 def _seconds(net: torch.nn.Module, image: torch.Tensor) -> float:

@@ -1,0 +1,251 @@
+"""A compression in one run, through the command: stages, resuming, one stage only, the table, mistakes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightsr_basicsr import cli
+from lightsr_basicsr.checkpoints.identify import identify
+from lightsr_basicsr.models import compression_plan as plan
+from tests import drc, tiny
+from tests.test_models.test_dual_regression_model import DRN, DRN_DUAL, assert_equal
+from tests.test_models.test_dual_regression_run import flat, images, run_options  # noqa: F401 (a fixture)
+
+RUN = Path("experiments/small")
+SEARCHED, SET_ASIDE, TUNED = 4, 28, 3
+TOTAL = SEARCHED + SET_ASIDE + TUNED
+FILES = ("net_g", "net_dual", "net_pruned")
+
+
+def compress(options: dict, *arguments: str) -> int:
+    return cli.main(["compress", "-opt", tiny.write(options), *arguments])
+
+
+def options(name: str = "small", **train) -> dict:
+    """Return an option file's content: a search, a pruning of four channels at a time, a short fine-tuning."""
+    content = run_options(name, DRN, DRN_DUAL)
+    content["model_type"] = "CompressionModel"
+    content["network_teacher"] = {**DRN, "num_feat": 8}
+    content["datasets"]["train"] |= {"halves": True, "batch_size_per_gpu": 2}
+    torch.manual_seed(0)
+    for key, section in (("dense", DRN), ("dual", DRN_DUAL), ("teacher", content["network_teacher"])):
+        torch.save(drc.build(section).state_dict(), f"{key}.pth")
+        content["path"][f"pretrain_network_{key}"] = f"{key}.pth"
+    rates = {"optim_g": {"type": "Adam", "lr": 1e-3}, "scheduler": {"type": "MultiStepLR", "milestones": [3]}}
+    content["train"] = {
+        "search_iter": SEARCHED, "finetune_iter": TUNED, "pruning_rate": 0.3, "pixel_opt": {"type": "L1Loss"},
+        "dual_opt": {"type": "L1Loss", "loss_weight": 0.1},
+        "search": {**rates, "optim_alpha": {"type": "Adam", "lr": 0.01}},
+        "prune": {"pass_iter": 1, "channels_per_round": 4}, "finetune": {**rates, "ema_decay": 0.9}, **train,
+    }  # fmt: skip
+    content["val"]["val_freq"] = 2
+    content["comparison"] = {"dataset": "val", "crop_border": 2, "test_y_channel": True}
+    return content
+
+
+def results(folder: Path) -> dict:
+    """Return all tensors that a run ends with, its lists and its choice."""
+    found = {name: flat(torch.load(folder / f"models/{name}_latest.pth")) for name in FILES}
+    found["state"] = flat(torch.load(folder / f"training_states/{TOTAL}.state"))
+    texts = {name: (folder / name).read_text() for name in (plan.LIST, "selection.json", plan.ENDED)}
+    return {"tensors": found, "texts": texts}
+
+
+def assert_same(ours: dict, theirs: dict) -> None:
+    assert ours["texts"] == theirs["texts"]
+    for name, expected in theirs["tensors"].items():
+        assert_equal(ours["tensors"][name], expected)
+
+
+@pytest.fixture
+def finished(images) -> Path:  # noqa: F811
+    """An uninterrupted run, moved aside with every state that it had."""
+    assert compress(options()) == 0
+    return Path(shutil.move("experiments", "whole")) / "small"
+
+
+def cut_off(finished: Path, iteration: int, name: str = "small") -> None:
+    """Leave of ``finished`` what a run that was killed after ``iteration`` would have left."""
+    folder = Path(shutil.copytree(finished, f"experiments/{name}"))
+    ends = {stage: end for stage, end in plan.read_ends(folder).items() if end < iteration}
+    (folder / plan.ENDED).write_text(json.dumps(ends))
+    for file in [*folder.glob("models/*.pth"), *folder.glob("training_states/*"), *folder.glob("channel_configs_*")]:
+        number = file.stem.rpartition("_")[2]
+        kept = number == "latest" and ends.get("prune", TOTAL) < iteration and "pruned" in file.name
+        if not kept and not (number.isdigit() and int(number) <= iteration):
+            file.unlink()
+    if iteration <= SEARCHED:
+        (folder / plan.LIST).unlink()
+    if iteration < SEARCHED + SET_ASIDE:
+        (folder / "selection.json").unlink()
+
+
+def test_the_stages_follow_one_another(finished, capsys):
+    assert plan.read_ends(finished) == {"search": SEARCHED, "prune": SEARCHED + SET_ASIDE}
+    record = json.loads((finished / "best_metrics.json").read_text())
+    assert set(record) == {"search_v", "prune_v", "finetune_v"}
+    best = record["search_v"]["psnr"]["iter"]
+    chosen = (finished / plan.LIST).read_text()
+    assert chosen == (finished / f"channel_configs_{best}.txt").read_text()
+    for name in ("net_g_latest", "net_pruned_latest"):
+        identity = identify(finished / f"models/{name}.pth")
+        assert (identity.network, identity.form) == ("DRN", "pruned")
+        assert identity.arguments["channels"] == list(map(int, chosen.split()))
+    (log,) = finished.glob("train_*.log")
+    text = log.read_text()
+    assert text.count("search/l_alpha") == SEARCHED
+    assert text.count("finetune/l_kd") == TUNED
+    assert 0 < text.count("prune/l_feature") <= SET_ASIDE
+    assert f"iter:{TOTAL:8,d}" in text
+
+
+def test_the_table_shows_what_was_made(images, capsys):  # noqa: F811
+    assert compress(options()) == 0
+    shown = capsys.readouterr().out
+    rows = {line.split("    ")[0].strip(): line for line in shown.splitlines()}
+    assert {"dense", "pruned", "fine-tuned", "uniform width", "mean"} <= set(rows)
+    assert "multi-adds" in shown
+    assert "not trained" in rows["uniform width"]
+    assert rows["dense"].count("(1.00)") == 3
+    numbers = [int(line) for line in (RUN / "channel_configs_uniform.txt").read_text().split()]
+    sizes = [sum(p.numel() for p in drc.build({**DRN, "channels": each}).parameters())
+             for each in (numbers, plan.read_list(RUN))]  # fmt: skip
+    assert sizes[0] <= sizes[1]
+    assert (RUN / "comparison.png").is_file()
+
+
+@pytest.mark.parametrize("iteration", [1, 3, 4, 5, 12, 31, 32, 33, 34])
+def test_a_run_stopped_anywhere_ends_with_the_same_bits(finished, iteration):
+    """Within each stage, right before and after the hand-overs, and while pruning waits for its end."""
+    cut_off(finished, iteration)
+    assert compress(options(), "--auto_resume") == 0
+    assert_same(results(RUN), results(finished))
+
+
+def test_a_run_that_is_killed_goes_on(finished):
+    """Kill -9, wherever it strikes in each stage."""
+    command = [sys.executable, "-m", "lightsr_basicsr.cli", "compress", "-opt", tiny.write(options()), "--auto_resume"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for reached in (2, 9, 33):
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        deadline = time.monotonic() + 240
+        while run.poll() is None and time.monotonic() < deadline:
+            if (RUN / f"training_states/{reached}.state").is_file():
+                break
+            time.sleep(0.02)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        assert (RUN / f"training_states/{reached}.state").is_file()
+    assert compress(options(), "--auto_resume") == 0
+    assert_same(results(RUN), results(finished))
+
+
+def test_one_stage_after_the_other_is_the_whole(finished, capsys):
+    for stage in ("prune", "finetune"):
+        assert compress(options(), "--stage", stage) == 2
+    told = capsys.readouterr().err
+    assert "has not ended its search. Run it first (--stage search)" in told
+    assert "has not ended its prune. Run it first (--stage prune)" in told
+    assert not Path("experiments").exists()
+    for stage in ("search", "prune"):
+        assert compress(options(), "--stage", stage) == 0
+    assert not (RUN / f"training_states/{TOTAL}.state").exists()
+    assert "fine-tuned" not in capsys.readouterr().out
+    assert compress(options(), "--stage", "finetune") == 0
+    assert_same(results(RUN), results(finished))
+    assert compress(options(), "--stage", "prune") == 2
+    assert "the prune of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("iteration", [4, 12, 33])
+def test_a_resumed_run_of_another_name_has_what_it_needs(finished, iteration):
+    cut_off(finished, iteration)
+    content = options("second")
+    content["path"]["resume_state"] = str(RUN / f"training_states/{iteration}.state")
+    assert compress(content) == 0
+    second, first = results(Path("experiments/second")), results(finished)
+    for name in ("net_g", "state"):
+        assert_equal(second["tensors"][name], first["tensors"][name])
+
+
+@pytest.mark.parametrize("criterion", ["dcp", "l1"])
+def test_without_search_and_fine_tuning_a_list_is_pruned(images, criterion):  # noqa: F811
+    content = options(search_iter=0, finetune_iter=0, channels=[2, 2, 3, 2, 2, 2])
+    del content["train"]["pruning_rate"], content["network_teacher"], content["path"]["pretrain_network_teacher"]
+    content["train"]["prune"]["criterion"] = criterion
+    assert compress(content) == 0
+    assert plan.read_list(RUN) == [2, 2, 3, 2, 2, 2]
+    assert identify(RUN / "models/net_pruned_latest.pth").arguments["channels"] == [2, 2, 3, 2, 2, 2]
+    assert (RUN / f"training_states/{1 if criterion == 'l1' else 12}.state").is_file()
+
+
+def complain(content: dict, capsys, *expected: str, command: str = "compress") -> None:
+    assert cli.main([command, "-opt", tiny.write(content)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert [part for part in expected if part not in told] == [], told
+    assert not Path("experiments").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda o: o["train"].update(pruning_rate=1.0), "train.pruning_rate (search stage): A pruning rate is"),
+        (lambda o: o["train"].update(pruning_rate=-0.1), "train.pruning_rate: must be a number above 0"),
+        (lambda o: o["train"].pop("pruning_rate"), "train.pruning_rate: is missing"),
+        (lambda o: o["train"].pop("search_iter"), "train.search_iter: is missing"),
+        (lambda o: o["train"].update(finetune_iter=2.5), "train.finetune_iter: must be a whole number"),
+        (lambda o: o["train"].update(total_iter=9), "train.total_iter: has no effect"),
+        (lambda o: o["train"].update(channels=[2] * 6), "train.channels: excludes a search"),
+        (lambda o: o["train"].update(search_iter=0, channels=[2] * 5), "train.channels (prune stage): The pruning exp"),
+        (lambda o: o["train"].update(search_iter=0, channels=[0] * 6), "must be within 1 and 4, got 0"),
+        (lambda o: o["train"]["prune"].update(total_iter=9), "train.prune.total_iter: holds for the whole run"),
+        (lambda o: o["train"].update(prune={"pas_iter": 9}), "train.pas_iter (prune stage): is not read"),
+        (lambda o: o["train"]["search"].pop("optim_g"), "train.optim_g (search stage): is missing"),
+        (lambda o: o["datasets"]["train"].pop("halves"), "datasets.train.halves (search stage): must be true"),
+        (lambda o: o["path"].pop("pretrain_network_dense"), "path.pretrain_network_dense: is missing"),
+        (lambda o: o["path"].update(pretrain_network_dense="no.pth"), "path.pretrain_network_dense: There is no"),
+        (lambda o: o["path"].update(pretrain_network_dual="no.pth"), "path.pretrain_network_dual: There is no"),
+        (lambda o: o["path"].update(pretrain_network_teacher="no.pth"), "path.pretrain_network_teacher: There is no"),
+        (lambda o: o["path"].pop("pretrain_network_teacher"), "path.pretrain_network_teacher: is missing"),
+        (lambda o: o["path"].update(pretrain_network_g="dense.pth"), "path.pretrain_network_g: has no effect"),
+        (lambda o: o["path"].update(pretrain_network_dense="teacher.pth"), "teacher.pth does not fit DRN"),
+        (lambda o: o.pop("network_teacher"), "network_teacher: is missing"),
+        (lambda o: o["network_teacher"].update(upscale=8), "network_teacher (finetune stage): enlarges by 8"),
+        (lambda o: o["network_g"].update(type="IMDN_RTC"), "network_g"),
+        (lambda o: o["train"]["finetune"].update(kd_maps=[["no", "no"]]), "train.kd_maps (finetune stage): network_g"),
+    ],
+)  # fmt: skip
+def test_options_that_do_not_fit_are_told_before_a_run(images, capsys, change, expected):  # noqa: F811
+    content = options()
+    change(content)
+    complain(content, capsys, expected)
+
+
+def test_compress_is_for_compressions(images, capsys):  # noqa: F811
+    content = run_options("plain", DRN, DRN_DUAL)
+    complain(content, capsys, "basicsr compress expects model_type: CompressionModel, but run.yml has 'DualRegr")
+    content = options(finetune_iter=0)
+    assert compress(content, "--stage", "finetune") == 2
+    assert "train.finetune_iter is 0, so the run has no such stage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("iteration", "change", "expected"),
+    [
+        (12, {"search_iter": 6}, "train.search_iter: is 6, but"),
+        (3, {"search_iter": 2}, "train.search_iter: is 2, but"),
+        (33, {"prune": {"pass_iter": 2, "channels_per_round": 4}}, "has ended its prune at iteration 32"),
+    ],
+)
+def test_a_state_of_another_plan_is_refused(finished, capsys, iteration, change, expected):
+    cut_off(finished, iteration)
+    assert compress(options(**change), "--auto_resume") == 2
+    assert expected in " ".join(capsys.readouterr().err.split())
