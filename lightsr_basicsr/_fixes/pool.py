@@ -95,8 +95,9 @@ def _restore(model: Any, state: dict) -> None:
     from basicsr.utils import get_root_logger
 
     rank, path = model.opt["rank"], model.opt["path"].get("resume_state")
+    iteration = state.get("iter_of_run", state["iter"])  # a model in a run of stages counts from its stage's start
     # A copy for each run: the pool is large, and the state is kept.
-    pool = read_pool(pool_file(Path(path).parent, state["iter"], rank)) if rank and path else state.pop(POOL, None)
+    pool = read_pool(pool_file(Path(path).parent, iteration, rank)) if rank and path else state.pop(POOL, None)
     missing = "has no pool of image pairs (exact_resume was false, or it is of an earlier version)"
     problem = missing if pool is None else _find_problem(model, pool)
     if not problem:
@@ -105,7 +106,7 @@ def _restore(model: Any, state: dict) -> None:
     else:
         where = f", process {rank}" if rank else ""
         get_root_logger().warning(
-            f"The training state of iteration {state['iter']}{where} {problem}. The pool is filled anew, and the "
+            f"The training state of iteration {iteration}{where} {problem}. The pool is filled anew, and the "
             "resumed run ends with other bits than an uninterrupted one."
         )
 

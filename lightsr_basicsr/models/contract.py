@@ -18,6 +18,7 @@ from lightsr_basicsr.models.kept_checkpoints import find_keep_problems
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
+Stages = dict[str, dict[str, Any]]
 # Each one as (dotted key of the option file, message).
 Problems = Iterator[tuple[str, str]]
 
@@ -56,10 +57,9 @@ class ModelContract:
 
         That is so if what it does in a step, or in a test, is BasicSR's or of this package.
         """
-        if not (isinstance(self.model, type) and issubclass(self.model, SRModel)):
-            return False
         steps = ("optimize_parameters", "run_network", "compute_losses") if is_train else ("test",)
-        return all(map(_is_known, filter(None, (getattr(self.model, step, None) for step in steps))))
+        methods = filter(None, (getattr(self.model, step, None) for step in steps))
+        return isinstance(self.model, type) and issubclass(self.model, SRModel) and all(map(_is_known, methods))
 
     @property
     def tests_whole_images(self) -> bool:
@@ -126,13 +126,9 @@ class ModelContract:
 
         By default those that BasicSR names, for the networks that the run has saved at some iteration.
         """
-        files = _run_files(options, state)
-        others = {key: file.name.removesuffix(f"{int(state.stem)}.pth") for key, file in files.items()}
-        return {key: file for key, file in files.items() if any(file.parent.glob(f"{others[key]}*.pth"))}
+        return _ever_saved(_run_files(options, state), int(state.stem))
 
-    def stages(
-        self, options: Options, state: Path | None = None, networks: Networks | None = None
-    ) -> dict[str, dict[str, Any]]:
+    def stages(self, options: Options, state: Path | None = None, networks: Networks | None = None) -> Stages:
         """Return the options of each stage by its name, of those after ``state`` if there is one; {} without stages.
 
         ``networks`` are those that could be built, None where they are not known.
@@ -140,10 +136,7 @@ class ModelContract:
         return {}
 
     def total_iter(self, options: Options, last: str | None = None) -> int | None:
-        """Return the iterations of the run, or up to the end of its stage ``last``, where the model computes them.
-
-        The options must have passed the check. None stands for those of ``train.total_iter``.
-        """
+        """Return the iterations up to the end of the run or its stage ``last``; None: those of ``train.total_iter``."""
         return None
 
     @classmethod
@@ -153,6 +146,12 @@ class ModelContract:
         With ``strict`` all of it must fit.
         """
         return misfit.describe_misfit(net, state, source, strict)
+
+
+def _ever_saved(files: Mapping[str, Path], iteration: int) -> dict[str, Path]:
+    """Return those of the checkpoints of an iteration whose networks have a file of any iteration."""
+    others = {key: file.name.removesuffix(f"{iteration}.pth") for key, file in files.items()}
+    return {key: file for key, file in files.items() if any(file.parent.glob(f"{others[key]}*.pth"))}
 
 
 def _is_known(method: Callable) -> bool:

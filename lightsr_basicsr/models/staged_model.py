@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -55,8 +56,7 @@ class StagedModel:
     def _begin(self, stage: str, resumed: int | None = None) -> None:
         """Build the model of a stage; its initial weights depend on the seed and the stage only."""
         self.stage = stage
-        names = list(self.ends)
-        self.start = self.ends[names[names.index(stage) - 1]] if stage != names[0] else 0
+        self.start = [0, *self.ends.values()][list(self.ends).index(stage)]
         get_root_logger().info(f"{self.title}: the {stage}.")
         with torch.random.fork_rng(devices=[]):
             # Networks are built on the CPU; torch.manual_seed would also seed all GPUs.
@@ -77,7 +77,8 @@ class StagedModel:
         """Build the stage of the state and restore it."""
         self.iteration = self.saved = resume_state["iter"]
         self._begin(self.stage_of(self.iteration), self.iteration)
-        self.model.resume_training({**resume_state, "iter": self.iteration - self.start})
+        own = {"iter": self.iteration - self.start, "iter_of_run": self.iteration}
+        self.model.resume_training({**resume_state, **own})
         self.model.best_metric_results = restore_best_metrics(self.opt, self.iteration)
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
@@ -126,13 +127,8 @@ class StagedModel:
 
     def validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
         """Validate the network of the stage; in training the set's name in logs and records begins with the stage."""
-        dataset = dataloader.dataset
-        options = dataset.opt
-        dataset.opt = {**options, "name": f"{self.model.stage}{options['name']}"}
-        try:
+        with _named_after(self.model.stage, dataloader.dataset):
             self.model.validation(dataloader, current_iter, tb_logger, save_img)
-        finally:
-            dataset.opt = options
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the networks of the stage and its training state; at the end of a stage also what the next one needs."""
@@ -141,6 +137,17 @@ class StagedModel:
         else:
             self.model.save(epoch, current_iter)
             self.saved = current_iter
+
+
+@contextmanager
+def _named_after(stage: str, dataset: Any) -> Iterator[None]:
+    """Put a prefix before the name of a data set."""
+    options = dataset.opt
+    dataset.opt = {**options, "name": f"{stage}{options['name']}"}
+    try:
+        yield
+    finally:
+        dataset.opt = options
 
 
 def wait_for_others(options: Mapping[str, Any]) -> None:
