@@ -85,7 +85,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
         raise UserError(f"{Path.cwd()} is not UTF-8, and OpenCV cannot write images there: start from another folder.")
     state, passed_over = _find_state(options, args)
     if args.called == "compress":
-        require_compression(options, path)
+        require_compression(options, path, args.launcher)
     if not _check(path, options, args, state):
         return 2
     options = with_total(options, args.stage) if args.command == "train" else options

@@ -180,7 +180,7 @@ def read_ends(folder: Path) -> dict[str, int]:
 def bring_files(options: Mapping[str, Any]) -> None:
     """Copy what stages have left beside the training state, for a run that goes on under another name."""
     own, other = _folder(options), weights_folder(Path(options["path"]["resume_state"])).parent
-    names = [ENDED, best_metrics_file(options).name, f"models/{PRUNED}"]
+    names = [ENDED, "selection.json", best_metrics_file(options).name, f"models/{PRUNED}"]
     for name in (*names, *(file.name for file in other.glob("channel_configs*.txt"))):
         if (other / name).is_file() and not (own / name).is_file():
             write_whole(own / name, (other / name).read_bytes())

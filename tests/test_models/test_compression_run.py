@@ -249,3 +249,11 @@ def test_a_state_of_another_plan_is_refused(finished, capsys, iteration, change,
     cut_off(finished, iteration)
     assert compress(options(**change), "--auto_resume") == 2
     assert expected in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_launcher_is_refused(images, capsys, monkeypatch):  # noqa: F811
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_PORT", "29500"), ("MASTER_ADDR", "127.0.0.1")):
+        monkeypatch.setenv(name, value)
+    assert compress(options(), "--launcher", "pytorch") == 2
+    assert "basicsr compress runs in one process, got --launcher pytorch" in capsys.readouterr().err
+    assert not Path("experiments").exists()
