@@ -234,11 +234,12 @@ def one_final_validation() -> bool:
 
     @functools.wraps(original, assigned=("__doc__",))
     def validation(self: Any, dataloader: Any, current_iter: Any, tb_logger: Any, save_img: bool = False) -> None:
-        done = (current_iter, id(dataloader))
-        if self.is_train and done in vars(self).setdefault("validated", set()):
+        # Not self.is_train, which Real-ESRGAN's models leave true after they have validated, in tests too.
+        done, trains = (current_iter, id(dataloader)), self.opt["is_train"]
+        if trains and done in vars(self).setdefault("validated", set()):
             return
         original(self, dataloader, current_iter, tb_logger, save_img)
-        if self.is_train:
+        if trains:
             self.validated = {each for each in self.validated if each[0] == current_iter} | {done}
 
     BaseModel.validation = validation

@@ -13,8 +13,9 @@ from tests.faults.sampled_runs import BASICSR, SMALL, make_place, outcome, recip
 
 pytestmark = pytest.mark.faults
 
-TRAIN, EDSR, SWINIR, GAN, BLIND, REAL, TEST = 0, 1, 2, 4, 6, 9, 10
+TRAIN, EDSR, SWINIR, GAN, BLIND, DUAL, REAL, TEST = 0, 1, 2, 4, 6, 7, 9, 10
 PERCEPTUAL = {"type": "PerceptualLoss", "layer_weights": {"conv5_4": 1}}
+DEMO = {"name": "v", "type": "DemoPairedDataset", "dataroot_gt": False}
 BATCH = "datasets.train.batch_size_per_gpu"
 
 
@@ -62,6 +63,8 @@ REFUSED = {
     "a key that the demo lacks": (TRAIN, "datasets.val", {"datasets__val__type": "DemoBlindDataset"}),
     "a batch of a million": (TRAIN, BATCH, {BATCH.replace(".", "__"): 10**6}),
     "workers of a validation": (TRAIN, "datasets.val.persistent_workers", {"datasets__val__persistent_workers": True}),
+    "a demo without levels": (DUAL, "datasets.train.type", {"datasets__train__type": "DemoPairedDataset"}),
+    "a root that is no path": (TRAIN, "datasets.val.dataroot_gt", {"datasets__val": DEMO}),
     "no kernels": (TRAIN, "datasets.train.type", {"model_type": "RealESRNetModel", "gt_usm": False}),
     "no word on sharpening": (TRAIN, "gt_usm", {"model_type": "RealESRNetModel", "high_order_degradation": False}),
     "images resized by millions": (REAL, "resize_range2", {"resize_range2": [8e6, 1e-3]}),
@@ -85,6 +88,7 @@ def test_more_sets_than_any_run_has_are_told_at_once(place):
 
 
 RUN = {
+    "a test by Real-ESRGAN's model": (TEST, {"model_type": "RealESRNetModel"}),
     "no comparison": (TEST, {"comparison": None}),
     "a network without windows": (SWINIR, {"network_g": {"type": "IMDN_RTC", **SMALL["IMDN_RTC"]}}),
 }

@@ -13,6 +13,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from lightsr_basicsr.data.degraded_dataset import MultiScalePairedDataset
 from lightsr_basicsr.data.hr_images import HRDataset, check_section
 from lightsr_basicsr.data.lmdb_damage import lmdb_damage
 from lightsr_basicsr.data.pixels import PixelError
@@ -50,7 +51,7 @@ def check_dataset(
         seen (Seen | None): Gets what was seen of it.
     """
     if prepares_data(dataset):
-        return list(_check_prepared(dataset, options))
+        return list(_check_prepared(dataset, options, needed))
     problems, sizes, seen = [], {}, seen or Seen()
     backend, listed = _backend(options), bool(options.get("meta_info_file") or options.get("meta_info"))
     # BasicSR writes `dataroot_flow: ~` for a folder that is not used.
@@ -70,10 +71,15 @@ def check_dataset(
     return problems or list(_check_items(dataset, options, wanted, needed, seen))
 
 
-def _check_prepared(dataset: type, options: Mapping[str, Any]) -> Iterator[Problem]:
+def _check_prepared(dataset: type, options: Mapping[str, Any], needed: Collection[str]) -> Iterator[Problem]:
     for key in dataset.required_keys[options["phase"]]:
         if key not in options:
             yield f".{key}", f"is missing: {dataset.__name__} needs it"
+    for key in ("dataroot_gt", "dataroot_lq"):  # which BasicSR expands, whether or not they are used
+        if not isinstance(options.get(key), (str, type(None))):
+            yield f".{key}", f"must be one folder, got {options[key]!r}"
+    if not issubclass(dataset, MultiScalePairedDataset):
+        yield from _check_levels([key for key in needed if key.startswith("lq_down")])
     if not issubclass(dataset, HRDataset):
         return
     try:
@@ -286,12 +292,15 @@ def _check_fed(item: Mapping, wanted: Collection[str]) -> Iterator[Problem]:
         yield "", f"{given} does not take degradation: use model_type LossDictModel"
 
 
+def _check_levels(missing: Collection[str]) -> Iterator[Problem]:
+    if missing:
+        missed = f"gives no {' and no '.join(missing)}, and the model needs LR images of all levels"
+        yield ".type", f"{missed}: set type MultiScalePairedDataset"
+
+
 def _check_needed(item: Mapping, needed: Collection[str], scale: Any) -> Iterator[Problem]:
     missing = [key for key in needed if key not in item]
-    levels = [key for key in missing if key.startswith("lq_down")]
-    if levels:
-        missed = f"gives no {' and no '.join(levels)}, and the model needs LR images of all levels"
-        yield ".type", f"{missed}: set type MultiScalePairedDataset"
+    yield from _check_levels([key for key in missing if key.startswith("lq_down")])
     if "gt" in missing:
         yield "", "gives no gt, and the model needs the HR image: add dataroot_gt"
     if not missing and needed and "lq" in item and isinstance(scale, int):
