@@ -196,7 +196,8 @@ def test_a_state_without_its_dual_network_is_told():
     state.touch()
     torch.save({"params": build_network(dict(DRN)).state_dict()}, "run/models/net_g_2.pth")
     (finding,) = [str(finding) for finding in check_options(options(), True, state) if finding.fatal]
-    assert finding.startswith("path.pretrain_network_dual: There is no checkpoint at")
+    assert finding.startswith("path.resume_state: weights that were saved with 2.state: There is no checkpoint at")
+    assert "net_dual_2.pth" in finding
     assert "net_dual_2.pth" in finding
 
 

@@ -327,6 +327,7 @@ def test_a_network_that_is_not_to_be_resumed_needs_no_file(images):
     torch.save({"params": build_network(dict(kdsr.STUDENT)).state_dict()}, "run/models/net_g_2.pth")
     found = [str(finding) for finding in check_options(options, True, state)]
     assert len(found) == 1
-    assert found[0].startswith("path.pretrain_network_d: There is no checkpoint at")
+    assert found[0].startswith("path.resume_state: weights that were saved with 2.state: There is no checkpoint at")
+    assert "net_d_2.pth" in found[0]
     options["path"]["ignore_resume_networks"] = ["network_TA", "network_d"]
     assert not [finding for finding in check_options(options, True, state) if finding.fatal]
