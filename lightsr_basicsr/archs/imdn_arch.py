@@ -205,9 +205,10 @@ def _arguments(shapes: Shapes, first: str, last: str, block: str = "", shuffle: 
 
 def _with_channels(shapes: Shapes, arguments: dict[str, Any]) -> dict[str, Any]:
     """Return ``arguments`` with the widths of a pruned network, where the shapes are of one."""
-    blocks = range(1, arguments["num_block"] + 1)
-    found = [shapes[f"IMDB{block}.c{step}.weight"][1] for block in blocks for step in range(2, PARTS + 2)]
-    width = arguments["num_feat"] - arguments["num_feat"] // 4
+    blocks, distilled = range(1, arguments["num_block"] + 1), arguments["num_feat"] // 4
+    steps = [(block, step) for block in blocks for step in range(1, PARTS + 1)]
+    found = [shapes[f"IMDB{block}.c{step}.weight"][0] - distilled for block, step in steps]
+    width = arguments["num_feat"] - distilled
     return arguments if found == [width] * len(found) else {**arguments, "channels": found}
 
 
