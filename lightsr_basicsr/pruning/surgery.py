@@ -11,7 +11,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from lightsr_basicsr.archs.sites import Site, prune_state
-from lightsr_basicsr.checkpoints.misfit import load_weights
+from lightsr_basicsr.checkpoints import misfit
 from lightsr_basicsr.pruning.channel_lists import listed
 from lightsr_basicsr.registry import look_up
 
@@ -55,7 +55,7 @@ def prune(
     kept = [sorted(channels) for channels in kept]
     section = pruned_section(network, listed(sites, [len(channels) for channels in kept]), pairs)
     narrow = look_up(ARCH_REGISTRY, section["type"])(**{key: each for key, each in section.items() if key != "type"})
-    load_weights(narrow, prune_state(net.state_dict(), sites, kept), "The pruned state")
+    misfit.load_weights(narrow, prune_state(net.state_dict(), sites, kept), "The pruned state")
     return narrow.to(next(net.parameters()).device).eval(), section
 
 
