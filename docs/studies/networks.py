@@ -91,8 +91,7 @@ ABOVE = ("IMDN",)
 MARKER_AREA = 45  # square points per million parameters
 CAPTION = (
     "Multiply-adds: counted by this package; convolutions, linear layers and matrix products. Marker area: parameters.",
-    "FDIWN's published multiply-adds leave out its weight-normalised convolutions. "
-    "KDSR and DCLS: see their pages.",
+    "FDIWN's published multiply-adds leave out its weight-normalised convolutions. KDSR and DCLS: see their pages.",
 )
 
 

@@ -239,17 +239,28 @@ def test_of_many_that_start_at_once_one_runs(tmp_path):
     hold(tmp_path / "a", pid=dead_pid())
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom lightsr_basicsr.tools.run.lock import LockedError, locked\n"
-        "start = float(sys.argv[2])\nwhile time.time() < start: pass\n"
+        "ready = Path(sys.argv[2])\n(ready / sys.argv[3]).touch()\n"
+        "while len(list(ready.iterdir())) < 5: pass\n"
         "try:\n with locked(Path(sys.argv[1])):\n  print('runs', flush=True)\n  time.sleep(4)\n"
         "except LockedError as error:\n print('told')\n"
     )
-    at = str(time.time() + 4)
-    runs = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a"), at], stdout=subprocess.PIPE, text=True)
-        for _ in range(5)
-    ]
+    (tmp_path / "ready").mkdir()
+    command = [sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "ready")]
+    runs = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True) for number in range(5)]
     said = sorted(each.communicate(timeout=60)[0].strip() for each in runs)
     assert said == ["runs", "told", "told", "told", "told"]
+
+
+def test_a_stale_lock_that_was_replaced_is_never_moved(tmp_path, monkeypatch):
+    """While it is away, a third run could take its place."""
+    place = hold(tmp_path / "a", pid=dead_pid())
+    stale = lock._read(place)
+    place.unlink()
+    with locked(tmp_path / "a"):
+        own = lock._read(place)
+        monkeypatch.setattr(Path, "rename", None)
+        lock._remove_stale(place, stale)
+        assert lock._read(place) == own
 
 
 def test_runs_within_one_second_are_moved_aside_each_under_a_name_of_its_own(pairs, monkeypatch):

@@ -137,6 +137,11 @@ def _look_at(place: Path) -> tuple[int, ...] | None:
 
 def _remove_stale(place: Path, holder: Holder) -> None:
     """Remove the lock of ``holder``, and no other: a third run may have replaced it meanwhile."""
+    with _alone(place.parent) as alone:
+        if alone:
+            if _read(place) == holder:
+                place.unlink(missing_ok=True)
+            return
     aside = place.with_name(f"{place.name}.{os.getpid()}")
     try:
         place.rename(aside)
@@ -146,6 +151,27 @@ def _remove_stale(place: Path, holder: Holder) -> None:
         with suppress(OSError, NotImplementedError):
             os.link(aside, place)
     aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Keep other processes from this block; yield whether the system and the folder can (network folders may not)."""
+    try:
+        import fcntl
+
+        handle = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        able = True
+    except OSError:
+        able = False
+    try:
+        yield able
+    finally:
+        os.close(handle)
 
 
 def _beat(place: Path, ended: threading.Event) -> None:
