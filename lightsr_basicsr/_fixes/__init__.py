@@ -12,6 +12,7 @@ from collections.abc import Callable
 from lightsr_basicsr._fixes import (
     devices,
     files,
+    keeping,
     loading,
     names,
     pool,
@@ -36,6 +37,7 @@ FIXES: tuple[Callable[[], bool], ...] = (
     training.eta_of_the_last_iteration,
     training.schedule_of_the_option_file,
     pool.pool_in_the_training_state,
+    keeping.newest_and_best_checkpoints,
     training.one_final_validation,
     training.network_in_one_line,
     devices.distributed_without_gpu,

@@ -22,3 +22,15 @@ def uses(function: Callable, *names: str) -> bool:
         seen.update(code.co_names)
         stack.extend(const for const in code.co_consts if isinstance(const, CodeType))
     return seen.issuperset(names)
+
+
+def wrapped_by(function: Callable, module: str) -> bool:
+    """Return whether ``function``, or one that it wraps (``__wrapped__``), is of ``module``.
+
+    >>> wrapped_by(wrapped_by, __name__)
+    True
+    """
+    if function.__module__ == module:
+        return True
+    inner = getattr(function, "__wrapped__", None)
+    return inner is not None and wrapped_by(inner, module)

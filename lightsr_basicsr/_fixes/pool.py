@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr._fixes.detect import wrapped_by
 from lightsr_basicsr._fixes.saving import write_or_end
 from lightsr_basicsr.checkpoints.states import POOL, pool_file, read_pool
 
@@ -23,7 +24,7 @@ def pool_in_the_training_state() -> bool:
     from basicsr.models.base_model import BaseModel
 
     save, resume = BaseModel.save_training_state, BaseModel.resume_training
-    if save.__module__ == __name__:
+    if wrapped_by(save, __name__):
         return False
 
     def save_training_state(self: Any, epoch: int, current_iter: int) -> None:

@@ -17,9 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightsr_basicsr.checkpoints import misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.data.readable import BROKEN
-from lightsr_basicsr.models.best_metrics import restore_best_metrics, write_best_metrics
 from lightsr_basicsr.models.contract import LossDictContract
-from lightsr_basicsr.models.kept_checkpoints import BEST, OPTIONS, best_set, delete_old
 from lightsr_basicsr.registry import register
 
 
@@ -27,17 +25,16 @@ from lightsr_basicsr.registry import register
 class LossDictModel(SRModel):
     """SRModel whose training step is the sum of named losses; subclasses extend :meth:`compute_losses`.
 
-    Beyond SRModel it reads any official or BasicSR checkpoint without ``param_key_g``, validates sets without ground
-    truth, restores the best metrics when a run is resumed, and can keep only the newest and the best checkpoints.
+    Beyond SRModel it reads any official or BasicSR checkpoint without ``param_key_g``, and validates sets without
+    ground truth.
 
     Args:
-        opt (dict): Options as BasicSR's ``SRModel`` takes them, and those of ``options``.
+        opt (dict): Options as BasicSR's ``SRModel`` takes them.
 
     Raises:
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit the network.
     """
 
-    options: ClassVar = OPTIONS
     contract: ClassVar = LossDictContract
     # False after a step that :meth:`accepts` rejected because its loss was NaN or Inf.
     loss_is_finite = True
@@ -124,36 +121,15 @@ class LossDictModel(SRModel):
         with nullcontext() if whole else without_reference(self, dataloader.dataset.opt["name"]):
             super().nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
-    def _log_validation_metric_values(self, current_iter: int, dataset_name: str, tb_logger: Any) -> None:
-        super()._log_validation_metric_values(current_iter, dataset_name, tb_logger)
-        if self.is_train and self.opt["rank"] == 0:
-            _keep_best(self, dataset_name, current_iter)
-
-    def save_training_state(self, epoch: int, current_iter: int | str) -> None:
-        """Save the state of an iteration, and delete checkpoints as ``logger.keep_last`` says."""
-        if current_iter in (-1, BEST):  # the networks alone
-            return
-        super().save_training_state(epoch, current_iter)
-        if self.opt["rank"] == 0:
-            delete_old(self.opt, current_iter, self.contract(type(self)).unsaved_networks(self.opt, current_iter))
-
     def resume_training(self, resume_state: dict) -> None:
-        """Restore optimizers and schedulers, and the best metrics up to the iteration of the state."""
+        """Restore optimizers and schedulers; SystemExit for a state of another model."""
         _check_state(self, resume_state)
         super().resume_training(resume_state)
-        self.best_metric_results = restore_best_metrics(self.opt, resume_state["iter"])
 
 
 def _first_item(dataset: Dataset) -> Mapping[str, Any]:
     """Return the first item that can be read, {} if there is none; what validation reads is reported there."""
     return next((item for item in map(dataset.__getitem__, range(len(dataset))) if BROKEN not in item), {})
-
-
-def _keep_best(model: LossDictModel, dataset_name: str, current_iter: int) -> None:
-    """Save the network as the best if it is, and then the record, so that none is of a network that was not saved."""
-    if model.stage + best_set(model.opt, model.best_metric_results[dataset_name], current_iter) == dataset_name:
-        model.save(-1, BEST)
-    write_best_metrics(model.opt, model.best_metric_results)
 
 
 def compute_gradients(loss: Tensor) -> None:

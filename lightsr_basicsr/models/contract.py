@@ -14,7 +14,6 @@ from lightsr_basicsr.archs.reparam import has_branches
 from lightsr_basicsr.checkpoints import misfit
 from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.models.basicsr_checks import find_basicsr_problems
-from lightsr_basicsr.models.kept_checkpoints import find_keep_problems
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
@@ -183,9 +182,8 @@ class LossDictContract(ModelContract):
         return ("gt",) if phase == "train" or self.needs_gt else ()
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield missing sections, a best checkpoint of no metric, and a crop that is too small for the network."""
+        """Yield missing sections, and a crop that is too small for the network."""
         yield from self.find_missing(options)
-        yield from find_keep_problems(options)
         train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
         crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
         if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:

@@ -106,8 +106,10 @@ def test_what_cannot_be_deleted_does_not_end_the_run(workdir, monkeypatch, capsy
     assert "1.state cannot be deleted (logger.keep_last): Permission denied." in capsys.readouterr().err
 
 
-def test_a_run_keeps_the_newest_and_the_best_and_can_be_resumed(pairs):
+@pytest.mark.parametrize("model", ["LossDictModel", "SRModel", "SwinIRModel"])
+def test_a_run_keeps_the_newest_and_the_best_and_can_be_resumed(pairs, model):
     options = tiny.train_options(total_iter=6)
+    options["model_type"] = model
     options["val"]["val_freq"] = 1
     options["logger"] |= {"keep_last": 2, "keep_best": "v/psnr"}
     assert train(options) == 0
@@ -118,6 +120,11 @@ def test_a_run_keeps_the_newest_and_the_best_and_can_be_resumed(pairs):
     options["train"]["total_iter"] = 8
     assert train(options, "--auto_resume") == 0
     assert names("training_states") == ["7.state", "8.state"]
+    record = json.loads((RUN / "best_metrics.json").read_text())["v"]["psnr"]
+    best = torch.load(RUN / "models" / "net_g_best.pth")["params"]
+    if record["iter"] in (7, 8):
+        own = torch.load(RUN / "models" / f"net_g_{record['iter']}.pth")["params"]
+        assert all(torch.equal(best[key], own[key]) for key in own)
 
 
 def test_the_best_file_is_the_network_of_the_best_record(pairs):

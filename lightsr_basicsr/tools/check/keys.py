@@ -12,6 +12,7 @@ import torch
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.fields import LONGEST_NAME, Field
+from lightsr_basicsr.models.kept_checkpoints import find_keep_problems
 from lightsr_basicsr.tools.check.basicsr_keys import PUT_BY_BASICSR
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.known import fields_of_model, find, sources_known, within
@@ -152,6 +153,11 @@ def check_tensorboard(run: Run) -> Iterator[Finding]:
     except ImportError as error:
         message = f"torch cannot write TensorBoard files ({error}): install what is missing, or set it to false"
         yield Finding("logger.use_tb_logger", message)
+
+
+def check_kept(run: Run) -> Iterator[Finding]:
+    """Yield findings on the checkpoint that ``logger.keep_best`` wants."""
+    yield from (Finding(where, text) for where, text in find_keep_problems(run.options))
 
 
 def check_wandb(run: Run) -> Iterator[Finding]:

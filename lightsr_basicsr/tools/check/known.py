@@ -21,6 +21,7 @@ from lightsr_basicsr.fields import (
     several,
     text,
 )
+from lightsr_basicsr.models.kept_checkpoints import OPTIONS as KEPT
 from lightsr_basicsr.runtimes import validation
 from lightsr_basicsr.tools.check.basicsr_fields import FIELDS
 from lightsr_basicsr.tools.check.basicsr_keys import keys_of_class, keys_of_pipeline
@@ -37,6 +38,7 @@ OF_COMMAND: dict[str, Field] = {
     "comparison.crop_border": count("Pixels left out at each side.", least=0, required="always"),
     "comparison.test_y_channel": flag("Whether the luma channel alone is compared.", required="always"),
     **plugins.OPTIONS,
+    **KEPT,
     **validation.OPTIONS,
     **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
     "datasets.*.halves": flag(

@@ -20,6 +20,7 @@ from lightsr_basicsr.tools.check.datasets import check_comparison, check_dataset
 from lightsr_basicsr.tools.check.identities import check_identities
 from lightsr_basicsr.tools.check.keys import (
     check_device,
+    check_kept,
     check_keys,
     check_section,
     check_tensorboard,
@@ -56,7 +57,7 @@ def check_options(
     else:
         findings += [*_check_model(run), *check_datasets(run)]
     if is_train:
-        findings += [*check_tensorboard(run), *check_wandb(run)]
+        findings += [*check_tensorboard(run), *check_wandb(run), *check_kept(run)]
     findings += [*check_metrics(run), *check_comparison(run), *check_backend(run)]
     findings += check_identities(run)
     findings = [replace(each, fatal=each.fatal or (each.unread and each.where in typed)) for each in findings]
