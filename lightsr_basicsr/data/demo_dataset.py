@@ -31,9 +31,25 @@ CROP_SIZE = 192
 CROP_STEP = 96
 
 
+class DemoDataset:
+    """Mixin of a data set whose LMDBs are made of test images on first use; ``roots`` are the keys that it reads."""
+
+    options: ClassVar = DATAROOT
+    prepares_data = True
+    required_keys: ClassVar = {
+        "train": ("scale", "gt_size", "use_hflip", "use_rot"),
+        "val": ("scale",),
+        "test": ("scale",),
+    }
+    roots = ("dataroot_gt", "dataroot_lq")
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__(_with_lmdbs(opt, *self.roots))
+
+
 @register(DATASET_REGISTRY)
-class DemoPairedDataset(PairedImageDataset):
-    """PairedImageDataset of test images that come with scikit-image, a dependency of BasicSR.
+class DemoPairedDataset(DemoDataset, PairedImageDataset):
+    """PairedImageDataset of test images that come with scikit-image, a dependency of this package.
 
     First use writes ``<dataroot>/x<scale>_{train,val}_{HR,LR}.lmdb``: 192x192 crops of ten images for training, two
     other whole images for validation, and their MATLAB-exact bicubic LR images.
@@ -43,20 +59,9 @@ class DemoPairedDataset(PairedImageDataset):
             ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
     """
 
-    options: ClassVar = DATAROOT
-    prepares_data = True
-    required_keys: ClassVar = {
-        "train": ("scale", "gt_size", "use_hflip", "use_rot"),
-        "val": ("scale",),
-        "test": ("scale",),
-    }
-
-    def __init__(self, opt: dict[str, Any]) -> None:
-        super().__init__(_with_lmdbs(opt, "dataroot_gt", "dataroot_lq"))
-
 
 @register(DATASET_REGISTRY)
-class DemoBlindDataset(ClassicBlindDataset):
+class DemoBlindDataset(DemoDataset, ClassicBlindDataset):
     """ClassicBlindDataset of the HR images of :class:`DemoPairedDataset`.
 
     Args:
@@ -64,16 +69,11 @@ class DemoBlindDataset(ClassicBlindDataset):
             ``dataroot_gt`` and ``io_backend``.
     """
 
-    options: ClassVar = DATAROOT
-    prepares_data = True
-    required_keys: ClassVar = DemoPairedDataset.required_keys
-
-    def __init__(self, opt: dict[str, Any]) -> None:
-        super().__init__(_with_lmdbs(opt, "dataroot_gt"))
+    roots = ("dataroot_gt",)
 
 
 @register(DATASET_REGISTRY)
-class DemoKernelDataset(KernelBlindDataset):
+class DemoKernelDataset(DemoDataset, KernelBlindDataset):
     """KernelBlindDataset of the HR images of :class:`DemoPairedDataset`.
 
     Args:
@@ -81,29 +81,17 @@ class DemoKernelDataset(KernelBlindDataset):
             ``dataroot_gt`` and ``io_backend``.
     """
 
-    options: ClassVar = DATAROOT
-    prepares_data = True
-    required_keys: ClassVar = DemoPairedDataset.required_keys
-
-    def __init__(self, opt: dict[str, Any]) -> None:
-        super().__init__(_with_lmdbs(opt, "dataroot_gt"))
+    roots = ("dataroot_gt",)
 
 
 @register(DATASET_REGISTRY)
-class DemoMultiScaleDataset(MultiScalePairedDataset):
+class DemoMultiScaleDataset(DemoDataset, MultiScalePairedDataset):
     """MultiScalePairedDataset of the images of :class:`DemoPairedDataset`; larger LR images are made from HR.
 
     Args:
         opt (dict): As in ``MultiScalePairedDataset``, except that ``dataroot`` (str), the folder of the LMDBs, replaces
             ``dataroot_gt``, ``dataroot_lq`` and ``io_backend``.
     """
-
-    options: ClassVar = DATAROOT
-    prepares_data = True
-    required_keys: ClassVar = DemoPairedDataset.required_keys
-
-    def __init__(self, opt: dict[str, Any]) -> None:
-        super().__init__(_with_lmdbs(opt, "dataroot_gt", "dataroot_lq"))
 
 
 def _with_lmdbs(opt: dict[str, Any], *keys: str) -> dict[str, Any]:

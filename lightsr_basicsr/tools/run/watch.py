@@ -271,7 +271,8 @@ class Watch:
         if self.guard.in_a_row and iteration != -1:
             get_root_logger().warning(f"Iteration {iteration} is not saved: its step was skipped.")
             return
-        settled, self.settled, self.saved = self.settled, False, iteration
+        settled, self.settled = self.settled, False
+        self.saved = iteration if isinstance(iteration, int) else self.saved  # the best is no state
         self.saver(epoch, iteration)
         self.settled = settled
 
