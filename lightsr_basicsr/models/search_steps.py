@@ -34,7 +34,7 @@ OPTIONS = {
     ),
     "train.optim_alpha": fields.section("Optimizer of the alphas; by default Adam, 3e-4, weight decay 1e-3."),
     "train.virtual_step": fields.flag(
-        "Whether the alphas see weights after a step; without, a search step is a third faster.", default=True
+        "Whether the alphas see weights after a step; without, a search step takes less time.", default=True
     ),
     "train.virtual_weight_decay": fields.number("Weight decay of that step.", least=0, default=3e-4),
     "train.clip_norm": fields.number("Largest norm of the gradients of `network_g`.", above=0, default=5.0),
