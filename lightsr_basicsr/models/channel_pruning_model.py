@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.archs.sites import sites_of
-from lightsr_basicsr.checkpoints import write_whole
+from lightsr_basicsr.checkpoints import CheckpointError, write_whole
 from lightsr_basicsr.models.dual_regression_model import DualRegressionModel
 from lightsr_basicsr.models.pruning_checks import (
     CRITERIA,
@@ -112,7 +112,7 @@ class ChannelPruningModel(DualRegressionModel):
         """Restore the choice, and then the optimizer of the layer that is in work."""
         state = resume_state["schedulers"][-1] if resume_state["schedulers"] else {}
         if state.get("targets", self.selection.targets) != self.selection.targets:
-            raise SystemExit(
+            raise CheckpointError(
                 "The training state is of a pruning to another channel list: set train.channels as it was, or start a "
                 "run of another name."
             )
