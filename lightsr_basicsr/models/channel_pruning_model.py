@@ -80,6 +80,10 @@ class ChannelPruningModel(DualRegressionModel):
     options: ClassVar = OPTIONS
     contract: ClassVar = SelectionContract
     net_pruned: nn.Module | None = None
+    if_diverged = (
+        "Lower tune_lr, or feature_weight for a network whose features are larger than [0, 1] (within a compression "
+        "under train.prune), and resume with --auto_resume."
+    )
 
     def init_training_settings(self) -> None:
         """Set up the dense network, the sites and the choice."""
