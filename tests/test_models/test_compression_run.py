@@ -365,8 +365,15 @@ def test_tensorboard_has_one_run_of_all_stages(images):  # noqa: F811
 
 
 def test_a_launcher_is_refused(images, capsys, monkeypatch):  # noqa: F811
-    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("MASTER_PORT", "29500"), ("MASTER_ADDR", "127.0.0.1")):
+    """Named, inside and outside of torchrun, and not named."""
+    content, once = options(), "basicsr compress runs in one process, got"
+    assert compress(content, "--launcher", "slurm") == 2
+    assert f"{once} --launcher slurm: start it as basicsr compress -opt run.yml" in capsys.readouterr().err
+    environment = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "29500", "MASTER_ADDR": "127.0.0.1"}
+    for name, value in {**environment, "TORCHELASTIC_RUN_ID": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert compress(options(), "--launcher", "pytorch") == 2
-    assert "basicsr compress runs in one process, got --launcher pytorch" in capsys.readouterr().err
+    assert compress(content, "--launcher", "pytorch") == compress(content) == 2
+    told = capsys.readouterr().err
+    assert f"{once} --launcher pytorch" in told
+    assert f"{once} several processes of torchrun" in told
     assert not Path("experiments").exists()
