@@ -228,11 +228,11 @@ def dense_channels(num_feat: int, num_block: int, num_group: int, code_length: i
 def _check_arguments(upscale: int, kernel_size: int, dual: bool) -> None:
     if upscale not in (2, 3, 4):
         raise ValueError(f"DCLS supports `upscale` 2, 3 or 4, got {upscale}: choose one of them.")
-    if kernel_size not in FILTER_SIZES:
+    if kernel_size not in FILTER_SIZES or not isinstance(kernel_size, int):
         sizes = " or ".join(map(str, FILTER_SIZES))
         raise ValueError(
-            f"DCLS supports `kernel_size` {sizes}, got {kernel_size}: take 21 for isotropic blur, for anisotropic blur "
-            "11 at x2 and 31 at x4."
+            f"DCLS supports `kernel_size` {sizes}, got {kernel_size!r}: take 21 for isotropic blur, for anisotropic "
+            "blur 11 at x2 and 31 at x4."
         )
     if dual and upscale == 3:
         raise ValueError("DCLS has a dual network for `upscale` 2 and 4, because it halves, got 3: use `dual: false`.")

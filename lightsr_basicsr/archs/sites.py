@@ -224,7 +224,10 @@ def check_probe(net: nn.Module, sites: Sequence[Site], image: Tensor) -> None:
             "cannot be tried: set another gt_size."
         ) from error
     for site in sites:
-        text = f"{type(net).__name__}: something else than {', '.join(site.consumers)} reads what {site.producer} makes"
+        text = (
+            f"{type(net).__name__}: something else than {', '.join(site.consumers)} reads what {site.producer} makes, "
+            "or a layer between has weights for each channel (PReLU, normalization)"
+        )
         if site.width < 2:
             continue
         masked = deepcopy(net).eval()
@@ -237,7 +240,7 @@ def check_probe(net: nn.Module, sites: Sequence[Site], image: Tensor) -> None:
             # Networks of other packages may raise any exception for a tensor of another width.
             raise SiteError(f"{text} ({short_message(error, 200)}): leave that site out.") from error
         if seen.shape != expected.shape or not torch.allclose(seen, expected, rtol=1e-3, atol=1e-4):
-            raise SiteError(f"{text}, so its channels cannot be removed: leave that site out.")
+            raise SiteError(f"{text}: its channels cannot be removed, leave that site out.")
 
 
 def prune_state(state: Mapping[str, Tensor], sites: Sequence[Site], kept: Sequence[Sequence[int]]) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.archs.sites import sites_of
-from lightsr_basicsr.checkpoints import write_whole
+from lightsr_basicsr.checkpoints import CheckpointError, write_whole
 from lightsr_basicsr.models.dual_regression_model import DualRegressionModel
 from lightsr_basicsr.models.pruning_checks import (
     CRITERIA,
@@ -80,6 +80,10 @@ class ChannelPruningModel(DualRegressionModel):
     options: ClassVar = OPTIONS
     contract: ClassVar = SelectionContract
     net_pruned: nn.Module | None = None
+    if_diverged = (
+        "Lower tune_lr, or feature_weight for a network whose features are larger than [0, 1] (within a compression "
+        "under train.prune), and resume with --auto_resume."
+    )
 
     def init_training_settings(self) -> None:
         """Set up the dense network, the sites and the choice."""
@@ -112,7 +116,7 @@ class ChannelPruningModel(DualRegressionModel):
         """Restore the choice, and then the optimizer of the layer that is in work."""
         state = resume_state["schedulers"][-1] if resume_state["schedulers"] else {}
         if state.get("targets", self.selection.targets) != self.selection.targets:
-            raise SystemExit(
+            raise CheckpointError(
                 "The training state is of a pruning to another channel list: set train.channels as it was, or start a "
                 "run of another name."
             )

@@ -251,6 +251,9 @@ def _check_items(
         if not len(built):
             yield "", "is empty: its folder has no images outside subfolders"
             return
+        if options.get("halves") and len(built) < 2:
+            yield ".halves", "needs at least 2 images, one in each half, got 1: add images, or remove it"
+            return
         for index in {0, len(built) - 1}:
             item = built[index]
         seen.item, seen.paths = item, _paths(built)
