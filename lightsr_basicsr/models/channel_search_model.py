@@ -67,7 +67,7 @@ class ChannelSearchModel(SupernetModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one step of the alphas, then one of the weights."""
-        halves = halves_of({"lq": self.lq, "gt": self.gt, **self.larger})
+        halves = halves_of({"lq": self.lq, "gt": self.gt, **self.beside})
         logged = self._step_alphas(*halves)
         self._take(halves[0])
         for optimizer in self.stepped_optimizers:
@@ -81,7 +81,7 @@ class ChannelSearchModel(SupernetModel):
 
     def _take(self, images: Mapping[str, Tensor]) -> None:
         self.lq, self.gt = images["lq"], images["gt"]
-        self.larger = {key: images[key] for key in self.larger}
+        self.beside = {key: images[key] for key in self.beside}
 
     def _step_alphas(self, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take a step of the alphas, and return what to log of it."""
