@@ -1,4 +1,4 @@
-"""What networks of each kind give in a training step beside the SR image, and the losses of it: levels, dual, kernel."""
+"""What networks of each kind give in a training step beside the SR image, and the losses of that."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def beside_keys(net: nn.Module | None) -> tuple[str, ...]:
     kind = getattr(net, "training_output", "image")
     if kind == KERNEL:
         return ("kernel",)
-    return tuple(f"lq_down{2**power}" for power in range(net.upscale.bit_length() - 2, 0, -1)) if kind == "levels" else ()
+    return (
+        tuple(f"lq_down{2**power}" for power in range(net.upscale.bit_length() - 2, 0, -1)) if kind == "levels" else ()
+    )
 
 
 def describe_missing(keys: Sequence[str], model: str) -> str:
