@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.models.contract import LossDictContract, Networks, Options, Problems
 from lightsr_basicsr.models.dual_checks import OTHER_LOSSES
-from lightsr_basicsr.models.kernel_checks import estimates_kernel, find_kernel_problems, without_idle
+from lightsr_basicsr.models.kernel_checks import estimates_kernel, find_kernel_problems, with_dual_hint, without_idle
 
 
 class BlindKernelContract(LossDictContract):
@@ -46,3 +46,9 @@ class BlindKernelContract(LossDictContract):
     def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return ``state`` without what DRC's files hold beside the network: a dual network that ``net`` lacks."""
         return without_idle(net, state)
+
+    @classmethod
+    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
+        """Return why ``load_network`` would not load what is meant for ``net``, and what to do."""
+        misfit = super().describe_misfit(net, state, source, strict)
+        return with_dual_hint(misfit, net, state)

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.network import first_channels
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.models.contract import Networks, Options, Problems, ReparamContract
-from lightsr_basicsr.models.kernel_checks import INSIDE, estimates_kernel, find_kernel_problems, without_idle
+from lightsr_basicsr.models.kernel_checks import (
+    INSIDE,
+    estimates_kernel,
+    find_kernel_problems,
+    with_dual_hint,
+    without_idle,
+)
 from lightsr_basicsr.models.training_outputs import KERNEL, beside_keys
 
 # Losses of BasicSR and ours that are not one number for two images.
@@ -67,6 +73,12 @@ class DualContract(ReparamContract):
             return without_idle(net, state)
         inside = {key.removeprefix(INSIDE): value for key, value in state.items() if key.startswith(INSIDE)}
         return inside if inside and is_dual(net) else state
+
+    @classmethod
+    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
+        """Return why ``load_network`` would not load what is meant for ``net``, and what to do."""
+        misfit = super().describe_misfit(net, state, source, strict)
+        return with_dual_hint(misfit, net, state) if estimates_kernel(net) else misfit
 
 
 def is_dual(net: nn.Module) -> bool:

@@ -29,6 +29,16 @@ def without_idle(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Te
     return {key: value for key, value in state.items() if not (idle and key.startswith(INSIDE)) and key != LEFT_OVER}
 
 
+def with_dual_hint(misfit: str, net: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Return why a file does not fit, with what to do if its network has no dual network and ``net`` has one."""
+    if not misfit or getattr(net, "dual_model", None) is None or any(key.startswith(INSIDE) for key in state):
+        return misfit
+    return (
+        f"{misfit}\n    The file has no dual network: set network_g.dual: false and remove train.dual_opt, or take a "
+        "file that was trained with dual: true."
+    )
+
+
 def find_kernel_problems(net: nn.Module, options: Options) -> Problems:
     """Yield losses, scale and data that do not belong to ``net``, which estimates kernels."""
     train = options.get("train") or {}
