@@ -107,11 +107,17 @@ def test_the_pruning_leaves_what_is_not_pruned(finished):
         assert not torch.equal(tuned[key], dense[key])
 
 
-# In the search, in the choice of a block of the estimator and of its code, and in the fine-tuning; hand-overs are tested
-# with DRN.
-@pytest.mark.parametrize("iteration", [3, 9, 25, ENDS[1] + 1])
-def test_a_run_stopped_anywhere_ends_with_the_same_bits(finished, iteration):
-    cut_off(finished, iteration, RUN.name, ENDS)
+def places(numbers: list[int]) -> dict[str, int]:
+    """Return an iteration within each stage; of the pruning in the third block of the estimator, and in its code."""
+    rounds = [2 * -(-number // 4) for number in numbers]
+    return {"search": 3, "block": ENDS[0] + sum(rounds[:2]) + 1, "code": ENDS[0] + sum(rounds[:3]) + 1,
+            "finetune": ENDS[1] + 1}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["search", "block", "code", "finetune"])
+def test_a_run_stopped_anywhere_ends_with_the_same_bits(finished, place):
+    """Hand-overs are tested with DRN."""
+    cut_off(finished, places(plan.read_list(finished))[place], RUN.name, ENDS)
     assert compress(options(), "--auto_resume") == 0
     assert_same(results(RUN, ENDS[2], FILES), results(finished, ENDS[2], FILES))
 
@@ -221,7 +227,7 @@ def small_validation(content):
         (lambda o: o["train"].pop("dual_opt"), "train.dual_opt (search stage): is missing: network_g has a"),
         (lambda o: o["network_g"].update(dual=False), "train.dual_opt (search stage): has no effect"),
         (lambda o: o.update(network_dual={"type": "DualNetwork", "downscale": 4}), "DCLS contains its dual network,"),
-        (no_dual, ("dense.pth does not fit DCLS: it holds DCLS x4, train form", "no dual network: set network_g.dual: f")),
+        (no_dual, ("dense.pth does not fit DCLS: it holds DCLS x4, train", "no dual network: set network_g.dual:")),
         (other_dual, "1 not in the network: dual_model.dual_module.1.weight"),
         (lambda o: o["train"]["finetune"].update(kd_image_opt={"type": "L1Loss"}), "has no effect without a teacher"),
         (lambda o: o["train"]["prune"].update(clip_norm=0), "train.clip_norm (prune stage): must be a number above 0"),
