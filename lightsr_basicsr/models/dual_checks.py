@@ -110,6 +110,9 @@ def _find_dual_problems(net: nn.Module, scale: int | None, options: Options, net
     if output in ("image_and_dual", KERNEL):
         if options.get("network_dual"):
             yield "network_dual", f"has no effect: {name} contains its dual network, remove the section"
+        if (options.get("path") or {}).get("pretrain_network_dual"):
+            text = f"has no effect: {name} contains its dual network, and its own file holds both; remove it"
+            yield "path.pretrain_network_dual", text
         return
     wanted, levels = _dual_section(net, scale), output == "levels"
     if not options.get("network_dual"):

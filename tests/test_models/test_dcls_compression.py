@@ -227,6 +227,8 @@ def small_validation(content):
         (lambda o: o["train"].pop("dual_opt"), "train.dual_opt (search stage): is missing: network_g has a"),
         (lambda o: o["network_g"].update(dual=False), "train.dual_opt (search stage): has no effect"),
         (lambda o: o.update(network_dual={"type": "DualNetwork", "downscale": 4}), "DCLS contains its dual network,"),
+        (lambda o: o["path"].update(pretrain_network_dual="dense.pth"), "DCLS contains its dual network, and its own"),
+        (lambda o: o["path"].update(pretrain_network_dual="no.pth"), "path.pretrain_network_dual: There is no"),
         (no_dual, ("dense.pth does not fit DCLS: it holds DCLS x4, train", "no dual network: set network_g.dual:")),
         (other_dual, "1 not in the network: dual_model.dual_module.1.weight"),
         (lambda o: o["train"]["finetune"].update(kd_image_opt={"type": "L1Loss"}), "has no effect without a teacher"),
