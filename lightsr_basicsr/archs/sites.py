@@ -40,6 +40,8 @@ class Site:
         kind (Kind): How channels lie in the producer and the consumers, see above.
         repeat (int): Rows of the producer for one channel (shuffled), or attention heads. Default: 1.
         first (int): Row of the producer with which the channels begin; rows before it always stay. Default: 0.
+        feature (str): Name of the module whose output a choice of channels compares with that of the dense network.
+            Default: '', the first consumer.
     """
 
     name: str
@@ -49,6 +51,12 @@ class Site:
     kind: Kind = "convolutions"
     repeat: int = 1
     first: int = 0
+    feature: str = ""
+
+    @property
+    def compared(self) -> str:
+        """The module whose output is compared with that of the dense network."""
+        return self.feature or self.consumer
 
     @property
     def consumer(self) -> str:

@@ -14,7 +14,7 @@ from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.models import compression_plan as plan
 from lightsr_basicsr.models.compression_plan import FINETUNE, PRUNE, SEARCH
 from lightsr_basicsr.models.contract import Networks, Options, Problems
-from lightsr_basicsr.models.distill_checks import DistillContract
+from lightsr_basicsr.models.distill_checks import DistillContract, needs_teacher
 from lightsr_basicsr.models.pruning_checks import DENSE, has_wrong_values
 from lightsr_basicsr.registry import look_up
 
@@ -44,11 +44,9 @@ class CompressionContract(DistillContract):
             yield "train.pruning_rate", "is missing: the search removes that part of the channels, for example 0.3"
         if paths.get("pretrain_network_g"):
             yield "path.pretrain_network_g", f"has no effect: the dense network is path.{DENSE}, remove it"
-        if finetune and not options.get("network_teacher"):
+        if finetune and needs_teacher(options, networks.get("network_g")):
             text = "is missing: the fine-tuning learns from a larger network; without one set train.finetune_iter: 0"
             yield "network_teacher", text
-        if finetune and not paths.get("pretrain_network_teacher"):
-            yield "path.pretrain_network_teacher", "is missing: the fine-tuning starts from that file"
         for name in plan.MODELS:
             section = train.get(name)
             for key in OF_WHOLE if isinstance(section, Mapping) else ():

@@ -85,6 +85,11 @@ class ModelContract(InheritedSteps):
         """Return the iterations up to the end of the run or its stage ``last``; None: those of ``train.total_iter``."""
         return None
 
+    @staticmethod
+    def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors of a file's ``state`` that are meant for ``net``: all of them."""
+        return state
+
     @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
         """Return why the model in training would not load ``state`` of the file ``source`` into ``net``, '' if it does.
@@ -144,11 +149,6 @@ class LossDictContract(ModelContract):
         unsaved, paths = self.unsaved_networks(options, int(state.stem)), options["path"]
         files = _run_files(options, state, unsaved)
         return {**files, **{key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}}
-
-    @staticmethod
-    def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the tensors of a file's ``state`` that are meant for ``net``: all of them."""
-        return state
 
     @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:

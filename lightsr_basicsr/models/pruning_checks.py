@@ -93,6 +93,7 @@ def settings_of(train: Mapping[str, Any]) -> Settings:
         int(train.get("channels_per_round", default.per_round)),
         float(train.get("tune_lr", default.lr)),
         float(train.get("tune_momentum", default.momentum)),
+        train.get("clip_norm"),
     )
 
 

@@ -23,6 +23,7 @@ from tests.test_models.test_dual_regression_run import flat, images, run_options
 RUN = Path("experiments/small")
 SEARCHED, SET_ASIDE, TUNED = 4, 28, 3
 TOTAL = SEARCHED + SET_ASIDE + TUNED
+ENDS = (SEARCHED, SEARCHED + SET_ASIDE, TOTAL)
 FILES = ("net_g", "net_dual", "net_pruned")
 
 
@@ -52,10 +53,10 @@ def options(name: str = "small", **train) -> dict:
     return content
 
 
-def results(folder: Path) -> dict:
-    """Return all tensors that a run ends with, its lists and its choice."""
-    found = {name: flat(torch.load(folder / f"models/{name}_latest.pth")) for name in FILES}
-    found["state"] = flat(torch.load(folder / f"training_states/{TOTAL}.state"))
+def results(folder: Path, total: int = TOTAL, files: tuple[str, ...] = FILES) -> dict:
+    """Return all tensors that a run of ``total`` iterations ends with, its lists and its choice."""
+    found = {name: flat(torch.load(folder / f"models/{name}_latest.pth")) for name in files}
+    found["state"] = flat(torch.load(folder / f"training_states/{total}.state"))
     texts = {name: (folder / name).read_text() for name in (plan.LIST, "selection.json", plan.ENDED)}
     return {"tensors": found, "texts": texts}
 
@@ -73,19 +74,20 @@ def finished(images) -> Path:  # noqa: F811
     return Path(shutil.move("experiments", "whole")) / "small"
 
 
-def cut_off(finished: Path, iteration: int, name: str = "small") -> None:
-    """Leave of ``finished`` what a run that was killed after ``iteration`` would have left."""
+def cut_off(finished: Path, iteration: int, name: str = "small", stages: tuple[int, int, int] = ENDS) -> None:
+    """Leave of ``finished``, whose ``stages`` end there, what a run killed after ``iteration`` would have left."""
+    searched, pruned, total = stages
     folder = Path(shutil.copytree(finished, f"experiments/{name}"))
     ends = {stage: end for stage, end in plan.read_ends(folder).items() if end < iteration}
     (folder / plan.ENDED).write_text(json.dumps(ends))
     for file in [*folder.glob("models/*.pth"), *folder.glob("training_states/*"), *folder.glob("channel_configs_*")]:
         number = file.stem.rpartition("_")[2]
-        kept = number == "latest" and ends.get("prune", TOTAL) < iteration and "pruned" in file.name
+        kept = number == "latest" and ends.get("prune", total) < iteration and "pruned" in file.name
         if not kept and not (number.isdigit() and int(number) <= iteration):
             file.unlink()
-    if iteration <= SEARCHED:
+    if iteration <= searched:
         (folder / plan.LIST).unlink()
-    if iteration < SEARCHED + SET_ASIDE:
+    if iteration < pruned:
         (folder / "selection.json").unlink()
 
 
@@ -233,7 +235,7 @@ def complain(content: dict, capsys, *expected: str, command: str = "compress") -
         (lambda o: o["datasets"]["train"].update(dataroot_lq="data/LR", dataroot_lq_down2="data/HR"), "expected HR /"),
         (lambda o: o["datasets"]["train"].update(dataroot_gt="one"), "datasets.train.halves: needs at least 2 images"),
         (lambda o: o["path"].update(pretrain_network_teacher="no.pth"), "path.pretrain_network_teacher: There is no"),
-        (lambda o: o["path"].pop("pretrain_network_teacher"), "path.pretrain_network_teacher: is missing"),
+        (lambda o: o["path"].pop("pretrain_network_teacher"), "path.pretrain_network_teacher (finetune stage): is mis"),
         (lambda o: o["path"].update(pretrain_network_g="dense.pth"), "path.pretrain_network_g: has no effect"),
         (lambda o: o["path"].update(pretrain_network_dense="teacher.pth"), "teacher.pth does not fit DRN"),
         (lambda o: o.pop("network_teacher"), "network_teacher: is missing"),
