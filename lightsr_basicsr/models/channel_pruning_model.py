@@ -64,6 +64,11 @@ OPTIONS = {
     "train.feature_weight": fields.number("Weight of the distance of features.", least=0, default=1.0),
 }
 
+IF_DIVERGED = (
+    "Lower tune_lr, or feature_weight for a network whose features are larger than [0, 1] (within a compression under "
+    "train.prune), and resume with --auto_resume."
+)
+
 
 @register(MODEL_REGISTRY)
 class ChannelPruningModel(DualRegressionModel):
@@ -90,10 +95,7 @@ class ChannelPruningModel(DualRegressionModel):
     options: ClassVar = OPTIONS
     contract: ClassVar = SelectionContract
     net_pruned: nn.Module | None = None
-    if_diverged = (
-        "Lower tune_lr, or feature_weight for a network whose features are larger than [0, 1] (within a compression "
-        "under train.prune), and resume with --auto_resume."
-    )
+    if_diverged = IF_DIVERGED
 
     def init_training_settings(self) -> None:
         """Set up the dense network, the sites and the choice."""
