@@ -235,7 +235,6 @@ def small_validation(content):
         (lambda o: o["train"]["prune"].update(clip_norm=0), "train.clip_norm (prune stage): must be a number above 0"),
         (lambda o: o["train"]["search"].update(clip_alphas=1), "train.clip_alphas (search stage): must be true"),
     ],
-    ids=str,
 )  # fmt: skip
 def test_what_does_not_fit_is_told_before_a_run(images, capsys, change, expected):
     content = options()
