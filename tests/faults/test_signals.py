@@ -20,6 +20,16 @@ from tests import kdsr, tiny
 pytestmark = pytest.mark.faults
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Let signals be heard: in the background, or under nohup, a run inherits that some are ignored."""
+    default = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in default.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def run(options: dict, *more: str) -> int:
     return cli.main(["train", "-opt", tiny.write(options), *more])
 
