@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from datetime import timedelta
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,6 +60,9 @@ OPTIONS = {
 }
 
 
+WORSE = 2.0  # times the distance of features without channels: batches differ, so a little more says nothing
+
+
 @register(MODEL_REGISTRY)
 class ChannelPruningModel(DualRegressionModel):
     """Chooses the channels that stay (see ``pruning.selection``), one batch per iteration, and tunes their weights.
@@ -80,6 +84,7 @@ class ChannelPruningModel(DualRegressionModel):
     options: ClassVar = OPTIONS
     contract: ClassVar = SelectionContract
     net_pruned: nn.Module | None = None
+    first_distance = inf  # of the features of the site in work before it had a channel; unknown after a resumption
 
     def init_training_settings(self) -> None:
         """Set up the dense network, the sites and the choice."""
@@ -130,12 +135,16 @@ class ChannelPruningModel(DualRegressionModel):
             self.log_dict = {}
             return
         self.selection.prepare()
+        without_channels = self.selection.at_start
         losses = self.compute_losses()
         loss = sum(losses.values())
         self.loss_is_finite = bool(loss.isfinite())
+        if without_channels:
+            self.first_distance = losses["l_feature"].item()
         if self.selection.advance(loss):
             seconds = (time.monotonic() - self.started) / max(current_iter - self.first, 1)
             report(self.selection, seconds, current_iter)
+            warn_of_divergence(self.selection, self.first_distance, losses["l_feature"].item())
         self.log_dict = self.reduce_loss_dict(losses)
 
     def compute_losses(self) -> dict[str, Tensor]:
@@ -191,4 +200,21 @@ def report(selection: Selection, seconds: float, current_iter: int) -> None:
     get_root_logger().info(
         f"Site {number} of {len(selection.sites)}, {site.name}: {kept} of {site.width} channels kept. Left: "
         f"{timedelta(seconds=round(left * seconds))}."
+    )
+
+
+def warn_of_divergence(selection: Selection, first: float, last: float) -> None:
+    """Log a warning if features of the site that was finished last are further from the dense ones than without it.
+
+    Args:
+        selection (Selection): The choice.
+        first (float): Their weighed distance before the site had a channel, infinite if that is not known.
+        last (float): That of the site's last batch.
+    """
+    if isfinite(last) and last <= WORSE * first:
+        return
+    rate, name = selection.settings.lr, selection.sites[selection.index - 1].name
+    get_root_logger().warning(
+        f"The tuning of {name} should have brought its features nearer to the dense network's, but l_feature went from "
+        f"{first:.4g} to {last:.4g}: it diverges. Start again with a smaller `tune_lr` than {rate:g}."
     )
