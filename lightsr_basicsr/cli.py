@@ -53,6 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.run is None:
         parser.print_help()
         return 1
+    status = _run_command(args)
+    if getattr(args, "launcher", "none") != "none":
+        from lightsr_basicsr.tools.run.together import leave_group
+
+        leave_group()
+    return status
+
+
+def _run_command(args: argparse.Namespace) -> int:
     try:
         _need_basicsr()
         return args.run(args)

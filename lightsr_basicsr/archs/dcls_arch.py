@@ -195,13 +195,17 @@ class DCLS(SRNetwork):
         return self.Restorer(x, kernel.detach()), kernel
 
     def prunable_sites(self) -> list[Site]:
-        """Return a site for each number of a channel list; that of the code is made by a 1x1 convolution."""
-        num_group, num_filter = len(self.Restorer.body), len(self.Estimator.dec)
-        return [
-            Site(producer.rpartition(".")[0], producer, consumers, self.get_submodule(producer).out_channels,
-                 "linear" if len(consumers) > 1 else "convolutions")
-            for producer, consumers in site_names(len(self.Restorer.body[0].body), num_group, num_filter)
-        ]  # fmt: skip
+        """Return a site for each number of a channel list.
+
+        That of the code is made by a 1x1 convolution, read by all filters, and judged by the kernel.
+        """
+        names = site_names(len(self.Restorer.body[0].body), len(self.Restorer.body), len(self.Estimator.dec))
+        found = []
+        for producer, consumers in names:
+            width, of_code = self.get_submodule(producer).out_channels, len(consumers) > 1
+            kind, feature = ("linear", "Estimator") if of_code else ("convolutions", "")
+            found.append(Site(producer.rpartition(".")[0], producer, consumers, width, kind, feature=feature))
+        return found
 
 
 def site_names(num_block: int, num_group: int, num_filter: int) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -228,11 +232,11 @@ def dense_channels(num_feat: int, num_block: int, num_group: int, code_length: i
 def _check_arguments(upscale: int, kernel_size: int, dual: bool) -> None:
     if upscale not in (2, 3, 4):
         raise ValueError(f"DCLS supports `upscale` 2, 3 or 4, got {upscale}: choose one of them.")
-    if kernel_size not in FILTER_SIZES:
+    if kernel_size not in FILTER_SIZES or not isinstance(kernel_size, int):
         sizes = " or ".join(map(str, FILTER_SIZES))
         raise ValueError(
-            f"DCLS supports `kernel_size` {sizes}, got {kernel_size}: take 21 for isotropic blur, for anisotropic blur "
-            "11 at x2 and 31 at x4."
+            f"DCLS supports `kernel_size` {sizes}, got {kernel_size!r}: take 21 for isotropic blur, for anisotropic "
+            "blur 11 at x2 and 31 at x4."
         )
     if dual and upscale == 3:
         raise ValueError("DCLS has a dual network for `upscale` 2 and 4, because it halves, got 3: use `dual: false`.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from lightsr_basicsr.archs.fast import may_overwrite
 
 # Importable from here for existing code; its home is `archs.reparam`.
 from lightsr_basicsr.archs.reparam import rep_conv as rep_conv
+from lightsr_basicsr.errors import short_message
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, in [0, 1]
 DUAL_SLOPE = 0.2
@@ -113,17 +114,11 @@ def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int]
     """
     source = "`channels`"
     if isinstance(channels, (str, PathLike)):
-        source, path = f"`channels` from {channels}", Path(channels)
-        if not path.is_file():
-            raise ValueError(
-                f"{name} finds no channel list at {channels} (looked from {Path.cwd()}): give a text file, or the "
-                "numbers themselves."
-            )
-        channels = path.read_text().split()
-    try:
-        numbers = [_whole(number) for number in channels]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} expects whole numbers in {source}, got {error}: correct it.") from error
+        source, channels = f"`channels` from {channels}", _words_in(channels, name)
+    if isinstance(channels, Mapping) or not isinstance(channels, Iterable):
+        got = short_message(repr(channels), 40)
+        raise ValueError(f"{name} expects whole numbers in {source}, got {got}: give a list, or the name of a file.")
+    numbers = [_whole(number, index, source, name) for index, number in enumerate(channels)]
     if len(numbers) != len(dense):
         raise ValueError(
             f"{name} expects {len(dense)} numbers in {source}, got {len(numbers)}: the list is of a network of another "
@@ -137,7 +132,25 @@ def read_channels(channels: Sequence[int] | str | PathLike, dense: Sequence[int]
     return numbers
 
 
-def _whole(number: Any) -> int:
-    if isinstance(number, bool) or (not isinstance(number, str) and int(number) != number):
-        raise ValueError(repr(number))
-    return int(number)
+def _words_in(path: str | PathLike, name: str) -> list[str]:
+    """Return the words of a text file."""
+    if not Path(path).is_file():
+        raise ValueError(
+            f"{name} finds no channel list at {path} (looked from {Path.cwd()}): give a text file, or the numbers "
+            "themselves."
+        )
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").split()  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} expects a text file with numbers at {path}, got other bytes: correct it.") from error
+
+
+def _whole(number: Any, index: int, source: str, name: str) -> int:
+    """Return a number of the list as int."""
+    try:
+        if not isinstance(number, bool) and (isinstance(number, str) or int(number) == number):
+            return int(number)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    got = short_message(repr(number), 40)
+    raise ValueError(f"{name} expects whole numbers in {source}, got {got} as number {index}: correct it.")

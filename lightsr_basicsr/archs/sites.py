@@ -40,6 +40,8 @@ class Site:
         kind (Kind): How channels lie in the producer and the consumers, see above.
         repeat (int): Rows of the producer for one channel (shuffled), or attention heads. Default: 1.
         first (int): Row of the producer with which the channels begin; rows before it always stay. Default: 0.
+        feature (str): Name of the module whose output a choice of channels compares with that of the dense network.
+            Default: '', the first consumer.
     """
 
     name: str
@@ -49,6 +51,12 @@ class Site:
     kind: Kind = "convolutions"
     repeat: int = 1
     first: int = 0
+    feature: str = ""
+
+    @property
+    def compared(self) -> str:
+        """The module whose output is compared with that of the dense network."""
+        return self.feature or self.consumer
 
     @property
     def consumer(self) -> str:
@@ -224,7 +232,10 @@ def check_probe(net: nn.Module, sites: Sequence[Site], image: Tensor) -> None:
             "cannot be tried: set another gt_size."
         ) from error
     for site in sites:
-        text = f"{type(net).__name__}: something else than {', '.join(site.consumers)} reads what {site.producer} makes"
+        text = (
+            f"{type(net).__name__}: something else than {', '.join(site.consumers)} reads what {site.producer} makes, "
+            "or a layer between has weights for each channel (PReLU, normalization)"
+        )
         if site.width < 2:
             continue
         masked = deepcopy(net).eval()
@@ -237,7 +248,7 @@ def check_probe(net: nn.Module, sites: Sequence[Site], image: Tensor) -> None:
             # Networks of other packages may raise any exception for a tensor of another width.
             raise SiteError(f"{text} ({short_message(error, 200)}): leave that site out.") from error
         if seen.shape != expected.shape or not torch.allclose(seen, expected, rtol=1e-3, atol=1e-4):
-            raise SiteError(f"{text}, so its channels cannot be removed: leave that site out.")
+            raise SiteError(f"{text}: its channels cannot be removed, leave that site out.")
 
 
 def prune_state(state: Mapping[str, Tensor], sites: Sequence[Site], kept: Sequence[Sequence[int]]) -> dict[str, Tensor]:

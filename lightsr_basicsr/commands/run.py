@@ -64,10 +64,11 @@ def run_pipeline(args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.run.compression import require_compression
     from lightsr_basicsr.tools.run.elastic import has_saved
     from lightsr_basicsr.tools.run.folder import check_folder
-    from lightsr_basicsr.tools.run.launcher import require_launcher
+    from lightsr_basicsr.tools.run.launcher import require_alone, require_launcher
     from lightsr_basicsr.tools.run.stages import limit_to_stage, with_total
 
-    require_launcher(args.launcher, f"{args.called} -opt {args.opt}")
+    require = require_alone if args.called == "compress" else require_launcher
+    require(args.launcher, f"{args.called} -opt {args.opt}")
     path = find_option_file(args.opt)
     if getattr(args, "trust", False):
         args.force_yml = [*args.force_yml, "val:trust=true"]
@@ -85,7 +86,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
         raise UserError(f"{Path.cwd()} is not UTF-8, and OpenCV cannot write images there: start from another folder.")
     state, passed_over = _find_state(options, args)
     if args.called == "compress":
-        require_compression(options, path, args.launcher)
+        require_compression(options, path)
     if not _check(path, options, args, state):
         return 2
     options = with_total(options, args.stage) if args.command == "train" else options

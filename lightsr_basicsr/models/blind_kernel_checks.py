@@ -1,19 +1,15 @@
-"""Checks for option files of networks that estimate the blur kernel."""
+"""Checks for option files of ``BlindKernelModel``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from basicsr.utils.registry import DATASET_REGISTRY
 from torch import Tensor, nn
 
 from lightsr_basicsr.models.contract import LossDictContract, Networks, Options, Problems
-from lightsr_basicsr.models.dual_checks import INSIDE, OTHER_LOSSES
-from lightsr_basicsr.registry import look_up
-
-# Of a file that DRC's selection of channels left: which of them it had chosen, beside the weights.
-LEFT_OVER = "Estimator.dec.d"
+from lightsr_basicsr.models.dual_checks import OTHER_LOSSES
+from lightsr_basicsr.models.kernel_checks import estimates_kernel, find_kernel_problems, with_dual_hint, without_idle
 
 
 class BlindKernelContract(LossDictContract):
@@ -38,51 +34,21 @@ class BlindKernelContract(LossDictContract):
         net = networks.get("network_g")
         if net is None:
             return
-        if getattr(net, "training_output", "image") != "image_and_kernel":
+        if not estimates_kernel(net):
             text = (
                 f"must be a network that estimates a kernel, got {type(net).__name__}: use DCLS, or another model_type"
             )
             yield "network_g.type", text
             return
-        yield from _find_dual_problems(net, train)
-        yield from _find_data_problems(net, options)
+        yield from find_kernel_problems(net, options)
 
     @staticmethod
     def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return ``state`` without what DRC's files hold beside the network: a dual network that ``net`` lacks."""
-        idle = getattr(net, "dual_model", None) is None
-        return {
-            key: value for key, value in state.items() if not (idle and key.startswith(INSIDE)) and key != LEFT_OVER
-        }
+        return without_idle(net, state)
 
-
-def _find_dual_problems(net: nn.Module, train: Mapping[str, Any]) -> Problems:
-    dual, loss = getattr(net, "dual_model", None) is not None, train.get("dual_opt")
-    if dual and not loss:
-        text = (
-            "is missing: network_g has a dual network; write {type: L1Loss, loss_weight: 0.1}, or network_g.dual: false"
-        )
-        yield "train.dual_opt", text
-    elif loss and not dual:
-        yield "train.dual_opt", "has no effect: network_g has no dual network; remove it, or write network_g.dual: true"
-
-
-def _find_data_problems(net: nn.Module, options: Options) -> Problems:
-    scale, own = options.get("scale"), net.upscale
-    if scale is not None and scale != own:
-        yield "scale", f"is {scale!r}, but network_g enlarges by {own}: they must be equal"
-    section = (options.get("datasets") or {}).get("train") or {}
-    size, side = section.get("kernel_size", 21), getattr(net, "kernel_size", None)
-    dataset = look_up(DATASET_REGISTRY, section.get("type"))
-    if getattr(dataset, "draws_kernels", False) and None not in (size, side) and size != side:
-        yield "datasets.train.kernel_size", f"is {size}, but network_g estimates {side}x{side}: they must be equal"
-    crop = section.get("gt_size")
-    if (
-        isinstance(crop, int)
-        and isinstance(scale, int)
-        and scale > 0
-        and isinstance(side, int)
-        and crop // scale < side
-    ):
-        text = f"is {crop}, LR {crop // scale}: the kernel's target needs {side} LR pixels, at least {side * scale}"
-        yield "datasets.train.gt_size", text
+    @classmethod
+    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
+        """Return why ``load_network`` would not load what is meant for ``net``, and what to do."""
+        misfit = super().describe_misfit(net, state, source, strict)
+        return with_dual_hint(misfit, net, state)

@@ -20,6 +20,7 @@ from lightsr_basicsr import fields
 from lightsr_basicsr.data.low_resolution import target_kernel
 from lightsr_basicsr.models.base import LossDictModel
 from lightsr_basicsr.models.blind_kernel_checks import BlindKernelContract
+from lightsr_basicsr.models.training_outputs import KERNEL, Criteria, describe_missing, losses_beside, take_apart
 from lightsr_basicsr.registry import register
 
 PIXELS = 8  # of a picture, for one value of a kernel
@@ -65,8 +66,8 @@ class BlindKernelModel(LossDictModel):
             raise ValueError("; ".join(problems))
         super().init_training_settings()
         train = self.opt["train"]
-        self.cri_kernel = build_loss(train["kernel_opt"]).to(self.device)
-        self.cri_dual = build_loss(train["dual_opt"]).to(self.device) if train.get("dual_opt") else None
+        dual = build_loss(train["dual_opt"]).to(self.device) if train.get("dual_opt") else None
+        self.criteria = Criteria(dual=dual, kernel=build_loss(train["kernel_opt"]).to(self.device))
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch, with its HR kernels if it has them."""
@@ -76,8 +77,8 @@ class BlindKernelModel(LossDictModel):
 
     def run_network(self) -> Tensor:
         """Return SR images (N, C, H, W); keep kernels and dual images for the losses."""
-        output, self.kernel, *self.backs = super().run_network()
-        return output
+        self.parts = take_apart(KERNEL, super().run_network())
+        return self.parts.image
 
     def true_kernel(self) -> Tensor | None:
         """Return the target (N, 1, k, k) for the batch, None where its HR kernels are unknown, or larger than LR."""
@@ -88,19 +89,12 @@ class BlindKernelModel(LossDictModel):
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Add the loss of the kernels and, if there is a dual network, that of its images."""
-        target = self.true_kernel()
-        if target is None:
-            raise ValueError(
-                "BlindKernelModel needs `kernel` in a training batch, the kernels (N, k, k) that blur HR, got "
-                "none: set the type of datasets.train to KernelBlindDataset."
-            )
+        if self.hr_kernel is None:
+            raise ValueError(describe_missing(["kernel"], type(self).__name__))
         losses = super().compute_losses()
-        usable = target.flatten(1).isfinite().all(dim=1)
-        some = bool(usable.any())
-        losses["l_ker"] = self.cri_kernel(self.kernel[usable], target[usable]) if some else self.kernel.sum() * 0
-        if self.cri_dual is not None:
-            losses["l_dual"] = self.cri_dual(self.backs[0], self.lq)
-        self.backs = []
+        batch = {"lq": self.lq, "gt": self.gt, "kernel": self.hr_kernel}
+        losses.update(losses_beside(self.parts, batch, self.criteria, self.opt["scale"]))
+        self.parts = None
         return losses
 
     def nondist_validation(self, dataloader: DataLoader, current_iter: int, tb_logger: Any, save_img: bool) -> None:

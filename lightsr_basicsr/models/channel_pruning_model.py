@@ -22,7 +22,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.archs.sites import sites_of
-from lightsr_basicsr.checkpoints import write_whole
+from lightsr_basicsr.checkpoints import CheckpointError, write_whole
 from lightsr_basicsr.models.dual_regression_model import DualRegressionModel
 from lightsr_basicsr.models.pruning_checks import (
     CRITERIA,
@@ -56,9 +56,19 @@ OPTIONS = {
     "train.channels_per_round": fields.count("Channels that join at a time; officially 1.", default=1),
     "train.tune_lr": fields.number("Learning rate of the weights between two choices.", above=0, default=5e-5),
     "train.tune_momentum": fields.number("Their Nesterov momentum.", above=0, most=1, default=0.9),
+    "train.clip_norm": fields.number(
+        "Largest norm of the gradients of the layer in work after each batch, of the scores too; officially for DCLS "
+        "0.1, for others none.",
+        above=0,
+        null=True,
+    ),
     "train.feature_weight": fields.number("Weight of the distance of features.", least=0, default=1.0),
 }
 
+IF_DIVERGED = (
+    "Lower tune_lr, or feature_weight for a network whose features are larger than [0, 1] (within a compression under "
+    "train.prune), and resume with --auto_resume."
+)
 
 WORSE = 2.0  # times the distance of features without channels: batches differ, so a little more says nothing
 
@@ -72,6 +82,10 @@ class ChannelPruningModel(DualRegressionModel):
     batches for each channel to keep. At its end ``net_pruned_latest.pth`` is the narrower network, which loads strictly
     with ``channels`` of ``channel_configs.txt``; ``selection.json`` has the channels in the order of their choice.
 
+    Where the consumers make the filters of DCLS's kernel, the kernels are compared. Two slips of the official code for
+    DCLS are not repeated: there the distance is missing at two sites (the third block of the estimator, and its code),
+    and the norm of the limited gradients (``clip_norm``) counts those of finished sites too.
+
     Args:
         opt (dict): Those of DualRegressionModel that concern its loss, and of ``options``. ``network_g`` is the dense
             network.
@@ -84,7 +98,7 @@ class ChannelPruningModel(DualRegressionModel):
     options: ClassVar = OPTIONS
     contract: ClassVar = SelectionContract
     net_pruned: nn.Module | None = None
-    first_distance = inf  # of the features of the site in work before it had a channel; unknown after a resumption
+    if_diverged = IF_DIVERGED
 
     def init_training_settings(self) -> None:
         """Set up the dense network, the sites and the choice."""
@@ -104,7 +118,7 @@ class ChannelPruningModel(DualRegressionModel):
         if self.net_dual is not None:
             self.net_dual.requires_grad_(False)
         self.schedulers.append(self.selection)
-        self.started, self.first = time.monotonic(), 0
+        self.progress = Progress(self.selection)
 
     def setup_optimizers(self) -> None:
         """Set up the optimizer of the layer in work alone."""
@@ -117,7 +131,7 @@ class ChannelPruningModel(DualRegressionModel):
         """Restore the choice, and then the optimizer of the layer that is in work."""
         state = resume_state["schedulers"][-1] if resume_state["schedulers"] else {}
         if state.get("targets", self.selection.targets) != self.selection.targets:
-            raise SystemExit(
+            raise CheckpointError(
                 "The training state is of a pruning to another channel list: set train.channels as it was, or start a "
                 "run of another name."
             )
@@ -125,7 +139,7 @@ class ChannelPruningModel(DualRegressionModel):
             self.selection.load_state_dict(state)
             self.selection.bind()
         super().resume_training(resume_state)
-        self.first = resume_state["iter"]
+        self.progress.first = resume_state["iter"]
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one batch of the choice; none where all channels are chosen."""
@@ -135,21 +149,17 @@ class ChannelPruningModel(DualRegressionModel):
             self.log_dict = {}
             return
         self.selection.prepare()
-        without_channels = self.selection.at_start
         losses = self.compute_losses()
         loss = sum(losses.values())
         self.loss_is_finite = bool(loss.isfinite())
-        if without_channels:
-            self.first_distance = losses["l_feature"].item()
+        self.progress.see(losses)
         if self.selection.advance(loss):
-            seconds = (time.monotonic() - self.started) / max(current_iter - self.first, 1)
-            report(self.selection, seconds, current_iter)
-            warn_of_divergence(self.selection, self.first_distance, losses["l_feature"].item())
+            self.progress.report(losses, current_iter)
         self.log_dict = self.reduce_loss_dict(losses)
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the losses of dual regression, and the distance of the features of the site in work."""
-        name, net = self.selection.site.consumer, self.get_bare_model(self.net_g)
+        name, net = self.selection.site.compared, self.get_bare_model(self.net_g)
         expected = run_until(in_training_form(self.net_dense), name, self.lq)
         in_training_form(net)
         with watched(net, name) as seen:
@@ -193,28 +203,38 @@ def write_choice(folder: Path, selection: Selection, section: Mapping[str, Any])
     write_whole(folder / "selection.json", json.dumps({"network_g": section, "kept": kept}, default=str).encode())
 
 
-def report(selection: Selection, seconds: float, current_iter: int) -> None:
-    """Log the site that was finished last, and how long the others take if an iteration takes so many ``seconds``."""
-    number, left = selection.index, selection.iterations() - current_iter
-    site, kept = selection.sites[number - 1], selection.targets[number - 1]
-    get_root_logger().info(
-        f"Site {number} of {len(selection.sites)}, {site.name}: {kept} of {site.width} channels kept. Left: "
-        f"{timedelta(seconds=round(left * seconds))}."
-    )
-
-
-def warn_of_divergence(selection: Selection, first: float, last: float) -> None:
-    """Log a warning if features of the site that was finished last are further from the dense ones than without it.
+class Progress:
+    """Logs sites that are finished, and those whose tuning has diverged.
 
     Args:
         selection (Selection): The choice.
-        first (float): Their weighed distance before the site had a channel, infinite if that is not known.
-        last (float): That of the site's last batch.
     """
-    if isfinite(last) and last <= WORSE * first:
-        return
-    rate, name = selection.settings.lr, selection.sites[selection.index - 1].name
-    get_root_logger().warning(
-        f"The tuning of {name} should have brought its features nearer to the dense network's, but l_feature went from "
-        f"{first:.4g} to {last:.4g}: it diverges. Start again with a smaller `tune_lr` than {rate:g}."
-    )
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection, self.started, self.first = selection, time.monotonic(), 0
+        self.without_channels = inf  # the distance of features then; unknown after a resumption
+
+    def see(self, losses: Mapping[str, Tensor]) -> None:
+        """Take a batch's losses, before the choice does."""
+        if self.selection.at_start:
+            self.without_channels = losses["l_feature"].item()
+
+    def report(self, losses: Mapping[str, Tensor], current_iter: int) -> None:
+        """Log the site that was finished last, after a batch of these losses, and how long the others take.
+
+        Warn if its features are further from the dense network's than they were without channels.
+        """
+        number, last = self.selection.index, losses["l_feature"].item()
+        site, kept = self.selection.sites[number - 1], self.selection.targets[number - 1]
+        seconds = (time.monotonic() - self.started) / max(current_iter - self.first, 1)
+        left = timedelta(seconds=round((self.selection.iterations() - current_iter) * seconds))
+        get_root_logger().info(
+            f"Site {number} of {len(self.selection.sites)}, {site.name}: {kept} of {site.width} channels kept. Left: "
+            f"{left}."
+        )
+        if not (isfinite(last) and last <= WORSE * self.without_channels):
+            get_root_logger().warning(
+                f"The tuning of {site.name} should have brought its features nearer to the dense network's, but "
+                f"l_feature went from {self.without_channels:.4g} to {last:.4g}: it diverges. Start a run of another "
+                f"name with a smaller `tune_lr` than {self.selection.settings.lr:g}."
+            )

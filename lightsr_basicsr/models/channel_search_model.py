@@ -5,7 +5,7 @@ Paper: Guo et al., "Towards Lightweight Super-Resolution with Dual Regression Le
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -25,6 +25,7 @@ from lightsr_basicsr.models.search_steps import (
     halves_of,
 )
 from lightsr_basicsr.models.supernet_model import SupernetModel
+from lightsr_basicsr.pruning.gradients import clipped, without_nan
 from lightsr_basicsr.registry import register
 
 
@@ -36,7 +37,9 @@ class ChannelSearchModel(SupernetModel):
     (``datasets.train.halves``), the alphas: the loss of the second half after a virtual step of the weights with the
     first is minimized by the alphas, then the loss of the first by the weights and dual networks. The loss is that of
     DualRegressionModel. Quirks, as published: the virtual step is not differentiated; the loss of the alphas takes the
-    dual networks of the start, where they are separate; without ``cost`` only the candidates limit the size.
+    dual networks of the start, where they are separate; without ``cost`` only the candidates limit the size; with
+    ``clip_alphas``, as for DCLS, the weights' part of a joint norm shrinks the alphas' gradients. (The official code
+    then also limits each value to ``clip_norm``, which a norm of that size already does.)
 
     Validation runs the supernet and writes ``channel_configs_<iter>.txt`` into the run's folder, and
     ``channel_configs_best.txt`` where the first metric is the best. The weights of the search are of no further use.
@@ -56,7 +59,9 @@ class ChannelSearchModel(SupernetModel):
     def setup_optimizers(self) -> None:
         """Set up also the optimizer of the alphas, the last one."""
         super().setup_optimizers()
-        options = {**ALPHA_OPTIMIZER, **(self.opt["train"].get("optim_alpha") or {})}
+        train = self.opt["train"]
+        self.clip_norm, self.clips_alphas = train.get("clip_norm", CLIP_NORM), train.get("clip_alphas", False)
+        options = {**ALPHA_OPTIMIZER, **(train.get("optim_alpha") or {})}
         self.optimizer_alpha = self.get_optimizer(options.pop("type"), [self.soft.alphas], **options)
         self.optimizers.append(self.optimizer_alpha)
 
@@ -67,25 +72,27 @@ class ChannelSearchModel(SupernetModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one step of the alphas, then one of the weights."""
-        halves = halves_of({"lq": self.lq, "gt": self.gt, **self.larger})
+        halves = halves_of({"lq": self.lq, "gt": self.gt, **self.beside})
         logged = self._step_alphas(*halves)
         self._take(halves[0])
         for optimizer in self.stepped_optimizers:
             optimizer.zero_grad()
         losses = self.compute_losses()
         compute_gradients(sum(losses.values()))
-        clip_grad_norm_(self.net_g.parameters(), self.opt["train"].get("clip_norm", CLIP_NORM))
+        clip_grad_norm_(self.net_g.parameters(), self.clip_norm)
         for optimizer in self.stepped_optimizers:
             optimizer.step()
         self.log_dict = self.reduce_loss_dict({**losses, **logged})
 
     def _take(self, images: Mapping[str, Tensor]) -> None:
         self.lq, self.gt = images["lq"], images["gt"]
-        self.larger = {key: images[key] for key in self.larger}
+        self.beside = {key: images[key] for key in self.beside}
 
     def _step_alphas(self, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take a step of the alphas, and return what to log of it."""
         self.virtual = self._virtual_weights(first)
+        # Their gradients only limit those of the alphas.
+        weights = [value.requires_grad_() for value in self.virtual.values()] if self.clips_alphas else []
         self._take(second)
         self.soft.requires_grad_(True)
         loss = sum(self.compute_losses().values())
@@ -95,10 +102,15 @@ class ChannelSearchModel(SupernetModel):
             logged["cost"] = share = self.cost.share(self.soft.expected_widths())
             # In units of the loss, so that a weight serves images in [0, 1] and [0, 255] alike.
             loss = loss + self.cost_weight * loss.detach() * (share / self.target - 1).clamp_min(0)
-        self.soft.alphas.grad = torch.autograd.grad(loss, self.soft.alphas)[0]
+        self.soft.alphas.grad = self._gradients(loss, [self.soft.alphas, *weights])[0]
         self.optimizer_alpha.step()
         self.soft.requires_grad_(False)
         return {key: value.detach() for key, value in logged.items()}
+
+    def _gradients(self, loss: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        """Return the gradients of a loss, with ``clip_alphas`` without NaN and limited in their joint norm."""
+        gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
+        return clipped(without_nan(gradients), self.clip_norm) if self.clips_alphas else gradients
 
     def _virtual_weights(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return all parameters of ``net_g`` after one plain step with ``images``, without gradients."""
@@ -108,6 +120,6 @@ class ChannelSearchModel(SupernetModel):
             return fixed
         weights = {name: value for name, value in named.items() if value.requires_grad}
         self._take(images)
-        gradients = torch.autograd.grad(sum(self.compute_losses().values()), [*weights.values()], allow_unused=True)
+        gradients = self._gradients(sum(self.compute_losses().values()), [*weights.values()])
         rate, decay = self.optimizer_g.param_groups[0]["lr"], train.get("virtual_weight_decay", VIRTUAL_WEIGHT_DECAY)
         return {**fixed, **after_step(weights, gradients, rate, decay)}

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from basicsr.utils.registry import MODEL_REGISTRY
+
 from lightsr_basicsr.archs.sites import sites_of
 from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.models import compression_plan as plan
 from lightsr_basicsr.models.compression_plan import FINETUNE, PRUNE, SEARCH
 from lightsr_basicsr.models.contract import Networks, Options, Problems
-from lightsr_basicsr.models.distill_checks import DistillContract
+from lightsr_basicsr.models.distill_checks import DistillContract, needs_teacher
 from lightsr_basicsr.models.pruning_checks import DENSE, has_wrong_values
+from lightsr_basicsr.registry import look_up
 
 OF_WHOLE = ("search_iter", "finetune_iter", "total_iter", "pruning_rate", "channels", "sites")
 
@@ -41,11 +44,9 @@ class CompressionContract(DistillContract):
             yield "train.pruning_rate", "is missing: the search removes that part of the channels, for example 0.3"
         if paths.get("pretrain_network_g"):
             yield "path.pretrain_network_g", f"has no effect: the dense network is path.{DENSE}, remove it"
-        if finetune and not options.get("network_teacher"):
+        if finetune and needs_teacher(options, networks.get("network_g")):
             text = "is missing: the fine-tuning learns from a larger network; without one set train.finetune_iter: 0"
             yield "network_teacher", text
-        if finetune and not paths.get("pretrain_network_teacher"):
-            yield "path.pretrain_network_teacher", "is missing: the fine-tuning starts from that file"
         for name in plan.MODELS:
             section = train.get(name)
             for key in OF_WHOLE if isinstance(section, Mapping) else ():
@@ -62,8 +63,8 @@ class CompressionContract(DistillContract):
         if (search < done or 0 < ended < done) and ended != search:
             was = f"ended its search at iteration {ended}" if ended else "not ended a search"
             yield "train.search_iter", f"is {search}, but {folder} has {was}: set it as it was, or use another name"
-        elif 0 < search < done and not (folder / plan.LIST).is_file():
-            yield "path.resume_state", f"{folder} has no {plan.LIST}, which the search had found: resume before its end"
+        else:
+            yield from _find_other_plan(options, folder, done)
 
     def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
         """Return all networks: the model knows which file of a run belongs to which stage."""
@@ -95,7 +96,7 @@ class CompressionContract(DistillContract):
 
     def _foresee(self, options: Options, content: dict[str, Any], net: Any) -> None:
         """Give the pruning the most channels, and the iterations for them; what hinders that, its own check says."""
-        if net is None or has_wrong_values(self.model, options) or has_wrong_values(self.model, content):
+        if net is None or has_wrong_values(look_up(MODEL_REGISTRY, content["model_type"]), content):
             return
         train = content["train"]
         try:
@@ -111,3 +112,31 @@ class CompressionContract(DistillContract):
         """Return the last iteration of the stage ``last``, or of the whole run."""
         ends = plan.find_ends(options, plan.sites_in(options))
         return ends[last or list(ends)[-1]]
+
+
+def _find_other_plan(options: Options, folder: Path, done: int) -> Problems:
+    """Yield what ``folder``, with a state of iteration ``done``, has or lacks unlike the plan of the option file."""
+    try:
+        sites = plan.sites_in(options)
+        ends = plan.find_ends(options, sites)
+    except Exception:
+        # Wrong networks and sites, which may raise any exception, are told elsewhere.
+        return
+    ended = plan.read_ends(folder)
+    if text := plan.other_ends(folder, ends, done):
+        yield "path.resume_state", text
+        return
+    found, at_end = folder / plan.LIST, done == ended.get(SEARCH)
+    # At the very end of the search the list is written again.
+    if SEARCH in ended and done >= ended[SEARCH] and not (at_end and not found.is_file()):
+        try:
+            plan.iterations_of_list(options, sites, folder)
+        except UserError as error:
+            yield "path.resume_state", str(error)
+        except OSError:
+            yield "path.resume_state", f"{found}, which the search had found, is lost: bring it back"
+    if PRUNE in ended and done > ended[PRUNE] and not (folder / "models" / plan.PRUNED).is_file():
+        text = (
+            f"{folder} has no models/{plan.PRUNED}, which the pruning had made: bring it back, or resume before its end"
+        )
+        yield "path.resume_state", text

@@ -90,13 +90,8 @@ class CompressionModel(StagedModel):
         """
         plan.bring_files(self.opt)
         folder = Path(self.opt["path"]["experiments_root"])
-        for stage, end in plan.read_ends(folder).items():
-            if end < resume_state["iter"] and self.ends.get(stage) != end:
-                raise CheckpointError(
-                    f"{folder} has ended its {stage} at iteration {end}, but by the option file that would be "
-                    f"{self.ends.get(stage, 'no stage')}: set the lengths of the stages, rate and pass_iter as they "
-                    "were, or start a run of another name."
-                )
+        if text := plan.other_ends(folder, self.ends, resume_state["iter"]):
+            raise CheckpointError(text)
         super().resume_training(resume_state)
 
     def close_stage(self) -> None:

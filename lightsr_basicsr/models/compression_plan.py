@@ -17,7 +17,7 @@ from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.models.best_metrics import best_metrics_file
 from lightsr_basicsr.models.kdsr_plan import count
 from lightsr_basicsr.models.pruning_checks import DENSE, settings_of, targets_in
-from lightsr_basicsr.pruning.channel_lists import candidate_widths, listed
+from lightsr_basicsr.pruning.channel_lists import ChannelListError, candidate_widths, listed
 from lightsr_basicsr.pruning.cost import Cost, uniform_widths
 from lightsr_basicsr.pruning.selection import iterations_of
 from lightsr_basicsr.pruning.surgery import pruned_section
@@ -66,6 +66,22 @@ def needed_iterations(train: Mapping[str, Any], sites: Sequence[Site]) -> int:
     if train.get("criterion") == "l1":
         return 1
     return iterations_of(targets_in({"train": train}, sites), settings_of(train))
+
+
+def iterations_of_list(options: Mapping[str, Any], sites: Sequence[Site], folder: Path) -> int:
+    """Return the iterations that the pruning to the list in ``folder`` takes.
+
+    Raises:
+        OSError: If there is none.
+        ChannelListError: If it does not fit, or takes more iterations than are set aside.
+    """
+    needed = needed_iterations({**stage_train(options, PRUNE), "channels": read_list(folder)}, sites)
+    if needed > (most := most_iterations(options, sites)):
+        raise ChannelListError(
+            f"The pruning to the list in {folder / LIST} takes {needed} iterations, but by the option file {most} are "
+            "set aside: set train.pruning_rate and train.prune as in the search, or start a run of another name."
+        )
+    return needed
 
 
 def sites_in(options: Mapping[str, Any]) -> list[Site]:
@@ -136,10 +152,12 @@ def training_options(
     train, paths, models = content["train"], content["path"], Path(options["path"]["models"])
     if stage == PRUNE:
         if SEARCH in stage_names(options):
-            train["channels"] = read_list(Path(options["path"]["experiments_root"]))
-        train["total_iter"] = needed_iterations(train, sites)
+            train["channels"] = read_list(_folder(options))
+            train["total_iter"] = iterations_of_list(options, sites, _folder(options))
+        else:
+            train["total_iter"] = needed_iterations(train, sites)
     elif stage == FINETUNE:
-        content["network_g"] = narrower(options, read_list(Path(options["path"]["experiments_root"])))
+        content["network_g"] = narrower(options, read_list(_folder(options)))
         paths["pretrain_network_g"], paths["param_key_g"] = str(models / PRUNED), "params"
     if resumed is not None:
         models = weights_folder(Path(paths["resume_state"]))
@@ -150,8 +168,17 @@ def training_options(
 
 
 def read_list(folder: Path) -> list[int]:
-    """Return the channel list of the run in ``folder``."""
-    return [int(number) for number in (folder / LIST).read_text().split()]
+    """Return the channel list of the run in ``folder``.
+
+    Raises:
+        OSError: If it is not there.
+        ChannelListError: If it holds something else than whole numbers.
+    """
+    words = (folder / LIST).read_bytes().split()
+    try:
+        return [int(word) for word in words]
+    except ValueError as error:
+        raise ChannelListError(f"{folder / LIST} must hold whole numbers, got {error}: it is damaged.") from error
 
 
 def found_list(options: Mapping[str, Any], best: int | None) -> Path:
@@ -175,6 +202,18 @@ def read_ends(folder: Path) -> dict[str, int]:
         return {}
     known = content.items() if isinstance(content, dict) else ()
     return {name: end for name, end in known if name in MODELS and type(end) is int}
+
+
+def other_ends(folder: Path, ends: Mapping[str, int], done: int) -> str:
+    """Return which stage before iteration ``done`` of the run in ``folder`` ended elsewhere than in ``ends``, or ''."""
+    for stage, end in read_ends(folder).items():
+        if end < done and ends.get(stage) != end:
+            return (
+                f"{folder} has ended its {stage} at iteration {end}, but by the option file that would be "
+                f"{ends.get(stage, 'no stage')}: set the lengths of the stages, rate and pass_iter as they were, or "
+                "start a run of another name."
+            )
+    return ""
 
 
 def bring_files(options: Mapping[str, Any]) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from basicsr.models.sr_model import SRModel
-from basicsr.models.srgan_model import SRGANModel
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.reparam import has_branches
 from lightsr_basicsr.checkpoints import misfit
 from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.models.basicsr_checks import find_basicsr_problems
+from lightsr_basicsr.models.inherited import InheritedSteps
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
@@ -22,73 +21,17 @@ Stages = dict[str, dict[str, Any]]
 Problems = Iterator[tuple[str, str]]
 
 
-class ModelContract:
+class ModelContract(InheritedSteps):
     """The requirements of a model on an option file. The defaults describe models of BasicSR and of other plugins.
 
     Of these models only what they inherit from BasicSR is known. A model of this package has a subclass as its class
-    attribute ``contract``. ``model`` is the registered class, None for an unknown name.
+    attribute ``contract``.
     """
 
     required_paths: tuple[str, ...] = ()  # files that training needs, as keys of `path`; a resumed run has its own
     training_networks: tuple[str, ...] = ()  # networks that a test does not build
     reads_any_wrapper = False  # whether it finds the weights in a checkpoint under any key
     needs_gt = False  # whether validation, too, shows the network HR images
-
-    def __init__(self, model: type | None) -> None:
-        self.model, self.name = model, getattr(model, "__name__", "")
-
-    def inherits(self, method: str, *classes: type) -> bool:
-        """Return whether the model's ``method`` is that of one of ``classes``."""
-        return getattr(self.model, method, None) in [getattr(parent, method) for parent in classes]
-
-    @property
-    def input_keys(self) -> tuple[str, ...]:
-        """Keys of a batch from which ``feed_data`` takes LR images; one of them must be present, () if unknown."""
-        return ("lq",) if self.inherits("feed_data", SRModel) else ()
-
-    @property
-    def steps_like_srmodel(self) -> bool:
-        """Whether a training step compares one SR image with HR, as that of SRModel does."""
-        return self.inherits("optimize_parameters", SRModel)
-
-    def runs_on_lr(self, is_train: bool) -> bool:
-        """Return whether the model is known to map an LR image to an SR image by ``network_g`` alone.
-
-        That is so if what it does in a step, or in a test, is BasicSR's or of this package.
-        """
-        steps = ("optimize_parameters", "run_network", "compute_losses") if is_train else ("test",)
-        methods = filter(None, (getattr(self.model, step, None) for step in steps))
-        return isinstance(self.model, type) and issubclass(self.model, SRModel) and all(map(_is_known, methods))
-
-    @property
-    def tests_whole_images(self) -> bool:
-        """Whether validation gives images to the network as they are, neither padded nor in tiles."""
-        return self.inherits("test", SRModel) and _is_known(self.model.nondist_validation)
-
-    @property
-    def judges_output(self) -> bool:
-        """Whether ``network_d`` is given the SR image, as in SRGANModel."""
-        return self.runs_on_lr(True) and issubclass(self.model, SRGANModel)
-
-    @property
-    def trains_on_one_image(self) -> bool:
-        """Whether the training step takes what the network gives for one SR image."""
-        own = getattr(self.model, "optimize_parameters", None)
-        return self.steps_like_srmodel or (self.judges_output and own.__module__.startswith("basicsr."))
-
-    @property
-    def required_sections(self) -> tuple[str, ...]:
-        """Sections of ``train`` that the set-up of optimizers and schedulers reads."""
-        used = {
-            "optim_g": self.inherits("setup_optimizers", SRModel, SRGANModel),
-            "scheduler": self.inherits("setup_schedulers", SRModel),
-        }
-        return tuple(key for key, needed in used.items() if needed)
-
-    @property
-    def needs_image_loss(self) -> bool:
-        """Whether the set-up fails without ``pixel_opt`` and ``perceptual_opt``."""
-        return self.inherits("init_training_settings", SRModel)
 
     def schedule_every(self, train: Mapping[str, Any]) -> Any:
         """Return in how many iterations the schedulers make one step, from the section ``train``."""
@@ -108,6 +51,10 @@ class ModelContract:
     def find_test_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield what is wrong with an option file for testing this model."""
         yield from find_basicsr_problems(self.model, options, networks, is_train=False)
+
+    def find_remarks(self, options: Options) -> Problems:
+        """Yield what a training with an option file can do, but is probably not meant."""
+        yield from ()
 
     def find_resume_problems(self, options: Options, state: Path) -> Problems:
         """Yield why a run with these options cannot resume from the file ``state``."""
@@ -138,6 +85,11 @@ class ModelContract:
         """Return the iterations up to the end of the run or its stage ``last``; None: those of ``train.total_iter``."""
         return None
 
+    @staticmethod
+    def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors of a file's ``state`` that are meant for ``net``: all of them."""
+        return state
+
     @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
         """Return why the model in training would not load ``state`` of the file ``source`` into ``net``, '' if it does.
@@ -151,11 +103,6 @@ def _ever_saved(files: Mapping[str, Path], iteration: int) -> dict[str, Path]:
     """Return those of the checkpoints of an iteration whose networks have a file of any iteration."""
     others = {key: file.name.removesuffix(f"{iteration}.pth") for key, file in files.items()}
     return {key: file for key, file in files.items() if any(file.parent.glob(f"{others[key]}*.pth"))}
-
-
-def _is_known(method: Callable) -> bool:
-    """Return whether a method is BasicSR's or of this package."""
-    return method.__module__.startswith(("basicsr.", "lightsr_basicsr."))
 
 
 def contract_of(model: type | None) -> ModelContract:
@@ -202,11 +149,6 @@ class LossDictContract(ModelContract):
         unsaved, paths = self.unsaved_networks(options, int(state.stem)), options["path"]
         files = _run_files(options, state, unsaved)
         return {**files, **{key: Path(paths[f"pretrain_{key}"]) for key in unsaved if paths.get(f"pretrain_{key}")}}
-
-    @staticmethod
-    def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the tensors of a file's ``state`` that are meant for ``net``: all of them."""
-        return state
 
     @classmethod
     def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:

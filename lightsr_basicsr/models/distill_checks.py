@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,11 +10,13 @@ from torch import nn
 from lightsr_basicsr.errors import UserError, short_message
 from lightsr_basicsr.models.contract import Networks, Options, Problems
 from lightsr_basicsr.models.dual_checks import DualContract
+from lightsr_basicsr.models.kernel_checks import estimates_kernel
 from lightsr_basicsr.models.pruning_checks import has_wrong_values, probe_image
 from lightsr_basicsr.pruning.selection import in_training_form
 
 INPUT = ":input"  # behind the name of a module whose input is meant
 DEFAULT_KD_NUMS = 0
+TEACHER = "{type: DRN, num_feat: 20, num_block: 40}"
 
 
 class MapError(UserError):
@@ -49,21 +50,19 @@ def maps_of(student: nn.Module, teacher: nn.Module, options: Options) -> list[tu
 class DistillContract(DualContract):
     """The contract of ``DistillFinetuneModel``."""
 
-    required_paths = ("pretrain_network_teacher",)
     training_networks = (*DualContract.training_networks, "network_teacher")
-    needed_sections: ClassVar[Mapping[str, str]] = {
-        **DualContract.needed_sections,
-        "network_teacher": "{type: DRN, num_feat: 20, num_block: 40}",
-    }
 
     def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
         """Return the teacher's key."""
         return ("network_teacher",)
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield also a teacher of another scale, and maps that are not there or of another size."""
+        """Yield also a missing teacher, one of another scale, and maps that are not there or of another size."""
         yield from super().find_problems(options, networks)
         student, teacher = (networks.get(key) for key in ("network_g", "network_teacher"))
+        if needs_teacher(options, student):
+            yield "network_teacher", f"is missing: {self.name} needs it, for example {TEACHER}"
+        yield from self._find_teacher_file(options)
         if student is None or teacher is None or has_wrong_values(self.model, options):
             return
         scales = [getattr(net, "upscale", None) for net in (student, teacher)]
@@ -75,6 +74,22 @@ class DistillContract(DualContract):
             checked_maps(student, teacher, options)
         except MapError as error:
             yield f"train.{'kd_maps' if named else 'kd_nums'}", str(error)
+
+    def _find_teacher_file(self, options: Options) -> Problems:
+        """Yield a missing file of a teacher, and what has no effect without one."""
+        paths, train = options.get("path") or {}, options.get("train") or {}
+        if options.get("network_teacher"):
+            if not paths.get("pretrain_network_teacher"):
+                yield "path.pretrain_network_teacher", f"is missing: {self.name} starts from that file"
+            return
+        for key in ("kd_maps", "kd_image_opt"):
+            if train.get(key):
+                yield f"train.{key}", "has no effect without a teacher: remove it, or name network_teacher"
+
+
+def needs_teacher(options: Options, student: nn.Module | None) -> bool:
+    """Return whether ``network_teacher`` is missing; DCLS is officially fine-tuned without."""
+    return not options.get("network_teacher") and not estimates_kernel(student)
 
 
 @torch.no_grad()

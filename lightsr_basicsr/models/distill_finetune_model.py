@@ -35,6 +35,9 @@ class DistillFinetuneModel(DualRegressionModel):
     DRN compares the whole input of the tail, skip included; at ``kd_nums`` 2 the map inside a level is counted from the
     end of its modules (see ``DRN.feature_maps``).
 
+    DCLS may be trained without a teacher, as officially. There the dual network stays as it is, which is a slip; here
+    it is trained.
+
     Args:
         opt (dict): Those of DualRegressionModel, and of ``options``.
 
@@ -44,7 +47,7 @@ class DistillFinetuneModel(DualRegressionModel):
     """
 
     options: ClassVar = {
-        "network_teacher": fields.section("The larger network to learn from, of the same scale."),
+        "network_teacher": fields.section("The larger network to learn from, of the same scale; DCLS needs none."),
         "path.pretrain_network_teacher": fields.text("Checkpoint of the teacher.", null=True),
         "path.teacher_param_key": fields.text("Which weights of that checkpoint.", null=True, default="params_ema"),
         "train.kd_nums": fields.count(
@@ -67,22 +70,27 @@ class DistillFinetuneModel(DualRegressionModel):
 
     def init_training_settings(self) -> None:
         """Set up the teacher and the maps, then the training."""
-        paths, train, student = self.opt["path"], self.opt["train"], self.get_bare_model(self.net_g)
-        self.teacher = build_network(self.opt["network_teacher"])
-        file = paths["pretrain_network_teacher"]
-        # The key does not start with param_key: BasicSR resets those to raw weights when a run is resumed.
-        state, wrapper = read_state_dict(file, prefer=paths.get("teacher_param_key", "params_ema"))
-        misfit.load_weights(self.teacher, state, file)
-        get_root_logger().info(f"Teacher: {type(self.teacher).__name__} from {file} ({wrapper}).")
-        self.teacher = self.teacher.to(self.device).requires_grad_(False)
-        self.maps = checked_maps(student, self.teacher, self.opt)
+        train, student = self.opt["train"], self.get_bare_model(self.net_g)
+        self.teacher = self._build_teacher() if self.opt.get("network_teacher") else None
+        self.maps = [] if self.teacher is None else checked_maps(student, self.teacher, self.opt)
         super().init_training_settings()
         loss = build_loss(train["kd_image_opt"]).to(self.device) if train.get("kd_image_opt") else None
         default = RANGE_OF_LEVELS if self.training_output == "levels" else 1.0
         self.cri_kd_image = on_range(loss, float(train.get("loss_range", default)))
 
+    def _build_teacher(self) -> nn.Module:
+        paths, teacher = self.opt["path"], build_network(self.opt["network_teacher"])
+        file = paths["pretrain_network_teacher"]
+        # The key does not start with param_key: BasicSR resets those to raw weights when a run is resumed.
+        state, wrapper = read_state_dict(file, prefer=paths.get("teacher_param_key", "params_ema"))
+        misfit.load_weights(teacher, self.contract.weights_for(teacher, state), file)
+        get_root_logger().info(f"Teacher: {type(teacher).__name__} from {file} ({wrapper}).")
+        return teacher.to(self.device).requires_grad_(False)
+
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the losses of dual regression, ``l_kd`` and, where it is wanted, ``l_kd_image``."""
+        if self.teacher is None:
+            return super().compute_losses()
         ours, theirs = zip(*self.maps, strict=True) if self.maps else ((), ())
         with mean_maps(self.get_bare_model(self.net_g), ours) as seen:
             losses = super().compute_losses()

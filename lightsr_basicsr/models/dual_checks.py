@@ -11,6 +11,14 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.network import first_channels
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.models.contract import Networks, Options, Problems, ReparamContract
+from lightsr_basicsr.models.kernel_checks import (
+    INSIDE,
+    estimates_kernel,
+    find_kernel_problems,
+    with_dual_hint,
+    without_idle,
+)
+from lightsr_basicsr.models.training_outputs import KERNEL, beside_keys
 
 # Losses of BasicSR and ours that are not one number for two images.
 OTHER_LOSSES = ("PerceptualLoss", "GANLoss", "WeightedTVLoss", "KDLoss")
@@ -18,53 +26,59 @@ OTHER_LOSSES = ("PerceptualLoss", "GANLoss", "WeightedTVLoss", "KDLoss")
 # LR side in pixels for trying networks if the option file has no crop size.
 TRIED_SIDE = 24
 
-# Prefix of the dual network in a file that holds both networks.
-INSIDE = "dual_model."
-
 
 class DualContract(ReparamContract):
     """The contract of ``DualRegressionModel``."""
 
     training_networks = ("network_dual",)
-    needed_sections: ClassVar = {
-        "train.pixel_opt": "{type: L1Loss}",
-        "train.dual_opt": "{type: L1Loss, loss_weight: 0.1}",
-    }
+    needed_sections: ClassVar = {"train.pixel_opt": "{type: L1Loss}"}
 
     def schedule_every(self, train: Mapping[str, Any]) -> Any:
         """Return ``train.schedule_every``."""
         return train.get("schedule_every", 1)
 
     def needed_keys(self, phase: str, options: Options, networks: Networks) -> tuple[str, ...]:
-        """Return, for training, also those of the larger LR images of a network with levels."""
-        levels = level_keys(networks.get("network_g")) if phase == "train" else ()
-        return (*super().needed_keys(phase, options, networks), *levels)
+        """Return, for training, also those of a network with levels, or of one that estimates kernels."""
+        beside = beside_keys(networks.get("network_g")) if phase == "train" else ()
+        return (*super().needed_keys(phase, options, networks), *beside)
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield also unsuitable losses, networks that do not match, and a warm-up together with ``schedule_every``."""
         yield from super().find_problems(options, networks)
         train = options.get("train") or {}
-        for key in ("pixel_opt", "dual_opt"):
+        for key in ("pixel_opt", "dual_opt", "kernel_opt"):
             if isinstance(section := train.get(key), Mapping) and section.get("type") in OTHER_LOSSES:
                 yield f"train.{key}.type", f"must be a loss between two images such as L1Loss, got {section['type']}"
         warmup, every = train.get("warmup_iter"), self.schedule_every(train)
         if isinstance(warmup, (int, float)) and warmup > 0 and every != 1:
             yield "train.warmup_iter", f"is {warmup}, which excludes schedule_every {every}: remove one"
+        yield from self._find_missing_losses(train, networks.get("network_g"))
         if "network_g" in networks:
             yield from _find_network_problems(networks["network_g"], options, networks)
 
+    def _find_missing_losses(self, train: Mapping[str, Any], net: nn.Module | None) -> Problems:
+        """Yield a loss that the kind of network needs, or does not have."""
+        key, example, kernels = "dual_opt", "{type: L1Loss, loss_weight: 0.1}", estimates_kernel(net)
+        if kernels:
+            key, example = "kernel_opt", "{type: L1Loss}"
+        elif net is not None and train.get("kernel_opt"):
+            yield "train.kernel_opt", f"has no effect: {type(net).__name__} estimates no kernel, remove it"
+        if not train.get(key):
+            yield f"train.{key}", f"is missing: {self.name} needs it, for example {example}"
+
     @staticmethod
     def weights_for(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return ``state``; for a dual network only the dual part of a file that holds both."""
+        """Return ``state``; for a dual network only the dual part of a file that holds both, for DCLS what it has."""
+        if estimates_kernel(net):
+            return without_idle(net, state)
         inside = {key.removeprefix(INSIDE): value for key, value in state.items() if key.startswith(INSIDE)}
         return inside if inside and is_dual(net) else state
 
-
-def level_keys(net: nn.Module | None) -> tuple[str, ...]:
-    """Return the keys of a batch under which the LR images of larger levels are, () for a network without levels."""
-    if getattr(net, "training_output", "image") != "levels":
-        return ()
-    return tuple(f"lq_down{2**power}" for power in range(net.upscale.bit_length() - 2, 0, -1))
+    @classmethod
+    def describe_misfit(cls, net: nn.Module, state: Mapping[str, Tensor], source: str, strict: bool) -> str:
+        """Return why ``load_network`` would not load what is meant for ``net``, and what to do."""
+        misfit = super().describe_misfit(net, state, source, strict)
+        return with_dual_hint(misfit, net, state) if estimates_kernel(net) else misfit
 
 
 def is_dual(net: nn.Module) -> bool:
@@ -74,10 +88,14 @@ def is_dual(net: nn.Module) -> bool:
 
 def _find_network_problems(net: nn.Module, options: Options, networks: Networks) -> Problems:
     """Yield networks that do not belong together; ``net`` is the one that is trained for SR."""
-    known = getattr(net, "training_output", "image") in ("image", "levels", "image_and_dual")
+    known = getattr(net, "training_output", "image") in ("image", "levels", "image_and_dual", KERNEL)
     if not getattr(net, "super_resolves", True) or not known:
-        outputs = "must give one image, images of all levels, or an image and its dual image in training"
+        outputs = "must give one image, images of all levels, or an image and its dual image or kernel in training"
         yield "network_g.type", f"{outputs}; {type(net).__name__} does not: use another model_type"
+        return
+    if estimates_kernel(net):
+        yield from find_kernel_problems(net, options)
+        yield from _find_dual_problems(net, net.upscale, options, networks)
         return
     scale, own = options.get("scale"), getattr(net, "upscale", None)
     own = own if isinstance(own, int) else scale
@@ -89,9 +107,12 @@ def _find_network_problems(net: nn.Module, options: Options, networks: Networks)
 def _find_dual_problems(net: nn.Module, scale: int | None, options: Options, networks: Networks) -> Problems:
     name = type(net).__name__
     output = getattr(net, "training_output", "image")
-    if output == "image_and_dual":
+    if output in ("image_and_dual", KERNEL):
         if options.get("network_dual"):
             yield "network_dual", f"has no effect: {name} contains its dual network, remove the section"
+        if (options.get("path") or {}).get("pretrain_network_dual"):
+            text = f"has no effect: {name} contains its dual network, and its own file holds both; remove it"
+            yield "path.pretrain_network_dual", text
         return
     wanted, levels = _dual_section(net, scale), output == "levels"
     if not options.get("network_dual"):

@@ -19,7 +19,16 @@ from torch.optim import Optimizer
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.models import step_rules
-from lightsr_basicsr.models.dual_checks import DualContract, level_keys
+from lightsr_basicsr.models.dual_checks import DualContract
+from lightsr_basicsr.models.training_outputs import (
+    KERNEL,
+    Criteria,
+    Parts,
+    beside_keys,
+    describe_missing,
+    losses_beside,
+    take_apart,
+)
 from lightsr_basicsr.registry import register
 
 # The official trainer's `skip_threshold`.
@@ -39,7 +48,9 @@ class DualRegressionModel(step_rules.StepRulesModel):
       dual image of each level but the first with the LR image of half its size;
     - one image (any network), with ``network_dual: {type: DualNetwork, downscale: ...}``: ``l_pix``, and ``l_dual`` of
       the dual image against the input;
-    - an image and its dual image (SwinIR_DR, DAT_DR), without ``network_dual``: the same; one optimizer trains both.
+    - an image and its dual image (SwinIR_DR, DAT_DR), without ``network_dual``: the same; one optimizer trains both;
+    - an image, the blur kernel and, with ``dual: true``, the dual image (DCLS), without ``network_dual``: these losses,
+      and ``l_ker`` of the kernel. BlindKernelModel trains the same, and draws kernels.
 
     Each dual network has its own optimizer and scheduler; they are saved as ``net_dual_*.pth`` and not built in tests.
     The perceptual loss takes the last image.
@@ -57,7 +68,8 @@ class DualRegressionModel(step_rules.StepRulesModel):
 
     options: ClassVar = {
         "network_dual": fields.section("The dual network, which shrinks SR images: DRNDual or DualNetwork."),
-        "train.dual_opt": fields.section("Dual loss; in the papers {type: L1Loss, loss_weight: 0.1}."),
+        "train.dual_opt": fields.section("Dual loss; in the papers {type: L1Loss, loss_weight: 0.1}.", null=True),
+        "train.kernel_opt": fields.section("Loss of estimated kernels; in DCLS {type: L1Loss}.", null=True),
         "train.optim_dual": fields.section("Optimizer of each dual network; without it as `optim_g`.", null=True),
         "train.loss_range": fields.number(
             "Factor of the images in pixel and dual losses; 255 for DRN, else 1.", above=0
@@ -77,9 +89,12 @@ class DualRegressionModel(step_rules.StepRulesModel):
         self.default_threshold = SKIP_THRESHOLD if self.training_output == "levels" else None
         super().init_training_settings()
         factor = float(train.get("loss_range", RANGE_OF_LEVELS if self.training_output == "levels" else 1.0))
-        dual = build_loss(train["dual_opt"]).to(self.device)
+        dual, kernel = (
+            build_loss(train[key]).to(self.device) if train.get(key) else None for key in ("dual_opt", "kernel_opt")
+        )
         self.dual_weight = getattr(dual, "loss_weight", 1.0) or 1.0
-        self.cri_pix, self.cri_dual = on_range(self.cri_pix, factor), on_range(dual, factor)
+        self.cri_pix = on_range(self.cri_pix, factor)
+        self.criteria = Criteria(self.cri_pix, on_range(dual, factor), kernel)
 
     def setup_optimizers(self) -> None:
         """Set up the optimizer of ``net_g`` and one for each dual network, as in the official trainer."""
@@ -97,49 +112,36 @@ class DualRegressionModel(step_rules.StepRulesModel):
         return self.optimizers
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Take a batch; for a network of levels also its larger LR images, ``lq_down2`` and so on."""
+        """Take a batch, with what the losses need beside: ``lq_down2`` and so on of levels, ``kernel`` of DCLS."""
         super().feed_data(data)
-        keys = level_keys(self.get_bare_model(self.net_g))
+        keys = beside_keys(self.get_bare_model(self.net_g))
         # Validation needs none, so only the training step reports missing ones.
-        self.larger = {key: data[key].to(self.device) for key in keys if key in data}
+        self.beside = {key: data[key].to(self.device) for key in keys if key in data}
         self.missing = [key for key in keys if key not in data]
 
     def run_network(self) -> Tensor:
-        """Return SR images (N, C, H, W); keep those of lower levels and the dual images for the losses."""
+        """Return SR images (N, C, H, W); keep the other parts of the output for the losses."""
         return self.take_apart(super().run_network(), self.net_dual)
 
     def take_apart(self, output: Any, net_dual: nn.Module | None) -> Tensor:
         """Return the SR images in what the network gave; keep the rest, with the images of ``net_dual``."""
-        self.lower: list[Tensor] = []
-        if self.training_output == "image_and_dual":
-            output, back = output
-            self.backs = [back]
-        elif self.training_output == "levels":
-            *self.lower, output = output
-            self.backs = net_dual([*self.lower[1:], output])
-        else:
-            self.backs = [net_dual(output)]
-        return output
+        self.parts: Parts | None = take_apart(self.training_output, output, net_dual)
+        return self.parts.image
 
     def compute_losses(self) -> dict[str, Tensor]:
-        """Return the pixel loss of each level and the dual loss; the dual loss reaches ``net_g`` as well."""
+        """Return the pixel loss of each level, the dual loss, which reaches ``net_g`` as well, and that of kernels."""
         if self.missing:
-            raise ValueError(
-                f"DualRegressionModel needs {' and '.join(self.missing)} in a training batch, the LR images of "
-                "larger levels: set the type of datasets.train to MultiScalePairedDataset."
-            )
-        lows = [self.lq, *self.larger.values()]
+            raise ValueError(describe_missing(self.missing, type(self).__name__))
         losses = super().compute_losses()
-        if self.lower:
-            losses["l_levels"] = sum(self.cri_pix(sr, low) for sr, low in zip(self.lower, lows, strict=True))
-        losses["l_dual"] = sum(self.cri_dual(back, low) for back, low in zip(self.backs, lows, strict=True))
-        self.lower, self.backs = [], []
+        batch = {"lq": self.lq, "gt": self.gt, **self.beside}
+        losses.update(losses_beside(self.parts, batch, self.criteria, self.opt["scale"]))
+        self.parts = None
         return losses
 
     def logged_loss(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Return the sum of all terms with weight 1. Quirk: so does the official log, which the rule compares with."""
         total = sum(losses.values()).detach()
-        return total + losses["l_dual"].detach() * (1 / self.dual_weight - 1)
+        return total + losses.get("l_dual", total * 0).detach() * (1 / self.dual_weight - 1)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Save the dual network, then ``net_g`` and, last, the training state."""
@@ -165,7 +167,7 @@ def _build_dual_network(model: DualRegressionModel, net_g: nn.Module) -> nn.Modu
     problems = [f"{key}: {text}" for key, text in model.contract(type(model)).find_problems(opt, networks)]
     if problems:
         raise ValueError("; ".join(problems))
-    if model.training_output == "image_and_dual":
+    if model.training_output in ("image_and_dual", KERNEL):
         return None
     dual = model.model_to_device(networks["network_dual"])
     model.print_network(dual)

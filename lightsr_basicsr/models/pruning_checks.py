@@ -52,7 +52,7 @@ def cost_of(
         CostError: If the options are wrong, or the target cannot be met.
     """
     section = options["train"].get("cost")
-    if not section:
+    if section is None:
         return None, 1.0, 0.0
     kind, target, weight = check_cost(section)
     cost = Cost(net, sites, kind, probe_image(options, net))
@@ -93,6 +93,7 @@ def settings_of(train: Mapping[str, Any]) -> Settings:
         int(train.get("channels_per_round", default.per_round)),
         float(train.get("tune_lr", default.lr)),
         float(train.get("tune_momentum", default.momentum)),
+        train.get("clip_norm"),
     )
 
 
@@ -119,6 +120,17 @@ class PruningContract(DualContract):
     def find_site_problems(self, options: Options, net: nn.Module, sites: Sequence[Site]) -> Problems:
         """Yield numbers that do not fit the sites."""
         yield from ()
+
+    def find_remarks(self, options: Options) -> Problems:
+        """Yield a dual loss of networks that nobody has trained."""
+        loss, paths = options["train"].get("dual_opt"), options["path"]
+        weight = loss.get("loss_weight", 1.0) if isinstance(loss, Mapping) else 0
+        if options.get("network_dual") and weight and not paths.get("pretrain_network_dual"):
+            text = (
+                f"is not given, so the dual loss, of weight {weight}, begins with random networks: name the file that "
+                "was trained with the dense network, or set train.dual_opt.loss_weight: 0"
+            )
+            yield "path.pretrain_network_dual", text
 
 
 class SearchContract(PruningContract):

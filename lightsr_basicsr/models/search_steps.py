@@ -38,6 +38,11 @@ OPTIONS = {
     ),
     "train.virtual_weight_decay": fields.number("Weight decay of that step.", least=0, default=3e-4),
     "train.clip_norm": fields.number("Largest norm of the gradients of `network_g`.", above=0, default=5.0),
+    "train.clip_alphas": fields.flag(
+        "Whether `clip_norm` limits the virtual step and the alphas too, these jointly with the weights, and NaN in "
+        "their gradients count as 0; officially for DCLS.",
+        default=False,
+    ),
     "train.cost": fields.section(
         "Budget: `type` (params or multi_adds), `target` (share of the dense network's), `weight`.", null=True
     ),

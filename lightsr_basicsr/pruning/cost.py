@@ -133,14 +133,15 @@ def check_cost(options: Mapping[str, Any]) -> tuple[str, float, float]:
     """
     known = {"type", "target", "weight"}
     if unknown := sorted(map(str, set(options) - known)):
-        raise CostError(f"`cost` takes type, target and weight, got {', '.join(unknown)}.")
+        raise CostError(f"`cost` takes type, target and weight, got {', '.join(unknown)}: remove it.")
     kind, target, weight = options.get("type"), options.get("target"), options.get("weight", 1.0)
     if kind not in KINDS:
-        raise CostError(f"`cost` needs a `type` of {' or '.join(KINDS)}, got {kind!r}.")
+        raise CostError(f"`cost` needs a `type` of {' or '.join(KINDS)}, got {kind!r}: write one of them.")
     for name, value, most in (("target", target, 1), ("weight", weight, float("inf"))):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < most:
-            limits = "within (0, 1), a part of the dense network's," if most == 1 else "above 0"
-            raise CostError(f"`cost` needs a `{name}` {limits} got {value!r}.")
+            limits = "within (0, 1), a part of the dense network's" if most == 1 else "above 0"
+            example = 0.7 if most == 1 else 1
+            raise CostError(f"`cost` needs a `{name}` {limits}, got {value!r}: write {example}, for example.")
     return kind, float(target), float(weight)
 
 

@@ -2,7 +2,8 @@
 
 At each site the consumer's weights are set to zero. In every round one pass over the batches sums the gradients of
 those weights; the channel of the largest gradient gets its weights of the dense network back; and a second pass tunes
-the weights of the kept channels, and the bias. Sites are done in their order, each with the error that those before it
+the weights of the kept channels, and the bias. Where several layers read the channels, as in DCLS's estimator, the
+first one ranks them, and all change together. Sites are done in their order, each with the error that those before it
 have left. Producers stay whole until the end.
 """
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 
 from lightsr_basicsr.archs.sites import Site
+from lightsr_basicsr.pruning.gradients import clipped
 
 SCORE, TUNE = "score", "tune"
 CHOSEN = -1.0  # score of a channel that is kept already
@@ -37,12 +39,15 @@ class Settings:
         per_round (int): Channels that join at a time.
         lr (float): Learning rate of the tuning.
         momentum (float): Nesterov momentum of the tuning, which begins anew with every channel.
+        clip_norm (float | None): Largest norm of the gradients of the layers in work, those summed for the scores too,
+            after each batch; None for no limit. DCLS: 0.1.
     """
 
     pass_iter: int = 10
     per_round: int = 1
     lr: float = 5e-5
     momentum: float = 0.9
+    clip_norm: float | None = None
 
 
 class Selection:
@@ -72,7 +77,7 @@ class Selection:
         self.kept: list[list[int]] = [[] for _ in self.sites]  # in the order of their choice
         self.first_scores: list[Tensor] = []
         self.index, self.phase, self.batch, self.begun = 0, SCORE, 0, False
-        self.summed: Tensor | None = None
+        self.summed: list[Tensor] | None = None
         net.requires_grad_(False)
         self.optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], settings.lr, settings.momentum, nesterov=True)
         self.bind()
@@ -97,10 +102,11 @@ class Selection:
         return iterations_of(self.targets, self.settings)
 
     def bind(self) -> None:
-        """Let gradients, and the optimizer, change the consumer in work alone."""
+        """Let gradients, and the optimizer, change the consumers in work alone."""
         self.net.requires_grad_(False)
-        layer = self.net.get_submodule(self.sites[min(self.index, len(self.sites) - 1)].consumer)
-        parameters = [each for each in (layer.weight, layer.bias) if each is not None]
+        site = self.sites[min(self.index, len(self.sites) - 1)]
+        layers = map(self.net.get_submodule, site.consumers)
+        parameters = [each for layer in layers for each in (layer.weight, layer.bias) if each is not None]
         for each in parameters:
             each.requires_grad_(True)
         self.optimizer.param_groups[0]["params"] = parameters
@@ -118,30 +124,37 @@ class Selection:
     def advance(self, loss: Tensor) -> bool:
         """Take a batch's loss, a scalar, as the next step, and return whether the site is done with it.
 
-        A gradient that is not finite is left out.
+        A gradient that is not finite is left out of the scores.
         """
-        layer = self.net.get_submodule(self.site.consumer)
+        gradients = list(torch.autograd.grad(loss, self.optimizer.param_groups[0]["params"]))
         if self.phase == SCORE:
-            gradient = torch.autograd.grad(loss, layer.weight)[0]
-            if gradient.isfinite().all():
-                self.summed = gradient if self.summed is None else self.summed + gradient
+            self._sum(gradients)
         else:
-            self._tune(layer, loss)
+            self._tune(gradients)
         self.batch += 1
         if self.batch < self.settings.pass_iter:
             return False
         self.batch = 0
         if self.phase == SCORE:
-            self._choose(layer)
+            self._choose()
             self.phase = TUNE
             return False
         self.phase = SCORE
         return self._end_round()
 
-    def _choose(self, layer: nn.Module) -> None:
+    def _limited(self, gradients: list[Tensor]) -> list[Tensor]:
+        return gradients if self.settings.clip_norm is None else clipped(gradients, self.settings.clip_norm)
+
+    def _sum(self, gradients: list[Tensor]) -> None:
+        """Add a batch's gradients to those for the scores. Quirk of DCLS: the sum is limited after each batch."""
+        if all(bool(each.isfinite().all()) for each in gradients):
+            before = self.summed or [torch.zeros_like(each) for each in gradients]
+            self.summed = self._limited([old + new for old, new in zip(before, gradients, strict=True)])
+
+    def _choose(self) -> None:
         """Let the channels of the largest summed gradients join, with their weights of the dense network."""
-        summed = torch.zeros_like(layer.weight) if self.summed is None else self.summed
-        scores = scores_of(self.site, summed)
+        layer = self.net.get_submodule(self.site.consumer)
+        scores = scores_of(self.site, torch.zeros_like(layer.weight) if self.summed is None else self.summed[0])
         kept, self.summed = self.kept[self.index], None
         if not kept:
             self.first_scores.append(scores.cpu())
@@ -156,11 +169,13 @@ class Selection:
                 weight[:, columns] = self.dense[f"{name}.weight"].to(weight)[:, columns]
         self.optimizer.state.clear()
 
-    def _tune(self, layer: nn.Module, loss: Tensor) -> None:
+    def _tune(self, gradients: list[Tensor]) -> None:
         parameters = self.optimizer.param_groups[0]["params"]
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        for parameter, gradient in zip(parameters, self._limited(gradients), strict=True):
             parameter.grad = gradient
-        layer.weight.grad[:, self.site.columns(self.site.dropped(self.kept[self.index]))] = 0
+        dropped = self.site.columns(self.site.dropped(self.kept[self.index]))
+        for name in self.site.consumers:
+            self.net.get_submodule(name).weight.grad[:, dropped] = 0
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -192,7 +207,7 @@ class Selection:
         device = next(self.net.parameters()).device
         self.index, self.phase, self.batch, self.begun = (state[key] for key in ("index", "phase", "batch", "begun"))
         self.kept, self.first_scores = [list(each) for each in state["kept"]], list(state["first_scores"])
-        self.summed = None if state["summed"] is None else state["summed"].to(device)
+        self.summed = None if state["summed"] is None else [each.to(device) for each in state["summed"]]
 
 
 def iterations_of(targets: Sequence[int], settings: Settings) -> int:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
+import torch
+from basicsr.archs import build_network
 from basicsr.utils.logger import initialized_logger
 
-from tests import kdsr, tiny
+from tests import dcls, kdsr, tiny
 from tests.cases import SWINIR_SMALL
 from tests.test_models.test_dual_regression_model import DRN, DRN_DUAL, DUAL_OPT, EDSR, dual_of
 
@@ -20,13 +22,19 @@ IMDN = {"type": "IMDN", "num_feat": 16, "num_block": 1, "upscale": 2}
 MSRRESNET = {"type": "MSRResNet", "num_feat": 4, "num_block": 1, "upscale": 2}
 SWINIR = {"type": "SwinIR", "img_size": 8, "window_size": 4, "depths": [2, 2], "embed_dim": 8, "num_heads": [2, 2],
           "upscale": 2, "upsampler": "pixelshuffledirect", "drop_path_rate": 0.3}  # fmt: skip
+DRN_TEACHER = {**DRN, "num_feat": 8}
+EDSR_X2 = {**EDSR, "upscale": 2}
+DENSE = {"drn": DRN, "drn_dual": DRN_DUAL, "drn_teacher": DRN_TEACHER, "edsr": EDSR_X2, "imdn": IMDN}
 
 
 def make_data(folder: Path) -> None:
-    """Write what all cases read: pairs at x2 and x4, and a teacher."""
+    """Write what all cases read: pairs at x2 and x4, a teacher of KDSR, and networks to compress."""
     tiny.make_pairs(folder / "data", 7, side=48)
     tiny.make_pairs(folder / "data4", 7, side=48, scale=4)
     kdsr.save_teacher(folder / "T.pth")
+    torch.manual_seed(0)
+    for name, section in DENSE.items():
+        torch.save(build_network(deepcopy(section)).state_dict(), folder / f"{name}.pth")
     # Building a network has set up BasicSR's logger, which a run would then leave without its file.
     initialized_logger.clear()
     logging.getLogger("basicsr").handlers.clear()
@@ -109,6 +117,84 @@ def dual(**train) -> Options:
     return {**options, "network_dual": dual_of(2)}
 
 
+def of_levels(model: str, **train) -> Options:
+    """Return the options of DRN for a stage of its compression."""
+    options = drn()
+    for key in ("skip_threshold", "epoch_iter", "schedule_every", "ema_decay"):
+        del options["train"][key]
+    options["train"].update(train)
+    options["path"] = {"pretrain_network_dual": "drn_dual.pth"}
+    return {**options, "model_type": model}
+
+
+def search() -> Options:
+    """Return the options of a channel search of DRN."""
+    options = of_levels("ChannelSearchModel", pruning_rate=0.3, optim_alpha={"type": "Adam", "lr": 0.01})
+    options["path"]["pretrain_network_g"] = "drn.pth"
+    options["datasets"]["train"]["halves"] = True
+    return options
+
+
+def search_within_budget() -> Options:
+    """Return the options of a channel search of IMDN that holds a budget, and loads its images in workers."""
+    options = dual(pruning_rate=0.1, cost={"type": "multi_adds", "target": 0.8}, total_iter=12)
+    del options["train"]["ema_decay"]
+    options["datasets"]["train"].update(halves=True, num_worker_per_gpu=2, dataset_enlarge_ratio=3)
+    options["path"] = {"pretrain_network_g": "imdn.pth"}
+    return {**options, "model_type": "ChannelSearchModel", "network_g": dict(IMDN)}
+
+
+def prune() -> Options:
+    """Return the options of a pruning of DRN to 12 channels in 24 iterations."""
+    options = of_levels("ChannelPruningModel", channels=[2, 1, 3, 2, 2, 2], pass_iter=1, total_iter=24)
+    del options["train"]["optim_g"], options["train"]["scheduler"]
+    options["path"]["pretrain_network_dense"] = "drn.pth"
+    return options
+
+
+def finetune() -> Options:
+    """Return the options of the fine-tuning of a narrow DRN beside a teacher."""
+    options = of_levels("DistillFinetuneModel", kd_nums=2, ema_decay=0.9)
+    options["path"]["pretrain_network_teacher"] = "drn_teacher.pth"
+    return {**options, "network_g": {**DRN, "channels": [2, 1, 3, 2, 2, 1]}, "network_teacher": dict(DRN_TEACHER)}
+
+
+def compression(**train) -> Options:
+    """Return the options of a compression of DRN: 6 iterations of search, 28 set aside, 8 of fine-tuning."""
+    options, rates = search(), {}
+    for key in ("optim_g", "scheduler", "optim_alpha"):
+        rates[key] = options["train"].pop(key)
+    del options["train"]["total_iter"], options["path"]["pretrain_network_g"]
+    alpha = {"optim_alpha": rates.pop("optim_alpha")}
+    own = {"search": {**deepcopy(rates), **alpha}, "prune": {"pass_iter": 1, "channels_per_round": 4},
+           "finetune": {**rates, "ema_decay": 0.9}}  # fmt: skip
+    options["train"].update({"search_iter": 6, "finetune_iter": 8, **own, **train})
+    options["path"].update(pretrain_network_dense="drn.pth", pretrain_network_teacher="drn_teacher.pth")
+    return {**options, "model_type": "CompressionModel", "network_teacher": dict(DRN_TEACHER)}
+
+
+def compression_of_named_sites() -> Options:
+    """Return the options of a compression of EDSR, whose site the option file names, chosen by the size of weights."""
+    options = compression(prune={"criterion": "l1"}, sites=[["body.0.conv1", "body.0.conv2"]], finetune_iter=5)
+    options["train"]["finetune"].update(kd_image_opt={"type": "L1Loss"}, optim_g={"type": "Adam", "lr": 1e-3})
+    sets = plain()["datasets"]
+    sets["train"].update(halves=True, batch_size_per_gpu=2, num_worker_per_gpu=1)
+    options["path"] = {f"pretrain_network_{name}": "edsr.pth" for name in ("dense", "teacher")}
+    return {**options, "datasets": sets, "scale": 2, "network_g": dict(EDSR_X2), "network_teacher": dict(EDSR_X2),
+            "network_dual": dual_of(2)}  # fmt: skip
+
+
+def blind_kernels() -> Options:
+    """Return the options of DCLS with kernels drawn in a worker."""
+    options = plain("BlindKernelModel", {**dcls.SMALL, "dual": True}, {"num_worker_per_gpu": 1, "gt_size": 32},
+                    kernel_opt={"type": "L1Loss"}, dual_opt=dict(DUAL_OPT), max_norm=1.0)  # fmt: skip
+    crops = {key: options["datasets"]["train"][key] for key in
+             ("gt_size", "use_hflip", "use_rot", "num_worker_per_gpu", "batch_size_per_gpu")}  # fmt: skip
+    images = {"type": "KernelBlindDataset", "dataroot_gt": "data/HR", "kernel_size": 11, "io_backend": {"type": "disk"}}
+    options["datasets"] = {"train": {"name": "t", **images, **crops}, "val": {"name": "v", **images}}
+    return options
+
+
 def reparam() -> Options:
     """Return the options of a network with branches and batch normalization."""
     return plain("ReparamModel", {"type": "Reparameterized", "network": dict(IMDN)})
@@ -155,6 +241,13 @@ CASES: dict[str, Callable[[], Options]] = {
     "DualRegressionModel, EMA": dual,
     "DualRegressionModel, SwinIR_DR": lambda: plain(
         "DualRegressionModel", {"type": "SwinIR_DR", **SWINIR_SMALL, "upscale": 2}, dual_opt=DUAL_OPT),
+    "ChannelSearchModel": search,
+    "ChannelSearchModel, budget, 2 workers": search_within_budget,
+    "ChannelPruningModel": prune,
+    "DistillFinetuneModel": finetune,
+    "CompressionModel": compression,
+    "CompressionModel, named sites, l1": compression_of_named_sites,
+    "BlindKernelModel": blind_kernels,
     "ReparamModel": reparam,
     "keep_last 1": lambda: kept(1),
     "keep_last 2": lambda: kept(2),

@@ -125,7 +125,7 @@ def interrupt(rng: random.Random, seconds: float, total: int, log: Path) -> tupl
     point = {
         "time": lambda: (round(rng.uniform(0.2, 0.9) * seconds, 3),),
         "step": lambda: (number, rng.choice(STEPS), rng.randint(1, total * 2 // 3), rng.random() < 0.5),
-        "save": lambda: (rng.choice(["half", "before", "after"]), rng.randint(1, 8)),
+        "save": lambda: (rng.choice(["half", "before", "after"]), rng.randint(1, max(8, total))),
     }[kind]()
 
     def work() -> int:
@@ -145,9 +145,15 @@ def interrupt(rng: random.Random, seconds: float, total: int, log: Path) -> tupl
 
 
 def final_files(folder: Path, total: int) -> dict[str, Path]:
+    """Return the files that a run ends with: weights, the last state, and texts (channel lists, choices, scores)."""
     ends = (f"_{total}", "_latest", f"_{total}_deploy", "_latest_deploy")
     weights = [file for file in (folder / "models").glob("net_*.pth") if file.stem.endswith(ends)]
-    return {file.name: file for file in (*weights, folder / "training_states" / f"{total}.state")}
+    texts = [*folder.glob("*.txt"), *folder.glob("*.json")]
+    return {file.name: file for file in (*weights, folder / "training_states" / f"{total}.state", *texts)}
+
+
+def content_of(file: Path) -> object:
+    return file.read_text() if file.suffix in (".txt", ".json") else torch.load(file, weights_only=True)
 
 
 def differences(ours: object, theirs: object, place: str = "") -> Iterator[str]:
@@ -184,22 +190,25 @@ def compare(folder: Path, whole: Path, total: int) -> list[str]:
         return [f"files: {sorted(ours.keys() ^ theirs.keys())}"]
     found = []
     for name, file in ours.items():
-        pair = (torch.load(each, weights_only=True) for each in (file, theirs[name]))
-        found += differences(*pair, name)
+        found += differences(content_of(file), content_of(theirs[name]), name)
     return found
 
 
 def uninterrupted(case: str) -> tuple[float, int]:
     """Run a case to its end, into ``WHOLE``; return the seconds that it took, and its iterations."""
-    options = CASES[case]()
-    tiny.write(options)
+    tiny.write(CASES[case]())
     start = time.monotonic()
     child = in_process(train, Path("whole.log"))
     if status_of(child):
         raise SystemExit(f"{case} does not run:\n{Path('whole.log').read_text()[-3000:]}")
     shutil.rmtree(WHOLE / case, ignore_errors=True)
     shutil.move(RUN, WHOLE / case)
-    return time.monotonic() - start, options["train"]["total_iter"]
+    return time.monotonic() - start, newest(WHOLE / case)
+
+
+def newest(folder: Path) -> int:
+    """Return the iteration of a run's newest training state."""
+    return max((int(file.stem) for file in folder.glob("training_states/*.state")), default=0)
 
 
 def run_once(case: str, seed: str, seconds: float, total: int) -> dict:
@@ -212,7 +221,7 @@ def run_once(case: str, seed: str, seconds: float, total: int) -> dict:
     while ended and len(kills) < wanted:
         label, ended = interrupt(rng, seconds, total, log)
         if ended:
-            kills.append(label)
+            kills.append(f"{label}, newest state {newest(RUN)}")
         elif not kills:  # it came too late
             shutil.rmtree("experiments")
             ended = 1

@@ -5,6 +5,7 @@ With torchrun, which starts and ends the processes: test_torchrun.py.
 
 import json
 import math
+import multiprocessing.util
 import os
 import signal
 from functools import partial
@@ -149,6 +150,18 @@ def delete(name: str) -> None:
     Path(name).unlink()
 
 
+def note_threads(rank: int, spoil=None) -> None:
+    """Write the names of this process's threads when it ends, after everything else."""
+
+    def write() -> None:
+        names = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+        Path(f"threads{rank}").write_text(" ".join(names))
+
+    multiprocessing.util.Finalize(None, write, exitpriority=0)
+    if spoil is not None:
+        spoil(rank)
+
+
 # The tests.
 
 
@@ -205,6 +218,18 @@ def test_a_full_disk_of_the_first_process_ends_both(options, name):
     assert "No space left on device" in errors[0]
     assert "Traceback" not in "".join(errors)
     assert states()[:2] == ["1.state", "2.state"]
+
+
+@two
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux, which names threads in files")
+@pytest.mark.parametrize(("spoil", "expected"), [(None, [0, 0]), (partial(fill_disk, of=0, name="net_g_3"), [2, 1])])
+def test_no_thread_of_the_group_outlives_a_run(options, spoil, expected):
+    """Such a thread lets go of tensors while the interpreter ends, which aborts the process."""
+    statuses, errors = run_two("train", options, spoil=partial(note_threads, spoil=spoil))
+    assert statuses == expected, errors
+    threads = [Path(f"threads{rank}").read_text() for rank in (0, 1)]
+    assert all("python" in each for each in threads), threads
+    assert not any("gloo" in each for each in threads), threads
 
 
 @two

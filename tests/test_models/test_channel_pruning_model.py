@@ -186,12 +186,18 @@ def test_the_result_is_a_network_with_a_channel_list(images):  # noqa: F811
     assert cli.main(["test", "-opt", tiny.write(content)]) == 0
 
 
+def test_a_pruning_that_diverges_says_what_to_lower(images, capsys):  # noqa: F811
+    content = pruning_run(feature_weight=1e38, nan_patience=2)
+    assert cli.main(["train", "-opt", tiny.write(content)]) == 1
+    assert "Lower tune_lr, or feature_weight for a network whose" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_state_of_another_list_is_reported(images, capsys):  # noqa: F811
     content = pruning_run()
     assert cli.main(["train", "-opt", tiny.write(content)]) == 0
     content["train"]["channels"] = [2, 2, 2, 3, 2, 2]
-    with pytest.raises(SystemExit, match="pruning to another channel list"):
-        cli.main(["train", "-opt", tiny.write(content), "--auto_resume"])
+    assert cli.main(["train", "-opt", tiny.write(content), "--auto_resume"]) == 2
+    assert "pruning to another channel list: set train.channels as it was" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -308,7 +308,7 @@ def test_a_batch_without_the_larger_levels_is_reported_in_training_only(tmp_path
     del data["lq_down4"]
     model.feed_data(data)
     model.test()
-    with pytest.raises(ValueError, match=r"needs lq_down4 in a training batch.*MultiScalePairedDataset"):
+    with pytest.raises(ValueError, match=r"needs `lq_down4` in a training batch.*MultiScalePairedDataset"):
         model.optimize_parameters(1)
 
 
@@ -364,7 +364,7 @@ def test_a_rejected_batch_changes_nothing(tmp_path, caplog, bad):
         (logged,) = steps(model, 1, data, start=4)
         assert_equal(everything(model), before)
         assert not model.output.requires_grad  # nothing of the step stays in memory
-        assert not model.backs
+        assert model.parts is None
         assert not caplog.messages
         assert (logged["l_pix"] > 1e4) if bad == "large" else math.isnan(logged["l_pix"])
         steps(model, 2, start=5)

@@ -98,6 +98,13 @@ def test_the_probe_finds_that_another_layer_reads_the_channels(pair):
                     torch.rand(1, 3, 8, 8))  # fmt: skip
 
 
+@pytest.mark.parametrize("between", [nn.PReLU(4), nn.BatchNorm2d(4)])
+def test_the_probe_finds_a_layer_between_with_weights_for_each_channel(between):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), between, nn.Conv2d(4, 3, 3))
+    with pytest.raises(SiteError, match="or a layer between has weights for each channel"):
+        check_probe(net, sites_of(net, [["0", "2"]]), torch.rand(1, 3, 8, 8))
+
+
 def test_the_probe_finds_a_layer_between_that_mixes_channels():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(dim=1), nn.Conv2d(4, 3, 3))
     with pytest.raises(SiteError, match="its channels cannot be removed"):

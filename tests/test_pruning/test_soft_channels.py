@@ -140,7 +140,7 @@ def test_a_budget_is_held_by_the_sites_that_care_least():
         ({"type": "speed", "target": 0.5}, "`type` of params or multi_adds, got 'speed'"),
         ({"type": "params"}, "`target` within .0, 1.*got None"),
         ({"type": "params", "target": 1.5}, "got 1.5"),
-        ({"type": "params", "target": 0.5, "weight": 0}, "`weight` above 0 got 0"),
+        ({"type": "params", "target": 0.5, "weight": 0}, "`weight` above 0, got 0"),
         ({"type": "params", "target": 0.5, "wieght": 1}, "takes type, target and weight, got wieght"),
     ],
 )

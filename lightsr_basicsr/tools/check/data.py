@@ -27,6 +27,7 @@ DECODED = 32
 IMAGES = "images"  # those that were decoded
 
 Problem = tuple[str, str]
+NO_KERNELS = (".type", "gives no kernels, of which the network's estimator learns: set type KernelBlindDataset")
 
 
 def check_dataset(
@@ -80,6 +81,8 @@ def _check_prepared(dataset: type, options: Mapping[str, Any], needed: Collectio
             yield f".{key}", f"must be one folder, got {options[key]!r}"
     if not issubclass(dataset, MultiScalePairedDataset):
         yield from _check_levels([key for key in needed if key.startswith("lq_down")])
+    if "kernel" in needed and not getattr(dataset, "draws_kernels", False):
+        yield NO_KERNELS
     if not issubclass(dataset, HRDataset):
         return
     try:
@@ -251,6 +254,9 @@ def _check_items(
         if not len(built):
             yield "", "is empty: its folder has no images outside subfolders"
             return
+        if options.get("halves") and len(built) < 2:
+            yield ".halves", "needs at least 2 images, one in each half, got 1: add images, or remove it"
+            return
         for index in {0, len(built) - 1}:
             item = built[index]
         seen.item, seen.paths = item, _paths(built)
@@ -301,6 +307,8 @@ def _check_levels(missing: Collection[str]) -> Iterator[Problem]:
 def _check_needed(item: Mapping, needed: Collection[str], scale: Any) -> Iterator[Problem]:
     missing = [key for key in needed if key not in item]
     yield from _check_levels([key for key in missing if key.startswith("lq_down")])
+    if "kernel" in missing:
+        yield NO_KERNELS
     if "gt" in missing:
         yield "", "gives no gt, and the model needs the HR image: add dataroot_gt"
     if not missing and needed and "lq" in item and isinstance(scale, int):

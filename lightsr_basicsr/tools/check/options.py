@@ -85,6 +85,7 @@ def _check_model(run: Run) -> Iterator[Finding]:
 
 def _find_problems(run: Run) -> Iterator[Finding]:
     yield from (Finding(where, text) for where, text in run.contract.find_problems(run.sound_options, run.networks))
+    yield from (Finding(where, text, fatal=False) for where, text in run.contract.find_remarks(run.sound_options))
 
 
 def _check_step(run: Run) -> Iterator[Finding]:
@@ -123,23 +124,33 @@ def _stages(run: Run) -> list[Stage]:
 
 def _check_stages(run: Run, stages: Iterable[Stage]) -> Iterator[Finding]:
     """Yield findings of each stage; the first one needs of a dataset all that the others need."""
-    for index, stage in enumerate(stages):
+    found: list[tuple[str, Finding]] = []
+    for stage in stages:
         fields, model = within(fields_of_model(stage.run.model), "train"), stage.run.model
         own = check_section("train", run.section("train", stage.name), fields, model, None)
-        for finding in (*_check_model(stage.run), *own):
-            yield _as_written(finding, stage.titles, f" ({stage.name} stage)")
-        if index == 0:
-            yield from check_datasets(stage.run)
+        found += ((stage.name, _as_written(each, stage.titles)) for each in (*_check_model(stage.run), *own))
+    yield from _told_once(found)
+    yield from check_datasets(next(iter(stages)).run)
 
 
 def _try_stages(stages: Iterable[Stage]) -> Iterator[Finding]:
-    for stage in stages:
-        for finding in try_items(stage.run):
-            yield _as_written(finding, stage.titles, f" ({stage.name} stage)")
+    found = ((stage, finding) for stage in stages for finding in try_items(stage.run))
+    yield from _told_once((stage.name, _as_written(finding, stage.titles)) for stage, finding in found)
 
 
-def _as_written(finding: Finding, titles: Mapping[str, str], stage: str) -> Finding:
+def _as_written(finding: Finding, titles: Mapping[str, str]) -> Finding:
     """Return ``finding`` with the network keys of the whole run's option file."""
     found = re.compile("|".join(titles) or "$^")
     where, message = (found.sub(lambda match: titles[match[0]], text) for text in (finding.where, finding.message))
-    return replace(finding, where=where + stage, message=message)
+    return replace(finding, where=where, message=message)
+
+
+def _told_once(found: Iterable[tuple[str, Finding]]) -> Iterator[Finding]:
+    """Yield findings of stages with the names of these; what several stages have in common is one finding."""
+    stages: dict[Finding, list[str]] = {}
+    for stage, finding in found:
+        stages.setdefault(finding, []).append(stage)
+    for finding, names in stages.items():
+        names = list(dict.fromkeys(names))
+        where = f"{finding.where} ({', '.join(names)} stage{'s' if len(names) > 1 else ''})"
+        yield replace(finding, where=where)

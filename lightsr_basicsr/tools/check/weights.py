@@ -81,8 +81,12 @@ def _check_file(run: Run, network: str, path: str) -> Iterator[Finding]:
     net = run.networks.get(network)
     if net is None:
         return
-    describe = run.contract.describe_misfit if run.is_train else describe_misfit
-    if misfit := describe(net, state, path, paths.get(f"strict_load_{suffix}", True)):
+    strict = paths.get(f"strict_load_{suffix}", True)
+    if run.is_train:
+        misfit = run.contract.describe_misfit(net, state, path, strict)
+    else:
+        misfit = describe_misfit(net, run.contract.weights_for(net, state), path, strict)
+    if misfit:
         yield Finding(where, misfit)
     yield from _remarks(run, network, path, state, wrapper)
 

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from basicsr.metrics import calculate_psnr, calculate_ssim
 from basicsr.utils import tensor2img
-from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 from tqdm import tqdm
 
 from lightsr_basicsr.checkpoints import read_state_dict
 from lightsr_basicsr.checkpoints.misfit import load_weights
 from lightsr_basicsr.data.degradations import imresize
+from lightsr_basicsr.models.contract import contract_of
+from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.images import captioned
 
 CROP = 96
@@ -92,7 +94,9 @@ def open_datasets(options: Mapping[str, Any]) -> dict[str, Any]:
 def _load(options: Mapping, network: dict[str, Any], file: Path) -> torch.nn.Module:
     net = ARCH_REGISTRY.get(network.pop("type"))(**network)
     paths, key = options["path"], "teacher_param_key" if getattr(net, "encoder_sees_gt", False) else "param_key_g"
-    load_weights(net, read_state_dict(file, prefer=paths.get(key))[0], file, paths.get("strict_load_g", True))
+    state = read_state_dict(file, prefer=paths.get(key))[0]
+    state = contract_of(look_up(MODEL_REGISTRY, options.get("model_type"))).weights_for(net, state)
+    load_weights(net, state, file, paths.get("strict_load_g", True))
     return net.eval()
 
 

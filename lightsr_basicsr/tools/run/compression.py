@@ -46,13 +46,8 @@ def compresses(options: Mapping[str, Any]) -> bool:
     return getattr(model, "title", "") == "Compression"
 
 
-def require_compression(options: Mapping[str, Any], path: Path, launcher: str) -> None:
-    """Raise OptionError unless the option file is one of a compression, which runs without a launcher."""
-    if launcher != "none":
-        raise OptionError(
-            f"basicsr compress runs in one process, got --launcher {launcher}: leave it out. To fine-tune with "
-            "several, train a DistillFinetuneModel from net_pruned_latest.pth."
-        )
+def require_compression(options: Mapping[str, Any], path: Path) -> None:
+    """Raise OptionError unless the option file is one of a compression."""
     if not compresses(options):
         raise OptionError(
             f"basicsr compress expects model_type: CompressionModel, but {path} has {options.get('model_type')!r}: "

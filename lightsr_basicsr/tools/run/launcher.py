@@ -32,7 +32,7 @@ def require_launcher(launcher: str, command: str, environment: Mapping[str, str]
     """
     torchrun = f"torchrun --standalone --nproc_per_node=2 -m lightsr_basicsr.cli {command} --launcher pytorch"
     if launcher == "none":
-        if "TORCHELASTIC_RUN_ID" in environment and environment.get("WORLD_SIZE", "1") != "1":
+        if _is_one_of_several(environment):
             raise LauncherError(f"torchrun started several processes, which would all do the same run: {torchrun}")
         return
     starts = {"pytorch": torchrun, "slurm": f"srun --ntasks=2 --gpus-per-task=1 basicsr {command} --launcher slurm"}
@@ -47,3 +47,18 @@ def require_launcher(launcher: str, command: str, environment: Mapping[str, str]
         raise LauncherError(f"--launcher slurm needs GPUs, and torch sees none; on CPUs: {torchrun}")
     if launcher == "slurm" and shutil.which("scontrol") is None:
         raise LauncherError("--launcher slurm calls scontrol, which is not installed here: run it on a Slurm node.")
+
+
+def require_alone(launcher: str, command: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise LauncherError unless a command that runs in one process was started without a launcher."""
+    if launcher != "none" or _is_one_of_several(environment):
+        got = f"--launcher {launcher}" if launcher != "none" else "several processes of torchrun"
+        name = command.split()[0]
+        raise LauncherError(
+            f"basicsr {name} runs in one process, got {got}: start it as basicsr {command}. To fine-tune with several, "
+            "train a DistillFinetuneModel from net_pruned_latest.pth."
+        )
+
+
+def _is_one_of_several(environment: Mapping[str, str]) -> bool:
+    return "TORCHELASTIC_RUN_ID" in environment and environment.get("WORLD_SIZE", "1") != "1"

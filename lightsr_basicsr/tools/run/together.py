@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,9 +33,14 @@ def largest(options: Mapping[str, Any], code: int) -> int:
 
 
 def leave_group() -> None:
-    """End distributed computing: the first process continues alone, and must not wait for the others anywhere."""
+    """End distributed computing: the first process continues alone, and must not wait for the others anywhere.
+
+    Nothing may hold a network of the run any more.
+    """
     if in_group():
         distributed.destroy_process_group()
+        # Networks wrapped for distributed training keep the threads of the group, which abort an interpreter that ends.
+        gc.collect()
 
 
 def is_lost(error: BaseException) -> bool:

@@ -44,13 +44,14 @@ class RunEndedError(UserError):
 
 
 class DivergedError(RunEndedError):
-    """A run's weights are of no use any more; the states of before are kept."""
+    """A run's weights are of no use any more; the states of before are kept. ``model`` may know ``if_diverged``."""
 
-    def __init__(self, found: str) -> None:
-        super().__init__(
-            f"{found} Set train.max_norm and resume from an earlier state, or start another run from earlier weights "
+    def __init__(self, found: str, model: Any) -> None:
+        usual = (
+            "Set train.max_norm and resume from an earlier state, or start another run from earlier weights "
             "(path.pretrain_network_g) with a lower learning rate."
         )
+        super().__init__(f"{found} {getattr(model, 'if_diverged', usual)}")
 
 
 @contextmanager
@@ -227,7 +228,8 @@ class Watch:
         except RuntimeError as error:
             if "without overflow" not in str(error):
                 raise
-            raise DivergedError(f"Iteration {iteration} cannot be computed ({short_message(error, 100)}).") from error
+            found = f"Iteration {iteration} cannot be computed ({short_message(error, 100)})."
+            raise DivergedError(found, self.guard.model) from error
         self.done, self.settled = iteration, True
         if self.guard.refused:
             self._report_skipped()
@@ -255,7 +257,8 @@ class Watch:
             return
         raise DivergedError(
             f"Loss or gradients were NaN or Inf in the last {guard.in_a_row} steps, up to iteration {self.done}: they "
-            "were skipped, and nothing was saved since."
+            "were skipped, and nothing was saved since.",
+            guard.model,
         )
 
     def _save(self, epoch: int, iteration: int) -> None:
@@ -267,7 +270,8 @@ class Watch:
             self._refuse_to_end_diverged()
         self._bind()  # a run that is resumed at its end has made no step
         if not self.guard.weights_are_finite():
-            raise DivergedError(f"Weights are NaN or Inf after iteration {self.done}, and were not saved.")
+            found = f"Weights are NaN or Inf after iteration {self.done}, and were not saved."
+            raise DivergedError(found, self.guard.model)
         if self.guard.in_a_row and iteration != -1:
             get_root_logger().warning(f"Iteration {iteration} is not saved: its step was skipped.")
             return
