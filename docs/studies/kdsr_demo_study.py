@@ -42,13 +42,13 @@ def teacher_only(options: dict[str, Any], total_iter: int) -> dict[str, Any]:
     return {**{key: value for key, value in options.items() if key != "comparison"}, "train": train}
 
 
-def run(options: dict[str, Any], folder: Path) -> dict[str, float]:
-    """Train, unless it is done, and return the last mean PSNR over the validation sets, by stage ('' for none)."""
+def run(options: dict[str, Any], folder: Path, name: str = "train") -> dict[str, float]:
+    """Run a command, unless it is done, and return the last mean PSNR over the validation sets, by stage ('': none)."""
     result = folder / f"{options['name']}.json"
     if not result.is_file():
         file = folder / f"{options['name']}.yml"
         file.write_text(yaml.safe_dump(options, sort_keys=False))
-        command = [sys.executable, "-m", "lightsr_basicsr.cli", "train", "-opt", file.name, "--auto_resume"]
+        command = [sys.executable, "-m", "lightsr_basicsr.cli", name, "-opt", file.name, "--auto_resume"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         result.write_text(json.dumps(last_scores(folder / "tb_logger" / options["name"])))
     return json.loads(result.read_text())

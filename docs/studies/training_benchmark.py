@@ -81,16 +81,18 @@ def build(network: dict[str, Any], more: dict[str, Any], train: dict[str, Any], 
     return model
 
 
-def in_turns(candidates: dict[str, Callable[[int], Any]], rounds: int) -> dict[str, list[float]]:
+def in_turns(
+    candidates: dict[str, Callable[[int], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Return the seconds of each candidate in each round; one more round before warms up."""
     times: dict[str, list[float]] = {title: [] for title in candidates}
     for number in range(rounds + 1):
         for title, run in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             run(number + 1)
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            times[title].append(time.perf_counter() - start)
+            times[title].append(clock() - start)
     return {title: taken[1:] for title, taken in times.items()}
 
 

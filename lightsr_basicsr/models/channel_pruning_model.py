@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from copy import deepcopy
 from datetime import timedelta
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,6 +70,8 @@ IF_DIVERGED = (
     "train.prune), and resume with --auto_resume."
 )
 
+WORSE = 2.0  # times the distance of features without channels: batches differ, so a little more says nothing
+
 
 @register(MODEL_REGISTRY)
 class ChannelPruningModel(DualRegressionModel):
@@ -115,7 +118,7 @@ class ChannelPruningModel(DualRegressionModel):
         if self.net_dual is not None:
             self.net_dual.requires_grad_(False)
         self.schedulers.append(self.selection)
-        self.started, self.first = time.monotonic(), 0
+        self.progress = Progress(self.selection)
 
     def setup_optimizers(self) -> None:
         """Set up the optimizer of the layer in work alone."""
@@ -136,7 +139,7 @@ class ChannelPruningModel(DualRegressionModel):
             self.selection.load_state_dict(state)
             self.selection.bind()
         super().resume_training(resume_state)
-        self.first = resume_state["iter"]
+        self.progress.first = resume_state["iter"]
 
     def optimize_parameters(self, current_iter: int) -> None:
         """Take one batch of the choice; none where all channels are chosen."""
@@ -149,9 +152,9 @@ class ChannelPruningModel(DualRegressionModel):
         losses = self.compute_losses()
         loss = sum(losses.values())
         self.loss_is_finite = bool(loss.isfinite())
+        self.progress.see(losses)
         if self.selection.advance(loss):
-            seconds = (time.monotonic() - self.started) / max(current_iter - self.first, 1)
-            report(self.selection, seconds, current_iter)
+            self.progress.report(losses, current_iter)
         self.log_dict = self.reduce_loss_dict(losses)
 
     def compute_losses(self) -> dict[str, Tensor]:
@@ -200,11 +203,38 @@ def write_choice(folder: Path, selection: Selection, section: Mapping[str, Any])
     write_whole(folder / "selection.json", json.dumps({"network_g": section, "kept": kept}, default=str).encode())
 
 
-def report(selection: Selection, seconds: float, current_iter: int) -> None:
-    """Log the site that was finished last, and how long the others take if an iteration takes so many ``seconds``."""
-    number, left = selection.index, selection.iterations() - current_iter
-    site, kept = selection.sites[number - 1], selection.targets[number - 1]
-    get_root_logger().info(
-        f"Site {number} of {len(selection.sites)}, {site.name}: {kept} of {site.width} channels kept. Left: "
-        f"{timedelta(seconds=round(left * seconds))}."
-    )
+class Progress:
+    """Logs sites that are finished, and those whose tuning has diverged.
+
+    Args:
+        selection (Selection): The choice.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection, self.started, self.first = selection, time.monotonic(), 0
+        self.without_channels = inf  # the distance of features then; unknown after a resumption
+
+    def see(self, losses: Mapping[str, Tensor]) -> None:
+        """Take a batch's losses, before the choice does."""
+        if self.selection.at_start:
+            self.without_channels = losses["l_feature"].item()
+
+    def report(self, losses: Mapping[str, Tensor], current_iter: int) -> None:
+        """Log the site that was finished last, after a batch of these losses, and how long the others take.
+
+        Warn if its features are further from the dense network's than they were without channels.
+        """
+        number, last = self.selection.index, losses["l_feature"].item()
+        site, kept = self.selection.sites[number - 1], self.selection.targets[number - 1]
+        seconds = (time.monotonic() - self.started) / max(current_iter - self.first, 1)
+        left = timedelta(seconds=round((self.selection.iterations() - current_iter) * seconds))
+        get_root_logger().info(
+            f"Site {number} of {len(self.selection.sites)}, {site.name}: {kept} of {site.width} channels kept. Left: "
+            f"{left}."
+        )
+        if not (isfinite(last) and last <= WORSE * self.without_channels):
+            get_root_logger().warning(
+                f"The tuning of {site.name} should have brought its features nearer to the dense network's, but "
+                f"l_feature went from {self.without_channels:.4g} to {last:.4g}: it diverges. Start a run of another "
+                f"name with a smaller `tune_lr` than {self.selection.settings.lr:g}."
+            )

@@ -92,6 +92,11 @@ class Selection:
         """The site in work."""
         return self.sites[self.index]
 
+    @property
+    def at_start(self) -> bool:
+        """Whether the site in work has no channel yet, and no batch."""
+        return not (self.done or self.batch or self.kept[self.index])
+
     def iterations(self) -> int:
         """Return the batches that the choice takes in all."""
         return iterations_of(self.targets, self.settings)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from basicsr.archs import build_network
 from basicsr.models import build_model
+from basicsr.utils import get_root_logger
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.checkpoints.identify import identify, load
@@ -110,6 +111,19 @@ def test_a_gradient_that_is_not_finite_is_left_out(tmp_path):
         model.optimize_parameters(number)
         assert model.loss_is_finite is not bad
     assert model.selection.first_scores[0].isfinite().all()
+
+
+@pytest.mark.parametrize(("rate", "told"), [(1e-6, 0), (10.0, 1)])
+def test_a_tuning_that_diverges_is_told(tmp_path, monkeypatch, rate, told):
+    model, _ = make(tmp_path, DRN, DRN_DUAL, pass_iter=2, tune_lr=rate)
+    warnings = []
+    monkeypatch.setattr(get_root_logger(), "warning", warnings.append)
+    for number in range(1, 2 * 2 * model.selection.targets[0] + 1):
+        model.feed_data(random_batch(1))
+        model.optimize_parameters(number)
+    assert model.selection.index == 1
+    assert len(warnings) == told
+    assert all("it diverges" in text and "smaller `tune_lr` than 10" in text for text in warnings)
 
 
 CHANNELS = [2, 2, 3, 2, 2, 2]
