@@ -4,6 +4,7 @@
 three seeds, and compresses it as ``options/demo_compress_drn_x4.yml`` says. Then it trains
 
 - the dense network from random weights on one schedule, for the iterations of dense network, search, and fine-tuning;
+- the dense network further, as the compressed one is fine-tuned, for the iterations of search and fine-tuning;
 - the network of uniform width, of no more parameters: chosen by ``l1`` from the same dense network, and fine-tuned with
   the same losses for the iterations of search and fine-tuning.
 
@@ -50,6 +51,18 @@ def longer(options: dict[str, Any], iterations: int, seed: int) -> dict[str, Any
     return {**rest, "train": train, "name": f"dense_{iterations}_seed{seed}"}
 
 
+def continued(compression: dict[str, Any], iterations: int, seed: int) -> dict[str, Any]:
+    """Return the options that fine-tune the dense network as the compressed one, for so many iterations."""
+    train, paths = compression["train"], compression["path"]
+    tuned = {**with_length(train["finetune"], iterations), "total_iter": iterations}
+    train = {"pixel_opt": train["pixel_opt"], "dual_opt": train["dual_opt"], **tuned}
+    paths = {**paths, "pretrain_network_g": paths["pretrain_network_dense"], "param_key_g": "params_ema"}
+    del paths["pretrain_network_dense"]
+    rest = {key: value for key, value in compression.items() if key != "comparison"}
+    name = f"continued_{iterations}_seed{seed}"
+    return {**rest, "model_type": "DistillFinetuneModel", "train": train, "path": paths, "name": name}
+
+
 def uniform(options: dict[str, Any], channels: list[int], iterations: int, seed: int) -> dict[str, Any]:
     """Return the options of a network with these channels, chosen by l1 and fine-tuned for so many iterations."""
     train = {key: value for key, value in options["train"].items() if key not in ("pruning_rate", "cost")}
@@ -72,6 +85,7 @@ def study(seed: int, folder: Path, count_pruning: bool) -> dict[str, float]:
     more = train["search_iter"] + train["finetune_iter"] + count_pruning * pruning_iterations(place, train)
     total = options["train"]["total_iter"] + more
     scores[f"dense, {total} iterations"] = run(longer(options, total, seed), folder)[""]
+    scores[f"dense, fine-tuned for {more}"] = run(continued(compression, more, seed), folder)[""]
     channels = [int(number) for number in (place / "channel_configs_uniform.txt").read_text().split()]
     same = run(uniform(compression, channels, more, seed), folder, "compress")
     scores["uniform width, fine-tuned"] = same["finetune"]
