@@ -9,8 +9,8 @@ from os import PathLike
 from os.path import expanduser
 from pathlib import Path
 
-from lightsr_basicsr.checkpoints import EXISTS
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.whole import EXISTS
 
 
 class TargetError(UserError):

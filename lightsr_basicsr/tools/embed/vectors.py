@@ -22,8 +22,9 @@ from lightsr_basicsr.checkpoints.identify import load
 from lightsr_basicsr.data.degradations import KERNEL_SIZE
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.tools.embed.numbers import METHODS, Projection, agreement, project, separability
-from lightsr_basicsr.tools.images import ImageError, folder_images, read_image, to_8_bit
+from lightsr_basicsr.tools.images import folder_images, read_image, to_8_bit
 from lightsr_basicsr.tools.photographs import to_tensor
 
 NETWORKS = {"teacher": "BlindSR_TA", "student": "BlindSR_ST"}

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from lightsr_basicsr.checkpoints import EXISTS
 from lightsr_basicsr.checkpoints import SUFFIXES as CHECKPOINTS
 from lightsr_basicsr.runtimes.metadata import SUFFIXES
 from lightsr_basicsr.tools.files import TargetError, plain_path
+from lightsr_basicsr.whole import EXISTS
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".ts"}
 WEIGHTS_BESIDE = ".bin"  # of an OpenVINO model
