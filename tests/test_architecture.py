@@ -17,7 +17,7 @@ OURS = "lightsr_basicsr"
 EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields"}
 # What a module may import besides; the longest prefix of its name decides.
 MAY_IMPORT = {
-    "_compat": {"torchvision", f"{OURS}._fixes"},
+    "_compat": {"torchvision", f"{OURS}._fixes", f"{OURS}.pictures.limits"},
     "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
     "_fixes.names": {"yaml", "basicsr"},
     "_fixes.training": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files", f"{OURS}.checkpoints.states",
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "_fixes.validation": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.data.readable"},
     "_fixes.keeping": {"basicsr", f"{OURS}._fixes", f"{OURS}.models.best_metrics", f"{OURS}.models.contract",
                        f"{OURS}.models.kept_checkpoints"},
+    "_fixes.pictures": {"basicsr", f"{OURS}._fixes", f"{OURS}.pictures"},
     "_fixes.pool": {"torch", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.states"},
     "_fixes.saving": {"torch", "cv2", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints.files",
                       f"{OURS}.checkpoints.whole"},
@@ -50,7 +51,7 @@ MAY_IMPORT = {
     "metrics": {"torch", "numpy", "pyiqa", "basicsr.utils", f"{OURS}.metrics"},
     "data": {"torch", "numpy", "cv2", "lmdb", "tqdm", "skimage", "basicsr.data", "basicsr.utils",
              f"{OURS}.data", f"{OURS}.pictures"},
-    "pictures": {"numpy", "cv2", "PIL", f"{OURS}._compat", f"{OURS}.pictures", f"{OURS}.whole"},
+    "pictures": {"numpy", "cv2", "PIL", f"{OURS}.pictures", f"{OURS}.whole"},
     "whole": set(),
     "models": {"torch", "numpy", "basicsr", f"{OURS}.models", f"{OURS}.checkpoints", f"{OURS}.archs.reparam",
                f"{OURS}.archs.network", f"{OURS}.archs.sites", f"{OURS}.data.low_resolution", f"{OURS}.data.readable",

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lightsr_basicsr._compat import MOST_PIXELS, PIXELS_VARIABLE
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.pictures.limits import MOST_PIXELS, PIXELS_VARIABLE
 
 # Bits that deflate packs into one byte at most: 1032 bytes.
 DENSEST_PNG = 8 * 1032
