@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 from threading import Event, Thread
@@ -235,9 +236,9 @@ def test_a_second_process_waits_and_downloads_nothing(server, enter, cache):
     assert [path.name for path in cache.iterdir()] == ["net.pth"]
 
 
-def test_processes_that_start_together_download_once(server, cache, tmp_path, enter):
-    pytest.importorskip("fcntl", reason="this system has no such locks")
-    enter(address=server.address)
+@pytest.fixture
+def start(tmp_path):
+    """Start the command in processes of their own, with the table of the test."""
     code = f"""
 import sys
 from pathlib import Path
@@ -246,11 +247,32 @@ from lightsr_basicsr.weights import official
 official.TABLE = Path({str(tmp_path / "official.yml")!r})
 sys.exit(cli.main(["fetch", "Net_x2", "--yes"]))
 """
-    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    return lambda: subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_processes_that_start_together_download_once(server, enter, cache, start):
+    pytest.importorskip("fcntl", reason="this system has no such locks")
+    enter(address=server.address)
+    running = [start() for _ in range(3)]
     assert [process.communicate(timeout=60)[0] for process in running] == [f"{cache / 'net.pth'}\n"] * 3
     assert [process.returncode for process in running] == [0] * 3
     assert len(server.asked) == 1
     assert (cache / "net.pth").read_bytes() == CONTENT
+
+
+def test_a_killed_download_goes_on_where_it_ended(server, enter, cache, start):
+    enter(address=server.address)
+    server.hold, part = Event(), cache / "net.pth.part"
+    with start() as killed:
+        while not (part.is_file() and part.stat().st_size):
+            assert killed.poll() is None
+            time.sleep(0.01)
+        killed.kill()
+    server.hold.set()
+    kept = part.stat().st_size
+    assert fetch(plan_fetch("Net_x2")).read_bytes() == CONTENT
+    assert server.asked == [None, f"bytes={kept}-"]
+    assert [path.name for path in cache.iterdir()] == ["net.pth"]
 
 
 def test_a_failure_leaves_the_lock_to_the_next(server, enter, cache):
