@@ -19,6 +19,7 @@ from lightsr_basicsr.commands.convert import add_convert
 from lightsr_basicsr.commands.embed import add_embed
 from lightsr_basicsr.commands.env import add_env
 from lightsr_basicsr.commands.export import add_export
+from lightsr_basicsr.commands.fetch import add_fetch
 from lightsr_basicsr.commands.info import add_info
 from lightsr_basicsr.commands.list import add_list
 from lightsr_basicsr.commands.prepare import add_prepare
@@ -35,6 +36,7 @@ EXAMPLES = """examples:
   basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
   basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB's imresize; also LMDBs, blind sets, checks
   basicsr list networks                                 names for option files
+  basicsr fetch --list                                  official files, their licences and sources
   basicsr info model.pth                                which network a file holds
   basicsr convert net_g_latest.pth                      deployed form: branches merged, output compared
   basicsr export net_g_latest.pth                       for ONNX Runtime; -o net.xml for OpenVINO, output compared
@@ -101,6 +103,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add_run(commands, EXAMPLES)
     add_list(commands)
     add_schema(commands)
+    add_fetch(commands)
     add_info(commands)
     add_convert(commands)
     add_export(commands)
