@@ -59,6 +59,8 @@ MAY_IMPORT = {
     "weights": {"yaml", "tqdm", "gdown", OURS, f"{OURS}.tools.options", f"{OURS}.weights"},
     "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "basicsr.utils.registry",
                  f"{OURS}.archs.network", f"{OURS}.archs.reparam", f"{OURS}.checkpoints", f"{OURS}.runtimes"},
+    "upscale": {"torch", "numpy", f"{OURS}.archs.network", f"{OURS}.archs.pooling", f"{OURS}.runtimes",
+                f"{OURS}.upscale"},
     "tools": {"torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr", "onnx",
               "onnxruntime", "openvino", "nncf", "psutil", OURS, f"{OURS}._compat", f"{OURS}.archs",
               f"{OURS}.bootstrap", f"{OURS}._fixes.sampling", f"{OURS}.checkpoints", f"{OURS}.data",
