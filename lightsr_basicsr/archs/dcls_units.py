@@ -146,13 +146,7 @@ def _add_up_thirds(x: Tensor, places: tuple[Place, Place]) -> Tensor:
     return torch.stack([down @ part @ across.transpose(0, 1) for part in (x, torch.ones_like(x))])
 
 
-def _finish_thirds(sums: Tensor) -> Tensor:
-    total, count = sums
-    everywhere = total.sum((2, 3), keepdim=True) / count.sum((2, 3), keepdim=True)
-    return torch.where(count > 0, total / count.clamp_min(1), everywhere)  # of thirds not yet seen
-
-
-THIRDS = Statistic(pool_in_thirds, _add_up_thirds, _finish_thirds)
+THIRDS = Statistic(pool_in_thirds, _add_up_thirds, lambda sums: sums[0] / sums[1])
 
 
 class ConstrainedLeastSquares(Pooling):

@@ -27,6 +27,11 @@ UNKNOWN = 16_384
 SHARE = 0.8  # of what is available, because other programs go on
 MOST_PIXELS = 2**24  # of a tile; libraries count the numbers of a feature map in 32 bits
 MEASURED_SIDES = (64, 96)
+# Where the control groups of a container are, and their files: of version 2, then of version 1.
+GROUPS = (
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 ASSUMED = 2 * 2**30  # where the system does not say how much there is
 
 
@@ -151,10 +156,7 @@ def _of_system() -> Iterator[int]:
 
 def _of_container() -> Iterator[int]:
     """Yield what the control groups of this process leave, of both versions; no limit is no number."""
-    for folder, limit, used, kept in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
+    for folder, limit, used, kept in GROUPS:
         for group in _groups(Path(folder)):
             with suppress(OSError, ValueError, KeyError):
                 counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
