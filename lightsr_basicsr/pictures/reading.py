@@ -83,9 +83,11 @@ def from_bytes(content: bytes, name: str, suffix: str = "", max_pixels: int | No
         raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: expected a {READABLE} picture, got {_guess(content)}.") from error
+    except ValueError as error:  # ours
+        raise ImageError(f"{name}: {reason(error).rstrip('.')}.") from error
     except Exception as error:  # decoders raise any type for damaged files
-        text = reason(error).rstrip(".")
-        raise ImageError(f"{name}: {text or type(error).__name__}.") from error
+        text = reason(error).rstrip(".") or type(error).__name__
+        raise ImageError(f"{name}: cut short or damaged ({text}): copy or download it again.") from error
 
 
 def _guess(content: bytes) -> str:
