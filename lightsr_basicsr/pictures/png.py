@@ -19,6 +19,9 @@ GRAY, RGB, GRAY_ALPHA, RGBA = 0, 2, 4, 6  # types of color in the header
 TEXT = (b"tEXt", b"zTXt", b"iTXt")
 COLORS = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 XMP_NAME = b"XML:com.adobe.xmp"
+LARGE = 2**28  # bytes of pixels from which on a PNG is made in strips: the libraries would hold them three times
+STRIP = 2**23  # bytes of a strip
+UP = 2  # the filter that stores differences to the row above
 RAW_PROFILE = b"Raw profile type "  # where ImageMagick keeps Exif and the like as text
 
 
@@ -80,7 +83,9 @@ def encode(color: np.ndarray, alpha: np.ndarray | None, inserted: Iterable[tuple
         alpha (np.ndarray | None): (H, W) of the same type.
         inserted (Iterable): Name and content of further chunks.
     """
-    if color.shape[2] == 1 and alpha is not None:
+    if color.nbytes + (0 if alpha is None else alpha.nbytes) >= LARGE:
+        content = _in_strips(color, alpha)
+    elif color.shape[2] == 1 and alpha is not None:
         content = _gray_alpha(color[:, :, 0], alpha)
     else:
         image = color[:, :, ::-1] if alpha is None else np.dstack([color[:, :, ::-1], alpha])
@@ -91,7 +96,8 @@ def encode(color: np.ndarray, alpha: np.ndarray | None, inserted: Iterable[tuple
 def with_chunks(content: bytes, inserted: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return a PNG with further chunks after its header; arguments as of :func:`encode`."""
     end = len(SIGNATURE) + 25  # of the header, which is the first chunk
-    return b"".join([content[:end], *(_chunk(name, data) for name, data in inserted), content[end:]])
+    added = [_chunk(name, data) for name, data in inserted]
+    return b"".join([content[:end], *added, memoryview(content)[end:]]) if added else content
 
 
 def _gray_alpha(gray: np.ndarray, alpha: np.ndarray) -> bytes:
@@ -106,6 +112,28 @@ def _gray_alpha(gray: np.ndarray, alpha: np.ndarray) -> bytes:
     header = bytearray(content[16:29])
     header[8:10] = 16, GRAY_ALPHA
     return SIGNATURE + _chunk(b"IHDR", bytes(header)) + content[33:]
+
+
+def _in_strips(color: np.ndarray, alpha: np.ndarray | None) -> bytes:
+    """Return the PNG of a large picture, with no further copy of its pixels."""
+    height, width, channels = color.shape
+    kind = {(1, False): GRAY, (3, False): RGB, (1, True): GRAY_ALPHA, (3, True): RGBA}[channels, alpha is not None]
+    header = struct.pack(">IIBBBBB", width, height, 8 * color.itemsize, kind, 0, 0, 0)
+    parts, packer = [SIGNATURE, _chunk(b"IHDR", header)], zlib.compressobj(3)
+    rows = max(1, STRIP // (color[0].nbytes + (0 if alpha is None else alpha[0].nbytes)))
+    above: np.ndarray | None = None
+    for top in range(0, height, rows):
+        strip = color[top : top + rows]
+        if alpha is not None:
+            strip = np.dstack([strip, alpha[top : top + rows]])
+        strip = strip.astype(strip.dtype.newbyteorder(">"), copy=False)
+        found = np.ascontiguousarray(strip).reshape(len(strip), -1).view(np.uint8)
+        filtered = np.empty((len(found), found.shape[1] + 1), np.uint8)
+        filtered[:, 0], filtered[0, 1:] = UP, found[0] if above is None else found[0] - above
+        np.subtract(found[1:], found[:-1], out=filtered[1:, 1:])
+        above = found[-1].copy()
+        parts.append(_chunk(b"IDAT", packer.compress(filtered)))
+    return b"".join([*parts, _chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")])
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

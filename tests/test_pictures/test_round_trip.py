@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightsr_basicsr.pictures import png
 from lightsr_basicsr.pictures.colors import to_kind
 from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.pictures.fitting import size_problem
 from lightsr_basicsr.pictures.picture import KINDS, Metadata, Picture
-from lightsr_basicsr.pictures.reading import read_picture
+from lightsr_basicsr.pictures.reading import from_bytes, read_picture
 from lightsr_basicsr.pictures.writing import encoded, write_picture
 from tests.test_pictures.made import GRAY_ICC, SHAPES, SRGB, XMP, exif, pixels, png_chunks
 
@@ -249,3 +250,19 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ImageError, match=r"file.a\.png was not written: "):
         write_picture(tmp_path / "file" / "a.png", picture("uint8", "gray"))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+@pytest.mark.parametrize(("channels", "see_through"), SHAPES.values())
+def test_large_pngs_are_made_in_strips(kind, channels, see_through, monkeypatch):
+    monkeypatch.setattr(png, "LARGE", 0)
+    monkeypatch.setattr(png, "STRIP", 1000)
+    color = pixels(kind, 37, 23, channels)
+    alpha = pixels(kind, 37, 23) if see_through else None
+    content = png.encode(color, alpha, [(b"tEXt", b"Title\0hut")])
+    assert png_chunks(content)[b"tEXt"] == b"Title\0hut"
+    read = from_bytes(content, "a picture", ".png")
+    np.testing.assert_array_equal(read.color, color)
+    assert read.kind == kind
+    if see_through:
+        np.testing.assert_array_equal(read.alpha, alpha)
