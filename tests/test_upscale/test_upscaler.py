@@ -2,7 +2,9 @@
 
 import copy
 import pickle
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -299,3 +301,16 @@ def test_weights_that_have_changed_are_used(workdir):
 def test_load_takes_official_names(workdir):
     with pytest.raises(CheckpointError, match="basicsr fetch IMDN_x4"):
         lightsr_basicsr.load("IMDN_x4")
+
+
+def test_the_examples_of_the_page_run(workdir):
+    page = (Path(__file__).parents[2] / "docs" / "upscale.md").read_text(encoding="utf-8").split("## Memory")[0]
+    made.checkpoint(Path("IMDN_x4.pth"), 4)
+    made.fill(Path("photos"), "rgb.jpg")
+    made.MADE["rgb.jpg"](Path("photo.jpg"))
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, {})
+    assert Image.open("large.png").size == (4 * made.WIDTH, 4 * made.HEIGHT)
+    assert Image.open("large/rgb.jpg").size == (2 * made.WIDTH, 2 * made.HEIGHT)
