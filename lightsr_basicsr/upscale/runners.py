@@ -116,8 +116,8 @@ class Runners:
         height, width = picture.shape[:2]
         plan = runner.plan.limited_to((height, width))
         why = "as asked for" if self.chosen["size"] else "because it does not fit into memory as a whole"
-        passes = f" and {plan.passes} passes before the last one" if plan.passes else ""
-        text = f"{width}x{height} pixels in {_tiles(plan, height, width)} tiles of {plan.size} pixels{passes}, {why}"
+        passes = f", after {plan.passes} run{'s'[: plan.passes > 1]} that collect statistics" if plan.passes else ""
+        text = f"{width}x{height} pixels in {_tiles(plan, height, width)} tiles of {plan.size} pixels, {why}{passes}"
         if runner.run is not self.runtime:
             text += f"; by torch, since {self.runtime.backend} sees nothing of a picture but the tile"
         self.report(f"{text}. {self._difference(runner, picture)}")
