@@ -14,8 +14,8 @@ from lightsr_basicsr.errors import require_basicsr
 __version__ = "0.2.0"
 
 # Public names that need torch, and their modules.
-_LAZY = dict.fromkeys(("Identity", "UnknownNetworkError", "identify", "load"), "checkpoints.identify")
-_LAZY |= dict.fromkeys(("CheckpointError",), "checkpoints")
+_LAZY = dict.fromkeys(("Identity", "UnknownNetworkError", "identify"), "checkpoints.identify")
+_LAZY |= {"CheckpointError": "checkpoints", "Upscaler": "upscale.upscaler", "load": "upscale.loaded"}
 
 
 def _register() -> None:

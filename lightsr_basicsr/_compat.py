@@ -16,9 +16,6 @@ from types import ModuleType
 from typing import Any
 
 applied: list[str] = []
-# An image may have so many pixels, unless the variable, which is OpenCV's, says otherwise. The largest cameras give 400
-# million; 500 million need 1.5 GB at 8 bits.
-MOST_PIXELS, PIXELS_VARIABLE = 500_000_000, "OPENCV_IO_MAX_IMAGE_PIXELS"
 
 
 class FunctionalTensorFinder:
@@ -81,6 +78,8 @@ def install(after: Callable[[], None]) -> None:
 
     Idempotent. Where BasicSR is already imported, both happen now.
     """
+    from lightsr_basicsr.pictures.limits import MOST_PIXELS, PIXELS_VARIABLE
+
     if FunctionalTensorFinder not in sys.meta_path:
         sys.meta_path.append(FunctionalTensorFinder)
     # OpenCV reads it once, while it is imported; otherwise it allows 3 GB, also to BasicSR's own data sets.

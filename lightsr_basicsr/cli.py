@@ -19,11 +19,13 @@ from lightsr_basicsr.commands.convert import add_convert
 from lightsr_basicsr.commands.embed import add_embed
 from lightsr_basicsr.commands.env import add_env
 from lightsr_basicsr.commands.export import add_export
+from lightsr_basicsr.commands.fetch import add_fetch
 from lightsr_basicsr.commands.info import add_info
 from lightsr_basicsr.commands.list import add_list
 from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
 from lightsr_basicsr.commands.schema import add_schema
+from lightsr_basicsr.commands.upscale import add_upscale
 from lightsr_basicsr.errors import UserError, message_of, require_basicsr, short_message
 
 EXAMPLES = """examples:
@@ -33,8 +35,10 @@ EXAMPLES = """examples:
   basicsr train -opt my.yml --force_yml train:total_iter=100 train:optim_g:lr=1e-4
   basicsr compress -opt options/demo_compress_drn_x4.yml  search, pruning and fine-tuning of a trained network
   basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
+  basicsr upscale photo.jpg -n IMDN_x4                  a larger picture; also folders, 16 bits, transparency
   basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB's imresize; also LMDBs, blind sets, checks
   basicsr list networks                                 names for option files
+  basicsr fetch --list                                  official files, their licences and sources
   basicsr info model.pth                                which network a file holds
   basicsr convert net_g_latest.pth                      deployed form: branches merged, output compared
   basicsr export net_g_latest.pth                       for ONNX Runtime; -o net.xml for OpenVINO, output compared
@@ -99,8 +103,10 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=None, main=main)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_run(commands, EXAMPLES)
+    add_upscale(commands)
     add_list(commands)
     add_schema(commands)
+    add_fetch(commands)
     add_info(commands)
     add_convert(commands)
     add_export(commands)

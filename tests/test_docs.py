@@ -18,8 +18,8 @@ from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightsr_basicsr.cli import _build_parser
 from lightsr_basicsr.tools.check.reference import reference_page
-from lightsr_basicsr.tools.info.official import official_networks
 from lightsr_basicsr.tools.options import find_option_file, read_options
+from lightsr_basicsr.weights.official import official_networks
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = ROOT / "options"

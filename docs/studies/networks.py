@@ -17,7 +17,7 @@ from torch import nn
 
 import lightsr_basicsr  # noqa: F401  makes BasicSR importable, and registers the networks
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
-from lightsr_basicsr.tools.info.official import OfficialNetwork, official_networks
+from lightsr_basicsr.weights.official import OfficialNetwork, official_networks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ NETWORK_COLUMNS = (
     "options",
 )  # fmt: skip
 FILE_COLUMNS = (
-    "network", "file", "released as", "option file", "sha256 (first 16)", "parameters", "Set5 published",
+    "network", "name", "file", "released as", "option file", "sha256 (first 16)", "parameters", "Set5 published",
     "Set5 measured",
 )  # fmt: skip
 NOTHING = "-"
@@ -135,7 +135,11 @@ def files_table() -> str:
     titles: dict[str, list[str]] = {}
     for entry in files:
         titles.setdefault(entry.source or "unknown", []).append(entry.title)
-    sources = [f"- {'; '.join(dict.fromkeys(names))}: {source}" for source, names in titles.items()]
+    licences = {entry.source: entry.licence or "not stated" for entry in files}
+    sources = [
+        f"- {'; '.join(dict.fromkeys(names))}: {source} (licence: {licences.get(source, 'unknown')})"
+        for source, names in titles.items()
+    ]
     return "\n".join([*_head(FILE_COLUMNS), *map(_file_row, files), "", "Sources:", "", *sources])
 
 
@@ -185,6 +189,7 @@ def _file_row(entry: OfficialNetwork) -> str:
     tests = [f"`{name}.yml`" for name in entry.options if name.startswith("test_")]
     return _row(
         f"{entry.title} x{entry.scale}",
+        f"`{entry.name}`",
         f"`{entry.file}`",
         entry.released_as or NOTHING,
         ", ".join(tests) or NOTHING,

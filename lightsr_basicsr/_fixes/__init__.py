@@ -15,6 +15,7 @@ from lightsr_basicsr._fixes import (
     keeping,
     loading,
     names,
+    pictures,
     pool,
     registries,
     sampling,
@@ -54,5 +55,6 @@ FIXES: tuple[Callable[[], bool], ...] = (
     loading.errors_of_the_prefetcher,
     validation.no_record_of_nan,
     validation.networks_without_windows,
+    pictures.saved_as_read,
     shared_validation.validation_on_all_processes,
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr._fixes.detect import uses
+from lightsr_basicsr._fixes.pictures import written_as_read
 from lightsr_basicsr.checkpoints.files import CheckpointError
 from lightsr_basicsr.checkpoints.whole import write_pickle
 from lightsr_basicsr.errors import UserError
@@ -97,6 +98,8 @@ def images_are_written_or_reported() -> bool:
         import cv2
 
         path = Path(file_path)
+        if written_as_read(path, img):
+            return
         content = cv2.imencode(path.suffix, img, params or [])[1].tobytes()
         try:
             if auto_mkdir:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from lightsr_basicsr._fixes.detect import uses
+from lightsr_basicsr._fixes.detect import uses, wrapped_by
 from lightsr_basicsr.errors import short_message
 
 # The image that is validated now in this process: its name, whether all its values are finite, and its place in the
@@ -84,7 +84,7 @@ class Named:
 def _name_images(model: type) -> None:
     """Let the validation of ``model`` keep the current image in ``NOW``, once."""
     validate = model.nondist_validation
-    if validate.__module__ == __name__:
+    if wrapped_by(validate, __name__):
         return
 
     def nondist_validation(self: Any, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
@@ -138,7 +138,7 @@ def no_record_of_nan() -> bool:
 
     model, calculate = sr_model.SRModel, sr_model.calculate_metric
     visuals = model.get_current_visuals
-    if visuals.__module__ == __name__:
+    if wrapped_by(visuals, __name__):
         return False
 
     def get_current_visuals(self: Any) -> Any:

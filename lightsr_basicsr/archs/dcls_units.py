@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.layers import conv3x3
-from lightsr_basicsr.archs.spectra import divide_spectra, pool_in_thirds, without_zeros
+from lightsr_basicsr.archs.pooling import Place, Pooling, Statistic
+from lightsr_basicsr.archs.spectra import divide_spectra, inside_thirds, pool_in_thirds, without_zeros
 
 NEGATIVE_SLOPE = 0.1
 # Sides of the filters whose composition is the kernel, by the side of the kernel.
@@ -51,7 +52,7 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(self.act(self.conv1(x)))
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(Pooling):
     """Weigh channels by their means over the whole feature map; hidden width is a quarter, rounded down."""
 
     def __init__(self, num_feat: int) -> None:
@@ -63,7 +64,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Weigh the channels of (N, C, H, W)."""
-        return x * self.conv_du(x.mean(dim=(2, 3), keepdim=True))
+        return x * self.conv_du(self.mean(x))
 
 
 class KernelEstimator(nn.Module):
@@ -135,7 +136,20 @@ def start_as_kaiming(module: nn.Module, factor: float = 1.0) -> None:
             module.weight *= factor
 
 
-class ConstrainedLeastSquares(nn.Module):
+def _add_up_thirds(x: Tensor, places: tuple[Place, Place]) -> Tensor:
+    """Return the sums of a part (N, C, h, w) of a map over the map's thirds, and their pixels, (2, N, C, 3, 3)."""
+    down, across = (
+        inside_thirds(place.whole, x.device)[:, place.start : place.start + size].double()
+        for place, size in zip(places, x.shape[2:], strict=True)
+    )
+    x = x.double()
+    return torch.stack([down @ part @ across.transpose(0, 1) for part in (x, torch.ones_like(x))])
+
+
+THIRDS = Statistic(pool_in_thirds, _add_up_thirds, lambda sums: sums[0] / sums[1])
+
+
+class ConstrainedLeastSquares(Pooling):
     """Deblur features by a regularised inverse filter in the frequency domain (paper, section 3.2).
 
     The filter that regularises is made from the features, one for each channel, instead of a Laplacian for all.
@@ -167,7 +181,7 @@ class ConstrainedLeastSquares(nn.Module):
         x = reduced
         for layer in convs:
             x = layer(x)
-        filters = in_float(last(pool_in_thirds(x))).exp()
+        filters = in_float(last(self.pooled(THIRDS, x))).exp()
         return filters - filters.mean(dim=(2, 3), keepdim=True)
 
     def deblur(self, reduced: Tensor, kernel: Tensor, regulariser: Tensor) -> Tensor:

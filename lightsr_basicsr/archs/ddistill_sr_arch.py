@@ -27,6 +27,7 @@ from lightsr_basicsr.archs.ddistill_sr_units import (
 from lightsr_basicsr.archs.fast import concat_and_release
 from lightsr_basicsr.archs.layers import conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
+from lightsr_basicsr.archs.pooling import Pooling
 from lightsr_basicsr.registry import register
 
 NUM_BLOCK = 4
@@ -48,7 +49,7 @@ def conv1x1(num_in: int, num_out: int) -> nn.Conv2d:
     return nn.Conv2d(num_in, num_out, 1)
 
 
-class EnhancedSpatialAttention(nn.Module):
+class EnhancedSpatialAttention(Pooling):
     """ESA: weigh every pixel by strided convolution and pooling of its surroundings.
 
     Sides must be at least 15, or nothing is left to pool.
@@ -70,8 +71,22 @@ class EnhancedSpatialAttention(nn.Module):
         narrow = self.conv1(x)
         small = F.max_pool2d(self.conv2(narrow), 7, stride=3)
         small = self.conv3_(F.relu(self.conv3(F.relu(self.conv_max(small)))))
-        back = F.interpolate(small, x.shape[2:], mode="bilinear", align_corners=False)
-        return x * torch.sigmoid(self.conv4(back + self.conv_f(narrow)))
+        return x * torch.sigmoid(self.conv4(self.enlarge(small, x.shape[2:]) + self.conv_f(narrow)))
+
+    def enlarge(self, small: Tensor, size: torch.Size) -> Tensor:
+        """Resize the pooled (N, C, h, w) to ``size``, that of the image; a tile's on the grid of the whole image."""
+        if self.whole is not None:
+            return self.whole.resized(small, size, pooled_side)
+        return F.interpolate(small, size, mode="bilinear", align_corners=False)
+
+
+def pooled_side(side: int) -> int:
+    """Return how much the convolution and the pooling of the attention leave of a side.
+
+    >>> pooled_side(15), pooled_side(21)
+    (1, 2)
+    """
+    return ((side - 3) // 2 - 6) // 3 + 1
 
 
 class DynamicDistillationBlock(nn.Module):
@@ -176,6 +191,8 @@ class DDistill_SR(SRNetwork):  # noqa: N801
     """
 
     min_side = 15
+    tile_multiple = 6  # of the attention's strides
+    tile_overlap = 48
 
     def __init__(
         self,

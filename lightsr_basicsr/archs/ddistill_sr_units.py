@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.archs.pooling import Pooling
 from lightsr_basicsr.archs.reparam import conv_from, with_children
 from lightsr_basicsr.archs.reparam.branches import Branches, DiverseBranches
 
@@ -92,7 +93,7 @@ class SelfGate(nn.Module):
         return y * self.fc(y)
 
 
-class DynamicBranch(nn.Module):
+class DynamicBranch(Pooling):
     """Dynamic convolution decomposition: a low-rank residual and a channel scale, both made from the input's mean."""
 
     def __init__(self, num_in: int, num_out: int, num_latent: int | None) -> None:
@@ -118,7 +119,7 @@ class DynamicBranch(nn.Module):
 
     def steer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the channel scale (N, num_out) and the matrix that mixes the latent channels, (N, L, L)."""
-        squeezed = self.fc(x.mean(dim=(2, 3)))
+        squeezed = self.fc(self.mean(x, keepdim=False))
         return self.hs(self.fc_scale(squeezed)), self.fc_phi(squeezed).view(-1, self.num_latent, self.num_latent)
 
     def linear_form(self, x: Tensor) -> tuple[Tensor, DynamicResidual]:

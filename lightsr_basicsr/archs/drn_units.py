@@ -13,11 +13,12 @@ from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.fast import add_product, run_steps
 from lightsr_basicsr.archs.layers import conv3x3
+from lightsr_basicsr.archs.pooling import Pooling
 
 REDUCTION = 16
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(Pooling):
     """Weigh channels by their means over the whole feature map; hidden width is a sixteenth, rounded down."""
 
     def __init__(self, num_feat: int) -> None:
@@ -37,7 +38,7 @@ class ChannelAttention(nn.Module):
 
     def weights(self, x: Tensor) -> Tensor:
         """Return the factors, (N, C, 1, 1), of the channels of (N, C, H, W)."""
-        return self.conv_du(x.mean(dim=(2, 3), keepdim=True))
+        return self.conv_du(self.mean(x))
 
 
 class ResidualAttentionBlock(nn.Module):

@@ -16,9 +16,12 @@ from basicsr.archs.swinir_arch import SwinIR
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils.hooks import RemovableHandle
 
+from lightsr_basicsr.archs.dat_units import watch_channel_attention
 from lightsr_basicsr.archs.layers import Downscaler
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, check_table, count_in_layers, count_matches
+from lightsr_basicsr.archs.pooling import WholePicture
 from lightsr_basicsr.archs.sites import Site
 from lightsr_basicsr.archs.swinir_units import narrow_blocks, sites_of_blocks
 from lightsr_basicsr.registry import register
@@ -81,6 +84,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
             super().__init__(**shared, window_size=window_size, depths=depths, mlp_ratio=mlp_ratio)
         # Reflection can add at most one pixel less than the side has.
         self.window_size, self.min_side = window_size, window_size // 2 + 1
+        self.tile_multiple = window_size
         self.dual_model = Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
         if channels is not None:
             narrow_blocks(self, channels, int(embed_dim * mlp_ratio))
@@ -194,6 +198,7 @@ class DAT_DR(SRNetwork):  # noqa: N801
             self.body = _dat_class()(
                 **shared, split_size=list(split_size), depth=list(depth), expansion_factor=expansion_factor
             )
+        self.tile_multiple = max(split_size)
         self.dual_model = Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
         # Official files have the body's keys without a prefix.
         self._register_state_dict_hook(_hide_body)
@@ -234,6 +239,11 @@ class DAT_DR(SRNetwork):  # noqa: N801
         self.check_input(x)
         sr = self.body(x)
         return (sr, self.dual_model(sr)) if self.training else sr
+
+    def watch_pooling(self, whole: WholePicture) -> list[RemovableHandle]:
+        """Let the channel attentions be those of a whole picture; return what undoes it."""
+        attentions = (module for module in self.modules() if hasattr(module, "temperature"))
+        return [handle for module in attentions for handle in watch_channel_attention(module, whole)]
 
 
 def _checked_arguments(

@@ -30,6 +30,7 @@ from lightsr_basicsr.archs.fdiwn_units import (
 )
 from lightsr_basicsr.archs.layers import MeanShift, conv3x3, run_in_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.archs.pooling import sees_tiles
 from lightsr_basicsr.archs.reparam import build_deployed, fold_after, with_children
 from lightsr_basicsr.registry import register
 
@@ -136,7 +137,8 @@ class WeightingNetwork(SRNetwork):
         upscale (int): 2, 3 or 4. Default: 4.
         img_range (float): Largest value inside; 255 for the official files. Default: 255.
         chop (bool): Whether to cut images into four overlapping quarters in evaluation, as for the published numbers;
-            the statistics are then those of a quarter, and sides must be at least 19. Default: False.
+            the statistics are then those of a quarter, and sides must be at least 19. Tiles are not chopped. Default:
+            False.
         freeze_mean_shift (bool): Whether to keep the mean shifts fixed; officially they are trained. Default: False.
         deploy (bool): Whether to build the deployed form: without weight normalisation, and with the mean shift of the
             output folded into the last convolutions. Default: False.
@@ -196,7 +198,8 @@ class WeightingNetwork(SRNetwork):
             ValueError: For other shapes; with ``chop``, in evaluation, for sides below 19.
         """
         self.check_input(x)
-        run = self.forward_whole if self.training or not self.chop else self.forward_chopped
+        whole = self.training or not self.chop or sees_tiles(self)
+        run = self.forward_whole if whole else self.forward_chopped
         return run(x * self.img_range) / self.img_range
 
     def forward_whole(self, x: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.fast import add_product, add_product_in_place, multiply_in_place, run_steps, sigmoid_in_place
-from lightsr_basicsr.archs.layers import conv3x3, std_as_published, std_mean
+from lightsr_basicsr.archs.layers import conv3x3, std_as_published
+from lightsr_basicsr.archs.pooling import Pooling
 from lightsr_basicsr.archs.reparam import conv_from, plain_kernel
 
 TRUNK = 24
@@ -68,7 +69,7 @@ class Scale(nn.Module):
         return x * self.scale
 
 
-class ShuffleAttention(nn.Module):
+class ShuffleAttention(Pooling):
     """Weigh half of each group's channels by their means, half by their normalised values, then mix the channels."""
 
     def __init__(self) -> None:
@@ -100,7 +101,7 @@ class ShuffleAttention(nn.Module):
         means the slope is zero. Group normalisation of one channel each is the slope and the shift of the others.
         """
         # As vectors until they meet the feature map: with four axes, OpenVINO would compute them once per pixel.
-        std, mean = (part.flatten(1) for part in std_mean(mixed, self.gn.eps))
+        std, mean = (part.flatten(1) for part in self.std_mean(mixed, self.gn.eps))
         by_mean, by_value, mean_shift, value_shift = self._gate_parameters()
         slope = by_value / std
         shift = by_mean * mean + mean_shift + value_shift - slope * mean
@@ -185,7 +186,7 @@ class SelfCalibrationFusion(ResidualWeighting):
         self.conv = conv3x3(2 * TRUNK, TRUNK)  # last, as in the official files; the order matters to optimizer states
 
 
-class CoefficientUnit(nn.Module):
+class CoefficientUnit(Pooling):
     """A coefficient in [0.5, 1) per channel, from the mean and the standard deviation of its feature map."""
 
     def __init__(self) -> None:
@@ -205,5 +206,5 @@ class CoefficientUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fast form of :meth:`forward_as_published`; the pooling in the upper branch keeps the mean."""
-        std, mean = std_mean(x)
+        std, mean = self.std_mean(x)
         return (self.upper_branch(mean) + self.lower_branch(std)) / 2

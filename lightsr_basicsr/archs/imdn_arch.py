@@ -27,6 +27,7 @@ from lightsr_basicsr.archs.imdn_units import (
 )
 from lightsr_basicsr.archs.layers import conv3x3, read_channels, run_in_quarters
 from lightsr_basicsr.archs.network import Shapes, SRNetwork, count_matches
+from lightsr_basicsr.archs.pooling import sees_tiles
 from lightsr_basicsr.archs.sites import Site
 from lightsr_basicsr.registry import register
 
@@ -40,6 +41,8 @@ class MultiDistillationTrunk(SRNetwork):
 
     ``fea_conv`` turns the image into (N, num_feat, h, w), ``shuffle`` is the factor of the pixel shuffle.
     """
+
+    tile_passes, tile_overlap = 1, 24  # at least 61 dB, measured by docs/studies/tiles.py
 
     def __init__(
         self,
@@ -126,8 +129,8 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
     """IMDN for any scale: the input already has the target size and is sharpened (x1, RealSR data).
 
     Images in evaluation mode may have any size: where a side is not a multiple of 4 the official adaptive cropping
-    strategy runs (four corner crops); an image with a side below 60 is padded instead, which has no official
-    counterpart. Training patches must have sides that are multiples of 4.
+    strategy runs (four corner crops); an image with a side below 60, and one in tiles, is padded instead, which has no
+    official counterpart. Training patches must have sides that are multiples of 4.
 
     Args:
         num_in_ch (int): Input channels. Default: 3.
@@ -154,6 +157,7 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         )
         super().__init__(fea_conv, num_out_ch, num_feat, num_block, 4, channels)
         self.num_in_ch, self.num_out_ch, self.upscale = num_in_ch, num_out_ch, 1
+        self.tile_multiple, self.tile_overlap = 4, 96
 
     @classmethod
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
@@ -176,7 +180,7 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
             return super().forward(x)
         if self.training:
             raise ValueError(f"IMDN_AS trains on sides that are multiples of 4, got {height}x{width}.")
-        if min(height, width) < ACS_MIN_SIDE:
+        if min(height, width) < ACS_MIN_SIDE or sees_tiles(self):
             padded = F.pad(x, (0, -width % 4, 0, -height % 4), mode="replicate")
             return super().forward(padded)[..., :height, :width]
         # The official adaptive cropping strategy: four quarters, overlapping by 32 pixels before rounding.
@@ -242,6 +246,7 @@ class IMDN_RTC(SRNetwork):  # noqa: N801
             conv3x3(num_feat, num_out_ch * upscale**2),
             nn.PixelShuffle(upscale),
         )
+        self.tile_overlap, self.tile_wide = 4 * num_block + 2, True  # all that a pixel depends on
         self.num_in_ch, self.num_out_ch, self.upscale = num_in_ch, num_out_ch, upscale
 
     @classmethod
@@ -283,6 +288,7 @@ class IMDN_RTE(SRNetwork):  # noqa: N801
         if img_range <= 0:
             raise ValueError(f"IMDN_RTE needs a positive `img_range` (255 for the official file), got {img_range}.")
         self.img_range = img_range
+        self.tile_multiple, self.tile_overlap, self.tile_wide = 2, 76, True  # all that a pixel depends on
         self.fea_conv = nn.Sequential(
             conv3x3(num_in_ch, num_feat), nn.ReLU(), conv3x3(num_feat, num_feat, stride=2, bias=False)
         )

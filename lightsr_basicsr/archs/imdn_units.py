@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from lightsr_basicsr.archs.layers import conv3x3, std_as_published, std_mean
+from lightsr_basicsr.archs.layers import conv3x3, std_as_published
+from lightsr_basicsr.archs.pooling import Pooling
 from lightsr_basicsr.archs.sites import Site
 
 NEGATIVE_SLOPE = 0.05
 REDUCTION = 16  # channels per hidden unit of the attention
 
 
-class ContrastAwareChannelAttention(nn.Module):
+class ContrastAwareChannelAttention(Pooling):
     """CCA: weigh channels by the sum of their mean and standard deviation over the feature map (paper, section 3.3)."""
 
     def __init__(self, num_feat: int) -> None:
@@ -36,7 +37,7 @@ class ContrastAwareChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Fast form of :meth:`forward_as_published`: both statistics at once."""
-        std, mean = std_mean(x)
+        std, mean = self.std_mean(x)
         return x * self.conv_du(std + mean)
 
 

@@ -29,6 +29,11 @@ class SRNetwork(nn.Module):
     num_out_ch: int = 3
     min_side: int = 1  # smallest height and width of an input image, in pixels
     pools_globally: bool = True  # whether statistics of the whole image matter, so that a tile gives other pixels
+    # Of tiles that shall equal the whole image, see `upscale`:
+    tile_passes: int = 2  # that collect its statistics before the last one
+    tile_overlap: int = 32  # LR pixels that a tile sees around its core
+    tile_multiple: int = 1  # of which the position of a tile must be a multiple
+    tile_wide: bool = False  # whether tiles are as wide as the image, which gives its very bits
     super_resolves: bool = True  # whether evaluation mode maps one LR image to one SR image
     training_output: TrainingOutput = "image"  # of `forward` in training; that of networks without this attribute too
     kernels_per_image: bool = False  # whether evaluation makes kernels from each image: exports are for one image

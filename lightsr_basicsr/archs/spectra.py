@@ -107,6 +107,11 @@ def pool_in_thirds(x: Tensor) -> Tensor:
     return down @ x @ across.transpose(0, 1)
 
 
+def inside_thirds(size: int, device: torch.device) -> Tensor:
+    """Return which of ``size`` pixels each of the three thirds holds, (3, size), true or false."""
+    return _thirds(torch.empty(size, 0, device=device), 0) > 0
+
+
 def _thirds(x: Tensor, axis: int) -> Tensor:
     """Return the matrix (3, size) that averages thirds along an axis."""
     size, index = x.shape[axis], torch.arange(3, device=x.device).unsqueeze(1)

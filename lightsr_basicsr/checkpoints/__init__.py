@@ -7,5 +7,5 @@ finds the training state from which a run resumes.
 # ruff: noqa: F401 (exported)
 from lightsr_basicsr.checkpoints.files import SUFFIXES, WRAPPERS, CheckpointError, read_state_dict, unwrap
 from lightsr_basicsr.checkpoints.keys import describe_difference, fitting
-from lightsr_basicsr.checkpoints.whole import EXISTS, write_whole
+from lightsr_basicsr.checkpoints.whole import write_whole
 from lightsr_basicsr.checkpoints.write import split_list, write_state_dict

@@ -47,7 +47,7 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add ``FILE``, ``--opt``, ``--network`` and ``--weights``: a checkpoint and the network in it."""
-    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors")
+    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors, or a name that `basicsr fetch` knows")
     parser.add_argument(
         "--opt", metavar="FILE", help="option file it was trained with; only for networks that their tensors do not "
         "identify",

@@ -59,7 +59,7 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
-    from lightsr_basicsr.tools.images import is_text
+    from lightsr_basicsr.pictures.files import is_text
     from lightsr_basicsr.tools.options import find_option_file, read_options
     from lightsr_basicsr.tools.run.compression import require_compression
     from lightsr_basicsr.tools.run.elastic import has_saved

@@ -21,9 +21,9 @@ from torch.utils.data import Dataset
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.data.degradations import mod_crop
-from lightsr_basicsr.data.pixels import PixelError, decode
+from lightsr_basicsr.pictures.files import is_image
+from lightsr_basicsr.pictures.pixels import PixelError, decode
 
-SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 # Keys that BasicSR reads from any dataset section, whatever its type.
 READ_BY_BASICSR = (
     "name", "type", "phase", "scale", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio",
@@ -201,16 +201,6 @@ def check_section(dataset: type, options: Mapping[str, Any], own: Collection[str
     for key, field in fields.declared(dataset).items():
         if key in options and (problem := field.problem(options[key])):
             raise ValueError(f"{key} {problem}")
-
-
-def is_image(file: Path) -> bool:
-    """Return whether the name of ``file`` is that of an image; hidden files are not.
-
-    Examples:
-        >>> [is_image(Path(name)) for name in ("0001.PNG", "notes.txt", ".0001.png")]
-        [True, False, False]
-    """
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 
 
 def to_tensors(images: list[np.ndarray], options: Mapping[str, Any]) -> list[Tensor]:

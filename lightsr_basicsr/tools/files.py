@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from os import PathLike
 from os.path import expanduser
 from pathlib import Path
 
-from lightsr_basicsr.checkpoints import EXISTS
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.weights.content import checksum
+from lightsr_basicsr.whole import EXISTS
+
+__all__ = ["TargetError", "check_target", "checksum", "plain_path"]
 
 
 class TargetError(UserError):
     """A file cannot be written: its name, its folder or an existing file is in the way."""
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def plain_path(path: str | PathLike) -> Path:

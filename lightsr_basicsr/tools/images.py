@@ -16,20 +16,12 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lightsr_basicsr.data import pixels
-from lightsr_basicsr.data.hr_images import is_image
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.pictures import pixels
+from lightsr_basicsr.pictures.files import ORIENTATION, ImageError, ends_oddly, is_image, reason
 
-# The last bytes of a complete file; a truncated copy has others.
-ENDINGS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # OpenCV's flags of the rule above
-ORIENTATION = 0x112  # Exif tag of a camera
 PART = ".part"
 CAPTION, GAP = 44, 8  # pixels above and beside a captioned image
-
-
-class ImageError(UserError):
-    """An image cannot be used; the message names the file and the reason."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -96,12 +88,8 @@ def examine(file: Path, decode: bool = False) -> tuple[tuple[int, int], np.ndarr
     size = file.stat().st_size
     if not size:
         raise ValueError("empty file")
-    ending = ENDINGS.get(file.suffix.lower())
     with file.open("rb") as stream:
-        stream.seek(-min(size, 64), os.SEEK_END)
-        # Phones append video clips to a JPEG, so an unusual end is a reason to decode, not yet an error.
-        suspicious = ending is not None and ending not in stream.read()
-        stream.seek(0)
+        suspicious = ends_oddly(stream, size, file.suffix)
         try:
             with pixels.open_header(stream, size) as image:
                 whole, turned = decode or suspicious, _lies_on_its_side(image)  # decoding a TIFF discards the tag
@@ -157,20 +145,6 @@ def lost_in_reading(image: np.ndarray) -> list[str]:
     alpha = image.ndim == 3 and image.shape[2] in (2, 4)
     found = {"16 bits": image.dtype == np.uint16, "alpha": alpha, "gray": image.ndim == 2}
     return [name for name, present in found.items() if present]
-
-
-def is_text(name: str) -> bool:
-    r"""Return whether a file name is UTF-8; Python keeps other bytes as half characters, which OpenCV cannot take.
-
-    >>> is_text("café.png"), is_text("caf\udce9.png")
-    (True, False)
-    """
-    return not any("\ud800" <= each <= "\udfff" for each in name)
-
-
-def reason(error: Exception) -> str:
-    """Return in one line why :func:`measure` failed."""
-    return "no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
 
 
 def read_image(file: Path) -> np.ndarray:

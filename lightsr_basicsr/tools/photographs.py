@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.data.photographs import photographs
-from lightsr_basicsr.tools.images import ImageError, read_image
+from lightsr_basicsr.pictures.files import ImageError
+from lightsr_basicsr.tools.images import read_image
 
 PHOTOGRAPH = "coffee.png"
 LR_SIZE = (120, 160)

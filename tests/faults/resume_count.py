@@ -91,7 +91,7 @@ def kill_in_step(number: int, method: str, at: int, after: bool) -> None:
 
 def kill_in_save(where: str, at: int) -> None:
     """Kill this process within the ``at``-th file that is written: half of it on the disk, or around the renaming."""
-    from lightsr_basicsr.checkpoints import whole
+    from lightsr_basicsr import whole
 
     calls = []
     fsync, publish = os.fsync, whole._publish

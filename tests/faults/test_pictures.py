@@ -15,9 +15,10 @@ from PIL import Image, ImageFile
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.data.hr_images import ImageStore
-from lightsr_basicsr.data.pixels import PixelError, decode, most_pixels, open_header
+from lightsr_basicsr.pictures.files import ImageError
+from lightsr_basicsr.pictures.pixels import PixelError, decode, most_pixels, open_header
 from lightsr_basicsr.tools.check.options import check_options
-from lightsr_basicsr.tools.images import ImageError, measure, read_image
+from lightsr_basicsr.tools.images import measure, read_image
 from lightsr_basicsr.tools.prepare.lmdb import prepare_lmdb
 from lightsr_basicsr.tools.prepare.lr import prepare_lr
 from lightsr_basicsr.tools.prepare.meta import prepare_meta

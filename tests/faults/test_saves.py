@@ -20,6 +20,7 @@ from lightsr_basicsr._fixes import saving
 from lightsr_basicsr.checkpoints import CheckpointError, whole, write_whole
 from lightsr_basicsr.checkpoints.states import read_state
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.whole import remove_parts
 from tests import tiny
 
 pytestmark = pytest.mark.faults
@@ -93,7 +94,7 @@ def test_a_link_is_followed_and_long_names_and_empty_files_are_written(workdir):
 def test_left_over_parts_are_removed(workdir):
     for name in (".net_g_1.pth.77.part", "mine.part", ".hidden"):
         Path(name).touch()
-    assert [part.name for part in whole.remove_parts(workdir)] == [".net_g_1.pth.77.part"]
+    assert [part.name for part in remove_parts(workdir)] == [".net_g_1.pth.77.part"]
     assert sorted(path.name for path in workdir.iterdir()) == [".hidden", "mine.part"]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.runtimes.choice import check_trust
 from lightsr_basicsr.runtimes.metadata import read_metadata
 from lightsr_basicsr.runtimes.torch_runtime import torch_threads
@@ -24,7 +25,6 @@ from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, r
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, find_subjects
 from lightsr_basicsr.tools.files import checksum
-from lightsr_basicsr.tools.images import ImageError
 
 NTIRE_SIZE = (256, 256)
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.checkpoints import SUFFIXES, CheckpointError
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.runtimes.metadata import SUFFIXES as EXPORTED
 from lightsr_basicsr.runtimes.network import name_of
 from lightsr_basicsr.tools.networks import (
@@ -29,6 +31,7 @@ from lightsr_basicsr.tools.networks import (
 )
 from lightsr_basicsr.tools.options import OptionError, parse_value
 from lightsr_basicsr.tools.photographs import SEED, image_of_size
+from lightsr_basicsr.weights.find import find_weights, is_name
 
 OPTION_FILES = (".yml", ".yaml")
 # Short names, with the sizes in the papers' tables.
@@ -85,8 +88,9 @@ def find_subjects(sources: Sequence[str | PathLike], network: str | None = None)
     """Return the networks to measure, in order, each with a unique title.
 
     Args:
-        sources (Sequence): Checkpoints, exported files, option files, and names of networks with arguments, such as
-            ``'IMDN:upscale=4'``. If empty, ``network`` is measured if there is one, else the networks in ``STANDARD``.
+        sources (Sequence): Checkpoints, names of official files in the cache, exported files, option files, and names
+            of networks with arguments, such as ``'IMDN:upscale=4'``. If empty, ``network`` is measured if there is one,
+            else the networks in ``STANDARD``.
         network (str | None): Name with arguments, or option file, of the network of checkpoints, where their tensors
             do not identify it. Default: None.
 
@@ -108,6 +112,8 @@ def find_subjects(sources: Sequence[str | PathLike], network: str | None = None)
 
 def _subject(source: str, section: dict[str, Any] | None) -> Subject:
     path = Path(expanduser(source))
+    if not path.exists() and look_up(ARCH_REGISTRY, source) is None and is_name(source):
+        path = find_weights(source)
     suffix = path.suffix.lower()
     if suffix in (*SUFFIXES, *EXPORTED):
         if not path.is_file():

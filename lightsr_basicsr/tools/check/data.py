@@ -16,11 +16,12 @@ import numpy as np
 from lightsr_basicsr.data.degraded_dataset import MultiScalePairedDataset
 from lightsr_basicsr.data.hr_images import HRDataset, check_section
 from lightsr_basicsr.data.lmdb_damage import lmdb_damage
-from lightsr_basicsr.data.pixels import PixelError
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.fields import declared
+from lightsr_basicsr.pictures.files import is_text, reason
+from lightsr_basicsr.pictures.pixels import PixelError
 from lightsr_basicsr.tools.check.context import Seen
-from lightsr_basicsr.tools.images import as_stored, examine, is_text, list_images, lost_in_reading, reason, some, spread
+from lightsr_basicsr.tools.images import as_stored, examine, list_images, lost_in_reading, some, spread
 
 LOOKED_AT = 2000
 DECODED = 32

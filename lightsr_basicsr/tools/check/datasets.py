@@ -64,7 +64,8 @@ def _check_section(run: Run, where: str, phase: str, content: Mapping[str, Any])
     if phase != "train" and (run.section("val").get("save_img") or run.section("comparison")):
         problems += unwritable_names(section)
     yield from (Finding(f"{where}{place}", text) for place, text in problems)
-    if note := describe_seen(seen.kinds):
+    kept = phase != "train" and run.section("val").get("save_as_read")
+    if (note := describe_seen(seen.kinds)) and not kept:
         yield Finding(where, note, fatal=False)
 
 

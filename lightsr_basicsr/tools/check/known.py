@@ -22,6 +22,7 @@ from lightsr_basicsr.fields import (
     text,
 )
 from lightsr_basicsr.models.kept_checkpoints import OPTIONS as KEPT
+from lightsr_basicsr.pictures import as_read
 from lightsr_basicsr.runtimes import validation
 from lightsr_basicsr.tools.check.basicsr_fields import FIELDS
 from lightsr_basicsr.tools.check.basicsr_keys import keys_of_class, keys_of_pipeline
@@ -40,6 +41,7 @@ OF_COMMAND: dict[str, Field] = {
     **plugins.OPTIONS,
     **KEPT,
     **validation.OPTIONS,
+    **as_read.OPTIONS,
     **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
     "datasets.*.halves": flag(
         "Whether each training batch holds as many images of the first half of the set as of the second, in this "

@@ -21,6 +21,7 @@ from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.context import Finding, Run
 from lightsr_basicsr.tools.check.names import arguments_of
+from lightsr_basicsr.weights.find import fetch_hint
 
 # BasicSR's PerceptualLoss looks here first; otherwise torchvision downloads into torch's folder.
 VGG_FOLDER = "experiments/pretrained_models"
@@ -76,7 +77,8 @@ def _check_file(run: Run, network: str, path: str) -> Iterator[Finding]:
     try:
         state, wrapper = read_state_dict(Path(expanduser(path)), prefer=wanted)
     except CheckpointError as error:
-        yield Finding(where, str(error))
+        missing = not os.path.exists(expanduser(path))
+        yield Finding(where, f"{error}{fetch_hint(Path(path)) if missing else ''}")
         return
     net = run.networks.get(network)
     if net is None:

@@ -29,6 +29,8 @@ from lightsr_basicsr.tools.networks import (
     unrecoverable_arguments,
 )
 from lightsr_basicsr.tools.photographs import LRImage, lr_image
+from lightsr_basicsr.weights.find import find_weights
+from lightsr_basicsr.weights.folder import folder_beside
 
 HELD_AS = ("params", "params_ema", "bare", "state_dict", "list")
 TOLERANCE = 1e-4  # of the output's range; float32 rounding of most networks is below 1e-5
@@ -84,7 +86,7 @@ def convert(
     For a checkpoint that is deployed already, write a copy if a target, weights or a wrapper is given, else nothing.
 
     Args:
-        source (str | PathLike): ``.pth``, ``.pt`` or ``.safetensors``.
+        source (str | PathLike): ``.pth``, ``.pt`` or ``.safetensors``, or the name of an official file in the cache.
         target (str | PathLike | None): The new file or its folder; the suffix decides the format. None is the
             source's name with ``_deploy``. Default: None.
         network (Mapping | None): Section of an option file, for networks that their tensors do not identify.
@@ -98,7 +100,7 @@ def convert(
     Raises:
         UserError: If a file or an argument is wrong, or the outputs differ. No file is written or changed then.
     """
-    source = plain_path(source)
+    source = find_weights(plain_path(source))
     check_tolerance(tolerance)
     opened, state, taken = open_checkpoint(source, weights, network)
     deployed = None if keep_form else _merge(opened, source)
@@ -126,7 +128,7 @@ def _choose_target(source: Path, target: str | PathLike | None, keep_form: bool,
     suffixed = source.suffix.lower() in SUFFIXES
     stem, suffix = (source.stem, source.suffix) if suffixed else (source.name, SUFFIXES[0])
     name = f"{stem}{'' if same_form and target is not None else '_deploy'}{suffix}"
-    place = source.with_name(name) if target is None else plain_path(target)
+    place = folder_beside(source) / name if target is None else plain_path(target)
     place = place / name if os.path.isdir(place) or str(target).endswith(os.sep) else place
     if place.suffix.lower() not in SUFFIXES:
         raise ConvertError(f"The name of {place} decides the format: it must end in {', '.join(SUFFIXES)}.")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from os.path import expanduser
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,11 @@ from lightsr_basicsr.checkpoints.identify import load
 from lightsr_basicsr.data.degradations import KERNEL_SIZE
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.tools.embed.numbers import METHODS, Projection, agreement, project, separability
-from lightsr_basicsr.tools.images import ImageError, folder_images, read_image, to_8_bit
+from lightsr_basicsr.tools.images import folder_images, read_image, to_8_bit
 from lightsr_basicsr.tools.photographs import to_tensor
+from lightsr_basicsr.weights.find import find_weights
 
 NETWORKS = {"teacher": "BlindSR_TA", "student": "BlindSR_ST"}
 # Spread evenly over [0.2, 4.0], from which KDSR draws at x4; other scales get the same blur in LR pixels.
@@ -84,7 +85,7 @@ def embed(
     """Degrade images in known ways and return the vectors of KDSR's encoders for them.
 
     Args:
-        files (Mapping): Checkpoint of the ``teacher``, of the ``student``, or of both.
+        files (Mapping): Checkpoint of the ``teacher``, of the ``student``, or of both; or names of official files.
         source (Path | str): Folder of HR images.
         blurs (Sequence[Blur]): Empty takes five isotropic ones (:func:`degradations`).
         noises (Sequence[float]): Standard deviations in gray levels, each combined with each blur.
@@ -100,7 +101,7 @@ def embed(
     """
     _check_arguments(seed, method=(method, METHODS), vector=(vector, ("distilled", "compressed")))
     require_packages()
-    paths = {role: Path(expanduser(files[role])) for role in NETWORKS if role in files}
+    paths = {role: find_weights(files[role]) for role in NETWORKS if role in files}
     nets = {role: load_network(path, role) for role, path in paths.items()}
     sets = degradations(common_scale(nets), blurs, noises, seed)
     crops, skipped = take_crops(source, images, crop - crop % sets[0].scale, progress)

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-from lightsr_basicsr.checkpoints import EXISTS
 from lightsr_basicsr.checkpoints import SUFFIXES as CHECKPOINTS
 from lightsr_basicsr.runtimes.metadata import SUFFIXES
 from lightsr_basicsr.tools.files import TargetError, plain_path
+from lightsr_basicsr.weights.folder import folder_beside
+from lightsr_basicsr.whole import EXISTS
 
 FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".ts"}
 WEIGHTS_BESIDE = ".bin"  # of an OpenVINO model
@@ -25,7 +26,8 @@ def choose_target(
     """Return the file to write and its format: ``file_format``, else that of the suffix, else ONNX, OpenVINO for int8.
 
     Args:
-        source (Path): The checkpoint; by default the new file is beside it.
+        source (Path): The checkpoint; by default the new file is beside it, or in the working directory
+            for a file of the cache.
         target (str | PathLike | None): The new file or its folder.
         file_format (str | None): A key of ``FORMATS``.
         precision (str): Part of the default name, unless it is ``'fp32'``.
@@ -41,7 +43,7 @@ def choose_target(
     usual = file_format or ("openvino" if precision == "int8" else "onnx")
     name = f"{stem}{'' if precision == 'fp32' else f'_{precision}'}{FORMATS[usual]}"
     if target is None:
-        return source.with_name(name), usual
+        return folder_beside(source) / name, usual
     place = plain_path(target)
     if os.path.isdir(place) or str(target).endswith(os.sep):
         return place / name, usual

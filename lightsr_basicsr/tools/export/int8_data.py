@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from lightsr_basicsr.data.degradations import imresize, mod_crop
 from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.runtimes.base import BackendError, Traits
-from lightsr_basicsr.tools.images import ImageError, existing_folder, list_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.images import existing_folder, list_images, read_image, some, to_8_bit
 from lightsr_basicsr.tools.photographs import center, to_tensor
 
 LR_SIDE = 48

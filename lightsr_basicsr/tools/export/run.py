@@ -35,6 +35,7 @@ from lightsr_basicsr.tools.export.int8 import IMAGES, quantize
 from lightsr_basicsr.tools.export.verify import ExportRow, Sample, make_samples, open_session, verify
 from lightsr_basicsr.tools.files import check_target, checksum, plain_path
 from lightsr_basicsr.tools.networks import Opened, form_with, innermost, open_checkpoint
+from lightsr_basicsr.weights.find import find_weights
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # Largest difference of the images, in parts of the range; for int8 the cost in PSNR is reported instead.
@@ -111,7 +112,8 @@ def export(
     """Write the deployed form of a checkpoint for another backend, after comparing its images on test images.
 
     Args:
-        source (str | PathLike): Checkpoint in the training form or the deployed form.
+        source (str | PathLike): Checkpoint in the training form or the deployed form, or the name of an official file
+            in the cache.
         target (str | PathLike | None): The new file or its folder; None is the source's name with another suffix.
         format (str | None): ``'onnx'``, ``'openvino'`` or ``'torchscript'``; None is the suffix's, or ``'onnx'``.
         precision (str): ``'fp32'``, ``'fp16'`` or ``'int8'``; images are float32 in any. Default: ``'fp32'``.
@@ -127,7 +129,7 @@ def export(
     Raises:
         UserError: If a file or an argument is wrong, a library is missing, or images differ. Nothing is written then.
     """
-    source = plain_path(source)
+    source = find_weights(plain_path(source))
     place, kind = choose_target(source, target, format, precision)
     _check_arguments(kind, precision, opset, tolerance, quantization)
     opened, _, taken = open_checkpoint(source, weights, network)

@@ -18,7 +18,8 @@ from lightsr_basicsr.runtimes.metadata import SUFFIXES, Metadata, format_of, rea
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
 from lightsr_basicsr.tools.files import checksum
 from lightsr_basicsr.tools.info.channels import KeptChannels, kept_channels
-from lightsr_basicsr.tools.info.official import OfficialNetwork, find_official, official_networks
+from lightsr_basicsr.weights.find import find_weights
+from lightsr_basicsr.weights.official import OfficialNetwork, find_official, official_networks
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,13 @@ def describe(path: str | PathLike) -> FileInfo | ExportedInfo:
 
 
 def describe_file(path: str | PathLike) -> FileInfo:
-    """Return the description of a checkpoint.
+    """Return the description of a checkpoint, or of the official file of that name in the cache.
 
     Raises:
+        WeightsError: As :func:`lightsr_basicsr.weights.find.find_weights`.
         CheckpointError, UnknownNetworkError: As :func:`lightsr_basicsr.identify`.
     """
-    path = Path(path)
+    path = find_weights(path)
     state, wrapper = read_state_dict(path)
     identity, net = load_identified(state, str(path))
     sha256 = checksum(path)

@@ -20,7 +20,8 @@ import torch
 from tqdm import tqdm
 
 from lightsr_basicsr.errors import UserError, short_message
-from lightsr_basicsr.tools.images import ImageError, remove_parts
+from lightsr_basicsr.pictures.files import ImageError
+from lightsr_basicsr.tools.images import remove_parts
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import lmdb
 from tqdm import tqdm
 
-from lightsr_basicsr.tools.images import ImageError, some, spread
+from lightsr_basicsr.pictures.files import ImageError
+from lightsr_basicsr.tools.images import some, spread
 from lightsr_basicsr.tools.prepare.claims import read_record
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work, in_order
 from lightsr_basicsr.tools.prepare.lmdb_file import LmdbEntry, LmdbFile, listed, refuse_other_files

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lightsr_basicsr.tools.images import ImageError, some, whole_file
+from lightsr_basicsr.pictures.files import ImageError
+from lightsr_basicsr.tools.images import some, whole_file
 from lightsr_basicsr.tools.prepare.claims import same_folder
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, Prepared, PrepareError, Work, in_order
 from lightsr_basicsr.tools.prepare.sections import common_root, gt_only, paired, training

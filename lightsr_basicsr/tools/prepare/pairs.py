@@ -8,7 +8,8 @@ from functools import partial
 from os.path import expanduser
 from pathlib import Path
 
-from lightsr_basicsr.tools.images import ImageError, measure, read_image, some, write_png
+from lightsr_basicsr.pictures.files import ImageError
+from lightsr_basicsr.tools.images import measure, read_image, some, write_png
 from lightsr_basicsr.tools.prepare.claims import claim
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import paired

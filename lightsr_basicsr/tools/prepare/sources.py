@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from lightsr_basicsr.data.degradations import mod_crop
-from lightsr_basicsr.tools.images import ImageError, decode, folder_images, measure, read_image, to_8_bit, write_png
+from lightsr_basicsr.pictures.files import ImageError
+from lightsr_basicsr.tools.images import decode, folder_images, measure, read_image, to_8_bit, write_png
 from lightsr_basicsr.tools.prepare.jobs import FileJob, PrepareError
 
 # Scale to whose multiples an image is cropped, and what makes LR of it then; None for HR images.

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lightsr_basicsr.tools.images import ImageError, measure, reason, some, write_png
+from lightsr_basicsr.pictures.files import ImageError, reason
+from lightsr_basicsr.tools.images import measure, some, write_png
 from lightsr_basicsr.tools.prepare.claims import claim, same_folder
 from lightsr_basicsr.tools.prepare.jobs import ALL_CORES, FileJob, Prepared, PrepareError, Work, run_jobs
 from lightsr_basicsr.tools.prepare.sections import gt_only, paired, training

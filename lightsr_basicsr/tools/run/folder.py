@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightsr_basicsr.checkpoints.whole import remove_parts
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.fields import file_name
+from lightsr_basicsr.whole import remove_parts
 
 PARENTS = {"train": "experiments", "test": "results"}
 SUBFOLDERS = ("models", "training_states", "log", "visualization")

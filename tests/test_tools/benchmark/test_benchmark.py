@@ -18,6 +18,7 @@ from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
@@ -33,7 +34,6 @@ from lightsr_basicsr.tools.benchmark.rows import summarise
 from lightsr_basicsr.tools.benchmark.run import benchmark
 from lightsr_basicsr.tools.benchmark.sources import STANDARD, BenchmarkError, Subject, find_subjects
 from lightsr_basicsr.tools.files import checksum
-from lightsr_basicsr.tools.images import ImageError
 from lightsr_basicsr.tools.photographs import image_of_size
 
 TINY = "IMDN_RTC:num_feat=4,num_block=1"

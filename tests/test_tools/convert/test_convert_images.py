@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lightsr_basicsr.archs.ddistill_sr_arch import DDistill_SR
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.tools.agreement import AgreementError, measure, run_on
 from lightsr_basicsr.tools.convert.run import convert
-from lightsr_basicsr.tools.images import ImageError
 from lightsr_basicsr.tools.photographs import lr_image
 from tests.converting import distilled, files, make_quick
 

@@ -17,6 +17,7 @@ from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, BlindSR_TA
 from lightsr_basicsr.archs.reparameterized_arch import Reparameterized
 from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.data.photographs import photographs
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.runtimes.metadata import read_metadata
 from lightsr_basicsr.tools.agreement import AgreementError
@@ -25,7 +26,6 @@ from lightsr_basicsr.tools.export import run as tool
 from lightsr_basicsr.tools.export import verify as export_verify
 from lightsr_basicsr.tools.export.run import Quantization, export
 from lightsr_basicsr.tools.files import TargetError, checksum
-from lightsr_basicsr.tools.images import ImageError
 from lightsr_basicsr.tools.networks import NetworkError, build
 from tests.converting import distilled, files, trained, with_kernel
 

@@ -7,10 +7,10 @@ import torch
 
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.data.photographs import PHOTOGRAPHS, photographs
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.runtimes.base import BackendError, Traits
 from lightsr_basicsr.tools.export import int8_data as quantize_data
 from lightsr_basicsr.tools.export.int8_data import gather, lr_side
-from lightsr_basicsr.tools.images import ImageError
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from lightsr_basicsr import cli
 from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.export.run import export
 from lightsr_basicsr.tools.info.describe import describe_file
-from lightsr_basicsr.tools.info.official import find_official, official_networks
+from lightsr_basicsr.weights.official import find_official, official_networks
 from tests.cases import SWINIR_SMALL
 
 counts = pytest.mark.skipif(

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from lightsr_basicsr import cli
-from lightsr_basicsr.tools.images import ImageError
+from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.tools.prepare import lmdb_file
 from lightsr_basicsr.tools.prepare.jobs import PrepareError, in_order
 from lightsr_basicsr.tools.prepare.lmdb import prepare_lmdb

@@ -19,10 +19,10 @@ import lmdb
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from lightsr_basicsr.data.hr_images import SUFFIXES
 from lightsr_basicsr.data.lmdb_damage import lmdb_damage
-from lightsr_basicsr.data.pixels import PixelError, decode, open_header
-from lightsr_basicsr.tools.images import COLOR, ENDINGS, ORIENTATION, existing_folder, nested_hint, reason
+from lightsr_basicsr.pictures.files import ENDINGS, ORIENTATION, SUFFIXES, reason
+from lightsr_basicsr.pictures.pixels import PixelError, decode, open_header
+from lightsr_basicsr.tools.images import COLOR, existing_folder, nested_hint
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
 KINDS = (

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from lightsr_basicsr.data.hr_images import SUFFIXES
+from lightsr_basicsr.pictures.files import SUFFIXES
 from lightsr_basicsr.tools.prepare.check.files import DatasetFinding, Facts, Source
 from lightsr_basicsr.tools.prepare.jobs import PrepareError
 

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lightsr_basicsr._compat import MOST_PIXELS, PIXELS_VARIABLE
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.pictures.limits import MOST_PIXELS, PIXELS_VARIABLE
 
 # Bits that deflate packs into one byte at most: 1032 bytes.
 DENSEST_PNG = 8 * 1032
@@ -45,8 +45,19 @@ def most_pixels() -> int:
     return int(text)
 
 
-def open_header(stream: BinaryIO, length: int) -> Image.Image:
-    """Return an image of ``length`` bytes as Pillow opens it, undecoded.
+def check_claim(width: int, height: int, most: int | None = None) -> None:
+    """Raise PixelError if an image claims more than ``most`` pixels; without it, more than :func:`most_pixels`."""
+    limit = most_pixels() if most is None else most
+    if width * height > limit:
+        means = "set the environment variable " + PIXELS_VARIABLE if most is None else "allow max_pixels"
+        raise PixelError(
+            f"claims {width}x{height} pixels, and at most {limit:,} are read: if the image really is so large, "
+            f"{means}={width * height}"
+        )
+
+
+def open_header(stream: BinaryIO, length: int, most: int | None = None) -> Image.Image:
+    """Return an image of ``length`` bytes as Pillow opens it, undecoded; ``most`` as for :func:`check_claim`.
 
     Raises:
         PixelError: If its header claims more pixels than are allowed, or than ``length`` bytes can hold.
@@ -60,11 +71,7 @@ def open_header(stream: BinaryIO, length: int) -> Image.Image:
         finally:
             Image.MAX_IMAGE_PIXELS = before
     width, height = image.size
-    if width * height > most_pixels():
-        raise PixelError(
-            f"claims {width}x{height} pixels, and at most {most_pixels():,} are read: if the image really is so large, "
-            f"set the environment variable {PIXELS_VARIABLE}={width * height}"
-        )
+    check_claim(width, height, most)
     if width * height > _most_held(stream, image.format, length):
         raise PixelError(
             f"damaged: claims {width}x{height} pixels, which a {image.format} of {length} bytes cannot hold"

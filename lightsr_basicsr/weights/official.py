@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,11 @@ class OfficialNetwork:
     file: str | None = None  # name of the official checkpoint in the option file
     released_as: str | None = None  # the authors' name of that file, if different
     sha256: str | None = None  # of the file: all 64 digits, or the first 16
-    source: str | None = None  # where the authors published it
+    size: int | None = None  # of the file, in bytes
+    source: str | None = None  # the authors' page
+    place: str | None = None  # where the file is on that page
+    address: str | None = None  # of the file itself
+    licence: str | None = None  # as the authors' repository states it
     published: str | None = None  # "PSNR / SSIM" on Set5, Y channel
     measured: str | None = None  # the same by this package with the official file, whole images
     published_parameters: str | None = None  # as published
@@ -38,6 +43,11 @@ class OfficialNetwork:
     def scale(self) -> int:
         """Output side over input side."""
         return self.arguments.get("upscale", self.arguments.get("scale", 1))
+
+    @property
+    def name(self) -> str:
+        """Short name, from title and scale: ``IMDN_x4``, ``DRN_S30_x8``."""
+        return re.sub(r"\W+", "_", self.title).strip("_") + f"_x{self.scale}"
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return all arguments, with the channel list from its option file."""

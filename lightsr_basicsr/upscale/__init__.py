@@ -1,0 +1,1 @@
+"""Enlarge pictures of any size within the memory at hand."""
