@@ -192,7 +192,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
 
     min_side = 15
     tile_multiple = 6  # of the attention's strides
-    tile_overlap = 48
+    tile_overlap = 120  # four attentions over strided maps reach far
 
     def __init__(
         self,

@@ -41,6 +41,7 @@ class BlindSR(SRNetwork):
     encoder_sees_gt: bool
     training_output = "image_and_vector"
     kernels_per_image: bool = True
+    tile_passes: int = 1  # the encoder's is the only pooling
 
     def __init__(
         self, n_feats: int = 128, n_encoder_res: int = 6, scale: int = 4, n_sr_blocks: int = 42, deploy: bool = False

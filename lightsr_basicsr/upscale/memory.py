@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.runtimes.base import Runtime
 from lightsr_basicsr.runtimes.network import smooth_picture
 from lightsr_basicsr.upscale.plan import SMALLEST_TILE, TilePlan
 from lightsr_basicsr.upscale.tiles import refinable
 
 # What a backend takes over the feature maps that live at once in torch, whose libraries keep buffers of their own.
-# Measured at 640x360 by `python docs/studies/tiles.py memory`.
-OVERHEAD = {"torch": 1.3, "openvino": 3.0, "onnxruntime": 2.0}
+# Measured at 640x360 by `python docs/studies/tiles.py memory`; OpenVINO's, which grows with the size, at 1280x720.
+OVERHEAD = {"torch": 1.3, "openvino": 2.4, "onnxruntime": 1.5}
 # Of a network that cannot be measured: more than any official one takes, in bytes per LR pixel.
 UNKNOWN = 16_384
 SHARE = 0.8  # of what is available, because other programs go on
@@ -36,7 +38,13 @@ ASSUMED = 2 * 2**30  # where the system does not say how much there is
 
 
 def plan_within_memory(
-    runtime: Runtime, height: int, width: int, host_bytes: int = 0, available: int | None = None, **chosen: int | None
+    runtime: Runtime,
+    height: int,
+    width: int,
+    host_bytes: int = 0,
+    available: int | None = None,
+    net: nn.Module | None = None,
+    **chosen: int | None,
 ) -> TilePlan:
     """Return the plan of a picture: one tile if it fits into memory, else the largest tiles that fit.
 
@@ -46,6 +54,7 @@ def plan_within_memory(
         width (int): Of the picture, in LR pixels.
         host_bytes (int): What the host will need besides, for picture and result. Default: 0.
         available (int | None): Bytes to stay within; None for what the device has. Default: None.
+        net (nn.Module | None): The network that another backend than torch runs, if it is at hand. Default: None.
         chosen (int | None): Numbers of :class:`TilePlan` instead of the network's own; a ``size`` is kept.
 
     Raises:
@@ -57,7 +66,7 @@ def plan_within_memory(
     free = available_memory(runtime.device) if available is None else available
     if not runtime.device.startswith("cuda"):
         free -= host_bytes
-    pixels = min(MOST_PIXELS, int(SHARE * max(0, free) / bytes_per_pixel(runtime)))
+    pixels = min(MOST_PIXELS, int(SHARE * max(0, free) / bytes_per_pixel(runtime, net)))
     return plan._replace(size=max(height, width)) if height * width <= pixels else largest_tiles(plan, pixels, width)
 
 
@@ -76,13 +85,25 @@ def largest_tiles(plan: TilePlan, pixels: int, width: int) -> TilePlan:
     return plan._replace(size=max(SMALLEST_TILE, size))
 
 
-def bytes_per_pixel(runtime: Runtime) -> float:
+def bytes_per_pixel(runtime: Runtime, net: nn.Module | None = None) -> float:
     """Return about how many bytes of memory a runtime takes for each LR pixel of an image.
 
-    For a network in torch it is measured on two small images.
+    It is measured in torch on two small images: with the runtime itself, with ``net``, the same network, or with the
+    network that the metadata of an exported file names.
     """
-    live = UNKNOWN if refinable(runtime) is None else live_bytes_per_pixel(runtime, runtime.num_in_ch)
+    run = runtime if refinable(runtime) is not None else net or _network_of(runtime)
+    live = UNKNOWN if run is None else live_bytes_per_pixel(run, runtime.num_in_ch)
     return OVERHEAD[runtime.backend] * live
+
+
+def _network_of(runtime: Runtime) -> nn.Module | None:
+    """Return a network like the one in an exported file, with new weights, None for an unknown one."""
+    facts = runtime.metadata or {}
+    found = look_up(ARCH_REGISTRY, facts.get("network"))
+    try:
+        return found and found(**facts.get("arguments", {})).eval()
+    except Exception:  # of arguments of another version; networks of other packages raise exceptions of any type
+        return None
 
 
 def live_bytes_per_pixel(run: Callable[[Tensor], Any], num_in_ch: int = 3) -> float:

@@ -17,6 +17,7 @@ NETWORKS = {
     "IMDN": ("IMDN", {"num_feat": 16, "num_block": 2, "upscale": 2}, 14, 2),
     "IMDN_AS": ("IMDN_AS", {"num_feat": 16, "num_block": 1}, 32, 1),
     "FDIWN": ("FDIWN", {"upscale": 2}, 12, 9),
+    "FDIWN_M": ("FDIWN_M", {"upscale": 2}, 12, 9),
     "FDIWN, chopped": ("FDIWN", {"upscale": 2, "chop": True}, 12, 9),
     "DDistill_SR": ("DDistill_SR", {"num_feat": 16, "upscale": 2, "deploy": True}, 54, 4),
     "DDistill_SR, lite": ("DDistill_SR", {"num_feat": 16, "upscale": 2, "lite": True}, 60, 4),
@@ -35,14 +36,14 @@ NETWORKS = {
                                 "squeeze_factor": 4, "upscale": 2}, 12, 2),
 }  # fmt: skip
 SIZES = {"DDistill_SR": (36, 120), "DDistill_SR, lite": (36, 120), "IMDN_AS": (36, 80), "DCLS": (20, 60),
-         "FDIWN": (20, 40), "FDIWN, chopped": (20, 40), "IMDN_RTE": (21, 175)}  # fmt: skip
+         "FDIWN": (20, 40), "FDIWN_M": (20, 40), "FDIWN, chopped": (20, 40), "IMDN_RTE": (21, 175)}  # fmt: skip
 
 
 def build(title, monkeypatch):
     monkeypatch.setattr(ddistill_sr_arch, "NUM_BLOCK", 1)
     name, arguments, overlap, passes = NETWORKS[title]
     net = get(name)(**arguments).double().eval()
-    if name == "FDIWN":
+    if name in ("FDIWN", "FDIWN_M"):
         net.run_groups = net.Li1.MY1.forward  # one block of eighteen
     if name == "DCLS":  # an inverse filter reaches over the whole picture, if ever so weakly
         net.Restorer.head2.deblur = lambda x, kernel, regulariser: (
