@@ -59,13 +59,8 @@ MAY_IMPORT = {
     "weights": {"yaml", "tqdm", "gdown", OURS, f"{OURS}.tools.options", f"{OURS}.weights"},
     "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "basicsr.utils.registry",
                  f"{OURS}.archs.network", f"{OURS}.archs.reparam", f"{OURS}.checkpoints", f"{OURS}.runtimes"},
-<<<<<<< HEAD
-    "upscale": {"torch", "numpy", "PIL", f"{OURS}.archs.network", f"{OURS}.archs.pooling", f"{OURS}.checkpoints",
+    "upscale": {"torch", "numpy", "PIL", "basicsr.utils.registry", f"{OURS}.archs.network", f"{OURS}.archs.pooling", f"{OURS}.checkpoints",
                 f"{OURS}.pictures", f"{OURS}.runtimes", f"{OURS}.upscale", f"{OURS}.weights"},
-=======
-    "upscale": {"torch", "numpy", "basicsr.utils.registry", f"{OURS}.archs.network", f"{OURS}.archs.pooling",
-                f"{OURS}.runtimes", f"{OURS}.upscale"},
->>>>>>> s3-tiles
     "tools": {"torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr", "onnx",
               "onnxruntime", "openvino", "nncf", "psutil", OURS, f"{OURS}._compat", f"{OURS}.archs",
               f"{OURS}.bootstrap", f"{OURS}._fixes.sampling", f"{OURS}.checkpoints", f"{OURS}.data",
