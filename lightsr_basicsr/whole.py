@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 from lightsr_basicsr.errors import UserError
 
@@ -41,6 +42,28 @@ def write_whole(
             raise error(f"{path} was not written: what was read back differs. Is the disk damaged?")
         _publish(part, place, overwrite, error)
         _sync_folder(place.parent)
+
+
+@contextmanager
+def made_whole(path: str | PathLike, overwrite: bool = True, error: type[UserError] = UserError) -> Iterator[BinaryIO]:
+    """Give a temporary file beside ``path`` to write to, and rename it at the end; an error leaves ``path`` as it was.
+
+    For content that does not fit into memory; arguments and errors as of :func:`write_whole`.
+    """
+    path = Path(path)
+    place = Path(os.path.realpath(path)) if overwrite else path
+    part = place.with_name(f".{place.name[:40]}.{os.getpid()}{PART}")
+    with _removed(part):
+        with _reported(path, error):
+            file = part.open("w+b")
+        with file:
+            yield file
+            with _reported(path, error):
+                file.flush()
+                os.fsync(file.fileno())
+        with _reported(path, error):
+            _publish(part, place, overwrite, error)
+            _sync_folder(place.parent)
 
 
 def remove_parts(folder: Path) -> list[Path]:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from lightsr_basicsr.tools.upscale.run import Done
     from lightsr_basicsr.upscale.upscaler import Upscaler
 
-DESCRIPTION = """Enlarge pictures with a network: PNG, JPEG, WebP, BMP, TIFF, and animated GIF, WebP and PNG. Gray,
-transparency, 16 bits and floating point, color profile, Exif tags and resolution are kept as far as the format of
-the result can hold them. Finished results are skipped, and a bad file never stops the others."""
+DESCRIPTION = """Enlarge pictures and films with a network: PNG, JPEG, WebP, BMP, TIFF, animated GIF, WebP and PNG, and
+with the extra `video` MP4, MKV, MOV, WebM, AVI and others. Gray, transparency, 16 bits and floating point, color
+profile, Exif tags and resolution are kept as far as the format of the result can hold them, of films sound and times.
+Finished results are skipped, a film that was interrupted goes on, and a bad file never stops the others."""
 EXAMPLES = """examples:
   basicsr upscale photo.jpg -n IMDN_x4                      results/photo.jpg, four times as large
   basicsr upscale photo.jpg -n IMDN_x4 -o large.png         into this file
@@ -30,20 +31,22 @@ EXAMPLES = """examples:
   basicsr upscale -i photos -o photos -n IMDN_x4 --suffix x4    beside the pictures, as NAME_x4.jpg
   basicsr upscale -i photos -n IMDN_x4 --self-ensemble      eight times as long, a little better
   basicsr upscale poster.png --model IMDN_x4.onnx -t 256    an exported file, in tiles
+  basicsr upscale -i film.mp4 -o large.mp4 -n IMDN_RTC_x2   a film, with its sound
 Exit status: 0, 1 if a file failed, 2 if nothing could be started, 130 after Ctrl-C."""
 BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-ENDINGS = ("auto", "png", "jpg", "webp", "tif", "bmp", "gif")
+ENDINGS = ("auto", "png", "jpg", "webp", "tif", "bmp", "gif", "mp4", "mkv", "mov", "webm")
 NOTED = 3  # files named beside a note
 
 
 def add_upscale(commands: Any) -> None:
     """Add ``upscale`` to the parser's ``commands``."""
-    text = "enlarge pictures: files, folders, 16 bits and transparency kept"
+    text = "enlarge pictures and films: files, folders, 16 bits and transparency kept"
     parser = commands.add_parser("upscale", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
     _add_files(parser)
     _add_network(parser)
     _add_tiles(parser)
+    _add_film(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, and no words on what went well")
     parser.set_defaults(run=run_upscale, network=None)
 
@@ -55,8 +58,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", default="results", metavar="OUT", help="folder, or for one picture a file (default: results)")
     add("--suffix", default="", help="added to names, after an underscore (default: none)")
     add(
-        "--ext", choices=ENDINGS, default="auto", help="format of the results (default: that of each picture; PNG for "
-        "those that cannot be written)",
+        "--ext", choices=ENDINGS, default="auto", help="format of the results, of pictures or of films (default: that "
+        "of each input; PNG or MKV for those that cannot be written)",
     )  # fmt: skip
     add("--recursive", action="store_true", help="look into sub-folders, and keep them")
     add("--overwrite", action="store_true", help="make results again that exist")
@@ -91,6 +94,14 @@ def _add_tiles(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _add_film(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--codec", choices=("h264", "hevc", "vp9", "av1"), help="of films (default: h264, and vp9 in WebM)")
+    add(
+        "--crf", type=_whole, metavar="N", help="quality of films, 0 is best (default: 18 of h264, 20 of hevc, else 24)"
+    )
+
+
 def _whole(text: str) -> int:
     """Return a number of 0 or more, as a type for argparse."""
     if not text.isdecimal() or len(text) > 9:
@@ -121,7 +132,7 @@ def run_upscale(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Raise UserError for arguments that contradict each other or are missing, before anything heavy is imported."""
     if not args.inputs and not args.input:
-        raise UserError("Name a picture or a folder, such as `basicsr upscale photo.jpg -n IMDN_x4`.")
+        raise UserError("Name a picture, a film or a folder, such as `basicsr upscale photo.jpg -n IMDN_x4`.")
     if not args.model and not args.model_name:
         raise UserError("Name a network: an official file with -n, such as -n IMDN_x4, or your file with --model.")
     if args.model and args.model_name:
@@ -133,6 +144,9 @@ def _check(args: argparse.Namespace) -> None:
     from lightsr_basicsr.upscale.resizing import check_outscale
 
     check_outscale(args.outscale)
+    from lightsr_basicsr.film.encoding import check_crf
+
+    check_crf(args.crf, args.codec)
 
 
 def _find_model(args: argparse.Namespace) -> Path:
@@ -142,15 +156,17 @@ def _find_model(args: argparse.Namespace) -> Path:
 
 
 def _run(args: argparse.Namespace, plan: Plan, model: Path) -> int:
+    from lightsr_basicsr.film.enlarging import Wishes
     from lightsr_basicsr.tools.upscale.bar import Bar
     from lightsr_basicsr.tools.upscale.run import Done, upscale_files
 
+    wishes = Wishes(args.codec, args.crf)
     upscaler = _open(args, model)
     done, bar = Done(), Bar(len(plan.jobs), shown=not args.quiet)
     if not args.quiet:
         upscaler.report = bar.say
     try:
-        upscale_files(plan.jobs, upscaler, done, args.overwrite, bar)
+        upscale_files(plan.jobs, upscaler, done, args.overwrite, bar, wishes)
     except KeyboardInterrupt:
         bar.close()
         _report(args, plan, done)

@@ -82,7 +82,7 @@ def from_bytes(content: bytes, name: str, suffix: str = "", max_pixels: int | No
     except (MemoryError, KeyboardInterrupt):
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: expected a {READABLE} picture, got {_guess(content)}.") from error
+        raise ImageError(f"{name}: expected a {READABLE} picture, got {guess(content)}.") from error
     except ValueError as error:  # ours
         raise ImageError(f"{name}: {reason(error).rstrip('.')}.") from error
     except Exception as error:  # decoders raise any type for damaged files
@@ -90,8 +90,8 @@ def from_bytes(content: bytes, name: str, suffix: str = "", max_pixels: int | No
         raise ImageError(f"{name}: cut short or damaged ({text}): copy or download it again.") from error
 
 
-def _guess(content: bytes) -> str:
-    """Return what a file that is no picture seems to be."""
+def guess(content: bytes) -> str:
+    """Return what a file that is no picture and no film seems to be, by its first bytes, and what to do."""
     start = content[:256]
     if start.lstrip()[:1] == b"<":
         return "a web page or other text: was it really downloaded?"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import nn
 
 from lightsr_basicsr.checkpoints import SUFFIXES as CHECKPOINTS
 from lightsr_basicsr.checkpoints.identify import load
+from lightsr_basicsr.film.enlarging import Wishes, enlarge_film
 from lightsr_basicsr.pictures.alpha import constant, enlarged_alpha, filled
 from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.pictures.picture import Picture, largest
@@ -18,6 +21,7 @@ from lightsr_basicsr.runtimes.base import BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import AUTO, open_runtime
 from lightsr_basicsr.runtimes.network import prepare
 from lightsr_basicsr.upscale.enlarging import Share, Tell, enlarged, runs_of
+from lightsr_basicsr.upscale.films import FrameEnlarger
 from lightsr_basicsr.upscale.images import as_pictures
 from lightsr_basicsr.upscale.memory import available_memory
 from lightsr_basicsr.upscale.resizing import check_outscale, resized, scaled
@@ -74,7 +78,7 @@ class Upscaler:
         net, runtime = _opened(model, backend, precision, device, threads, trust)
         if runtime.num_in_ch not in (1, 3):
             raise BackendError(f"Expected a network of 1 or 3 channels, got {runtime.num_in_ch}: choose another one.")
-        self.runtime, self.self_ensemble = runtime, self_ensemble
+        self.model, self.runtime, self.self_ensemble = model, runtime, self_ensemble
         self.report = report or (lambda text: None)
         chosen = {"size": tile, "overlap": tile_pad, "passes": tile_passes}
         # What is asked for in words is not exchanged.
@@ -127,6 +131,40 @@ class Upscaler:
             return picture.with_pixels(color)
         found = None if alpha is None else self._alpha(alpha, size, share)
         return picture.with_pixels(color, enlarged_alpha(picture.alpha, size, found))
+
+    def upscale_film(
+        self,
+        path: str | PathLike,
+        output: str | PathLike,
+        *,
+        codec: str | None = None,
+        crf: int | None = None,
+        overwrite: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[str, ...]:
+        """Enlarge a film and write it, in constant memory; needs the extra ``video``.
+
+        Sound, time stamps, colors, rotation and shape of the pixels are kept. What a killed call has finished lies in a
+        hidden folder beside the result, and the next call goes on after it. Films of more than 8 bits become 10 bits.
+
+        Args:
+            path (str | PathLike): The film.
+            output (str | PathLike): The result, as .mp4, .m4v, .mov, .mkv or .webm.
+            codec (str | None): ``'h264'``, ``'hevc'``, ``'vp9'`` or ``'av1'``; None is VP9 in WebM, else H.264.
+            crf (int | None): Quality, 0 is best; None is 18 of H.264, 20 of HEVC, 24 of VP9 and AV1. Default: None.
+            overwrite (bool): Whether an existing file is replaced. Default: True.
+            progress (Callable | None): Called with the frames that are done, and how many there are. Default: None.
+
+        Returns:
+            tuple[str, ...]: Sentences on what is not kept.
+
+        Raises:
+            FilmError: If PyAV is missing, it is no film or cut short, or the result cannot be written.
+            ImageError, TileError: As :meth:`upscale`.
+        """
+        wishes = Wishes(codec, crf, overwrite)
+        source, target = Path(path), Path(output)
+        return enlarge_film(source, target, FrameEnlarger(self), wishes, progress, lambda text: self.report(text))
 
     def _color(self, picture: Picture, size: tuple[int, int], share: Share) -> np.ndarray:
         low, high = picture.value_range

@@ -135,7 +135,7 @@ def test_what_is_said(work, capsys):
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        ([], "Name a picture or a folder"),
+        ([], "Name a picture, a film or a folder"),
         (["in", "-n", "IMDN_x4"], "-n and --model both name a network"),
         (["in", "--fp32", "--precision", "bf16"], "contradict"),
         (["in", "-g", "1", "--device", "cpu"], "contradict"),

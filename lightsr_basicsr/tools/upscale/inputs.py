@@ -1,4 +1,4 @@
-"""Find the pictures that a user means: files, folders and patterns. Imports nothing heavy."""
+"""Find the pictures and films that a user means: files, folders and patterns. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.film.names import MISSING, is_film, is_installed
 from lightsr_basicsr.pictures.fitting import SUFFIXES
 from lightsr_basicsr.pictures.reading import printable
-
-FILMS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".mts", ".m2ts")
-NO_FILMS = "films are not supported yet: extract its frames, for example with `ffmpeg -i FILM frames/%06d.png`"
 
 
 class UpscaleError(UserError):
@@ -44,7 +42,7 @@ class Inputs:
 
     files: list[Input] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
-    others: int = 0  # files in folders that are no pictures by their names
+    others: int = 0  # files in folders that are no pictures and no films by their names
 
 
 def find_inputs(names: Sequence[str], recursive: bool = False, output: Path | None = None) -> Inputs:
@@ -56,7 +54,7 @@ def find_inputs(names: Sequence[str], recursive: bool = False, output: Path | No
         output (Path | None): A folder that is left out, with all below it. Default: None.
 
     Raises:
-        UpscaleError: If one of them does not exist, or a folder holds no picture.
+        UpscaleError: If one of them does not exist, or a folder holds no picture and no film.
     """
     found, seen = Inputs(), set()
     for name in names:
@@ -92,30 +90,32 @@ def _similar(path: Path) -> str:
 
 def _named(path: Path, found: Inputs) -> Input | None:
     """Return a file that was named, of any ending; None for one that cannot be enlarged."""
-    if path.suffix.lower() in FILMS:
-        found.failed.append(Failure(path, NO_FILMS))
-    elif not path.is_file():
+    if not path.is_file():
         reason = "is a link to a file that does not exist" if path.is_symlink() else "is no file and no folder"
         found.failed.append(Failure(path, reason))
+    elif is_film(path) and not is_installed():
+        found.failed.append(Failure(path, MISSING))
     else:
         return Input(path, Path(path.name), named=True)
     return None
 
 
 def _of_folder(folder: Path, recursive: bool, output: Path | None, found: Inputs) -> list[Input]:
-    before, inputs = found.others, []
+    before, failed, inputs = found.others, len(found.failed), []
     skipped = None if output is None else os.path.realpath(output)
     for path in _walk(folder, skipped, found) if recursive else sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
             continue
-        if path.suffix.lower() in SUFFIXES:
+        if is_film(path) and not is_installed():
+            found.failed.append(Failure(path, MISSING))
+        elif path.suffix.lower() in SUFFIXES or is_film(path):
             inputs.append(Input(path, path.relative_to(folder), named=False))
         else:
             found.others += 1
-    if not inputs:
+    if not inputs and len(found.failed) == failed:
         others = f", and {found.others - before} other files" if found.others > before else ""
         hint = "" if recursive or not _has_folders(folder) else ": --recursive looks into its sub-folders"
-        raise UpscaleError(f"{printable(folder)} holds no pictures ({', '.join(SUFFIXES)}){others}{hint}.")
+        raise UpscaleError(f"{printable(folder)} holds no pictures ({', '.join(SUFFIXES)}) and no films{others}{hint}.")
     return inputs
 
 

@@ -12,6 +12,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import NamedTuple
 
+from lightsr_basicsr.film.names import READ, WRITTEN, container_of, ending_of_result, is_film
 from lightsr_basicsr.pictures.animation import read_animation
 from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.pictures.fitting import SUFFIXES
@@ -24,7 +25,7 @@ SHOWN = 5  # pairs of names in a message
 
 
 class Job(NamedTuple):
-    """A picture and the file that is to be written."""
+    """A picture or a film, and the file that is to be written."""
 
     source: Path
     target: Path
@@ -38,7 +39,7 @@ class Plan:
     folder: Path
     skipped: int = 0  # results that exist already
     failed: list[Failure] = field(default_factory=list)
-    others: int = 0  # files that are no pictures by their names
+    others: int = 0  # files that are no pictures and no films by their names
 
 
 def plan_jobs(
@@ -50,13 +51,14 @@ def plan_jobs(
     recursive: bool = False,
     overwrite: bool = False,
 ) -> Plan:
-    """Return the pictures to enlarge and where each result goes. Nothing is written.
+    """Return the pictures and films to enlarge and where each result goes. Nothing is written.
 
     Args:
         names (Sequence[str]): As for :func:`find_inputs`.
         output (str): A folder, in which the folders of the input are kept; or for one input a file.
         suffix (str): Added to each name, after an underscore. Default: ''.
-        ext (str): Ending of the results; ``'auto'`` is that of the picture, and PNG where that cannot be written.
+        ext (str): Ending of the results, of pictures or of films; ``'auto'`` is that of the input, and PNG or MKV where
+            that cannot be written.
         recursive (bool): Whether folders stand for all below them. Default: False.
         overwrite (bool): Whether results that exist are made again. Default: False.
 
@@ -68,7 +70,7 @@ def plan_jobs(
     place = Path(expanduser(output))
     inputs = find_inputs(names, recursive, place)
     if _is_file(place, names):
-        _check_one_file(place, ext, suffix)
+        _check_one_file(place, ext, suffix, inputs.files)
         jobs = [Job(each.path, place) for each in inputs.files]
         folder = place.parent
     else:
@@ -88,26 +90,39 @@ def _check_suffix(suffix: str) -> None:
 
 def _is_file(place: Path, names: Sequence[str]) -> bool:
     """Return whether the output is the name of one file."""
-    if place.is_dir() or place.suffix.lower() not in SUFFIXES:
+    if place.is_dir() or place.suffix.lower() not in (*SUFFIXES, *READ):
         return False
     if len(names) == 1 and not Path(expanduser(names[0])).is_dir():
         return True
     raise UpscaleError(f"The output {printable(place)} is one file, and there are several inputs: name a folder.")
 
 
-def _check_one_file(place: Path, ext: str, suffix: str) -> None:
+def _check_one_file(place: Path, ext: str, suffix: str, inputs: Iterable[Input]) -> None:
     if suffix or ext not in (AUTO, place.suffix[1:].lower()):
         raise UpscaleError(f"The output {printable(place)} is a whole name: leave --ext and --suffix out.")
+    for each in inputs:
+        if is_film(each.path):
+            container_of(place)
+        elif is_film(place):
+            names = printable(place), printable(each.path)
+            raise UpscaleError(
+                f"The output {names[0]} is a film, and {names[1]} a picture: name a picture, such as .png."
+            )
 
 
 def _job(found: Input, folder: Path, suffix: str, ext: str) -> Job:
-    ending = _ending(found.path) if ext == AUTO else f".{ext}"
+    ending = _ending(found.path, ext)
     name = f"{found.path.stem}_{suffix}{ending}" if suffix else f"{found.path.stem}{ending}"
     return Job(found.path, folder / found.place.parent / name)
 
 
-def _ending(path: Path) -> str:
-    """Return the ending of a result: the picture's own, .png where that format cannot hold it."""
+def _ending(path: Path, ext: str) -> str:
+    """Return the ending of a result: the one asked for, else the input's own, .png or .mkv where it cannot be."""
+    film = is_film(path)
+    if ext != AUTO and film == (f".{ext}" in WRITTEN):
+        return f".{ext}"
+    if film:
+        return ending_of_result(path)
     kind = SUFFIXES.get(path.suffix.lower())
     if kind != "GIF":
         return path.suffix if kind else ".png"

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from lightsr_basicsr.errors import FULL, UserError, message_of, short_message
+from lightsr_basicsr.film.enlarging import USUAL, Wishes
+from lightsr_basicsr.film.names import is_film
+from lightsr_basicsr.film.threads import made_ahead
 from lightsr_basicsr.pictures.animation import ANIMATED, Animation, Frame, read_animation, write_animation
 from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.pictures.fitting import FORMATS, format_of, size_problem
@@ -40,18 +43,23 @@ class Done:
 
 
 class _Result(NamedTuple):
-    """An enlarged picture, or frames and how often they are repeated."""
+    """An enlarged picture; None for what was written frame by frame, and what is to be said."""
 
     picture: Picture | None
-    frames: list[Frame]
-    loop: int
     notes: tuple[str, ...]
 
     @property
     def size(self) -> int:
         """Bytes of its pixels."""
-        pictures = [self.picture] if self.picture is not None else [frame.picture for frame in self.frames]
-        return sum(each.color.nbytes + (0 if each.alpha is None else each.alpha.nbytes) for each in pictures)
+        return self.picture.color.nbytes + (0 if self.picture.alpha is None else self.picture.alpha.nbytes)
+
+
+class _Work(NamedTuple):
+    """With what files are enlarged."""
+
+    upscaler: Upscaler
+    bar: Bar
+    film: Wishes
 
 
 class _Writing(NamedTuple):
@@ -63,11 +71,17 @@ class _Writing(NamedTuple):
 
 
 def upscale_files(
-    jobs: list[Job], upscaler: Upscaler, done: Done, overwrite: bool = False, bar: Bar | None = None
+    jobs: list[Job],
+    upscaler: Upscaler,
+    done: Done,
+    overwrite: bool = False,
+    bar: Bar | None = None,
+    film: Wishes = USUAL,
 ) -> Done:
-    """Enlarge pictures and animations; a bad one never stops the others, unless the disk is full.
+    """Enlarge pictures, animations and films; a bad one never stops the others, unless the disk is full.
 
-    At most three large pictures are in memory: the one that is computed, the next one, and the last one, enlarged.
+    At most three large pictures are in memory: the one that is computed, the next one, and the last one, enlarged. Of
+    animations and films these are frames.
 
     Args:
         jobs (list[Job]): What to do.
@@ -75,8 +89,10 @@ def upscale_files(
         done (Done): Is filled while the work goes on, and returned.
         overwrite (bool): Whether existing files are replaced. Default: False.
         bar (Bar | None): Shows how far it is. Default: None.
+        film (Wishes): How films are encoded.
     """
     bar = bar or Bar(len(jobs), shown=False)
+    work = _Work(upscaler, bar, film._replace(overwrite=overwrite))
     with _ended(ThreadPoolExecutor(1)) as reader, _ended(ThreadPoolExecutor(WRITERS)) as writer:
         ahead = reader.submit(_read, jobs[0].source) if jobs else None
         writing: deque[_Writing] = deque()
@@ -87,13 +103,16 @@ def upscale_files(
                 ahead = reader.submit(_read, following.source) if following else None
                 result = None
                 if found is not None:
-                    result = _tried(job, done, lambda job=job, found=found: _enlarged(job, found, upscaler, bar))
-                if result is not None:
+                    result = _tried(job, done, lambda job=job, found=found: _enlarged(job, found, work))
+                if result is not None and result.picture is None:
+                    _note(job, result.notes, done)
+                elif result is not None:
                     _make_room(writing, result.size, done)
-                    if done.full:
-                        break
-                    future = writer.submit(_write, job.target, result, overwrite)
-                    writing.append(_Writing(job, result.size, future))
+                    if not done.full:
+                        future = writer.submit(_write, job.target, result, overwrite)
+                        writing.append(_Writing(job, result.size, future))
+                if done.full:
+                    break
                 bar.end()
         finally:
             _make_room(writing, SMALL, done)
@@ -136,7 +155,10 @@ def _reason(error: Exception, job: Job) -> str:
     return text.removeprefix(f"{printable(job.source)}: ").rstrip(".")
 
 
-def _read(path: Path) -> Picture | Animation:
+def _read(path: Path) -> Picture | Animation | Path:
+    """Return a picture or an animation; of a film its name, because it is read while it is enlarged."""
+    if is_film(path):
+        return path
     try:
         animation = read_animation(path) if path.suffix.lower() in MOVING else None
     except ImageError:  # the other reader knows more of what can be wrong
@@ -144,23 +166,31 @@ def _read(path: Path) -> Picture | Animation:
     return animation or read_picture(path)
 
 
-def _enlarged(job: Job, found: Picture | Animation, upscaler: Upscaler, bar: Bar) -> _Result:
-    """Return a picture or an animation, enlarged.
+def _enlarged(job: Job, found: Picture | Animation | Path, work: _Work) -> _Result:
+    """Return a picture, enlarged; write an animation or a film frame by frame.
 
     Raises:
         ImageError: If the format of the result cannot hold it.
+        FilmError: If a film cannot be enlarged.
     """
+    upscaler, bar = work.upscaler, work.bar
+    if isinstance(found, Path):
+        wishes = work.film._asdict()
+        return _Result(None, upscaler.upscale_film(found, job.target, **wishes, progress=bar.frames))
     _check_format(job.target, found, scaled(found.size, upscaler.outscale))
     if isinstance(found, Picture):
-        return _Result(upscaler.upscale_picture(found, bar.share), [], 0, found.notes)
-    frames = []
-    for number, frame in enumerate(found):
+        return _Result(upscaler.upscale_picture(found, bar.share), found.notes)
+    with made_ahead(lambda: iter(found)) as frames:
+        notes = write_animation(
+            job.target, _enlarged_frames(frames, found.count, work), found.loop, overwrite=work.film.overwrite
+        )
+    return _Result(None, (*found.notes, *notes))
 
-        def share(part: float, number: int = number) -> None:
-            bar.share((number + part) / found.count)
 
-        frames.append(Frame(upscaler.upscale_picture(frame.picture, share), frame.milliseconds))
-    return _Result(None, frames, found.loop, found.notes)
+def _enlarged_frames(frames: Iterator[Frame], count: int, work: _Work) -> Iterator[Frame]:
+    for number, frame in enumerate(frames):
+        yield Frame(work.upscaler.upscale_picture(frame.picture), frame.milliseconds)
+        work.bar.frames(number + 1, count)
 
 
 def _check_format(target: Path, found: Picture | Animation, size: tuple[int, int]) -> None:
@@ -175,10 +205,15 @@ def _check_format(target: Path, found: Picture | Animation, size: tuple[int, int
 
 
 def _write(target: Path, result: _Result, overwrite: bool) -> tuple[str, ...]:
-    """Write a result and return all notes."""
-    if result.picture is not None:
-        return (*result.notes, *write_picture(target, result.picture, overwrite=overwrite))
-    return (*result.notes, *write_animation(target, result.frames, result.loop, overwrite=overwrite))
+    """Write a picture and return all notes."""
+    return (*result.notes, *write_picture(target, result.picture, overwrite=overwrite))
+
+
+def _note(job: Job, notes: tuple[str, ...], done: Done) -> None:
+    """Note that a file was written, and what is to be said on it."""
+    done.written.append(job.target)
+    for note in notes:
+        done.notes[note].append(job.source)
 
 
 def _make_room(writing: deque[_Writing], size: int, done: Done) -> None:
@@ -187,6 +222,4 @@ def _make_room(writing: deque[_Writing], size: int, done: Done) -> None:
         job, _, future = writing.popleft()
         notes = _tried(job, done, future.result)
         if notes is not None:
-            done.written.append(job.target)
-            for note in notes:
-                done.notes[note].append(job.source)
+            _note(job, notes, done)
