@@ -137,8 +137,7 @@ def _settings(film: Film, enlarger: Enlarger, setup: Setup) -> dict[str, Any]:
     return {
         "film": _digest(film.path),
         "network": enlarger.settings(),
-        "encoder": setup.as_text(),
-        "start of the stream": hashlib.sha256(first_bytes(open_encoder(setup))).hexdigest(),
+        "encoder": [setup.as_text(), hashlib.sha256(first_bytes(open_encoder(setup))).hexdigest()],
         "PyAV": {name: list(version) for name, version in av.library_versions.items()},
     }
 

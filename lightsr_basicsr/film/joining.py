@@ -52,8 +52,9 @@ def join(film: Film, segments: Segments, setup: Setup, target: Path, overwrite: 
     """
     av = require_av()
     container = container_of(target)
-    # The container's clock is that of the film, where it lets one choose.
-    options = {"video_track_timescale": str(setup.time_base.denominator)} if container in ("mp4", "mov") else {}
+    options = {"fflags": "+bitexact"}  # no random numbers: equal films are equal files
+    if container in ("mp4", "mov"):
+        options["video_track_timescale"] = str(setup.time_base.denominator)  # the clock of the film
     with made_whole(target, overwrite, FilmError) as file, ExitStack() as stack:
         source = stack.enter_context(opened(film.path))
         made = av.open(file, "w", format=container, options=options, buffer_size=BUFFER)

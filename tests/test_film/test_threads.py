@@ -1,0 +1,68 @@
+"""Threads beside the network: order, bounds, and errors in either direction."""
+
+import threading
+import time
+
+import pytest
+
+from lightsr_basicsr.film.threads import Behind, made_ahead
+
+
+def test_items_come_in_order_and_not_far_ahead():
+    begun = []
+
+    def items():
+        for number in range(20):
+            begun.append(number)
+            yield number
+
+    with made_ahead(items, most=2) as found:
+        for number, item in enumerate(found):
+            assert item == number
+            time.sleep(0.005)
+            assert len(begun) <= number + 4
+
+
+def test_errors_of_the_thread_are_raised():
+    def items():
+        yield 1
+        raise OSError(28, "full")
+
+    with pytest.raises(OSError, match="full"), made_ahead(items) as found:
+        list(found)
+
+
+def test_a_thread_ends_with_its_user():
+    closed = []
+
+    def items():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(True)
+
+    before = threading.active_count()
+    with made_ahead(items) as found:
+        assert next(found) == 1
+    assert closed == [True]
+    assert threading.active_count() == before
+
+
+def test_what_is_handed_over_is_done_in_order_before_the_end():
+    done = []
+    with Behind(lambda item: (time.sleep(0.002), done.append(item))) as hand_over:
+        for number in range(10):
+            hand_over(number)
+            assert len(done) >= number - 2
+    assert done == list(range(10))
+
+
+def test_errors_of_work_behind_are_raised():
+    def work(item):
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match="1"), Behind(work) as hand_over:
+        hand_over(1)
+    with pytest.raises(ValueError, match="1"), Behind(work) as hand_over:
+        any(hand_over(1) for _ in range(100))
