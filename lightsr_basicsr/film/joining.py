@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from lightsr_basicsr.film.encoding import CODECS, Setup, configure
-from lightsr_basicsr.film.names import WRITTEN, FilmError, container_of, require_av
+from lightsr_basicsr.film.names import FilmError, container_of, require_av
 from lightsr_basicsr.film.segments import Segments, Times
 from lightsr_basicsr.film.source import BUFFER, Film, opened
 from lightsr_basicsr.film.tracks import Track, tracks_of
@@ -55,18 +54,37 @@ def join(film: Film, segments: Segments, setup: Setup, target: Path, overwrite: 
     options = {"fflags": "+bitexact"}  # no random numbers: equal films are equal files
     if container in ("mp4", "mov"):
         options["video_track_timescale"] = str(setup.time_base.denominator)  # the clock of the film
-    with made_whole(target, overwrite, FilmError) as file, ExitStack() as stack:
-        source = stack.enter_context(opened(film.path))
-        made = av.open(file, "w", format=container, options=options, buffer_size=BUFFER)
-        with made:
-            pictures = _pictures(made, film, setup)
-            tracks, notes = tracks_of(source, made, WRITTEN)
-            _texts(source, made)
-            made.start_encoding()
-            streams = [_of_pictures(segments, setup, pictures), _of_tracks(source, tracks)]
-            for _, _, packet in heapq.merge(*streams):
-                made.mux(packet)
+    with made_whole(target, overwrite, FilmError) as file, opened(film.path) as source:
+        told = _TellingFile(file)
+        try:
+            with av.open(told, "w", format=container, options=options, buffer_size=BUFFER) as made:
+                pictures = _pictures(made, film, setup)
+                tracks, notes = tracks_of(source, made)
+                _texts(source, made)
+                made.start_encoding()
+                streams = [_of_pictures(segments, setup, pictures), _of_tracks(source, tracks)]
+                for _, _, packet in heapq.merge(*streams):
+                    made.mux(packet)
+        except av.FFmpegError as error:
+            cause = told.error or error
+            raise FilmError(f"{printable(target)} was not written: {cause.strerror or cause}.") from cause
     return tuple(notes)
+
+
+class _TellingFile:
+    """A file that keeps the error of writing, of which PyAV says no more than that there was one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.error = file, None
+        self.seek, self.tell, self.read = file.seek, file.tell, file.read
+
+    def write(self, data: Any) -> int:
+        """Write, and return how many bytes."""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def _pictures(made: OutputContainer, film: Film, setup: Setup) -> VideoStream:

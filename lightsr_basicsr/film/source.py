@@ -81,7 +81,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
         options = {"format_whitelist": FORMATS}
         try:
             container = av.open(file, "r", options=options, metadata_errors="replace", buffer_size=BUFFER)
-        except av.FFmpegError as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise FilmError(f"{printable(path)}: {_kind(path)}.") from error
         with container:
             yield container

@@ -65,15 +65,12 @@ class EncodedTrack(Track):
             yield from self.made.encode(None)
 
 
-def tracks_of(
-    source: InputContainer, made: OutputContainer, endings: dict[str, str]
-) -> tuple[dict[int, Track], list[str]]:
+def tracks_of(source: InputContainer, made: OutputContainer) -> tuple[dict[int, Track], list[str]]:
     """Return the tracks that are kept, by their number in the source, and sentences on the others.
 
     Args:
         source (InputContainer): The film.
         made (OutputContainer): The enlarged film, before its header is written.
-        endings (dict[str, str]): Names of files by container, for the sentences.
     """
     found: dict[int, Track] = {}
     notes: list[str] = []
@@ -92,8 +89,7 @@ def tracks_of(
             found[stream.index] = EncodedTrack(_described(_encoder(made, encoder, stream), stream))
             notes.append(f"{name} does not hold {codec}: the sound was encoded anew, as {encoder.removeprefix('lib')}.")
         else:
-            others = [ending for ending in endings if ending == ".mkv"]
-            notes.append(f"{name} does not hold subtitles of the kind {codec}, which are left out: write {others[0]}.")
+            notes.append(f"{name} does not hold subtitles of the kind {codec}, which are left out: write .mkv.")
     return found, list(dict.fromkeys(notes))
 
 

@@ -56,6 +56,7 @@ def film(
         context: Further attributes of the encoder.
     """
     times = [40 * number for number in range(COUNT)] if times is None else times
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format=format) as out:
         pictures = out.add_stream(codec, rate=25, options={"crf": "4", **(options or {})})
         coder = pictures.codec_context
