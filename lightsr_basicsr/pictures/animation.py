@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +18,13 @@ from lightsr_basicsr.pictures import pixels, png
 from lightsr_basicsr.pictures.files import ImageError, reason
 from lightsr_basicsr.pictures.fitting import FORMATS, fitted, format_of, size_problem
 from lightsr_basicsr.pictures.metadata import read_metadata, sized
-from lightsr_basicsr.pictures.picture import Metadata, Picture
+from lightsr_basicsr.pictures.moving import MOVIES, Movie, changed_part
+from lightsr_basicsr.pictures.picture import Metadata, Picture, largest
 from lightsr_basicsr.pictures.reading import is_lossy_webp, printable, read_content
-from lightsr_basicsr.pictures.writing import as_pillow, publish, webp_settings
+from lightsr_basicsr.whole import made_whole
 
 ANIMATED = ("GIF", "WEBP", "PNG")
-VISIBLE = 128  # alpha from which on a GIF, which has no other, shows a pixel
-DISPOSE = 2  # GIF: clear before the next frame; without it frames with holes show the one before
+OPAQUE = 255
 
 
 class Frame(NamedTuple):
@@ -72,6 +73,15 @@ class Animation:
                 picture = Picture(color, alpha, "RGBA", self.format, self.metadata, lossless)
                 yield Frame(picture, float(image.info.get("duration") or 0))
 
+    def has_transparency(self) -> bool:
+        """Return whether any frame is transparent anywhere; all are decoded.
+
+        Raises:
+            ImageError: If one is damaged.
+        """
+        # All of them, although one would do: damage is found before anything is computed.
+        return sum(bool((frame.picture.alpha < OPAQUE).any()) for frame in self) > 0
+
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
@@ -116,11 +126,16 @@ def read_animation(path: str | PathLike, max_pixels: int | None = None) -> Anima
 
 
 def write_animation(
-    path: str | PathLike, frames: Iterable[Frame], loop: int = 0, quality: int | None = None, overwrite: bool = True
+    path: str | PathLike,
+    frames: Iterable[Frame],
+    loop: int = 0,
+    quality: int | None = None,
+    overwrite: bool = True,
+    clear: bool = True,
 ) -> tuple[str, ...]:
     """Write an animated GIF, WebP or PNG, by the name's ending; the file is complete or as it was before.
 
-    All frames are held in memory. Equal frames in a row may become one that is shown longer.
+    At most three frames are in memory. Equal frames in a row become one that is shown longer.
 
     Args:
         path (str | PathLike): The file.
@@ -128,6 +143,7 @@ def write_animation(
         loop (int): How often it is shown, 0 for ever. Default: 0.
         quality (int | None): Of a WebP, as for ``write_picture``. Default: None.
         overwrite (bool): Whether an existing file is replaced. Default: True.
+        clear (bool): Whether any frame is transparent anywhere; False leaves alpha out. Default: True.
 
     Returns:
         tuple[str, ...]: Sentences on what the format does not hold.
@@ -139,51 +155,48 @@ def write_animation(
     name, target = printable(path), format_of(path)
     if target not in ANIMATED:
         raise ImageError(f"{name}: {FORMATS[target].name} holds no animation: write GIF, WebP or PNG.")
-    frames = list(frames)
-    if not frames:
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
         raise ImageError(f"{name}: an animation needs frames, got none.")
-    problem = size_problem(path, *frames[0].picture.size)
+    problem = size_problem(path, *first.picture.size)
     if problem:
         raise ImageError(f"{name}: {problem}.")
-    _, notes = fitted(frames[0].picture, target)
-    pictures = [fitted(frame.picture, target)[0] for frame in frames]
-    content, more = _encoded(pictures, [frame.milliseconds for frame in frames], loop, target, quality, name)
-    publish(path, content, overwrite)
-    return (*notes, *more)
+    fit, notes = fitted(first.picture, target)
+    fit = fit.with_metadata(sized(fit.metadata, *fit.size))
+    if not clear:
+        fit = fit.with_pixels(fit.color)
+    seen = (Frame(_alike(fitted(each.picture, target)[0], fit), each.milliseconds) for each in chain([first], frames))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with made_whole(path, overwrite, ImageError) as file, _named(f"{name}: cannot be written as {target}"):
+            movie = MOVIES[target](file, fit, loop, quality)
+            _write_all(movie, seen)
+    except OSError as error:
+        raise ImageError(f"{name} was not written: {error.strerror or error}.") from error
+    return (*notes, *(("GIF holds 256 colors per frame.",) if target == "GIF" else ()))
 
 
-def _encoded(
-    pictures: list[Picture], times: list[float], loop: int, target: str, quality: int | None, name: str
-) -> tuple[bytes, tuple[str, ...]]:
-    clear = any(picture.alpha is not None and (picture.alpha < 255).any() for picture in pictures)
-    first = pictures[0].with_metadata(sized(pictures[0].metadata, *pictures[0].size))
-    settings, more = {"loop": loop}, ()
-    if target == "GIF":
-        images, more = [_paletted(picture) for picture in pictures], ("GIF holds 256 colors per frame.",)
-        settings = {} if loop == 1 else settings
-        settings |= {"disposal": DISPOSE} if clear else {}
-        settings |= {"comment": first.metadata.comment} if first.metadata.comment else {}
-    else:
-        images = [as_pillow(each if clear else each.with_pixels(each.color)) for each in pictures]
-        settings |= webp_settings(first, quality) if target == "WEBP" else {}
-    stream = io.BytesIO()
-    durations = [round(time) for time in times]
-    with _named(f"{name}: cannot be written as {FORMATS[target].name}"):
-        images[0].save(stream, target, save_all=True, append_images=images[1:], duration=durations, **settings)
-    chunks = png.metadata_chunks(first.metadata) if target == "PNG" else []
-    return (png.with_chunks(stream.getvalue(), chunks) if chunks else stream.getvalue()), more
+def _alike(picture: Picture, first: Picture) -> Picture:
+    """Return a frame with alpha if the first one has it, without if not."""
+    if (picture.alpha is None) == (first.alpha is None):
+        return picture
+    opaque = np.full(picture.color.shape[:2], largest(picture.color.dtype), picture.color.dtype)
+    return picture.with_pixels(picture.color, None if first.alpha is None else opaque)
 
 
-def _paletted(picture: Picture) -> Image.Image:
-    """Return a picture with a palette; pixels that are seen half at most are transparent."""
-    image = Image.fromarray(np.ascontiguousarray(picture.color))
-    hidden = None if picture.alpha is None else picture.alpha < VISIBLE
-    if hidden is None or not hidden.any():
-        return image.quantize(256, dither=Image.Dither.NONE)
-    image = image.quantize(255, dither=Image.Dither.NONE)
-    indices = np.asarray(image).copy()
-    indices[hidden] = 255
-    result = Image.fromarray(indices, "P")
-    result.putpalette((image.getpalette() or []) + [0] * (768 - len(image.getpalette() or [])))
-    result.info["transparency"] = 255
-    return result
+def _write_all(movie: Movie, frames: Iterable[Frame]) -> None:
+    """Write frames; each waits for the next one, and takes over its time if they are equal."""
+    before: Picture | None = None
+    waiting: Frame | None = None
+    for frame in frames:
+        if waiting is None:
+            waiting = frame
+        elif changed_part(frame.picture, waiting.picture) is None:
+            waiting = Frame(waiting.picture, waiting.milliseconds + frame.milliseconds)
+        else:
+            movie.add(*waiting, before, frame.picture)
+            before, waiting = waiting.picture, frame
+    if waiting is not None:
+        movie.add(*waiting, before, None)
+    movie.end()

@@ -37,6 +37,16 @@ def chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         place += 12 + length
 
 
+def pixel_chunks(content: bytes) -> Iterator[bytes]:
+    """Yield the content of each chunk of pixels of a picture without animation."""
+    place = len(SIGNATURE)
+    while place + 12 <= len(content):
+        (length,), name = struct.unpack_from(">I", content, place), content[place + 4 : place + 8]
+        if name == b"IDAT":
+            yield content[place + 8 : place + 8 + length]
+        place += 12 + length
+
+
 def depth_and_color(content: bytes) -> tuple[int, int]:
     """Return bits per channel and type of color of a PNG."""
     return content[24], content[25]
@@ -96,7 +106,7 @@ def encode(color: np.ndarray, alpha: np.ndarray | None, inserted: Iterable[tuple
 def with_chunks(content: bytes, inserted: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return a PNG with further chunks after its header; arguments as of :func:`encode`."""
     end = len(SIGNATURE) + 25  # of the header, which is the first chunk
-    added = [_chunk(name, data) for name, data in inserted]
+    added = [chunk(name, data) for name, data in inserted]
     return b"".join([content[:end], *added, memoryview(content)[end:]]) if added else content
 
 
@@ -111,7 +121,7 @@ def _gray_alpha(gray: np.ndarray, alpha: np.ndarray) -> bytes:
     content = stream.getvalue()
     header = bytearray(content[16:29])
     header[8:10] = 16, GRAY_ALPHA
-    return SIGNATURE + _chunk(b"IHDR", bytes(header)) + content[33:]
+    return SIGNATURE + chunk(b"IHDR", bytes(header)) + content[33:]
 
 
 def _in_strips(color: np.ndarray, alpha: np.ndarray | None) -> bytes:
@@ -119,7 +129,7 @@ def _in_strips(color: np.ndarray, alpha: np.ndarray | None) -> bytes:
     height, width, channels = color.shape
     kind = {(1, False): GRAY, (3, False): RGB, (1, True): GRAY_ALPHA, (3, True): RGBA}[channels, alpha is not None]
     header = struct.pack(">IIBBBBB", width, height, 8 * color.itemsize, kind, 0, 0, 0)
-    parts, packer = [SIGNATURE, _chunk(b"IHDR", header)], zlib.compressobj(3)
+    parts, packer = [SIGNATURE, chunk(b"IHDR", header)], zlib.compressobj(3)
     rows = max(1, STRIP // (color[0].nbytes + (0 if alpha is None else alpha[0].nbytes)))
     above: np.ndarray | None = None
     for top in range(0, height, rows):
@@ -132,11 +142,12 @@ def _in_strips(color: np.ndarray, alpha: np.ndarray | None) -> bytes:
         filtered[:, 0], filtered[0, 1:] = UP, found[0] if above is None else found[0] - above
         np.subtract(found[1:], found[:-1], out=filtered[1:, 1:])
         above = found[-1].copy()
-        parts.append(_chunk(b"IDAT", packer.compress(filtered)))
-    return b"".join([*parts, _chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")])
+        parts.append(chunk(b"IDAT", packer.compress(filtered)))
+    return b"".join([*parts, chunk(b"IDAT", packer.flush()), chunk(b"IEND", b"")])
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
+def chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk, with length and checksum."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 

@@ -1,5 +1,8 @@
 """Animated pictures: frames, times and repetitions stay."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,6 +101,70 @@ def test_damaged_animations_are_named(tmp_path, name):
     assert refused
     with pytest.raises(ImageError, match="at most 10 are read"):
         read_animation(put(tmp_path / name, content), max_pixels=10)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_at_most_three_frames_are_in_memory(tmp_path, name):
+    alive = []
+
+    def come():
+        for index in range(12):
+            color = np.full((20, 30, 3), 20 * index, np.uint8)
+            made = [weakref.ref(color)]
+            alive.append(made[0])
+            yield Frame(Picture(color, np.full((20, 30), 255, np.uint8), "RGBA"), 100)
+            del color
+            gc.collect()
+            assert sum(each() is not None for each in alive) <= 3
+
+    write_animation(tmp_path / name, come())
+    assert read_animation(tmp_path / name).count == 12
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_equal_frames_become_one_and_parts_that_stay_are_not_written(tmp_path, name):
+    rng = np.random.default_rng(0)
+    ground = rng.integers(0, 6, (64, 64, 3), dtype=np.uint8) * 40
+    ground[:, :, 1:] = 0  # few colors, for a GIF
+    moved = ground.copy()
+    moved[30:34, 31:35] = 255
+    frames = [Frame(Picture(each), 50) for each in (ground, ground, moved, ground)]
+    write_animation(tmp_path / name, frames)
+    found = list(read_animation(tmp_path / name))
+    assert [frame.milliseconds for frame in found] == [100, 50, 50]
+    for frame, color in zip(found, (ground, moved, ground), strict=True):
+        np.testing.assert_array_equal(frame.picture.color, color)
+    write_animation(tmp_path / f"one_{name}", [frames[0], frames[2]])
+    long = (tmp_path / f"one_{name}").stat().st_size
+    write_animation(tmp_path / f"more_{name}", [frames[0], *[frames[2], frames[3]] * 10])
+    assert (tmp_path / f"more_{name}").stat().st_size < 1.9 * long + 2000
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_random_animations_come_back(tmp_path, name):
+    """Frames that change anywhere, with and without holes, are those that were written."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        color, alpha, before = np.zeros((17, 23, 3), np.uint8), np.full((17, 23), 255, np.uint8), []
+        for _ in range(6):
+            top, left = rng.integers(0, 16), rng.integers(0, 22)
+            area = np.s_[top : top + rng.integers(1, 9), left : left + rng.integers(1, 9)]
+            color, alpha = color.copy(), alpha.copy()
+            color[area], alpha[area] = rng.integers(0, 256, 3), rng.choice([0, 255])
+            if rng.random() < 0.3:
+                alpha[:] = 255
+            color[alpha == 0] = 0
+            before.append(np.dstack([color, alpha]))
+        write_animation(tmp_path / name, [Frame(Picture(each[:, :, :3], each[:, :, 3], "RGBA"), 40) for each in before])
+        found = read_animation(tmp_path / name)
+        after = [np.dstack([each.picture.color, each.picture.alpha]) for each in found or ()]
+        kept = [each for place, each in enumerate(before) if not place or (each != before[place - 1]).any()]
+        if len(kept) == 1:
+            continue
+        assert len(after) == len(kept)
+        for old, new in zip(kept, after, strict=True):
+            np.testing.assert_array_equal(new[:, :, 3], old[:, :, 3])
+            np.testing.assert_array_equal(new[old[:, :, 3] > 0], old[old[:, :, 3] > 0])
 
 
 def test_what_holds_no_animation_says_so(tmp_path):

@@ -180,10 +180,10 @@ def _enlarged(job: Job, found: Picture | Animation | Path, work: _Work) -> _Resu
     _check_format(job.target, found, scaled(found.size, upscaler.outscale))
     if isinstance(found, Picture):
         return _Result(upscaler.upscale_picture(found, bar.share), found.notes)
+    clear = found.has_transparency()
     with made_ahead(lambda: iter(found)) as frames:
-        notes = write_animation(
-            job.target, _enlarged_frames(frames, found.count, work), found.loop, overwrite=work.film.overwrite
-        )
+        made = _enlarged_frames(frames, found.count, work)
+        notes = write_animation(job.target, made, found.loop, overwrite=work.film.overwrite, clear=clear)
     return _Result(None, (*found.notes, *notes))
 
 
