@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -157,8 +157,8 @@ def _enlarge(
 ) -> list[str]:
     """Make the segments that are missing, and return sentences on damaged frames."""
     frames = Frames(film, done * SEGMENT)
-    count = done * SEGMENT
-    with made_ahead(lambda: iter(frames)) as shots, _Writer(segments, setup, done) as write:
+    writer, count = _Writer(segments, setup, done), done * SEGMENT
+    with made_ahead(lambda: iter(frames)) as shots, Behind(writer.write_all) as write:
         for shot in shots:
             write(Shot(enlarger.enlarge(shot.pixels), shot.pts, shot.duration))
             count += 1
@@ -172,31 +172,27 @@ def _enlarge(
     return notes
 
 
-class _Writer(Behind[Shot]):
-    """Encodes frames in a thread, and writes a segment whenever one is full."""
+class _Writer:
+    """Encodes frames, and writes a segment whenever one is full.
+
+    Args:
+        segments (Segments): Where to.
+        setup (Setup): How they are encoded.
+        number (int): Of the first segment.
+    """
 
     def __init__(self, segments: Segments, setup: Setup, number: int) -> None:
-        super().__init__(self._take)
         self.segments, self.setup, self.number = segments, setup, number
         self.converter = Converter(setup.colors)
-        self.encoder: Encoder | None = None
-        self.count = 0
-        self.duration = 0
 
-    def _take(self, shot: Shot) -> None:
-        # A segment is closed when the next one begins: only then is it known not to be the last.
-        if self.count == SEGMENT:
-            self._close(last=False)
-        if self.encoder is None:
-            self.encoder = Encoder(self.setup, self.converter)
-        self.encoder.add(*shot)
-        self.duration, self.count = shot.duration, self.count + 1
-
-    def _close(self, last: bool) -> None:
-        self.segments.write(self.number, self.encoder.finish(), self.duration, last)
-        self.encoder, self.count, self.number = None, 0, self.number + 1
-
-    def __exit__(self, kind: Any, *others: Any) -> None:
-        super().__exit__(kind, *others)
-        if kind is None and self.count:
-            self._close(last=True)
+    def write_all(self, shots: Iterator[Shot]) -> None:
+        """Write all segments."""
+        shot = next(shots, None)
+        while shot is not None:
+            encoder, count = Encoder(self.setup, self.converter), 0
+            while shot is not None and count < SEGMENT:
+                encoder.add(*shot)
+                # A segment is closed when the next frame is there: only then is it known not to be the last.
+                duration, count, shot = shot.duration, count + 1, next(shots, None)
+            self.segments.write(self.number, encoder.finish(), duration, last=shot is None)
+            self.number += 1

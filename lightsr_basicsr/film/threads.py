@@ -8,7 +8,7 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, Generic, TypeVar
 
-Item = TypeVar("Item")
+Item, Made = TypeVar("Item"), TypeVar("Made")
 WAIT = 0.1  # seconds after which a thread looks whether it is still wanted
 _END = object()
 
@@ -82,16 +82,26 @@ def made_ahead(items: Callable[[], Iterator[Item]], most: int = 1) -> Iterator[I
         thread.join()
 
 
-class Behind(Generic[Item]):
+class _GivenUpError(Exception):
+    """Nothing more comes, and what was made of it is not wanted."""
+
+
+class Behind(Generic[Item, Made]):
     """Gives items to a function that runs in a thread; at most one waits while one is worked on.
 
     As a context manager it waits until all is done. What the function raises is raised by the next call, or at the end.
+    After an error elsewhere the function gets an error instead of the next item.
 
     Args:
-        work (Callable): Called with each item, in order.
+        work (Callable): Called once, with an iterator over the items.
+
+    Attributes:
+        made: What the function has returned, at the end.
     """
 
-    def __init__(self, work: Callable[[Item], None]) -> None:
+    made: Made
+
+    def __init__(self, work: Callable[[Iterator[Item]], Made]) -> None:
         self.work, self.line = work, _Line(1)
         self.error: BaseException | None = None
         self.thread = Thread(target=self._run, daemon=True)
@@ -101,7 +111,7 @@ class Behind(Generic[Item]):
         if not self.line.put(item):
             self._raise()
 
-    def __enter__(self) -> Behind[Item]:
+    def __enter__(self) -> Behind[Item, Made]:
         """Start."""
         self.thread.start()
         return self
@@ -116,10 +126,15 @@ class Behind(Generic[Item]):
         if kind is None:
             self._raise()
 
+    def _items(self) -> Iterator[Item]:
+        while (item := self.line.get()) is not _END:
+            yield item
+        if self.line.ended.is_set():
+            raise _GivenUpError
+
     def _run(self) -> None:
         try:
-            while (item := self.line.get()) is not _END:
-                self.work(item)
+            self.made = self.work(self._items())
         except BaseException as error:
             self.error = error
         finally:

@@ -1,5 +1,6 @@
 """Threads beside the network: order, bounds, and errors in either direction."""
 
+import contextlib
 import threading
 import time
 
@@ -51,16 +52,41 @@ def test_a_thread_ends_with_its_user():
 
 def test_what_is_handed_over_is_done_in_order_before_the_end():
     done = []
-    with Behind(lambda item: (time.sleep(0.002), done.append(item))) as hand_over:
+
+    def work(items):
+        for item in items:
+            time.sleep(0.002)
+            done.append(item)
+        return "made"
+
+    behind = Behind(work)
+    with behind as hand_over:
         for number in range(10):
             hand_over(number)
             assert len(done) >= number - 2
     assert done == list(range(10))
+    assert behind.made == "made"
+
+
+def test_after_an_error_elsewhere_the_work_is_given_up():
+    ends = []
+
+    def work(items):
+        try:
+            list(items)
+            ends.append("whole")
+        except Exception as error:
+            ends.append(type(error).__name__)
+
+    with contextlib.suppress(KeyError), Behind(work) as hand_over:
+        hand_over(1)
+        raise KeyError
+    assert ends == ["_GivenUpError"]
 
 
 def test_errors_of_work_behind_are_raised():
-    def work(item):
-        raise ValueError(item)
+    def work(items):
+        raise ValueError(next(items))
 
     with pytest.raises(ValueError, match="1"), Behind(work) as hand_over:
         hand_over(1)

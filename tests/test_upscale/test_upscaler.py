@@ -309,8 +309,15 @@ def test_the_examples_of_the_page_run(workdir):
     made.fill(Path("photos"), "rgb.jpg")
     made.MADE["rgb.jpg"](Path("photo.jpg"))
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
+    *images, film_block = blocks
+    assert len(images) == 2
+    for block in images:
         exec(block, {})
     assert Image.open("large.png").size == (4 * made.WIDTH, 4 * made.HEIGHT)
     assert Image.open("large/rgb.jpg").size == (2 * made.WIDTH, 2 * made.HEIGHT)
+    pytest.importorskip("av", reason="the extra video is not installed")
+    from tests.test_film.made import film, held
+
+    film("film.mp4")
+    exec(film_block, {})
+    assert held("large.mp4").size == (128, 96)

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from lightsr_basicsr.errors import FULL, UserError, message_of, short_message
 from lightsr_basicsr.film.enlarging import USUAL, Wishes
 from lightsr_basicsr.film.names import is_film
-from lightsr_basicsr.film.threads import made_ahead
+from lightsr_basicsr.film.threads import Behind, made_ahead
 from lightsr_basicsr.pictures.animation import ANIMATED, Animation, Frame, read_animation, write_animation
 from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.pictures.fitting import FORMATS, format_of, size_problem
@@ -180,17 +180,13 @@ def _enlarged(job: Job, found: Picture | Animation | Path, work: _Work) -> _Resu
     _check_format(job.target, found, scaled(found.size, upscaler.outscale))
     if isinstance(found, Picture):
         return _Result(upscaler.upscale_picture(found, bar.share), found.notes)
-    clear = found.has_transparency()
-    with made_ahead(lambda: iter(found)) as frames:
-        made = _enlarged_frames(frames, found.count, work)
-        notes = write_animation(job.target, made, found.loop, overwrite=work.film.overwrite, clear=clear)
-    return _Result(None, (*found.notes, *notes))
-
-
-def _enlarged_frames(frames: Iterator[Frame], count: int, work: _Work) -> Iterator[Frame]:
-    for number, frame in enumerate(frames):
-        yield Frame(work.upscaler.upscale_picture(frame.picture), frame.milliseconds)
-        work.bar.frames(number + 1, count)
+    settings = {"loop": found.loop, "overwrite": work.film.overwrite, "clear": found.has_transparency()}
+    writer = Behind(lambda frames: write_animation(job.target, frames, **settings))
+    with made_ahead(lambda: iter(found)) as frames, writer as write:
+        for number, frame in enumerate(frames):
+            write(Frame(upscaler.upscale_picture(frame.picture), frame.milliseconds))
+            bar.frames(number + 1, found.count)
+    return _Result(None, (*found.notes, *writer.made))
 
 
 def _check_format(target: Path, found: Picture | Animation, size: tuple[int, int]) -> None:
