@@ -50,7 +50,7 @@ def test_steps_between_tiles_are_those_of_the_picture(attentive, photograph):
     ratios, error = check_seams(attentive, photograph)
     assert ratios == pytest.approx([1, 1], abs=0.005)
     assert error < 0.5 / 255
-    plain, more = check_seams(attentive, photograph, passes=0)
+    _, more = check_seams(attentive, photograph, passes=0)
     assert more > 4 * error
 
 
@@ -58,6 +58,5 @@ def test_steps_between_tiles_are_those_of_the_picture(attentive, photograph):
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_steps_between_tiles_of_official_networks(name, photograph):
     ratios, error = check_seams(load(Path(os.environ["OFFICIAL_WEIGHTS"]) / OFFICIAL[name]), photograph)
-    print(name, ratios, error)
     assert ratios == pytest.approx([1, 1], abs=0.01)
     assert error < 3 / 255
