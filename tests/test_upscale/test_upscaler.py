@@ -250,6 +250,26 @@ def test_memory_that_runs_out_is_told_once():
     assert len([text for text in said if "memory ran out" in text]) == 1
 
 
+def test_wide_tiles_that_ran_out_of_memory_are_not_tried_again(monkeypatch):
+    net, said, widths, image = made.network(), [], [], made.smooth(40, 300, 3)
+    runs = type(net).forward
+
+    def hungry(self, x):
+        widths.append(x.shape[3])
+        if x.shape[3] > 280:
+            raise MemoryError("out of memory")
+        return runs(self, x)
+
+    monkeypatch.setattr(type(net), "forward", hungry)
+    upscaler = Upscaler(net, **made.SETTINGS, tile=16, report=said.append)
+    upscaler.upscale(image)
+    assert "memory ran out: went on with tiles of 192 pixels." in said
+    widths.clear()
+    upscaler.upscale(image)
+    assert max(widths) <= 280
+    assert len(said) == 2
+
+
 def test_a_result_that_cannot_be_held_is_refused_before_it_is_computed():
     picture = Picture(np.broadcast_to(np.uint8(0), (200_000, 200_000, 3)))
     with pytest.raises(ImageError, match=r"400000x400000 pixels need 480.0 GB of memory for the result alone"):

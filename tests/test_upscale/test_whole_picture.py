@@ -89,6 +89,14 @@ def test_tiles_equal_the_whole_picture(title, monkeypatch):
     assert db(made, whole) > 150
 
 
+def test_a_map_of_which_no_tile_sees_enough_is_the_tiles_own(monkeypatch):
+    net, _, passes = build("DDistill_SR", monkeypatch)
+    pixels = picture(36, 60)
+    made = run_tiles(net, 2, pixels, size=18, overlap=0, passes=passes)
+    assert np.isfinite(made).all()
+    assert db(made, run_whole(net, pixels)) > 15
+
+
 @pytest.mark.parametrize("arguments", [{"type": "IMDN_RTC"}, {"type": "IMDN_RTC", "upscale": 3}, {"type": "IMDN_RTE"}])
 @pytest.mark.parametrize("size", [(97, 140), (1, 1), (20, 2000), (150, 181)])
 def test_networks_that_do_not_pool_give_equal_bits(arguments, size):
