@@ -1,11 +1,12 @@
 """Measure what tiles change, what passes over them give back, and what memory a network takes.
 
-``python docs/studies/tiles.py psnr WEIGHTS BSDS500`` runs the official files in the folder WEIGHTS on photographs of
-BSDS500/test as LR images, whole and in tiles, and prints the PSNR of one against the other for 0 to 3 passes, with the
-time over that of the whole picture. Networks without an official file at hand follow with random weights.
-``python docs/studies/tiles.py memory WEIGHTS`` prints the bytes of memory for each LR pixel of 640x360 on all backends,
-each measured in a fresh process, and those of the live feature maps. The tables are those of docs/upscale.md. Takes
-some hours on one core; ``--networks``, ``--pictures`` and ``--sizes`` choose parts.
+``python docs/studies/tiles.py psnr WEIGHTS BSDS500`` runs the official files in the folder WEIGHTS on a 720p picture,
+whole and in the tiles that fit into a quarter of the memory for the whole, and prints the PSNR of one against the other
+for the network's own passes and for one more, with the CPU time over that of the whole picture. The picture is joined
+from nine photographs of BSDS500/test, which differ more than the parts of one. Networks without an official file at
+hand follow with random weights. ``python docs/studies/tiles.py memory WEIGHTS`` prints the bytes of memory for each LR
+pixel of 640x360 on all backends, each measured in a fresh process, and those of the live feature maps. The tables are
+those of docs/upscale.md. Takes an hour of one core; ``--networks`` chooses some.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from lightsr_basicsr.runtimes.network import smooth_picture
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
 from lightsr_basicsr.tools.benchmark.memory import PeakMemory, resident
 from lightsr_basicsr.tools.images import list_images, read_image
-from lightsr_basicsr.upscale.memory import live_bytes_per_pixel
+from lightsr_basicsr.upscale.memory import SHARE, bytes_per_pixel, live_bytes_per_pixel, plan_within_memory
 from lightsr_basicsr.upscale.probe import psnr_between
 from lightsr_basicsr.upscale.tiles import TileRunner
 
@@ -48,8 +49,8 @@ RANDOM = {
         "upsampler": "pixelshuffledirect",
     },
 }  # fmt: skip
-MOST_PASSES = 3
 MEMORY_SIZE = (360, 640)
+HEIGHTS, WIDTHS = (240,) * 3, (427, 427, 426)  # of the nine photographs
 
 
 def open_network(name: str, weights: Path) -> nn.Module:
@@ -62,36 +63,35 @@ def open_network(name: str, weights: Path) -> nn.Module:
     return build_network(dict(RANDOM[name]))
 
 
-def pictures_of(folder: Path, count: int) -> list[np.ndarray]:
-    """Return photographs that are spread over the folder, (H, W, 3) in [0, 1]."""
-    files = list_images(folder)
-    chosen = files[:: max(1, len(files) // count)][:count]
-    return [read_image(file)[..., ::-1].astype(np.float32) / 255 for file in chosen]
+def joined(folder: Path) -> np.ndarray:
+    """Return a 720p picture of nine photographs that are spread over a folder, (720, 1280, 3) in [0, 1]."""
+    wide = [image for image in map(read_image, list_images(folder)) if image.shape[1] > image.shape[0]]
+    chosen = iter(wide[:: len(wide) // 9])
+    rows = [np.hstack([next(chosen)[20 : 20 + high, 20 : 20 + width] for width in WIDTHS]) for high in HEIGHTS]
+    return np.vstack(rows)[..., ::-1].astype(np.float32) / 255
 
 
-def measure_tiles(name: str, net: nn.Module, pictures: Sequence[np.ndarray], sizes: Sequence[int]) -> None:
-    """Print a row for each size of the tiles, with the lowest and the highest PSNR over the pictures."""
-    runtime = TorchRuntime.of_network(net, device="cpu", threads=1)
-    runs = {(size, passes): [] for size in sizes for passes in range(MOST_PASSES + 1)}
-    if not net.pools_globally:
-        runs = {(size, passes): found for (size, passes), found in runs.items() if passes == 0}
-    for picture in pictures:
-        start = perf_counter()
-        whole = TileRunner.of_runtime(runtime, size=max(picture.shape)).upscale(picture)
-        seconds = perf_counter() - start
-        for (size, passes), found in runs.items():
-            start = perf_counter()
-            made = TileRunner.of_runtime(runtime, size=size, passes=passes).upscale(picture)
-            cost = (perf_counter() - start) / seconds
-            found.append((psnr_between(made, whole), cost))
-            print(f"  {name}, tiles {size}, passes {passes}: {found[-1][0]:.1f} dB, {cost:.1f}x", flush=True)
-    overlap = TileRunner.of_runtime(runtime).plan.overlap
-    for size in sizes:
-        cells = [
-            f"{min(found)[0]:.1f} to {max(found)[0]:.1f} ({np.mean([cost for _, cost in found]):.1f}x)"
-            for (other, _), found in runs.items() if other == size
-        ]  # fmt: skip
-        print(" | ".join((f"| {name}", f"{size} + {overlap}", *cells)), "|", flush=True)
+def timed(runner: TileRunner, picture: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the enlarged picture, and the CPU time in seconds, which other programs change less than the clock's."""
+    start = process_time()
+    return runner.upscale(picture), process_time() - start
+
+
+def measure_tiles(name: str, net: nn.Module, picture: np.ndarray, passes: Sequence[int] | None) -> None:
+    """Print the row of a network: its own number of passes and one more, or those that were asked for."""
+    runtime, sides = TorchRuntime.of_network(net, device="cpu", threads=1), picture.shape[:2]
+    needed = bytes_per_pixel(runtime) * sides[0] * sides[1] / SHARE
+    plan = plan_within_memory(runtime, *sides, available=int(needed / 4))
+    runner = TileRunner.of_runtime(runtime, size=max(sides))
+    whole, seconds = timed(runner, picture)
+    cells = [f"| {name}", f"{1e6 * seconds / sides[0] / sides[1]:.0f} us", f"{plan.size} + {plan.overlap}"]
+    for count in passes or ([plan.passes, plan.passes + 1] if net.pools_globally else [0]):
+        runner.plan = plan._replace(passes=count)
+        made, tiled = timed(runner, picture)
+        found = "equal" if np.array_equal(made, whole) else f"{psnr_between(made, whole):.1f} dB"
+        cells.append(f"{count}: {found}, {tiled / seconds:.1f}x")
+        print(f"  {name}, {cells[-1]}", flush=True)
+    print(" | ".join(cells), "|", flush=True)
 
 
 def measure_memory(name: str, weights: Path, backend: str) -> None:
@@ -111,10 +111,8 @@ def main() -> None:
     parser.add_argument("what", choices=["psnr", "memory"])
     parser.add_argument("weights", type=Path)
     parser.add_argument("bsds500", type=Path, nargs="?")
-    parser.add_argument("--networks", nargs="+", default=[*FILES, *RANDOM])
-    parser.add_argument("--pictures", type=int, default=2)
-    parser.add_argument("--crop", type=int, help="side of a part of each picture, for a quick look")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[96, 192])
+    parser.add_argument("--networks", nargs="+", default=[*FILES, *list(RANDOM)[:2]])
+    parser.add_argument("--passes", type=int, nargs="+", help="other than the network's own and one more")
     parser.add_argument("--backend", help="of one row, in this process")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -126,8 +124,8 @@ def main() -> None:
                 command = [sys.executable, __file__, "memory", args.weights, "--networks", name, "--backend", backend]
                 subprocess.run(command, check=False)
         else:
-            pictures = [each[: args.crop, : args.crop] for each in pictures_of(args.bsds500 / "test", args.pictures)]
-            measure_tiles(name, open_network(name, args.weights), pictures, args.sizes)
+            picture = joined(args.bsds500 / "test")
+            measure_tiles(name, open_network(name, args.weights), picture, args.passes)
 
 
 if __name__ == "__main__":

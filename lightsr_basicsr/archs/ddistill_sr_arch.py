@@ -27,7 +27,7 @@ from lightsr_basicsr.archs.ddistill_sr_units import (
 from lightsr_basicsr.archs.fast import concat_and_release
 from lightsr_basicsr.archs.layers import conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
-from lightsr_basicsr.archs.pooling import Pooling
+from lightsr_basicsr.archs.pooling import Grid, Pooling
 from lightsr_basicsr.registry import register
 
 NUM_BLOCK = 4
@@ -47,6 +47,9 @@ STYLE_PARTS = (
 def conv1x1(num_in: int, num_out: int) -> nn.Conv2d:
     """Return a 1x1 convolution."""
     return nn.Conv2d(num_in, num_out, 1)
+
+
+GRID = Grid(stride=6, window=15)  # of convolution and pooling together
 
 
 class EnhancedSpatialAttention(Pooling):
@@ -69,24 +72,17 @@ class EnhancedSpatialAttention(Pooling):
     def forward(self, x: Tensor) -> Tensor:
         """Weigh (N, C, H, W)."""
         narrow = self.conv1(x)
-        small = F.max_pool2d(self.conv2(narrow), 7, stride=3)
+        small, starts = F.max_pool2d(self.conv2(narrow), 7, stride=3), None
+        if self.whole is not None:
+            small, starts = self.whole.completed(small, GRID, reach=3)
         small = self.conv3_(F.relu(self.conv3(F.relu(self.conv_max(small)))))
-        return x * torch.sigmoid(self.conv4(self.enlarge(small, x.shape[2:]) + self.conv_f(narrow)))
+        return x * torch.sigmoid(self.conv4(self.enlarge(small, x.shape[2:], starts) + self.conv_f(narrow)))
 
-    def enlarge(self, small: Tensor, size: torch.Size) -> Tensor:
+    def enlarge(self, small: Tensor, size: torch.Size, starts: list[int] | None) -> Tensor:
         """Resize the pooled (N, C, h, w) to ``size``, that of the image; a tile's on the grid of the whole image."""
         if self.whole is not None:
-            return self.whole.resized(small, size, pooled_side)
+            return self.whole.resized(small, size, GRID, starts)
         return F.interpolate(small, size, mode="bilinear", align_corners=False)
-
-
-def pooled_side(side: int) -> int:
-    """Return how much the convolution and the pooling of the attention leave of a side.
-
-    >>> pooled_side(15), pooled_side(21)
-    (1, 2)
-    """
-    return ((side - 3) // 2 - 6) // 3 + 1
 
 
 class DynamicDistillationBlock(nn.Module):
@@ -192,7 +188,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
 
     min_side = 15
     tile_multiple = 6  # of the attention's strides
-    tile_overlap = 120  # four attentions over strided maps reach far
+    tile_overlap = 30
 
     def __init__(
         self,

@@ -48,6 +48,31 @@ class Place(NamedTuple):
     whole: int
 
 
+class Grid(NamedTuple):
+    """How a small map lies on the picture: its row k is made of ``window`` rows from ``stride * k`` on.
+
+    >>> Grid(6, 15).length(21), Grid(6, 15).of_core(Span(36, 72), 120, 4, 20), Grid(6, 15).around(Span(24, 90), 120, 3)
+    (2, Span(start=5, stop=11), Span(start=0, stop=18))
+    """
+
+    stride: int
+    window: int
+
+    def length(self, side: int) -> int:
+        """Return how many rows the map of an image of ``side`` rows has."""
+        return (side - self.window) // self.stride + 1
+
+    def of_core(self, core: Span, whole: int, first: int, size: int) -> Span:
+        """Return the rows whose middles lie in a core, of the ``size`` from ``first`` on that its tile has."""
+        ends = [self.length(whole) if end == whole else ceil((end - self.window // 2) / self.stride) for end in core]
+        return Span(*(min(max(0, first, end), first + size) for end in ends))
+
+    def around(self, seen: Span, whole: int, reach: int) -> Span:
+        """Return the rows of the map of the picture that interpolation over ``seen`` needs, and ``reach`` more."""
+        start, stop = seen.start // self.stride - 2, ceil(seen.stop / self.stride) + 2
+        return Span(max(0, start - reach), min(self.length(whole), stop + reach))
+
+
 class Statistic(NamedTuple):
     """A function of sums over pixels."""
 
@@ -112,7 +137,8 @@ class WholePicture:
 
     def __init__(self, height: int, width: int) -> None:
         self.size = (height, width)
-        self.known: list[Tensor] = []  # sums of the last finished pass, in the order in which the network pools
+        # Sums, and small maps, of the last finished pass, in the order in which the network pools.
+        self.known: list[Tensor] = []
         self.sums: list[Tensor] = []  # of the running pass
         self.collects = False
         self.tile: Tile | None = None
@@ -144,10 +170,13 @@ class WholePicture:
         index, self.count = self.count, self.count + 1
         if self.collects:
             self._add(index, statistic.add_up(*self._core_of(x)))
-            if self.count == self.number:
-                raise PassDoneError
+            self._end_at_last()
         # Of the first pass the tile's own, which serve better than those of the tiles so far.
         return _cast(statistic.finish(self.known[index]), x) if index < len(self.known) else statistic.compute(x)
+
+    def _end_at_last(self) -> None:
+        if self.count == self.number:
+            raise PassDoneError
 
     def _add(self, index: int, sums: Tensor) -> None:
         if index == len(self.sums):
@@ -164,17 +193,50 @@ class WholePicture:
             places.append(place)
         return x, tuple(places)
 
-    def resized(self, x: Tensor, size: Sequence[int], reduced: Callable[[int], int]) -> Tensor:
+    def completed(self, x: Tensor, grid: Grid, reach: int) -> tuple[Tensor, list[int]]:
+        """Return a tile's part of a small map of the picture, with what lies around it, and its first row and column.
+
+        ``x`` (N, C, h, w) is what the tile alone gives. Pixels of the core are of these, all others of the pass before,
+        up to ``reach`` pixels beyond what the tile sees. In the first pass, or where no tile saw them, ``x`` returns.
+        """
+        index, self.count = self.count, self.count + 1
+        sides = list(zip(self.tile.seen, self.tile.core, self.size, strict=True))
+        firsts = [seen.start // grid.stride for seen, _, _ in sides]
+        spans = [
+            grid.of_core(core, whole, first, size)
+            for (_, core, whole), first, size in zip(sides, firsts, x.shape[2:], strict=True)
+        ]
+        own = _part(x, spans, firsts)
+        if self.collects:
+            if index == len(self.sums):
+                size = [grid.length(whole) for whole in self.size]
+                self.sums.append(x.new_full((*x.shape[:2], *size), torch.nan))
+            _part(self.sums[index], spans, (0, 0)).copy_(own)
+            self._end_at_last()
+        if index >= len(self.known):
+            return x, firsts
+        around = [grid.around(seen, whole, reach) for seen, _, whole in sides]
+        starts = [span.start for span in around]
+        part = _part(self.known[index], around, (0, 0)).clone()
+        _part(part, spans, starts).copy_(own)
+        return (x, firsts) if part.isnan().any() else (part, starts)
+
+    def resized(self, x: Tensor, size: Sequence[int], grid: Grid, starts: Sequence[int]) -> Tensor:
         """Return a tile's part of the picture's map that is resized, bilinearly, to the size of the picture.
 
-        ``x`` (N, C, h, w) is its part of the map before that, which has ``reduced(side)`` pixels for a ``side`` of the
-        picture; ``size`` is that of the tile.
+        ``x`` (N, C, h, w) is a part of the small map, from row and column ``starts`` on; ``size`` is that of the tile.
         """
-        for axis, side, seen, whole in zip((2, 3), size, self.tile.seen, self.size, strict=True):
-            first = reduced(whole) - reduced(whole - seen.start)
+        for axis, side, seen, whole, first in zip((2, 3), size, self.tile.seen, self.size, starts, strict=True):
+            length = grid.length(whole)
             position = (torch.arange(side, device=x.device, dtype=torch.float64) + (seen.start + 0.5)) / whole
-            x = _sample(x, axis, (position * reduced(whole) - 0.5).clamp(0, reduced(whole) - 1) - first)
+            x = _sample(x, axis, (position * length - 0.5).clamp(0, length - 1) - first)
         return x
+
+
+def _part(x: Tensor, spans: Sequence[Span], starts: Sequence[int]) -> Tensor:
+    """Return rows and columns of a map (N, C, h, w) that begins at ``starts``."""
+    rows, columns = (slice(span.start - start, span.stop - start) for span, start in zip(spans, starts, strict=True))
+    return x[:, :, rows, columns]
 
 
 def _sample(x: Tensor, axis: int, position: Tensor) -> Tensor:

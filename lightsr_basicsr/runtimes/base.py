@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import shape_hint
 from lightsr_basicsr.errors import UserError
@@ -124,6 +124,7 @@ class Runtime(ABC):
         metadata (dict | None): Of an exported file; None for a network, or a file without metadata.
         threads (int): CPU threads it may use.
         device (str): ``'cpu'``, ``'cuda'``, ``'cuda:1'``, or OpenVINO's name of its device.
+        network (nn.Module | None): The network that was opened, None for a file.
         chosen_because (str): Why this backend was chosen: the end of a sentence, ``'because ...'``.
 
     Args are these attributes; ``threads`` None takes as many as torch does.
@@ -150,6 +151,7 @@ class Runtime(ABC):
         # Backends count processors in their own ways, some beyond the limits of a container; torch's count is for all.
         self.threads = torch.get_num_threads() if threads is None else threads
         self.metadata = None if metadata is None else dict(metadata)
+        self.network: nn.Module | None = None
         self.chosen_because = "because it was asked for"
         # Backends that own the memory of the result would mix up the images of two threads.
         self.lock = RLock()

@@ -82,7 +82,9 @@ def open_runtime(
     if not isinstance(source, nn.Module) and Path(source).suffix.lower() in EXPORTED:
         return _open_exported(Path(source), backend, precision, device, threads, trust)
     net = source if isinstance(source, nn.Module) else _load(Path(source))
-    return _open_network(net, backend, precision or "fp32", device, threads)
+    runtime = _open_network(net, backend, precision or "fp32", device, threads)
+    runtime.network = net
+    return runtime
 
 
 def _open_network(net: nn.Module, backend: str, precision: str, device: str | None, threads: int | None) -> Runtime:

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_flatten
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.runtimes.base import Runtime
 from lightsr_basicsr.runtimes.network import smooth_picture
+from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
 from lightsr_basicsr.upscale.plan import SMALLEST_TILE, TilePlan
 from lightsr_basicsr.upscale.tiles import refinable
 
@@ -28,6 +29,9 @@ OVERHEAD = {"torch": 1.3, "openvino": 2.4, "onnxruntime": 1.5}
 UNKNOWN = 16_384
 SHARE = 0.8  # of what is available, because other programs go on
 MOST_PIXELS = 2**24  # of a tile; libraries count the numbers of a feature map in 32 bits
+# Of a tile of torch on a CPU: 64 channels are 32 MiB then. The C library gets each larger tensor from the system, whose
+# fresh pages take as long as the network itself (IMDN x4: 17 us for each pixel of 480x480, 11 of 352x352).
+CPU_PIXELS = 2**17
 MEASURED_SIDES = (64, 96)
 # Where the control groups of a container are, and their files: of version 2, then of version 1.
 GROUPS = (
@@ -44,6 +48,7 @@ def plan_within_memory(
     host_bytes: int = 0,
     available: int | None = None,
     net: nn.Module | None = None,
+    per_pixel: float | None = None,
     **chosen: int | None,
 ) -> TilePlan:
     """Return the plan of a picture: one tile if it fits into memory, else the largest tiles that fit.
@@ -55,19 +60,27 @@ def plan_within_memory(
         host_bytes (int): What the host will need besides, for picture and result. Default: 0.
         available (int | None): Bytes to stay within; None for what the device has. Default: None.
         net (nn.Module | None): The network that another backend than torch runs, if it is at hand. Default: None.
+        per_pixel (float | None): What :func:`bytes_per_pixel` returned before. Default: None.
         chosen (int | None): Numbers of :class:`TilePlan` instead of the network's own; a ``size`` is kept.
 
     Raises:
         TileError: If a chosen number is not possible.
     """
-    plan = TilePlan.for_network(refinable(runtime), **{"min_side": runtime.min_side, **chosen})
+    plan = TilePlan.for_network(refinable(runtime) or net, **{"min_side": runtime.min_side, **chosen})
     if chosen.get("size") is not None:
         return plan
-    free = available_memory(runtime.device) if available is None else available
-    if not runtime.device.startswith("cuda"):
-        free -= host_bytes
-    pixels = min(MOST_PIXELS, int(SHARE * max(0, free) / bytes_per_pixel(runtime, net)))
-    return plan._replace(size=max(height, width)) if height * width <= pixels else largest_tiles(plan, pixels, width)
+    free, on_gpu = available_memory(runtime.device) if available is None else available, _on_gpu(runtime)
+    free -= 0 if on_gpu else host_bytes
+    pixels = min(MOST_PIXELS, int(SHARE * max(0, free) / (per_pixel or bytes_per_pixel(runtime, net))))
+    if height * width <= pixels:
+        return plan._replace(size=max(height, width))
+    if runtime.backend == "torch" and not on_gpu and not plan.wide:
+        pixels = min(pixels, CPU_PIXELS)
+    return largest_tiles(plan, pixels, width)
+
+
+def _on_gpu(runtime: Runtime) -> bool:
+    return runtime.device.startswith("cuda")
 
 
 def largest_tiles(plan: TilePlan, pixels: int, width: int) -> TilePlan:
@@ -88,12 +101,16 @@ def largest_tiles(plan: TilePlan, pixels: int, width: int) -> TilePlan:
 def bytes_per_pixel(runtime: Runtime, net: nn.Module | None = None) -> float:
     """Return about how many bytes of memory a runtime takes for each LR pixel of an image.
 
-    It is measured in torch on two small images: with the runtime itself, with ``net``, the same network, or with the
-    network that the metadata of an exported file names.
+    It is measured in torch on two small images: with the runtime itself, with ``net``, the same network, with the one
+    that was opened, or with the one that the metadata of an exported file names.
     """
-    run = runtime if refinable(runtime) is not None else net or _network_of(runtime)
+    run = runtime if refinable(runtime) is not None else _in_torch(net or runtime.network or _network_of(runtime))
     live = UNKNOWN if run is None else live_bytes_per_pixel(run, runtime.num_in_ch)
     return OVERHEAD[runtime.backend] * live
+
+
+def _in_torch(net: nn.Module | None) -> Runtime | None:
+    return None if net is None else TorchRuntime.of_network(net, device="cpu")
 
 
 def _network_of(runtime: Runtime) -> nn.Module | None:

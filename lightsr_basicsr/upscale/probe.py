@@ -1,4 +1,4 @@
-"""How much a picture's tiles differ from the picture as a whole, measured on a part of it."""
+"""How much a picture's tiles differ from the picture as a whole, measured on parts of it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import numpy as np
 
 from lightsr_basicsr.upscale.tiles import TileRunner
 
-PROBED_TILE = 96  # core of each of the four tiles, in LR pixels
+PROBED_TILE, PROBED_SIDE = 96, 192  # core of each tile, and side of all together, in LR pixels
 
 
 def probe_tiles(runner: TileRunner, picture: np.ndarray, tile: int = PROBED_TILE) -> float:
-    """Return the PSNR in dB of four tiles against the same part of a picture as a whole; inf where they are equal.
+    """Return the PSNR in dB of small tiles of a picture against the same parts as a whole; inf where they are equal.
 
-    Smaller tiles differ more, so that of larger ones it says the least that they reach.
+    The parts are spread over the picture and joined, so that they differ as its own tiles do. Smaller tiles differ
+    more, so that of larger ones it says about the least that they reach.
 
     Args:
         runner (TileRunner): As it will run the picture: overlap and passes are its own.
-        picture (np.ndarray): (H, W, C), uint8, uint16, or floating point in [0, 1]; its middle is taken.
+        picture (np.ndarray): (H, W, C), uint8, uint16, or floating point in [0, 1].
         tile (int): Core of the tiles, in LR pixels. Default: 96.
 
     Raises:
-        TileError: If memory is too small for the part as a whole.
+        TileError: If memory is too small for the parts as a whole.
     """
-    part = middle_of(picture, 2 * tile)
+    part = spread_parts(picture, tile, max(2, PROBED_SIDE // tile))
     cut, whole = (
         TileRunner(runner.run, runner.scale, runner.plan._replace(size=size), runner.net).upscale(part, "float32")
         for size in (tile, max(part.shape[:2]))
@@ -30,14 +31,18 @@ def probe_tiles(runner: TileRunner, picture: np.ndarray, tile: int = PROBED_TILE
     return psnr_between(cut, whole)
 
 
-def middle_of(picture: np.ndarray, side: int) -> np.ndarray:
-    """Return the middle of (H, W, C), at most ``side`` rows and columns.
+def spread_parts(picture: np.ndarray, side: int, count: int) -> np.ndarray:
+    """Return parts of (H, W, C), ``count`` down and across, evenly spread and joined; all along a side that is shorter.
 
-    >>> middle_of(np.arange(5)[:, None, None], 3)[:, 0, 0]
-    array([1, 2, 3])
+    >>> spread_parts(np.arange(11)[:, None, None], 2, 2)[:, 0, 0]
+    array([2, 3, 7, 8])
     """
-    starts = [max(0, (length - side) // 2) for length in picture.shape[:2]]
-    return picture[starts[0] : starts[0] + side, starts[1] : starts[1] + side]
+    for axis in (0, 1):
+        length = picture.shape[axis]
+        if length > side * count:
+            starts = [(2 * number + 1) * length // (2 * count) - side // 2 for number in range(count)]
+            picture = picture.take(np.concatenate([np.arange(start, start + side) for start in starts]), axis)
+    return picture
 
 
 def psnr_between(first: np.ndarray, second: np.ndarray) -> float:

@@ -12,21 +12,14 @@ from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.runtimes.base import Runtime
 from lightsr_basicsr.runtimes.network import unwrap
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
-from lightsr_basicsr.upscale.memory import (
-    MOST_PIXELS,
-    OVERHEAD,
-    SHARE,
-    UNKNOWN,
-    available_memory,
-    largest_tiles,
-    live_bytes_per_pixel,
-)
+from lightsr_basicsr.upscale.memory import bytes_per_pixel, plan_within_memory
 from lightsr_basicsr.upscale.plan import TilePlan
 from lightsr_basicsr.upscale.probe import PROBED_TILE, probe_tiles
 from lightsr_basicsr.upscale.tiles import TileRunner, refinable
 
 Report = Callable[[str], None]
 WHOLE = 0  # the size of tiles that stands for none
+ENOUGH = 60  # dB, far below what 8 bits show
 
 
 class Runners:
@@ -53,8 +46,8 @@ class Runners:
         facts = net if isinstance(net, SRNetwork) else None
         self.pools = facts is None or facts.pools_globally
         self.scale = self._runner(runtime, self._plan(runtime)).scale
-        self.live: float | None = None
-        self.most = inf  # side of tiles that fitted after memory ran out
+        self.needed: dict[str, float] = {}  # bytes for each LR pixel, by backend
+        self.most, self.narrow = inf, False  # side of tiles that fitted after memory ran out, and whether not wide
         self.told = False
 
     def runner_for(self, picture: np.ndarray, host_bytes: int = 0) -> TileRunner:
@@ -72,8 +65,8 @@ class Runners:
 
     def note(self, runner: TileRunner, planned: TilePlan) -> None:
         """Remember, and say, that memory ran out, if a runner had to make its tiles smaller than planned."""
-        if runner.plan.size < planned.size:
-            self.most = runner.plan.size
+        if runner.plan != planned:
+            self.most, self.narrow = runner.plan.size, not runner.plan.wide
             self.report(f"memory ran out: went on with tiles of {runner.plan.size} pixels.")
 
     def _runner(self, runtime: Runtime, plan: TilePlan) -> TileRunner:
@@ -86,23 +79,18 @@ class Runners:
         return plan._replace(min_side=runtime.min_side)
 
     def _fitting(self, runtime: Runtime, height: int, width: int, host_bytes: int) -> TilePlan:
-        plan = self._plan(runtime)
-        if self.chosen["size"] is None:
-            plan = plan._replace(size=max(height, width))
-            if not self.whole:
-                free = available_memory(runtime.device)
-                free -= 0 if runtime.device.startswith("cuda") else host_bytes
-                pixels = min(MOST_PIXELS, int(SHARE * max(0, free) / self._bytes_per_pixel(runtime)))
-                plan = plan if height * width <= pixels else largest_tiles(plan, pixels, width)
-        return plan._replace(size=int(min(plan.size, self.most)))
+        if self.whole:
+            plan = self._plan(runtime)._replace(size=max(height, width))
+        else:
+            needed = None if self.chosen["size"] else self._bytes_per_pixel(runtime)
+            plan = plan_within_memory(runtime, height, width, host_bytes, None, self.net, needed, **self.chosen)
+        return plan._replace(size=int(min(plan.size, self.most)), wide=plan.wide and not self.narrow)
 
     def _bytes_per_pixel(self, runtime: Runtime) -> float:
-        """Return about how many bytes a runtime takes for each LR pixel, measured once, in torch."""
-        if self.live is None:
-            like = refinable(runtime) or self.net
-            runs = TorchRuntime.of_network(like, device="cpu") if like is not None else None
-            self.live = UNKNOWN if runs is None else live_bytes_per_pixel(runs, runs.num_in_ch)
-        return OVERHEAD[runtime.backend] * self.live
+        """Return about how many bytes a runtime takes for each LR pixel, measured once."""
+        if runtime.backend not in self.needed:
+            self.needed[runtime.backend] = bytes_per_pixel(runtime, self.net)
+        return self.needed[runtime.backend]
 
     def _with_torch(self) -> Runtime:
         """Return the runtime that makes exact tiles, which from now on runs all pictures that need them."""
@@ -115,21 +103,25 @@ class Runners:
         """Report that there are tiles, and by how much they change the result."""
         height, width = picture.shape[:2]
         plan = runner.plan.limited_to((height, width))
-        why = "as asked for" if self.chosen["size"] else "because it does not fit into memory as a whole"
-        passes = f", after {plan.passes} run{'s'[: plan.passes > 1]} that collect statistics" if plan.passes else ""
-        text = f"{width}x{height} pixels in {_tiles(plan, height, width)} tiles of {plan.size} pixels, {why}{passes}"
+        why = "as asked for" if self.chosen["size"] else "since the whole does not fit into memory"
+        text = f"{width}x{height} pixels in {_tiles(plan, height, width)} tiles of {plan.size}, {why}"
         if runner.run is not self.runtime:
-            text += f"; by torch, since {self.runtime.backend} sees nothing of a picture but the tile"
+            text += f", by torch, since {self.runtime.backend} would see nothing of a picture but the tile"
         self.report(f"{text}. {self._difference(runner, picture)}")
 
     def _difference(self, runner: TileRunner, picture: np.ndarray) -> str:
         if not self.pools:
             return "The result is that of the whole picture."
-        side = min(PROBED_TILE, runner.plan.size)
+        passes, side = runner.plan.passes, min(PROBED_TILE, runner.plan.size)
+        after = f" after {passes} pass{'es'[: 2 * (passes > 1)]} for its statistics" if passes else ""
         found = probe_tiles(runner, picture, side)
         if isinf(found):
-            return "A part of it equals the result without tiles."
-        return f"Tiles of {side} pixels agree with the result without tiles to {found:.0f} dB, measured on its middle."
+            return f"Equal to the whole{after}, measured on parts of it."
+        more = f"; {self._better(runner)}" if found < ENOUGH and self.net is not None else ""
+        return f"{found:.0f} dB against the whole{after}, measured on parts of it in tiles of {side}{more}."
+
+    def _better(self, runner: TileRunner) -> str:
+        return f"tile_passes {runner.plan.passes + 1} gives more" if runner.net is not None else "torch gives more"
 
 
 def _tiles(plan: TilePlan, height: int, width: int) -> int:

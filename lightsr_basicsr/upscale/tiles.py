@@ -209,7 +209,7 @@ class _Job:
                     ) from None
             # Outside the block above, which keeps the tensors of the failed attempt alive.
             self.plan = smaller
-            self.runner.plan = self.runner.plan._replace(size=smaller.size)
+            self.runner.plan = self.runner.plan._replace(size=smaller.size, wide=smaller.wide)
             free_memory()
 
 
@@ -243,9 +243,9 @@ def to_pixels(image: Tensor, dtype: np.dtype) -> np.ndarray:
     """Return (C, h, w) as pixels (h, w, C); whole numbers are clamped and rounded."""
     image = image.detach().permute(1, 2, 0)
     if dtype.kind == "f":
-        return image.cpu().numpy().astype(dtype)
+        return image.cpu().numpy().astype(dtype, copy=False)
     largest = _largest(dtype)
-    return (image.float() * largest).clamp(0, largest).round().cpu().numpy().astype(dtype)
+    return (image.float() * largest).clamp(0, largest).round().cpu().numpy().astype(dtype, copy=False)
 
 
 def _largest(dtype: np.dtype) -> int:

@@ -6,6 +6,7 @@ import torch
 from basicsr.archs import build_network
 
 from lightsr_basicsr.runtimes.base import Runtime, Traits
+from lightsr_basicsr.runtimes.choice import open_runtime
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
 from lightsr_basicsr.upscale import memory
 from lightsr_basicsr.upscale.plan import TilePlan
@@ -56,6 +57,25 @@ def test_a_picture_that_fits_is_one_tile_and_any_other_the_largest_ones(runtime)
     assert (plan.size, plan.seen_side()) == (82, 130)
     assert memory.plan_within_memory(runtime, 200, 300, host_bytes=10**9, available=10**6).size == 16
     assert memory.plan_within_memory(runtime, 200, 300, available=0, size=77, passes=5)[:3] == (77, 24, 5)
+
+
+def test_what_a_network_takes_is_known_on_every_backend():
+    net = build_network({"type": "IMDN", "num_feat": 16, "num_block": 2, "upscale": 2})
+    taken = {}
+    for backend in ("torch", "onnxruntime", "openvino"):
+        pytest.importorskip(backend, reason=f"{backend} is not installed")
+        taken[backend] = memory.bytes_per_pixel(open_runtime(net, backend, device="cpu", threads=1))
+    live = taken["torch"] / memory.OVERHEAD["torch"]
+    assert live < 3000
+    assert taken == {backend: pytest.approx(memory.OVERHEAD[backend] * live, rel=0.05) for backend in taken}
+
+
+def test_tiles_of_torch_on_a_cpu_keep_their_feature_maps_small(runtime):
+    fits = int(memory.bytes_per_pixel(runtime) / memory.SHARE * 700_000)
+    plan = memory.plan_within_memory(runtime, 720, 1280, available=fits)
+    assert plan.seen_side() == 362
+    assert memory.plan_within_memory(Program(runtime), 720, 1280, available=fits, per_pixel=1.0).size == 1280
+    assert memory.plan_within_memory(runtime, 720, 1280, available=2 * fits).size == 1280
 
 
 def test_an_exported_file_takes_what_the_network_of_its_metadata_takes(runtime):

@@ -109,6 +109,24 @@ def test_tiles_are_halved_until_they_fit(error):
     assert max(side for side in sides[2:]) <= 40
 
 
+def test_wide_tiles_that_do_not_fit_become_square_for_good():
+    widths = []
+
+    def run(x):
+        widths.append(x.shape[3])
+        if x.shape[3] > 250:
+            raise MemoryError
+        return enlarge(x)
+
+    runner, pixels = TileRunner(run, 2, TilePlan(32, 4, wide=True)), picture(40, 300)
+    assert np.array_equal(runner.upscale(pixels), pixels.repeat(2, 0).repeat(2, 1))
+    assert widths[:2] == [300, 300]
+    assert not runner.plan.wide
+    widths.clear()
+    runner.upscale(pixels)
+    assert max(widths) <= 250
+
+
 def test_statistics_survive_smaller_tiles():
     net = build_network({"type": "IMDN", "num_feat": 16, "num_block": 2, "upscale": 2}).double().eval()
     calls = []
