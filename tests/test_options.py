@@ -8,6 +8,7 @@ from basicsr.utils.options import ordered_yaml
 
 from lightsr_basicsr.tools.check.options import check_options
 from lightsr_basicsr.tools.options import read_options
+from tests.recorded_options import digest, recorded
 
 FOLDER = Path(__file__).resolve().parents[1] / "options"
 FILES = sorted(FOLDER.glob("*.yml"))
@@ -40,6 +41,12 @@ def test_basicsr_itself_reads_the_same(path):
     """For users who start BasicSR's own scripts; its parser knows less of YAML."""
     with path.open(encoding="utf-8") as file:
         assert yaml.load(file, Loader=ordered_yaml()[0]) == read_options(path)
+
+
+@pytest.mark.parametrize("name", recorded())
+def test_resolved_content_is_as_recorded(name):
+    """A change on purpose is recorded by ``python -m tests.recorded_options NAME``."""
+    assert digest(read_options(FOLDER / f"{name}.yml")) == recorded()[name]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
