@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightsr_basicsr.errors import short_message
-from lightsr_basicsr.option_files.reading import Layer, OptionError, bundled, read_layer
+from lightsr_basicsr.option_files.reading import Layer, OptionError, bundled, exists, is_file, read_layer
 from lightsr_basicsr.yaml_loader import MOST_NODES
 
 EXTENDS = "extends"
@@ -92,16 +92,15 @@ def _base_of(layer: Layer) -> Path:
             "a file that stands alone leave the line out."
         )
     path = layer.path.parent / expanduser(name)
-    try:
-        if path.is_file():
-            return path
-        if path.exists():
-            raise _no_file(path, name, place)
-    except (OSError, ValueError):  # a name that no file can have
-        pass
+    if is_file(path):
+        return path
+    if exists(path):
+        raise _no_file(path, name, place)
     found = bundled(Path(name))
     if found is None or found.samefile(layer.path):
-        raise OptionError(f"{place}: extends {short_message(name, 200)}, but there is no such file{_near(path)}")
+        raise OptionError(
+            f"{place}: extends {short_message(name, 200)}, but there is no such file{_near(path, layer.path)}"
+        )
     return found
 
 
@@ -113,11 +112,11 @@ def _no_file(path: Path, name: str, place: str) -> OptionError:
     return OptionError(f"{place}: extends must name a file, got the folder {name}: name an option file{inner}.")
 
 
-def _near(path: Path) -> str:
+def _near(path: Path, own: Path) -> str:
     """Return where a base was looked for, and similar names there."""
     folder = path.parent
-    files = [file.name for file in sorted(folder.glob("*.yml"))] if folder.is_dir() else []
-    close = get_close_matches(path.name, files, n=3)
+    files = [file.name for file in sorted(folder.glob("*.yml")) if file != own] if exists(folder) else []
+    close = get_close_matches(path.name, files, n=3, cutoff=0.7)
     text = f" in {folder.resolve()}, nor a bundled one of that name: "
     return text + (f"did you mean {', '.join(close)}?" if close else "give its path from the file that extends it.")
 

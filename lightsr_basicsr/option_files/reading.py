@@ -46,7 +46,20 @@ def bundled(path: Path) -> Path | None:
     """Return the bundled file that ``path`` names, as ``NAME.yml`` or ``options/NAME.yml``; None for none."""
     inner = Path(*path.parts[1:]) if path.parts[:1] == ("options",) else path
     found = bundled_folder() / inner
-    return found if len(inner.parts) in (1, 2) and inner.parts[:-1] in ((), (BASES,)) and found.is_file() else None
+    return found if inner.parts and inner.parts[:-1] in ((), (BASES,)) and is_file(found) else None
+
+
+def exists(path: Path) -> bool:
+    """Return whether there is anything at ``path``, False for a name that nothing can have."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or with a null byte
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file at ``path``, False for a name that no file can have."""
+    return exists(path) and path.is_file()
 
 
 def find_option_file(name: str) -> Path:
@@ -56,7 +69,7 @@ def find_option_file(name: str) -> Path:
         OptionError: With the bundled files of similar name.
     """
     path = Path(expanduser(name))
-    if path.is_file():
+    if is_file(path):
         return path
     if found := bundled(path):
         return found
