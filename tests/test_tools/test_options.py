@@ -6,7 +6,7 @@ import pytest
 import yaml
 from basicsr.utils.options import ordered_yaml
 
-from lightsr_basicsr.tools.options import OptionError, open_options, read_options
+from lightsr_basicsr.tools.options import OptionError, find_option_file, open_options, read_options
 
 BASE = """
 name: base
@@ -109,3 +109,13 @@ def test_a_file_stands_alone_without_extends_and_sigmas(own):
     assert not open_options(Path("base.yml")).stands_alone
     Path("alone.yml").write_text("name: a\ndatasets: {val: {name: a}}")
     assert open_options(Path("alone.yml")).stands_alone
+
+
+def test_the_example_of_the_docs(workdir):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+    Path("my.yml").write_text("extends:" + page.split("```yaml\nextends:")[1].split("```")[0])
+    mine, theirs = read_options(Path("my.yml")), read_options(find_option_file("options/train_imdn_x2.yml"))
+    assert mine["datasets"]["train"]["dataroot_lq"] == "photos/LR"
+    assert "filename_tmpl" not in mine["datasets"]["train"]
+    assert mine["train"]["optim_g"] == theirs["train"]["optim_g"]
+    assert mine["train"]["scheduler"]["milestones"] == [50000, 75000]
