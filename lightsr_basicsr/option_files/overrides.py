@@ -28,7 +28,7 @@ def split_override(override: str) -> tuple[list[str], str]:
     keys, equals, text = override.partition("=")
     parts = [key.strip() for key in keys.split(":")]
     if not equals or not all(parts):
-        raise OptionError(f"--force_yml takes KEY=VALUE or SECTION:KEY=VALUE, got '{override}'.")
+        raise OptionError(f"--force_yml takes key=value or key:subkey=value, got '{override}'.")
     if parts == [EXTENDS]:
         raise OptionError(f"--force_yml {override}: what a file extends stands in the file. Write it there.")
     return parts, text
@@ -128,6 +128,6 @@ def _no_section(override: str, keys: Sequence[str], target: Mapping) -> OptionEr
     above = f" under '{':'.join(keys[:-1])}'" if keys[:-1] else ""
     near = f" Did you mean '{close[0]}'?" if close else ""
     return OptionError(
-        f"--force_yml {override}: there is no section '{keys[-1]}'{above}.{near} Existing: "
-        f"{', '.join(close or map(str, target))}."
+        f"--force_yml {override}: there is no section '{keys[-1]}'{above}. Existing: "
+        f"{', '.join(close or map(str, target))}.{near}"
     )

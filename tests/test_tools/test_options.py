@@ -58,16 +58,16 @@ def test_overrides_are_of_what_is_written_too(own):
     [
         (
             "datasets:val_9=~",
-            r"there is no section 'val_9' under 'datasets'\. Did you mean 'val_[123]'\? Existing: val_",
+            r"there is no section 'val_9' under 'datasets'\. Existing: val_.*\. Did you mean 'val_[123]'\?",
         ),
-        ("datasets:vals=~", r"no section 'vals' under 'datasets'\. Did you mean"),
-        ("val:metrics:pnsr=~", r"no section 'pnsr' under 'val:metrics'\. Did you mean 'psnr'\?"),
-        ("train:pixel_op=~", r"no section 'pixel_op' under 'train'\. Did you mean 'pixel_opt'\?"),
-        ("trian:total_iter=3", r"no section 'trian'\. Did you mean 'train'\? Existing: train"),
-        ("trian=~", r"no section 'trian'\. Did you mean 'train'\?"),
+        ("datasets:vals=~", r"no section 'vals' under 'datasets'\. Existing: val_.*Did you mean"),
+        ("val:metrics:pnsr=~", r"no section 'pnsr' under 'val:metrics'\. Existing: psnr\. Did you mean 'psnr'\?"),
+        ("train:pixel_op=~", r"no section 'pixel_op' under 'train'\. Existing: pixel_opt\. Did you mean 'pixel_opt'\?"),
+        ("trian:total_iter=3", r"no section 'trian'\. Existing: train\. Did you mean 'train'\?"),
+        ("trian=~", r"no section 'trian'\. Existing: train\. Did you mean 'train'\?"),
         ("datasets:val:sigmas=3", r"own\.yml: datasets\.val\.sigmas must be a list of numbers"),
         ("extends=other.yml", "what a file extends stands in the file. Write it there"),
-        ("name", "takes KEY=VALUE or SECTION:KEY=VALUE, got 'name'"),
+        ("name", "takes key=value or key:subkey=value, got 'name'"),
     ],
 )
 def test_what_does_not_fit_is_told(own, override, message):
