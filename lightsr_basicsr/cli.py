@@ -22,6 +22,7 @@ from lightsr_basicsr.commands.export import add_export
 from lightsr_basicsr.commands.fetch import add_fetch
 from lightsr_basicsr.commands.info import add_info
 from lightsr_basicsr.commands.list import add_list
+from lightsr_basicsr.commands.options import add_options
 from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.run import add_run
 from lightsr_basicsr.commands.schema import add_schema
@@ -37,6 +38,7 @@ EXAMPLES = """examples:
   basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
   basicsr upscale photo.jpg -n IMDN_x4                  a larger picture; also folders, 16 bits, transparency
   basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB's imresize; also LMDBs, blind sets, checks
+  basicsr options options/train_imdn_x4.yml             an option file with all that it extends
   basicsr list networks                                 names for option files
   basicsr fetch --list                                  official files, their licences and sources
   basicsr info model.pth                                which network a file holds
@@ -106,6 +108,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add_upscale(commands)
     add_list(commands)
     add_schema(commands)
+    add_options(commands)
     add_fetch(commands)
     add_info(commands)
     add_convert(commands)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -16,6 +17,10 @@ STRING, MERGE = f"{TAG}str", f"{TAG}merge"
 PLAIN = {STRING, *(f"{TAG}{kind}" for kind in ("null", "bool", "int", "float", "seq", "map"))}
 # `1e-4` is text in YAML 1.1, which PyYAML implements; nobody means text by it.
 EXPONENT_NUMBER = re.compile(r"[-+]?(\d{1,400}(\.\d{0,400})?|\.\d{1,400})[eE][-+]?\d{1,9}")
+
+
+# Line and column of keys, by the keys that lead to them.
+Places = dict[tuple[str, ...], tuple[int, int]]
 
 
 class PlainLoader(yaml.SafeLoader):
@@ -84,9 +89,24 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: If it is not valid, or holds what no option file does; with the place.
     """
+    return load_with_places(text)[0]
+
+
+def load_with_places(text: str) -> tuple[Any, Places]:
+    """Return the content of YAML ``text``, and line and column of each key by the keys that lead to it, from 1.
+
+    Raises:
+        yaml.YAMLError: As :func:`load_yaml`.
+    """
     if len(text) > MOST_CHARACTERS:
         raise yaml.YAMLError(f"it has {len(text):,} characters, more than {MOST_CHARACTERS:,}")
-    return yaml.load(text, Loader=PlainLoader)
+    loader = PlainLoader(text)
+    try:
+        node = loader.get_single_node()
+        content = None if node is None else loader.construct_document(node)
+        return content, dict(_places(node, ()))
+    finally:
+        loader.dispose()
 
 
 def first_problem(error: yaml.YAMLError) -> str:
@@ -94,6 +114,14 @@ def first_problem(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
     return f"{getattr(error, 'problem', None) or ' '.join(str(error).split())}{where}"
+
+
+def _places(node: yaml.Node | None, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], tuple[int, int]]]:
+    """Yield the keys of nested mappings with their places; merged keys have those of where they are written."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        keys = (*above, key.value)
+        yield keys, (key.start_mark.line + 1, key.start_mark.column + 1)
+        yield from _places(value, keys)
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], above: tuple[int, ...]) -> tuple[int, int]:

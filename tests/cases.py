@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lightsr_basicsr.tools.options import read_options
+
 OPTIONS = Path(__file__).resolve().parents[1] / "options"
 
 
@@ -36,9 +38,7 @@ class Case:
 
 def channels(stem: str) -> list[int]:
     """Return the channel list of an option file."""
-    import yaml
-
-    return yaml.safe_load((OPTIONS / f"{stem}.yml").read_text())["network_g"]["channels"]
+    return read_options(OPTIONS / f"{stem}.yml")["network_g"]["channels"]
 
 
 def _fdiwn(name: str, golden: str, scale: int, params: int, **more) -> Case:

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "plugins": {"basicsr"},
     "fields": set(),
     "yaml_loader": {"yaml"},
+    "option_files": {"yaml", f"{OURS}.option_files", f"{OURS}.yaml_loader"},
     "checkpoints": {"torch", "safetensors", f"{OURS}.checkpoints.claims", f"{OURS}.checkpoints.files",
                     f"{OURS}.checkpoints.keys", f"{OURS}.checkpoints.tensors", f"{OURS}.checkpoints.whole",
                     f"{OURS}.checkpoints.write", f"{OURS}.whole"},
@@ -68,13 +69,13 @@ MAY_IMPORT = {
               "onnxruntime", "openvino", "nncf", "psutil", OURS, f"{OURS}._compat", f"{OURS}.archs",
               f"{OURS}.bootstrap", f"{OURS}._fixes.sampling", f"{OURS}.checkpoints", f"{OURS}.data",
               f"{OURS}.models.contract", f"{OURS}.models.kdsr_plan", f"{OURS}.models.compression_plan",
-              f"{OURS}.models.kept_checkpoints",
+              f"{OURS}.models.kept_checkpoints", f"{OURS}.option_files",
               f"{OURS}.film", f"{OURS}.pictures", f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools",
               f"{OURS}.upscale",
               f"{OURS}.weights", f"{OURS}.whole", f"{OURS}.yaml_loader"},
     "commands": {"yaml", "cv2", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints", f"{OURS}.commands", f"{OURS}.data",
                  f"{OURS}.film", f"{OURS}.pictures", f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools",
-                 f"{OURS}.upscale", f"{OURS}.weights"},
+                 f"{OURS}.upscale", f"{OURS}.weights", f"{OURS}.whole"},
     "cli": {OURS, f"{OURS}.commands", f"{OURS}.tools"},
     "__main__": {f"{OURS}.cli"},
     "__init__": {f"{OURS}._compat", f"{OURS}.archs", f"{OURS}.data", f"{OURS}.models", f"{OURS}.losses",
@@ -182,6 +183,14 @@ def test_only_the_command_prints_and_only_the_door_loads(path):
     loads = any(isinstance(func, ast.Attribute) and ast.unparse(func) == "torch.load" for func in calls)
     assert not prints or module_name(path).split(".")[0] in ("cli", "commands", "bootstrap")
     assert not loads or module_name(path) in ("checkpoints.files", "checkpoints.write")
+
+
+@pytest.mark.parametrize("path", [*FILES, *(ROOT / "docs").rglob("*.py")], ids=lambda path: path.stem)
+def test_option_files_are_read_through_the_door(path):
+    """What reads YAML by itself knows nothing of ``extends``; these read a table of ours, and texts for others."""
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    reads = any(ast.unparse(func) in ("yaml.load", "yaml.safe_load", "yaml_load") for func in calls)
+    assert not reads or module_name(path) in ("weights.official", "_fixes.names")
 
 
 @pytest.mark.parametrize("path", [*FILES, *(ROOT / "docs").rglob("*.py")], ids=lambda path: path.stem)

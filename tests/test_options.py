@@ -7,10 +7,13 @@ import yaml
 from basicsr.utils.options import ordered_yaml
 
 from lightsr_basicsr.tools.check.options import check_options
-from lightsr_basicsr.tools.options import read_options
+from lightsr_basicsr.tools.options import bundled_folder, open_options, read_options
+from tests.recorded_options import LINES, digest, recorded
 
 FOLDER = Path(__file__).resolve().parents[1] / "options"
 FILES = sorted(FOLDER.glob("*.yml"))
+BASES = sorted((FOLDER / "bases").glob("*.yml"))
+MOST_BASES = 2  # of a file: more are hard to follow
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -37,9 +40,17 @@ def test_header_says_what_it_is_and_how_to_run_it(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_basicsr_itself_reads_the_same(path):
-    """For users who start BasicSR's own scripts; its parser knows less of YAML."""
-    with path.open(encoding="utf-8") as file:
-        assert yaml.load(file, Loader=ordered_yaml()[0]) == read_options(path)
+    """For users who start BasicSR's own scripts, with what `basicsr options` prints; its parser knows less of YAML."""
+    options = read_options(path)
+    found = yaml.load(open_options(path).text(), Loader=ordered_yaml()[0])
+    assert found == options
+    assert digest(found) == digest(options)
+
+
+@pytest.mark.parametrize("name", recorded())
+def test_resolved_content_is_as_recorded(name):
+    """A change on purpose is recorded by ``python -m tests.recorded_options NAME``."""
+    assert digest(read_options(FOLDER / f"{name}.yml")) == recorded()[name]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -48,7 +59,30 @@ def test_name_of_the_file_follows_the_rule(path):
     assert parts[0] in ("train", "test", "demo", "compress")
 
 
-def test_bundled_copies_are_the_same_files():
-    from lightsr_basicsr.tools.options import bundled_folder
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_few_files_extend_each_other(path):
+    layers = open_options(path).layers
+    assert len(layers) <= 1 + MOST_BASES
+    inside = [layer.path.resolve().relative_to(FOLDER) for layer in layers]
+    assert all(len(each.parts) == 1 or each.parts[0] == "bases" for each in inside)
 
+
+def test_bases_say_what_they_are_and_are_used():
+    used = {layer.path.resolve() for path in FILES for layer in open_options(path).layers}
+    assert used.issuperset(BASES)
+    for path in BASES:
+        header = " ".join(
+            line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line[0:1] == "#"
+        )
+        assert "A base: options/" in header
+        assert "name" not in read_options(path)
+
+
+def test_extending_halves_the_option_files():
+    files = [*(FOLDER / f"{name}.yml" for name in recorded()), *BASES]
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files) <= LINES / 2
+
+
+def test_bundled_copies_are_the_same_files():
     assert sorted(path.name for path in bundled_folder().glob("*.yml")) == [path.name for path in FILES]
+    assert sorted(path.name for path in bundled_folder().glob("bases/*.yml")) == [path.name for path in BASES]

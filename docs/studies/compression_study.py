@@ -20,15 +20,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kdsr_demo_study import print_table, run
+
+from lightsr_basicsr.tools import options as option_files
 
 OPTIONS = Path(__file__).resolve().parents[2] / "options"
 
 
 def read_options(name: str, seed: int) -> dict[str, Any]:
     """Return the options of a file with another seed."""
-    return {**yaml.safe_load((OPTIONS / f"{name}.yml").read_text(encoding="utf-8")), "manual_seed": seed}
+    return {**option_files.read_options(OPTIONS / f"{name}.yml"), "manual_seed": seed}
 
 
 def with_length(train: dict[str, Any], iterations: int) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from lightsr_basicsr.tools.options import read_options
+
 OPTIONS = Path(__file__).resolve().parents[2] / "options" / "demo_train_kdsr_x4.yml"
 
 
@@ -70,7 +72,7 @@ def last_scores(folder: Path) -> dict[str, float]:
 
 def study(seed: int, folder: Path) -> dict[str, float]:
     """Return the PSNR of each candidate for one seed."""
-    options = {**yaml.safe_load(OPTIONS.read_text(encoding="utf-8")), "manual_seed": seed}
+    options = {**read_options(OPTIONS), "manual_seed": seed}
     options["name"] = f"both_seed{seed}"
     total, handover = options["train"]["total_iter"], options["train"]["teacher_iter"]
     scores = run(options, folder)

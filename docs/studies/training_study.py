@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kdsr_demo_study import print_table, run
+
+from lightsr_basicsr.tools.options import read_options
 
 OPTIONS = Path(__file__).resolve().parents[2] / "options" / "demo_train_imdn_x4.yml"
 DUAL_NETWORK = {"type": "DualNetwork", "downscale": 4}
@@ -35,7 +36,7 @@ def candidates(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def study(seed: int, iterations: int, folder: Path) -> dict[str, float]:
     """Return the PSNR of each candidate for one seed."""
-    options = yaml.safe_load(OPTIONS.read_text(encoding="utf-8"))
+    options = read_options(OPTIONS)
     train = {**options["train"], "total_iter": iterations}
     train["scheduler"] = {**train["scheduler"], "periods": [iterations]}
     options = {key: value for key, value in options.items() if key != "comparison"} | {"manual_seed": seed}

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from lightsr_basicsr.whole import write_whole
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.options import OptionFile
 
 
-def hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
+AS_WRITTEN = "_as_written.yml"
+
+
+def hand_over(file: OptionFile, options: dict, args: argparse.Namespace) -> Any:
     """Run BasicSR's pipeline; return the network if another backend ran it in a test, None if torch did.
 
     Args:
-        path (Path): The option file, of which BasicSR keeps a copy.
+        file (OptionFile): The option file, of which BasicSR keeps a copy.
         options (dict): Its content, overrides included; ``path.resume_state`` is where a resumed run starts from.
         args (Namespace): The command line of ``basicsr train`` or ``basicsr test``.
     """
@@ -25,7 +34,7 @@ def hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
     from basicsr.utils import options as module
 
     parse_options, build_model = module.parse_options, test.build_model
-    arguments = ["-opt", str(path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
+    arguments = ["-opt", str(file.path), "--launcher", args.launcher, "--local_rank", str(args.local_rank)]
     arguments += ["--debug"] if args.debug else []
     replaced: list[Any] = []
 
@@ -43,9 +52,37 @@ def hand_over(path: Path, options: dict, args: argparse.Namespace) -> Any:
         _replace_network(model, replaced)
         return model
 
-    with _changed(train, parse_options=parse), _changed(test, parse_options=parse, build_model=build):
+    copy = _copier(file, train.copy_opt_file)
+    with (
+        _changed(train, parse_options=parse, copy_opt_file=copy),
+        _changed(test, parse_options=parse, build_model=build),
+    ):
         (train.train_pipeline if args.command == "train" else test.test_pipeline)(str(Path.cwd()))
     return next(iter(replaced), None)
+
+
+def _copier(file: OptionFile, copy_opt_file: Callable) -> Callable:
+    """Return a function that leaves the option file in the run's folder, resolved, so that it can be started again."""
+    from basicsr.utils.dist_util import master_only
+
+    alone = file.stands_alone
+    # Read now: the file may lie in the folder of the run, which BasicSR renames to make room.
+    written = file.path.read_bytes()
+    resolved = written if alone else file.text().encode()
+
+    @master_only
+    def copy(opt_file: str, experiments_root: str) -> None:
+        if alone and Path(experiments_root).resolve() not in file.path.resolve().parents:
+            copy_opt_file(opt_file, experiments_root)
+            return
+        with TemporaryDirectory() as folder:
+            source = Path(folder, file.path.name)
+            source.write_bytes(resolved)
+            copy_opt_file(str(source), experiments_root)
+        if not alone:
+            write_whole(Path(experiments_root, f"{file.path.stem}{AS_WRITTEN}"), written)
+
+    return copy
 
 
 @contextmanager

@@ -10,13 +10,17 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from os.path import expanduser, isfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.arguments import add_import
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.handover import hand_over
 from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
+
+if TYPE_CHECKING:
+    from lightsr_basicsr.tools.check.context import Finding
+    from lightsr_basicsr.tools.options import OptionFile
 
 STAGES = {"train": ("teacher", "student"), "compress": ("search", "prune", "finetune")}
 HELP = {
@@ -60,7 +64,7 @@ def _add_arguments(command: argparse.ArgumentParser) -> None:
 def run_pipeline(args: argparse.Namespace) -> int:
     """Check the option file, then hand over to BasicSR's pipeline; results go under the working directory."""
     from lightsr_basicsr.pictures.files import is_text
-    from lightsr_basicsr.tools.options import find_option_file, read_options
+    from lightsr_basicsr.tools.options import find_option_file, open_options
     from lightsr_basicsr.tools.run.compression import require_compression
     from lightsr_basicsr.tools.run.elastic import has_saved
     from lightsr_basicsr.tools.run.folder import check_folder
@@ -72,7 +76,8 @@ def run_pipeline(args: argparse.Namespace) -> int:
     path = find_option_file(args.opt)
     if getattr(args, "trust", False):
         args.force_yml = [*args.force_yml, "val:trust=true"]
-    options = read_options(path, args.force_yml)
+    file = open_options(path)
+    options = file.options(args.force_yml)
     folder = _run_folder(options, args)
     if args.command == "train" and not args.auto_resume and has_saved(folder):
         args.auto_resume = True
@@ -87,7 +92,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     state, passed_over = _find_state(options, args)
     if args.called == "compress":
         require_compression(options, path)
-    if not _check(path, options, args, state):
+    if not _check(file, options, args, state):
         return 2
     options = with_total(options, args.stage) if args.command == "train" else options
     check_folder(folder, tb_logger=args.command == "train" and options["logger"]["use_tb_logger"])
@@ -98,7 +103,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
         # BasicSR is given the state by name, so that it cannot choose another one.
         options["path"] = {**options["path"], "resume_state": str(state) if state else None}
     with _held(folder, args) if _is_first(args) else nullcontext():
-        return _run(path, options, args)
+        return _run(file, options, args)
 
 
 @contextmanager
@@ -115,7 +120,7 @@ def _held(folder: Path, args: argparse.Namespace) -> Iterator[None]:
         yield
 
 
-def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
+def _run(file: OptionFile, options: dict, args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.run.elastic import forget_launch
     from lightsr_basicsr.tools.run.log import steady_log
     from lightsr_basicsr.tools.run.together import leave_group
@@ -124,7 +129,7 @@ def _run(path: Path, options: dict, args: argparse.Namespace) -> int:
     watched = watched_training if args.command == "train" else named_images
     try:
         with steady_log(), watched():
-            replaced = hand_over(path, options, args)
+            replaced = hand_over(file, options, args)
     except (KeyboardInterrupt, RunEndedError) as error:
         if _is_first(args):
             with undisturbed():
@@ -197,18 +202,24 @@ def _resuming(args: argparse.Namespace) -> str:
     return f"the same launch of {shlex.join([args.called, *more, '--launcher', args.launcher])}"
 
 
-def _check(path: Path, options: dict, args: argparse.Namespace, state: Path | None) -> bool:
+def _check(file: OptionFile, options: dict, args: argparse.Namespace, state: Path | None) -> bool:
     from lightsr_basicsr.tools.check.options import check_options
 
     typed = [".".join(map(str.strip, override.partition("=")[0].split(":"))) for override in args.force_yml]
     findings = check_options(options, args.command == "train", state, typed)
     fatal = [finding for finding in findings if finding.fatal]
     for warning in (finding for finding in findings if not finding.fatal):
-        say(str(warning))
+        say(_with_origin(file, warning))
     if fatal:
-        lines = "\n  ".join(map(str, fatal))
-        say(f"{path} has {len(fatal)} problem{'s' if len(fatal) > 1 else ''}; nothing was started.\n  {lines}")
+        lines = "\n  ".join(_with_origin(file, each) for each in fatal)
+        say(f"{file.path} has {len(fatal)} problem{'s' if len(fatal) > 1 else ''}; nothing was started.\n  {lines}")
     return not fatal
+
+
+def _with_origin(file: OptionFile, finding: Finding) -> str:
+    """Return a finding, and where the key stands if it is inherited."""
+    inherited = file.origin(finding.where)
+    return f"{finding} ({inherited})" if inherited else str(finding)
 
 
 def _compare(options: dict, args: argparse.Namespace, replaced: Any) -> None:

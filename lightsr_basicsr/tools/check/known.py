@@ -29,6 +29,14 @@ from lightsr_basicsr.tools.check.basicsr_keys import keys_of_class, keys_of_pipe
 
 # What `basicsr` itself reads: `tools.run.compare` the comparison, and what runs the network in a test.
 OF_COMMAND: dict[str, Field] = {
+    "extends": text(
+        "The option file that this one starts from, by its path from this file, or a bundled one: sections are merged, "
+        "`~` removes an inherited key."
+    ),
+    "datasets.*.sigmas": several(
+        "Makes one set of each number, `val_1`, `val_2` ...: `sigma` is the number, and `{sigma}` in texts becomes it.",
+        number(),
+    ),
     "comparison": section("Compares the network with bicubic interpolation: a table and a picture.", null=True),
     "comparison.dataset": one_of(
         "Key in `datasets` of the set, or of several.",

@@ -20,6 +20,8 @@ Schema = dict[str, Any]
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 SECTIONS = ("train", "val", "path", "logger", "comparison")
+EXTENDS, PART = "extends", "part_of_"
+REMOVED: Schema = {"type": "null"}
 KINDS = {int: "integer", float: "number", bool: "boolean", str: "string", list: "array", tuple: "array", dict: "object"}
 # `name (type): text` in a docstring, up to the next of its kind or an empty line.
 ARGUMENT = re.compile(
@@ -49,20 +51,73 @@ def option_schema() -> Schema:
         properties={"train": {"allOf": [{"$ref": "#/definitions/dataset"}, {"required": _needed_in_training()}]}},
         additionalProperties={"$ref": "#/definitions/dataset"},
     )
-    return {
-        "$schema": DRAFT,
-        "title": "Option file of BasicSR with lightsr-basicsr",
+    whole = {
         **top,
         "patternProperties": {"^network_": {"$ref": "#/definitions/network"}},
         "anyOf": [{"required": ["train", "logger"]}, {"required": ["val"]}],
         "allOf": [_of_model(name, model) for name, model in sorted(models.items()) if sources_known(model)],
-        "definitions": {
-            "network": _by_type(ARCH_REGISTRY, _arguments),
-            "dataset": _by_type(DATASET_REGISTRY, _keys_of_set),
-            "loss": _by_type(LOSS_REGISTRY, _arguments),
-            "metric": _by_type(METRIC_REGISTRY, _arguments_of_metric),
-        },
     }
+    definitions = {
+        "file": whole,
+        "network": _by_type(ARCH_REGISTRY, _arguments),
+        "dataset": _by_type(DATASET_REGISTRY, _keys_of_set),
+        "loss": _by_type(LOSS_REGISTRY, _arguments),
+        "metric": _by_type(METRIC_REGISTRY, _arguments_of_metric),
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "Option file of BasicSR with lightsr-basicsr",
+        **_about(whole),
+        "if": {"required": ["name"], "not": {"required": [EXTENDS]}},
+        "then": {"$ref": "#/definitions/file"},
+        "else": {"$ref": f"#/definitions/{PART}file"},
+        "definitions": {**definitions, **{f"{PART}{name}": _part(each) for name, each in definitions.items()}},
+    }
+
+
+def _about(schema: Schema) -> Schema:
+    """Return what a schema says to readers, and the names of its keys, without any rule."""
+    keys = {name: _about(each) for name, each in schema.get("properties", {}).items()}
+    texts = {key: schema[key] for key in ("description", "default") if key in schema}
+    return {**texts, **({"properties": keys} if keys else {})}
+
+
+def _part(schema: Any) -> Any:
+    """Return the schema of a file that extends another, or is extended: no key is required, and ``~`` removes one."""
+    if not isinstance(schema, Mapping):
+        return schema
+    part = {key: _part_of(key, value) for key, value in schema.items() if key not in ("required", "propertyNames")}
+    if "propertyNames" in schema:
+        part["allOf"] = [*part.get("allOf", ()), _or_removed(schema["propertyNames"])]
+    if "type" in part:
+        kinds = part["type"] if isinstance(part["type"], list) else [part["type"]]
+        part["type"] = [*dict.fromkeys([*kinds, "null"])]
+    if "enum" in part:
+        part["enum"] = [*part["enum"], None]
+    if "anyOf" in part:
+        part["anyOf"] = [*part["anyOf"], {"type": "null"}]
+    return part
+
+
+def _or_removed(names: Schema) -> Schema:
+    """Return the rule that a key has one of these names, or is removed."""
+    if "pattern" in names:
+        return {"patternProperties": {names["pattern"]: True}, "additionalProperties": REMOVED}
+    return {"properties": dict.fromkeys(names["enum"], True), "additionalProperties": REMOVED}
+
+
+def _part_of(key: str, value: Any) -> Any:
+    """Return the value of a keyword of a schema in the schema of a part."""
+    if key in ("properties", "patternProperties"):
+        return {name: _part(each) for name, each in value.items()}
+    if key in ("allOf", "anyOf"):
+        return [_part(each) for each in value]
+    if key == "$ref":
+        return value.replace("#/definitions/", f"#/definitions/{PART}")
+    if key == "additionalProperties" and value is False:
+        return REMOVED
+    # What a rule depends on, and items of lists, are the same in a part.
+    return _part(value) if key in ("then", "else", "additionalProperties") else value
 
 
 def _registered(registry: Any) -> Iterator[tuple[str, Any]]:

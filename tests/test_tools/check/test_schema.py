@@ -8,6 +8,7 @@ import pytest
 from lightsr_basicsr import cli
 from lightsr_basicsr.tools.check.schema import option_schema
 from lightsr_basicsr.tools.options import read_options
+from lightsr_basicsr.yaml_loader import load_yaml
 
 OPTIONS = Path(__file__).resolve().parents[3] / "options"
 
@@ -20,9 +21,47 @@ def validator():
     return jsonschema.Draft7Validator(schema)
 
 
+@pytest.mark.parametrize("path", sorted(OPTIONS.rglob("*.yml")), ids=lambda path: path.stem)
+def test_our_option_files_are_valid_as_they_are_written(validator, path):
+    assert [error.message for error in validator.iter_errors(load_yaml(path.read_text(encoding="utf-8")))] == []
+
+
 @pytest.mark.parametrize("path", sorted(OPTIONS.glob("*.yml")), ids=lambda path: path.stem)
 def test_our_option_files_are_valid(validator, path):
     assert [error.message for error in validator.iter_errors(read_options(path))] == []
+
+
+def messages(validator, text: str) -> list[tuple[str, str]]:
+    return [(".".join(map(str, each.absolute_path)), each.message) for each in validator.iter_errors(load_yaml(text))]
+
+
+@pytest.mark.parametrize("start", ["extends: a.yml\nname: b", "scale: 4"])
+def test_a_file_that_extends_or_is_extended_lacks_nothing(validator, start):
+    assert messages(validator, start) == []
+    text = f"{start}\ntrain: ~\nval: {{metrics: {{niqe: ~}}}}\nnetwork_g: {{upscale: 3}}\ndatasets: {{val_1: ~}}"
+    assert messages(validator, text) == []
+    assert messages(validator, f"{start}\ndatasets: {{val: {{sigmas: [1.8, 2.0], name: 'a{{sigma}}'}}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        ("extends: 3", "extends", "not of type 'string'"),
+        ("model_type: LossDictModel\ntrian: {}", "trian", "not of type 'null'"),
+        ("model_type: LossDictModel\ntrain: {total_iters: 3}", "train.total_iters", "not of type 'null'"),
+        ("train: {total_iter: x}", "train.total_iter", "not of type 'integer'"),
+        ("network_g: {type: IMDM}", "network_g.type", "is not one of"),
+        ("network_g: {type: IMDN, num_feats: 3}", "network_g.num_feats", "not of type 'null'"),
+        (
+            "datasets: {val: {type: ClassicBlindDataset, sigmas: 1.8}}",
+            "datasets.val.sigmas",
+            "1.8 is not of type 'array'",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_part_is_marked(validator, text, where, message):
+    found = messages(validator, text if text.startswith("extends") else f"extends: a.yml\n{text}")
+    assert any(place.startswith(where) and message in told for place, told in found), found
 
 
 @pytest.mark.parametrize(
