@@ -26,6 +26,7 @@ from lightsr_basicsr.upscale.probe import PROBED_TILE, probe_tiles
 from lightsr_basicsr.upscale.tiles import TileRunner, refinable
 
 Report = Callable[[str], None]
+SURELY = 65_536  # bytes per LR pixel of which no network takes more: three times those of the largest one here
 WHOLE = 0  # the size of tiles that stands for none
 
 
@@ -92,17 +93,20 @@ class Runners:
             if not self.whole:
                 free = available_memory(runtime.device)
                 free -= 0 if runtime.device.startswith("cuda") else host_bytes
-                pixels = min(MOST_PIXELS, int(SHARE * max(0, free) / self._bytes_per_pixel(runtime)))
-                plan = plan if height * width <= pixels else largest_tiles(plan, pixels, width)
+                room = SHARE * max(0, free) / OVERHEAD[runtime.backend]
+                # Measuring imports the compiler of torch, which takes seconds.
+                if height * width > min(MOST_PIXELS, room / SURELY):
+                    pixels = min(MOST_PIXELS, int(room / self._live_bytes(runtime)))
+                    plan = plan if height * width <= pixels else largest_tiles(plan, pixels, width)
         return plan._replace(size=int(min(plan.size, self.most)))
 
-    def _bytes_per_pixel(self, runtime: Runtime) -> float:
-        """Return about how many bytes a runtime takes for each LR pixel, measured once, in torch."""
+    def _live_bytes(self, runtime: Runtime) -> float:
+        """Return about how many bytes live at once for each LR pixel, measured once, in torch."""
         if self.live is None:
             like = refinable(runtime) or self.net
             runs = TorchRuntime.of_network(like, device="cpu") if like is not None else None
             self.live = UNKNOWN if runs is None else live_bytes_per_pixel(runs, runs.num_in_ch)
-        return OVERHEAD[runtime.backend] * self.live
+        return self.live
 
     def _with_torch(self) -> Runtime:
         """Return the runtime that makes exact tiles, which from now on runs all pictures that need them."""
