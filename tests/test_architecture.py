@@ -17,6 +17,7 @@ OURS = "lightsr_basicsr"
 EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields"}
 # What a module may import besides; the longest prefix of its name decides.
 MAY_IMPORT = {
+    "_later": set(),
     "_compat": {"torchvision", f"{OURS}._fixes", f"{OURS}.pictures.limits"},
     "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
     "_fixes.names": {"yaml", "basicsr"},
@@ -73,7 +74,8 @@ MAY_IMPORT = {
               f"{OURS}.film", f"{OURS}.pictures", f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools",
               f"{OURS}.upscale",
               f"{OURS}.weights", f"{OURS}.whole", f"{OURS}.yaml_loader"},
-    "commands": {"yaml", "cv2", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints", f"{OURS}.commands", f"{OURS}.data",
+    "commands": {f"{OURS}._later", "yaml", "cv2", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints",
+                 f"{OURS}.commands", f"{OURS}.data",
                  f"{OURS}.film", f"{OURS}.pictures", f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools",
                  f"{OURS}.upscale", f"{OURS}.weights", f"{OURS}.whole"},
     "cli": {OURS, f"{OURS}.commands", f"{OURS}.tools"},

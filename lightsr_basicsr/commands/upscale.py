@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr._later import heavy_imports_later
 from lightsr_basicsr.commands.arguments import FORM, add_import, network_section
 from lightsr_basicsr.commands.console import printable as shown
 from lightsr_basicsr.commands.console import say
@@ -156,12 +158,15 @@ def _find_model(args: argparse.Namespace) -> Path:
 
 
 def _run(args: argparse.Namespace, plan: Plan, model: Path) -> int:
-    from lightsr_basicsr.film.enlarging import Wishes
-    from lightsr_basicsr.tools.upscale.bar import Bar
-    from lightsr_basicsr.tools.upscale.run import Done, upscale_files
+    _let_threads_rest()
+    section = network_section(args)
+    with nullcontext() if section or args.plugins else heavy_imports_later():
+        from lightsr_basicsr.film.enlarging import Wishes
+        from lightsr_basicsr.tools.upscale.bar import Bar
+        from lightsr_basicsr.tools.upscale.run import Done, upscale_files
 
     wishes = Wishes(args.codec, args.crf)
-    upscaler = _open(args, model)
+    upscaler = _open(args, model, section)
     done, bar = Done(), Bar(len(plan.jobs), shown=not args.quiet)
     if not args.quiet:
         upscaler.report = bar.say
@@ -186,10 +191,8 @@ def _let_threads_rest() -> None:
         os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
-def _open(args: argparse.Namespace, model: Path) -> Upscaler:
-    """Return what enlarges, and say what it is."""
-    _let_threads_rest()
-    section = network_section(args)
+def _open(args: argparse.Namespace, model: Path, section: dict[str, Any] | None) -> Upscaler:
+    """Return what enlarges, and say what it is; ``section`` describes the network, None where the file does."""
     from lightsr_basicsr.upscale.upscaler import Upscaler
 
     source: Any = model

@@ -27,6 +27,7 @@ from lightsr_basicsr.upscale.tiles import refinable
 OVERHEAD = {"torch": 1.3, "openvino": 2.4, "onnxruntime": 1.5}
 # Of a network that cannot be measured: more than any official one takes, in bytes per LR pixel.
 UNKNOWN = 16_384
+SURELY = 65_536  # of which no network takes more: three times those of the largest one here
 SHARE = 0.8  # of what is available, because other programs go on
 MOST_PIXELS = 2**24  # of a tile; libraries count the numbers of a feature map in 32 bits
 # Of a tile of torch on a CPU: 64 channels are 32 MiB then. The C library gets each larger tensor from the system, whose
@@ -69,14 +70,27 @@ def plan_within_memory(
     plan = TilePlan.for_network(refinable(runtime) or net, **{"min_side": runtime.min_side, **chosen})
     if chosen.get("size") is not None:
         return plan
-    free, on_gpu = available_memory(runtime.device) if available is None else available, _on_gpu(runtime)
-    free -= 0 if on_gpu else host_bytes
-    pixels = min(MOST_PIXELS, int(SHARE * max(0, free) / (per_pixel or bytes_per_pixel(runtime, net))))
+    pixels = _fitting_pixels(runtime, host_bytes, available, per_pixel or bytes_per_pixel(runtime, net))
     if height * width <= pixels:
         return plan._replace(size=max(height, width))
-    if runtime.backend == "torch" and not on_gpu and not plan.wide:
+    if runtime.backend == "torch" and not _on_gpu(runtime) and not plan.wide:
         pixels = min(pixels, CPU_PIXELS)
     return largest_tiles(plan, pixels, width)
+
+
+def surely_fits(runtime: Runtime, height: int, width: int, host_bytes: int = 0) -> bool:
+    """Return whether a picture is so small that it fits whatever the network is; arguments as above.
+
+    For such pictures nothing needs to be measured, which imports the compiler of torch and takes seconds.
+    """
+    return height * width <= _fitting_pixels(runtime, host_bytes, None, OVERHEAD[runtime.backend] * SURELY)
+
+
+def _fitting_pixels(runtime: Runtime, host_bytes: int, available: int | None, per_pixel: float) -> int:
+    """Return how many LR pixels fit into the memory at once; arguments as of :func:`plan_within_memory`."""
+    free = available_memory(runtime.device) if available is None else available
+    free -= 0 if _on_gpu(runtime) else host_bytes
+    return min(MOST_PIXELS, int(SHARE * max(0, free) / per_pixel))
 
 
 def _on_gpu(runtime: Runtime) -> bool:

@@ -12,7 +12,7 @@ from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.runtimes.base import Runtime
 from lightsr_basicsr.runtimes.network import unwrap
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
-from lightsr_basicsr.upscale.memory import bytes_per_pixel, plan_within_memory
+from lightsr_basicsr.upscale.memory import bytes_per_pixel, plan_within_memory, surely_fits
 from lightsr_basicsr.upscale.plan import TilePlan
 from lightsr_basicsr.upscale.probe import PROBED_TILE, probe_tiles
 from lightsr_basicsr.upscale.tiles import TileRunner, refinable
@@ -79,10 +79,11 @@ class Runners:
         return plan._replace(min_side=runtime.min_side)
 
     def _fitting(self, runtime: Runtime, height: int, width: int, host_bytes: int) -> TilePlan:
-        if self.whole:
+        asked = self.chosen["size"] is not None
+        if self.whole or (not asked and surely_fits(runtime, height, width, host_bytes)):
             plan = self._plan(runtime)._replace(size=max(height, width))
         else:
-            needed = None if self.chosen["size"] else self._bytes_per_pixel(runtime)
+            needed = None if asked else self._bytes_per_pixel(runtime)
             plan = plan_within_memory(runtime, height, width, host_bytes, None, self.net, needed, **self.chosen)
         return plan._replace(size=int(min(plan.size, self.most)), wide=plan.wide and not self.narrow)
 
