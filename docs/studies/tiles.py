@@ -3,10 +3,11 @@
 ``python docs/studies/tiles.py psnr WEIGHTS BSDS500`` runs the official files in the folder WEIGHTS on a 720p picture,
 whole and in the tiles that fit into a quarter of the memory for the whole, and prints the PSNR of one against the other
 for the network's own passes and for one more, with the CPU time over that of the whole picture. The picture is joined
-from nine photographs of BSDS500/test, which differ more than the parts of one. Networks without an official file at
-hand follow with random weights. ``python docs/studies/tiles.py memory WEIGHTS`` prints the bytes of memory for each LR
-pixel of 640x360 on all backends, each measured in a fresh process, and those of the live feature maps. The tables are
-those of docs/upscale.md. Takes an hour of one core; ``--networks`` chooses some.
+from nine photographs of BSDS500/test, which differ more than the parts of one; ``--one`` enlarges one. Networks without
+an official file at hand follow with random weights.
+``python docs/studies/tiles.py memory WEIGHTS`` prints the bytes of memory for each LR pixel of 640x360 on all backends,
+each measured in a fresh process, and those of the live feature maps. The tables are those of docs/upscale.md. Takes an
+hour of one core; ``--networks`` chooses some.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import process_time
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -50,6 +52,7 @@ RANDOM = {
     },
 }  # fmt: skip
 MEMORY_SIZE = (360, 640)
+ENLARGED = "147080.jpg"
 HEIGHTS, WIDTHS = (240,) * 3, (427, 427, 426)  # of the nine photographs
 
 
@@ -69,6 +72,12 @@ def joined(folder: Path) -> np.ndarray:
     chosen = iter(wide[:: len(wide) // 9])
     rows = [np.hstack([next(chosen)[20 : 20 + high, 20 : 20 + width] for width in WIDTHS]) for high in HEIGHTS]
     return np.vstack(rows)[..., ::-1].astype(np.float32) / 255
+
+
+def enlarged(folder: Path) -> np.ndarray:
+    """Return a 720p picture of one photograph, enlarged by bicubic interpolation, (720, 1280, 3) in [0, 1]."""
+    image = cv2.resize(read_image(folder / ENLARGED), (1280, 854), interpolation=cv2.INTER_CUBIC)[60:780]
+    return image[..., ::-1].astype(np.float32) / 255
 
 
 def timed(runner: TileRunner, picture: np.ndarray) -> tuple[np.ndarray, float]:
@@ -112,6 +121,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("bsds500", type=Path, nargs="?")
     parser.add_argument("--networks", nargs="+", default=[*FILES, *list(RANDOM)[:2]])
+    parser.add_argument("--one", action="store_true", help="on one photograph, enlarged to 720p")
     parser.add_argument("--passes", type=int, nargs="+", help="other than the network's own and one more")
     parser.add_argument("--backend", help="of one row, in this process")
     args = parser.parse_args()
@@ -124,7 +134,7 @@ def main() -> None:
                 command = [sys.executable, __file__, "memory", args.weights, "--networks", name, "--backend", backend]
                 subprocess.run(command, check=False)
         else:
-            picture = joined(args.bsds500 / "test")
+            picture = (enlarged if args.one else joined)(args.bsds500 / "test")
             measure_tiles(name, open_network(name, args.weights), picture, args.passes)
 
 

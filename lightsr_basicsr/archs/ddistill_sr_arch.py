@@ -188,7 +188,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
 
     min_side = 15
     tile_multiple = 6  # of the attention's strides
-    tile_overlap = 30
+    tile_overlap = 30  # what lies farther away is collected
 
     def __init__(
         self,
