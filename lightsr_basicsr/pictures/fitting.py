@@ -42,8 +42,8 @@ FORMATS = {
     "TIFF": Format("TIFF", ("uint8", "uint16", "float32"), ("icc", "exif", "dpi", "xmp", "iptc")),
     "GIF": Format("GIF", ("uint8",), ("comment",), gray=False, side=65_535),
 }
-SUFFIXES = {".png": "PNG", ".apng": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP",
-            ".tif": "TIFF", ".tiff": "TIFF", ".gif": "GIF"}  # fmt: skip
+SUFFIXES = {".png": "PNG", ".apng": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jfif": "JPEG", ".webp": "WEBP",
+            ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".gif": "GIF"}  # fmt: skip
 BITS = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floating point"}
 NAMES = {"icc": "color profile", "exif": "Exif tags", "dpi": "resolution", "xmp": "XMP", "iptc": "IPTC tags",
          "comment": "comment"}  # fmt: skip

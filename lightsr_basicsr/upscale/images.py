@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from lightsr_basicsr.pictures.colors import cmyk_to_rgb
@@ -80,6 +81,9 @@ def _floats() -> tuple[torch.dtype, ...]:
 
 def _of_pillow(image: Image.Image) -> Given:
     title = f"a {image.mode} image of Pillow's"
+    with suppress(Exception):  # Pillow raises any type for Exif tags that are damaged
+        # Pillow saves no Exif tags unless asked to: what was turned by them would lie on its side.
+        image = ImageOps.exif_transpose(image)
     if image.mode in DEEP_GRAY:
         return _of_deep_gray(image, title)
     info = {key: value for key, value in image.info.items() if key != "transparency"}

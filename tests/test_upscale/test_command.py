@@ -102,6 +102,14 @@ def test_names(work):
     assert files("jpg") == ["gray.jpg"]
 
 
+def test_pictures_that_become_pngs_take_no_name_of_others(work):
+    made.fill(Path("in"), "still.gif", "gray.png")
+    Path("in/gray.png").rename("in/still.png")
+    assert upscale("in", "-o", "out") == 0
+    assert upscale("in", "-o", "out", "--suffix", "x2") == 0
+    assert files() == ["still.gif.png", "still.png", "still_x2.gif.png", "still_x2.png"]
+
+
 def test_results_beside_the_pictures(work, capsys):
     made.fill(Path("in"), "gray.png", "rgb.jpg")
     for counts in ("2 written to in.", "0 written to in; 2 skipped"):

@@ -113,6 +113,18 @@ def test_images_of_pillow(mode, given_back):
         np.testing.assert_allclose(np.asarray(result), repeated(np.asarray(image)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("orientation", [1, 6, 8, 3])
+def test_images_of_pillow_come_back_upright(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x112], exif[0x10F] = orientation, "Leitz"
+    Image.fromarray(made.eight(3)).save(tmp_path / "a.png", exif=exif)
+    result = upscaler().upscale(Image.open(tmp_path / "a.png"))
+    turns = {1: 0, 6: -1, 8: 1, 3: 2}[orientation]
+    np.testing.assert_array_equal(np.asarray(result), repeated(np.rot90(made.eight(3), turns)))
+    assert result.getexif().get(0x112, 1) == 1
+    assert result.getexif()[0x10F] == "Leitz"
+
+
 def test_a_transparent_palette_becomes_rgba(tmp_path):
     made.MADE["palette.png"](tmp_path / "p.png")
     assert upscaler().upscale(Image.open(tmp_path / "p.png")).mode == "RGBA"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os.path import expanduser
@@ -75,6 +75,7 @@ def plan_jobs(
         folder = place.parent
     else:
         jobs, folder = [_job(each, place, suffix, ext) for each in inputs.files], place
+        jobs = _with_own_endings(jobs) if ext == AUTO else jobs
     if suffix:
         jobs = _without_results(jobs, inputs.files)
     _check_inputs_stay(jobs)
@@ -114,6 +115,17 @@ def _job(found: Input, folder: Path, suffix: str, ext: str) -> Job:
     ending = _ending(found.path, ext)
     name = f"{found.path.stem}_{suffix}{ending}" if suffix else f"{found.path.stem}{ending}"
     return Job(found.path, folder / found.place.parent / name)
+
+
+def _with_own_endings(jobs: list[Job]) -> list[Job]:
+    """Return the jobs, where a PNG of another format that would take another's name is called ``a.gif.png``."""
+    taken = Counter(job.target for job in jobs)
+    return [
+        job._replace(target=job.target.with_name(job.target.stem + job.source.suffix + job.target.suffix))
+        if taken[job.target] > 1 and job.source.suffix.lower() != job.target.suffix.lower()
+        else job
+        for job in jobs
+    ]
 
 
 def _ending(path: Path, ext: str) -> str:
