@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.arguments import FORM, add_import, network_section
+from lightsr_basicsr.commands.arguments import FORM, add_import, add_running, network_section
 from lightsr_basicsr.commands.console import printable as shown
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.tables import table
@@ -31,8 +31,6 @@ EXAMPLES = """examples:
   basicsr upscale -i photos -n IMDN_x4 --self-ensemble      eight times as long, a little better
   basicsr upscale poster.png --model IMDN_x4.onnx -t 256    an exported file, in tiles
 Exit status: 0, 1 if a file failed, 2 if nothing could be started, 130 after Ctrl-C."""
-BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 ENDINGS = ("auto", "png", "jpg", "webp", "tif", "bmp", "gif")
 NOTED = 3  # files named beside a note
 
@@ -45,7 +43,7 @@ def add_upscale(commands: Any) -> None:
     _add_network(parser)
     _add_tiles(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, and no words on what went well")
-    parser.set_defaults(run=run_upscale, network=None)
+    parser.set_defaults(run=run_upscale, network=None, backend="auto")
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -68,12 +66,9 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     add("--model", "--model_path", metavar="FILE", help="checkpoint or exported file (.onnx, .xml, .ts)")
     add("--opt", metavar="FILE", help="option file it was trained with; only for networks that are not identified")
     add_import(parser)
-    add("--trust", action="store_true", help="run TorchScript files (.ts), which are programs with all rights of yours")
     add("-s", "--outscale", type=float, metavar="S", help="scale of the results (default: that of the network)")
-    add("--backend", choices=BACKENDS, default="auto", help="what runs the network (default: the fastest here)")
-    add("--precision", choices=PRECISIONS, help="inside the network (default: fp32, or that of an exported file)")
+    add_running(parser, "the fastest here")
     add("--fp32", action="store_true", help="the same as --precision fp32")
-    add("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     add("-g", "--gpu-id", type=_whole, metavar="N", help="the same as --device cuda:N")
     add("--self-ensemble", action="store_true", help="mean over eight mirrored and turned forms")
 
