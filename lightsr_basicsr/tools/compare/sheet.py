@@ -100,7 +100,7 @@ def draw_sheet(found: Comparison, picture: Compared, images: Images, crop: Crop)
     tall = ROWS * side + (ROWS - 1) * lines
     large = over * tall
     width, height = large + columns * (GAP + ratio * side), tall + lines
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)  # measures texts
     left = _axes(figure, 0, 0, large, tall)
     left.imshow(shown[:, :, ::-1], interpolation="none" if max(shown.shape) < 1200 else "antialiased", aspect="auto")
@@ -129,7 +129,8 @@ def _panel_height(over: float, ratio: float, columns: int, lines: float) -> floa
 def _panels(found: Comparison, picture: Compared, images: Images, crop: Crop) -> list[Panel]:
     titles = " / ".join(metric.title for metric in found.metrics)
     panels = [] if images.high is None else [Panel(crop.of(images.high), "HR", [(titles, 0)])]
-    if BICUBIC not in found.titles or images.high is None:
+    odd = (len(panels) + len(images.made)) % ROWS  # LR fills the grid
+    if odd or BICUBIC not in found.titles or images.high is None:
         low = crop.of_low(images.low, found.scale)
         size = (low.shape[1] * found.scale, low.shape[0] * found.scale)
         large = cv2.resize(low, size, interpolation=cv2.INTER_NEAREST)
@@ -173,7 +174,8 @@ def _write(figure: Figure, x: float, y: float, width: float, parts: Sequence[tup
     wide, tall = figure.get_size_inches()
     texts = []
     for text, place in parts:
-        texts += [_text(figure, "/", 0)] * bool(texts)
+        if texts:
+            texts.append(_text(figure, "/", 0))
         texts.append(_text(figure, text, place))
     sizes = [_width_of(text) for text in texts]
     shrink = min(1.0, width / (sum(sizes) + SPACE * (len(sizes) - 1)))
