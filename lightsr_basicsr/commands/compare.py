@@ -6,8 +6,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from lightsr_basicsr.commands.arguments import FORM, add_import, add_running, network_section
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.console import printable as shown
@@ -28,8 +26,6 @@ EXAMPLES = """examples:
   basicsr compare IMDN_x4 bicubic -i LR --gt HR --metrics psnr ssim lpips dists
   basicsr compare IMDN_x4 bicubic -i LR --gt HR --sheet butterfly --crop 120,40,64,64
 Exit status: 0, 1 if a picture failed, 2 if nothing could be started, 130 after Ctrl-C."""
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]{postfix}"
-LONGEST = 32  # characters of a name beside the bar
 METRICS = ("psnr", "ssim", "lpips", "dists", "niqe")
 
 
@@ -78,11 +74,12 @@ def run_compare(args: argparse.Namespace) -> int:
     load_all_plugins(args.plugins)
     section = network_section(args)
     settings = _settings(args)
+    from lightsr_basicsr.tools.compare.bars import Bars
     from lightsr_basicsr.tools.compare.methods import How
     from lightsr_basicsr.tools.compare.run import compare
 
     how = How(args.backend, args.precision, args.device, args.tile, args.self_ensemble, args.trust)
-    bars = _Bars(not args.quiet)
+    bars = Bars(not args.quiet)
     try:
         found = compare(
             args.models, args.input, args.gt, args.output, settings=settings, how=how, scale=args.scale,
@@ -112,42 +109,6 @@ def _settings(args: argparse.Namespace) -> Settings:
         args.sheet,
         args.page_size,
     )
-
-
-class _Bars:
-    """Progress bars, one after the other.
-
-    Args:
-        shown (bool): Whether anything is shown.
-    """
-
-    def __init__(self, shown: bool) -> None:
-        self.shown, self.bar, self.stage = shown, None, ""
-
-    def __call__(self, stage: str, done: float, total: int, name: str) -> None:
-        """Show how many pictures of a stage are done."""
-        if stage != self.stage:
-            self.close()
-            self.bar = tqdm(total=total, desc=stage, bar_format=BAR, disable=not self.shown, file=sys.stderr)
-            self.stage = stage
-        name = shown(name)
-        self.bar.set_postfix_str(name if len(name) <= LONGEST else f"...{name[3 - LONGEST :]}", refresh=False)
-        self.bar.update(done - self.bar.n)
-
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        if not self.shown:
-            return
-        if self.bar is None:
-            say(text)
-        else:
-            self.bar.write(f"basicsr: {shown(text)}", file=sys.stderr)
-
-    def close(self) -> None:
-        """Leave the running bar as it is."""
-        if self.bar is not None:
-            self.bar.close()
-        self.bar, self.stage = None, ""
 
 
 def _report(args: argparse.Namespace, found: Comparison) -> int:
