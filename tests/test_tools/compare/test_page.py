@@ -103,7 +103,7 @@ def test_keys_pointer_and_tables(page):
     found = re.search(r'<pre id="log">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
     log = {name: rest for name, *rest in json.loads(html.unescape(found[1]))}
-    assert "failed" not in log, log
+    assert "failed" not in log, log["failed"]
     made = content(page)
     names = [each["name"] for each in made["pictures"]]
     assert log["start"][2] == names[0]
@@ -116,8 +116,8 @@ def test_keys_pointer_and_tables(page):
     assert log["next"] == [names[1]]
     assert log["errors"][0] is False
     assert log["closer"] == [True, "two closer"]
-    assert log["zoom"] == ["16 \u00d7 16", 5]
-    assert log["part"] == ["1 72 64 16 16"]  # in the corner
+    assert log["zoom"] == ["24 \u00d7 24", 5]
+    assert log["part"] == ["1 64 56 24 24"]  # in the corner
     values = [each["scores"]["psnr"][2] for each in made["pictures"]]
     best = [f"{value:.2f}" for value in sorted(values, reverse=True)]
     assert log["sorted"] == [best, "descending", f"card-{int(np.argmax(values))}"]
