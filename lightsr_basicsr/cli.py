@@ -14,6 +14,7 @@ from io import TextIOWrapper
 
 from lightsr_basicsr import __version__
 from lightsr_basicsr.commands.benchmark import add_benchmark
+from lightsr_basicsr.commands.compare import add_compare
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.convert import add_convert
 from lightsr_basicsr.commands.embed import add_embed
@@ -37,6 +38,7 @@ EXAMPLES = """examples:
   basicsr compress -opt options/demo_compress_drn_x4.yml  search, pruning and fine-tuning of a trained network
   basicsr test -opt options/test_imdn_x4.yml            PSNR and SSIM of a checkpoint
   basicsr upscale photo.jpg -n IMDN_x4                  a larger picture; also folders, 16 bits, transparency
+  basicsr compare IMDN_x4 bicubic -i LR --gt HR         side by side: a page, figures and tables for papers
   basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB's imresize; also LMDBs, blind sets, checks
   basicsr options options/train_imdn_x4.yml             an option file with all that it extends
   basicsr list networks                                 names for option files
@@ -106,6 +108,7 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_run(commands, EXAMPLES)
     add_upscale(commands)
+    add_compare(commands)
     add_list(commands)
     add_schema(commands)
     add_options(commands)

@@ -9,6 +9,8 @@ from lightsr_basicsr.commands.console import load_all_plugins
 from lightsr_basicsr.errors import UserError
 
 FORM = argparse.RawDescriptionHelpFormatter
+BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 def add_blurs(parser: argparse.ArgumentParser, sigmas: str, noise: str) -> None:
@@ -43,6 +45,15 @@ def add_import(parser: argparse.ArgumentParser) -> None:
     """Add ``--import``: packages whose names are made known."""
     text = "import another plugin of BasicSR, such as realesrgan, so that its names are known; can be repeated"
     parser.add_argument("--import", dest="plugins", action="append", metavar="PACKAGE", help=text)
+
+
+def add_running(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--backend``, ``--precision``, ``--device`` and ``--trust``: how networks are run; ``default`` in words."""
+    add = parser.add_argument
+    add("--backend", choices=BACKENDS, help=f"what runs networks (default: {default})")
+    add("--precision", choices=PRECISIONS, help="inside the network (default: fp32, or that of an exported file)")
+    add("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
+    add("--trust", action="store_true", help="run TorchScript files (.ts), which are programs with all rights of yours")
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr._later import heavy_imports_later
-from lightsr_basicsr.commands.arguments import FORM, add_import, network_section
+from lightsr_basicsr.commands.arguments import FORM, add_import, add_running, network_section
 from lightsr_basicsr.commands.console import printable as shown
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.tables import table
@@ -35,8 +35,6 @@ EXAMPLES = """examples:
   basicsr upscale poster.png --model IMDN_x4.onnx -t 256    an exported file, in tiles
   basicsr upscale -i film.mp4 -o large.mp4 -n IMDN_RTC_x2   a film, with its sound
 Exit status: 0, 1 if a file failed, 2 if nothing could be started, 130 after Ctrl-C."""
-BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 ENDINGS = ("auto", "png", "jpg", "webp", "tif", "bmp", "gif", "mp4", "mkv", "mov", "webm")
 NOTED = 3  # files named beside a note
 
@@ -50,7 +48,7 @@ def add_upscale(commands: Any) -> None:
     _add_tiles(parser)
     _add_film(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar, and no words on what went well")
-    parser.set_defaults(run=run_upscale, network=None)
+    parser.set_defaults(run=run_upscale, network=None, backend="auto")
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -73,12 +71,9 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     add("--model", "--model_path", metavar="FILE", help="checkpoint or exported file (.onnx, .xml, .ts)")
     add("--opt", metavar="FILE", help="option file it was trained with; only for networks that are not identified")
     add_import(parser)
-    add("--trust", action="store_true", help="run TorchScript files (.ts), which are programs with all rights of yours")
     add("-s", "--outscale", type=float, metavar="S", help="scale of the results (default: that of the network)")
-    add("--backend", choices=BACKENDS, default="auto", help="what runs the network (default: the fastest here)")
-    add("--precision", choices=PRECISIONS, help="inside the network (default: fp32, or that of an exported file)")
+    add_running(parser, "the fastest here")
     add("--fp32", action="store_true", help="the same as --precision fp32")
-    add("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     add("-g", "--gpu-id", type=_whole, metavar="N", help="the same as --device cuda:N")
     add("--self-ensemble", action="store_true", help="mean over eight mirrored and turned forms")
 

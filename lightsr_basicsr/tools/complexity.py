@@ -1,11 +1,13 @@
-"""Complexity of a network: parameters, and multiply-adds, activations and convolutions for one image."""
+"""Complexity of a network: parameters, and multiply-adds, activations, convolutions and time for one image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import time
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightsr_basicsr.archs.published import published_form
 
 HD_HEIGHT, HD_WIDTH = 720, 1280
+WARM_UPS = 2  # the first compiles, the second fills caches
+
+Key = TypeVar("Key")
 
 
 def count_parameters(net: nn.Module) -> int:
@@ -120,3 +125,31 @@ def hd_lr_size(upscale: float) -> tuple[int, int]:
     if upscale <= 0:
         raise ValueError(f"An LR size needs a positive `upscale`, got {upscale}: 4 for x4.")
     return ceil(HD_HEIGHT / upscale), ceil(HD_WIDTH / upscale)
+
+
+def in_rounds(
+    runs: Mapping[Key, Callable[[], Any]],
+    rounds: int,
+    pause: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
+    warm_ups: int = WARM_UPS,
+) -> dict[Key, list[float]]:
+    """Return the seconds of each of ``runs`` in each round.
+
+    Args:
+        runs (Mapping): Calls by key.
+        rounds (int): Measured rounds.
+        pause (float): Seconds between two runs. Default: 0.
+        clock (Callable): Returns the time in seconds.
+        warm_ups (int): Rounds before those that are measured. Default: 2.
+    """
+    draw = random.Random(0)
+    taken: dict[Key, list[float]] = {key: [] for key in runs}
+    for _ in range(warm_ups + rounds):
+        for key in draw.sample(list(runs), len(runs)):
+            if pause:
+                time.sleep(pause)
+            start = clock()
+            runs[key]()
+            taken[key].append(clock() - start)
+    return {key: seconds[warm_ups:] for key, seconds in taken.items()}

@@ -7,6 +7,7 @@ dropped, a palette is looked up, a camera's orientation tag is applied. Unlike i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os.path import expanduser
@@ -58,6 +59,41 @@ def nested_hint(folder: Path) -> str:
     """Return the end of a message on an empty folder: its first sub-folder with images, if any."""
     nested = [each.name for each in sorted(folder.iterdir()) if each.is_dir() and list_images(each)]
     return f"; its sub-folder {nested[0]} does" if nested else ""
+
+
+def partners(lows: Sequence[Path], highs: Sequence[Path]) -> dict[Path, Path | None]:
+    """Return the HR image of each LR image, by name: ``0801.png`` or ``0801x4.png``; None where there is none.
+
+    >>> partners([Path("LR/0801x4.png"), Path("LR/b.png")], [Path("HR/0801.png")])[Path("LR/0801x4.png")].name
+    '0801.png'
+    """
+    by_name = {file.stem: file for file in highs}
+    return {low: by_name.get(low.stem, by_name.get(re.sub(r"x\d+$", "", low.stem))) for low in lows}
+
+
+def fitted_high(low: np.ndarray, high: np.ndarray, scale: float) -> np.ndarray | None:
+    """Return an HR image cropped to ``scale`` times the size of LR; None unless it is that large.
+
+    As in BasicSR's data sets, up to ``scale`` - 1 rows and columns too many are cut off.
+    """
+    wanted = [round(side * scale) for side in low.shape[:2]]
+    if not all(want <= have < want + scale for want, have in zip(wanted, high.shape[:2], strict=True)):
+        return None
+    return high[: wanted[0], : wanted[1]]
+
+
+def largest_sum(values: np.ndarray, height: int, width: int) -> tuple[int, int]:
+    """Return top and left of the part of (H, W) numbers, ``height`` by ``width`` or all of it, whose sum is largest.
+
+    >>> largest_sum(np.eye(4, dtype=np.float32)[::-1] * [0, 0, 1, 1], 2, 2)
+    (0, 2)
+    """
+    sums = cv2.boxFilter(
+        values.astype(np.float32), -1, (width, height), anchor=(0, 0), normalize=True, borderType=cv2.BORDER_CONSTANT
+    )
+    inside = sums[: max(values.shape[0] - height, 0) + 1, : max(values.shape[1] - width, 0) + 1]
+    top, left = np.unravel_index(inside.argmax(), inside.shape)
+    return int(top), int(left)
 
 
 def spread(items: list, most: int) -> list:

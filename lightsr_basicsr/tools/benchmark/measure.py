@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +16,7 @@ from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
 from lightsr_basicsr.tools.benchmark.sources import Subject
 
-WARM_UPS = 2  # the first compiles, the second fills caches
 PAUSE = 0.05  # in seconds; the threads of the previous backend keep spinning that long
-
-Key = TypeVar("Key")
 
 
 class Variant(NamedTuple):
@@ -65,29 +60,3 @@ def runner(runtime: Runtime, image: Tensor) -> Callable[[], Tensor]:
         return output
 
     return run
-
-
-def in_rounds(
-    runs: Mapping[Key, Callable[[], Any]],
-    rounds: int,
-    pause: float = 0.0,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[Key, list[float]]:
-    """Return the seconds of each of ``runs`` in each round.
-
-    Args:
-        runs (Mapping): Calls by key.
-        rounds (int): Measured rounds, after two to warm up.
-        pause (float): Seconds between two runs. Default: 0.
-        clock (Callable): Returns the time in seconds.
-    """
-    draw = random.Random(0)
-    taken: dict[Key, list[float]] = {key: [] for key in runs}
-    for _ in range(WARM_UPS + rounds):
-        for key in draw.sample(list(runs), len(runs)):
-            if pause:
-                time.sleep(pause)
-            start = clock()
-            runs[key]()
-            taken[key].append(clock() - start)
-    return {key: seconds[WARM_UPS:] for key, seconds in taken.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from lightsr_basicsr.runtimes.base import Runtime
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError
-from lightsr_basicsr.tools.images import folder_images, read_image, some, to_8_bit
+from lightsr_basicsr.tools.images import fitted_high, folder_images, partners, read_image, some, to_8_bit
 from lightsr_basicsr.tools.photographs import to_tensor
 
 Pair = tuple[Path, Path]  # an LR image and its HR image
@@ -40,8 +39,7 @@ def find_pairs(data: str | Path, gt: str | Path) -> list[Pair]:
     """
     lows = folder_images(data, ": name another with --data")
     highs = folder_images(gt, ": name another with --gt")
-    by_name = {file.stem: file for file in highs}
-    partner = {low: by_name.get(low.stem, by_name.get(re.sub(r"x\d+$", "", low.stem))) for low in lows}
+    partner = partners(lows, highs)
     alone = [low.name for low, high in partner.items() if high is None]
     if alone:
         raise BenchmarkError(
@@ -59,14 +57,15 @@ def read_pair(pair: Pair, scale: float) -> tuple[Tensor, np.ndarray]:
         BenchmarkError: If HR is not ``scale`` times as large; up to ``scale`` - 1 extra rows and columns are allowed.
     """
     low, high = read_image(pair[0]), to_8_bit(read_image(pair[1]))
-    wanted = [round(side * scale) for side in low.shape[:2]]
-    if not all(want <= have < want + scale for want, have in zip(wanted, high.shape[:2], strict=True)):
+    fitting = fitted_high(low, high, scale)
+    if fitting is None:
+        wanted = [round(side * scale) for side in low.shape[:2]]
         raise BenchmarkError(
             f"{pair[1]} has {high.shape[0]}x{high.shape[1]} pixels (height x width); for x{scale:g} and the "
             f"{low.shape[0]}x{low.shape[1]} of {pair[0]} it must have {wanted[0]}x{wanted[1]}: name the LR images of "
             "this scale with --data, or measure networks of another scale on their own."
         )
-    return to_tensor(low), high[: wanted[0], : wanted[1]]
+    return to_tensor(low), fitting
 
 
 def score(runtime: Runtime, pairs: Sequence[Pair], device: str = "cpu") -> Quality:

@@ -18,12 +18,13 @@ from lightsr_basicsr.runtimes.choice import check_trust
 from lightsr_basicsr.runtimes.metadata import read_metadata
 from lightsr_basicsr.runtimes.torch_runtime import torch_threads
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
-from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, in_rounds, runner
+from lightsr_basicsr.tools.benchmark.measure import PAUSE, REFERENCE, Variant, runner
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, probe
 from lightsr_basicsr.tools.benchmark.quality import Pair, Quality, find_pairs, read_pair, score
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Ntire, Row, summarise
 from lightsr_basicsr.tools.benchmark.sources import BenchmarkError, find_subjects
+from lightsr_basicsr.tools.complexity import in_rounds
 from lightsr_basicsr.tools.files import checksum
 
 NTIRE_SIZE = (256, 256)

@@ -22,7 +22,7 @@ from lightsr_basicsr.checkpoints.misfit import load_weights
 from lightsr_basicsr.data.degradations import imresize
 from lightsr_basicsr.models.contract import contract_of
 from lightsr_basicsr.registry import look_up
-from lightsr_basicsr.tools.images import captioned
+from lightsr_basicsr.tools.images import captioned, largest_sum
 
 CROP = 96
 ZOOM = 3
@@ -151,12 +151,7 @@ def _draw_row(comparison: Comparison) -> np.ndarray:
 def _largest_gain(bicubic: np.ndarray, ours: np.ndarray, high: np.ndarray) -> tuple[int, int]:
     """Return top and left of the crop in which the network lowers the squared error of bicubic interpolation most."""
     errors = [np.square(high.astype(np.float32) - image).mean(axis=2) for image in (bicubic, ours)]
-    gain = errors[0] - errors[1]
-    sums = cv2.boxFilter(gain, -1, (CROP, CROP), anchor=(0, 0), normalize=True, borderType=cv2.BORDER_CONSTANT)
-    height, width = gain.shape
-    inside = sums[: max(height - CROP, 0) + 1, : max(width - CROP, 0) + 1]
-    top, left = np.unravel_index(inside.argmax(), inside.shape)
-    return int(top), int(left)
+    return largest_sum(errors[0] - errors[1], CROP, CROP)
 
 
 def _overview(high: np.ndarray, top: int, left: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
 from lightsr_basicsr.tools.benchmark import probe as benchmark_probe
 from lightsr_basicsr.tools.benchmark import run as module
 from lightsr_basicsr.tools.benchmark.candidate import Candidate
-from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant, in_rounds
+from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.pressure import pressure
 from lightsr_basicsr.tools.benchmark.probe import Probe, ProbeResult, decode, encode, probe
@@ -33,6 +33,7 @@ from lightsr_basicsr.tools.benchmark.quality import find_pairs, read_pair
 from lightsr_basicsr.tools.benchmark.rows import summarise
 from lightsr_basicsr.tools.benchmark.run import benchmark
 from lightsr_basicsr.tools.benchmark.sources import STANDARD, BenchmarkError, Subject, find_subjects
+from lightsr_basicsr.tools.complexity import in_rounds
 from lightsr_basicsr.tools.files import checksum
 from lightsr_basicsr.tools.photographs import image_of_size
 

@@ -1,0 +1,1 @@
+"""Work of ``basicsr compare``: networks on sets of pictures, as a page, sheets and tables."""
