@@ -7,6 +7,7 @@ the keys of SRVGGNetCompact (``act_type: prelu``) and computes the same, so that
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from math import isqrt
 from typing import Any
@@ -67,8 +68,8 @@ class TinySR(SRNetwork):
     def arguments_from(cls, shapes: Shapes) -> dict[str, Any] | None:
         """Return the arguments of a file with these shapes, None for another network's."""
         forms = {"weight": None, **{main: block for block, (_, main) in BLOCKS.items()}}
-        main = next((main for main in forms if len(shapes.get(f"body.0.{main}", ())) == 4), None)
-        if main is None or len(shapes.get("body.1.weight", ())) != 1:
+        main = next((main for main in forms if f"body.0.{main}" in shapes), None)
+        if main is None or "body.1.weight" not in shapes or not all(re.match(r"body\.\d+\.", key) for key in shapes):
             return None
         layers = count_matches(shapes, r"body\.(\d+)\.")
         num_feat, num_in_ch = shapes[f"body.0.{main}"][:2]
