@@ -1,11 +1,13 @@
 """The small networks in the package: they load, are found by name, and beat bicubic on photographs."""
 
+import configparser
 import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from basicsr.metrics import calculate_psnr
 
 import lightsr_basicsr
@@ -33,6 +35,24 @@ def test_file_and_table_agree(entry):
     found = identify(entry.in_package)
     assert (found.network, found.scale, found.form) == (entry.network, entry.scale, "deploy")
     assert 10_000 <= count_parameters(lightsr_basicsr.load(entry.name)) <= 25_000
+
+
+@pytest.mark.parametrize("entry", OURS, ids=lambda entry: entry.name)
+def test_spandrel_opens_the_file_without_this_package(entry):
+    spandrel = pytest.importorskip("spandrel", reason="the extra spandrel is not installed")
+    found = spandrel.ModelLoader().load_from_file(entry.in_package)
+    image = torch.rand(1, 3, 7, 6)
+    with torch.no_grad():
+        expected = lightsr_basicsr.load(entry.name)(image).clamp(0, 1)
+        torch.testing.assert_close(found(image), expected)
+
+
+def test_the_files_are_installed_with_the_package():
+    setup = configparser.ConfigParser()
+    setup.read(Path(lightsr_basicsr.__file__).parents[1] / "setup.cfg")
+    patterns = [text.strip() for text in setup["options.package_data"]["lightsr_basicsr.weights"].split(",")]
+    for entry in OURS:
+        assert any(entry.in_package.match(pattern) for pattern in patterns)
 
 
 @pytest.mark.parametrize("entry", OURS, ids=lambda entry: entry.name)
