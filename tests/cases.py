@@ -95,6 +95,8 @@ CASES = [
     Case("IMDN", 715_176, 4, "imdn_x4", {"upscale": 4}, weights="IMDN_x4.pth"),
     Case("IMDN_AS", 752_104, 1, "imdn_as"),
     Case("IMDN_RTC", 20_190, 2, "imdn_rtc", weights="model_RTC.pth"),
+    Case("TinySR", 23_776, 4, "tiny_x4", {"upscale": 4, "deploy": True}),
+    Case("TinySR", 18_556, 2, "tiny_x2", {"upscale": 2, "deploy": True}),
     # The fixture was recorded on [0, 1] with the official module, which has no range of its own.
     Case("IMDN_RTE", 89_748, 2, "imdn_rte", golden_kwargs={"img_range": 1.0}),
     _fdiwn("FDIWN", "fdiwn_x2", 2, 629_176),

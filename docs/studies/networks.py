@@ -83,6 +83,7 @@ COLORS = {
     "DRN": "#7b4fa3",
     "SwinIR_DR": "#b8860b",
     "DAT_DR": "#c2185b",
+    "TinySR": "#444444",
 }
 GRAY = "#8a8a8a"
 # Labels stand to the right of their markers; these to the left.

@@ -14,4 +14,5 @@ from lightsr_basicsr.archs import (  # noqa: E402, F401
     kdsr_arch,
     pruned_arch,
     reparameterized_arch,
+    tiny_arch,
 )

@@ -30,6 +30,7 @@ EXAMPLES = """examples:
 A download that was interrupted goes on where it ended. The cache is $LIGHTSR_CACHE, or lightsr-basicsr in the system's
 folder for caches. Google Drive needs pip install ".[fetch]"."""
 UNSTATED = "not stated"
+IN_PACKAGE = "in the package"
 
 
 def add_fetch(commands: Any) -> None:
@@ -55,7 +56,7 @@ def run_fetch(args: argparse.Namespace) -> int:
 
     plan = plan_fetch(args.name, args.folder, args.source)
     if plan.there:
-        say(f"{plan.entry.name} is there already.")
+        say(f"{plan.entry.name} is {IN_PACKAGE if plan.entry.packaged else 'there already'}.")
     elif plan.address is not None:
         _show(plan)
         if not args.yes and (status := _ask(plan)):
@@ -107,13 +108,15 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _row(entry: OfficialNetwork, folder: Path) -> dict[str, Any]:
-    file = folder / entry.file
+    file = entry.in_package or folder / entry.file
     there = file.is_file() and entry.size in (None, file.stat().st_size)
-    keys = ("name", "file", "title", "network", "scale", "size", "sha256", "licence", "source", "place", "address")
+    keys = ("name", "file", "title", "network", "scale", "size", "sha256", "licence", "source", "place", "address",
+            "packaged")  # fmt: skip
     return {**{key: getattr(entry, key) for key in keys}, "path": str(file) if there else None}
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     size = f"{row['size']:,}" if row["size"] else "-"
-    licence, there = row["licence"] or UNSTATED, "yes" if row["path"] else "-"
+    there = IN_PACKAGE if row["packaged"] else "yes" if row["path"] else "-"
+    licence = row["licence"] or UNSTATED
     return row["name"], row["network"], f"x{row['scale']}", size, licence, row["source"], there

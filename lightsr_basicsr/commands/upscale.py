@@ -26,7 +26,9 @@ with the extra `video` MP4, MKV, MOV, WebM, AVI and others. Gray, transparency, 
 profile, Exif tags and resolution are kept as far as the format of the result can hold them, of films sound and times.
 Finished results are skipped, a film that was interrupted goes on, and a bad file never stops the others."""
 EXAMPLES = """examples:
-  basicsr upscale photo.jpg -n IMDN_x4                      results/photo.jpg, four times as large
+  basicsr upscale photo.jpg                                 results/photo.jpg, four times as large
+  basicsr upscale photo.jpg -s 2                            twice as large
+  basicsr upscale photo.jpg -n IMDN_x4                      better and slower, once `basicsr fetch IMDN_x4` was run
   basicsr upscale photo.jpg -n IMDN_x4 -o large.png         into this file
   basicsr upscale -i photos -o large --model net_g_latest.pth --recursive   a tree of folders
   basicsr upscale -i 'scans/*.tif' -o large -n IMDN_x4 -s 3     enlarged by x4, then resized to x3
@@ -67,7 +69,10 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("-n", "--model_name", metavar="NAME", help="an official file by name, such as IMDN_x4: see `basicsr fetch`")
+    add(
+        "-n", "--model_name", metavar="NAME", help="an official file by name, such as IMDN_x4: see `basicsr fetch` "
+        "(default: TinySR_x4, or up to -s 2 TinySR_x2, small networks that come with this package)",
+    )  # fmt: skip
     add("--model", "--model_path", metavar="FILE", help="checkpoint or exported file (.onnx, .xml, .ts)")
     add("--opt", metavar="FILE", help="option file it was trained with; only for networks that are not identified")
     add_import(parser)
@@ -129,9 +134,9 @@ def run_upscale(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Raise UserError for arguments that contradict each other or are missing, before anything heavy is imported."""
     if not args.inputs and not args.input:
-        raise UserError("Name a picture, a film or a folder, such as `basicsr upscale photo.jpg -n IMDN_x4`.")
-    if not args.model and not args.model_name:
-        raise UserError("Name a network: an official file with -n, such as -n IMDN_x4, or your file with --model.")
+        raise UserError("Name a picture, a film or a folder, such as `basicsr upscale photo.jpg`.")
+    if args.opt and not args.model and not args.model_name:
+        raise UserError("--opt describes the network of a file: name that with --model, or leave --opt out.")
     if args.model and args.model_name:
         raise UserError("-n and --model both name a network: leave one out.")
     if args.fp32 and args.precision not in (None, "fp32"):
@@ -147,9 +152,9 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _find_model(args: argparse.Namespace) -> Path:
-    from lightsr_basicsr.weights.find import find_weights
+    from lightsr_basicsr.weights.find import default_name, find_weights
 
-    return find_weights(args.model or args.model_name)
+    return find_weights(args.model or args.model_name or default_name(args.outscale))
 
 
 def _run(args: argparse.Namespace, plan: Plan, model: Path) -> int:

@@ -22,8 +22,8 @@ def load(source: str | PathLike | State, **arguments: Any) -> nn.Module:
     or infinite are loaded with a warning.
 
     Args:
-        source (str | PathLike | Mapping): A ``.pth``, ``.pt`` or ``.safetensors`` file, the name of an official file in
-            the cache such as ``'IMDN_x4'``, or tensors by name, bare or wrapped.
+        source (str | PathLike | Mapping): A ``.pth``, ``.pt`` or ``.safetensors`` file, a name of one in this
+            package or the cache such as ``'TinySR_x4'``, or tensors by name, bare or wrapped.
         arguments (Any): Constructor arguments that no tensor shows, such as ``chop=True`` for FDIWN.
 
     Raises:

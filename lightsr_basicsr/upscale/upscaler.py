@@ -27,15 +27,16 @@ from lightsr_basicsr.upscale.memory import available_memory
 from lightsr_basicsr.upscale.resizing import check_outscale, resized, scaled
 from lightsr_basicsr.upscale.runners import Report, Runners
 from lightsr_basicsr.upscale.tiles import refinable
-from lightsr_basicsr.weights.find import find_weights
+from lightsr_basicsr.weights.find import default_name, find_weights
 
 
 class Upscaler:
     """Enlarges images with one network.
 
     Args:
-        model (str | PathLike | nn.Module | Runtime): A checkpoint or an exported file, the name of an official file in
-            the cache such as ``'IMDN_x4'``, a network with its weights, or what ``open_runtime`` returns.
+        model (str | PathLike | nn.Module | Runtime | None): A checkpoint or an exported file, a name of one in this
+            package or the cache such as ``'IMDN_x4'``, a network with its weights, or what ``open_runtime`` returns.
+            None is the small network in this package that fits ``outscale``, x4 without that. Default: None.
         backend (str): ``'torch'``, ``'onnxruntime'``, ``'openvino'``, or ``'auto'`` for the fastest here. Default:
             ``'auto'``.
         precision (str | None): ``'fp32'``, ``'bf16'``, ``'fp16'`` or ``'int8'``; None is ``'fp32'``, or that of an
@@ -60,7 +61,7 @@ class Upscaler:
 
     def __init__(
         self,
-        model: str | PathLike | nn.Module | Runtime,
+        model: str | PathLike | nn.Module | Runtime | None = None,
         *,
         backend: str = AUTO,
         precision: str | None = None,
@@ -75,6 +76,7 @@ class Upscaler:
         report: Report | None = None,
     ) -> None:
         check_outscale(outscale)
+        model = default_name(outscale) if model is None else model
         net, runtime = _opened(model, backend, precision, device, threads, trust)
         if runtime.num_in_ch not in (1, 3):
             raise BackendError(f"Expected a network of 1 or 3 channels, got {runtime.num_in_ch}: choose another one.")

@@ -53,6 +53,8 @@ def plan_fetch(name: str, folder: str | PathLike | None = None, source: str | Pa
         WeightsError: If the name is unknown, ``source`` is not the file, or it is neither there nor has an address.
     """
     entry = find_entry(name)
+    if folder is None and entry.in_package:
+        return Plan(entry, entry.in_package, there=True)
     place = (cache_folder() if folder is None else Path(expanduser(folder)).absolute()) / entry.file
     problem = _problem_at(place, entry)
     there = problem is None and place.is_file()
@@ -61,7 +63,7 @@ def plan_fetch(name: str, folder: str | PathLike | None = None, source: str | Pa
     if source is not None and not is_address(os.fspath(source)):
         return Plan(entry, place, there, problem, file=_checked(Path(expanduser(source)), entry))
     if source is None and folder is not None:
-        cached = cache_folder() / entry.file
+        cached = entry.in_package or cache_folder() / entry.file
         if cached.is_file() and find_problem(cached, entry) is None:
             return Plan(entry, place, there, problem, file=cached)
     address = entry.address if source is None else os.fspath(source)

@@ -1,4 +1,4 @@
-"""Find the file that a user means: a path, or the name of an official file in the cache. Nothing is downloaded."""
+"""Find the file that a user means: a path, or a name of one in this package or the cache. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.weights.content import find_problem
 from lightsr_basicsr.weights.folder import cache_folder
-from lightsr_basicsr.weights.names import WeightsError, entries_named, find_entry, similar
+from lightsr_basicsr.weights.names import WeightsError, entries_named, files, find_entry, similar
 
 
 def find_weights(name_or_file: str | PathLike, folder: str | PathLike | None = None) -> Path:
-    """Return an existing file, or the official file of that name in the cache.
+    """Return an existing file, or the file of that name in this package or in the cache.
 
     Args:
         name_or_file (str | PathLike): A path, which wins, or a name such as ``IMDN_x4`` or ``IMDN_x4.pth``.
@@ -40,6 +40,8 @@ def find_weights(name_or_file: str | PathLike, folder: str | PathLike | None = N
             hint = f"{similar(name)} `basicsr fetch --list` shows the names of official files."
         raise WeightsError(f"There is no checkpoint at {short_message(name)} (looked from {Path.cwd()}).{hint}")
     entry = find_entry(name)
+    if folder is None and entry.in_package:
+        return entry.in_package
     place = (cache_folder() if folder is None else Path(folder)) / entry.file
     command = f"basicsr fetch {entry.name}" + ("" if folder is None else f" --folder {shlex.quote(str(folder))}")
     if not place.is_file():
@@ -50,6 +52,17 @@ def find_weights(name_or_file: str | PathLike, folder: str | PathLike | None = N
     if problem := find_problem(place, entry):
         raise WeightsError(f"{place} is not the official file: {problem}. Replace it: {command}")
     return place
+
+
+def default_name(outscale: float | None = None) -> str:
+    """Return the name of the network in this package that enlarges most, or just enough for ``outscale``.
+
+    >>> default_name(), default_name(1.5), default_name(2), default_name(8)
+    ('TinySR_x4', 'TinySR_x2', 'TinySR_x2', 'TinySR_x4')
+    """
+    ours = sorted((entry for entry in files() if entry.packaged), key=lambda entry: entry.scale)
+    enough = [entry for entry in ours if outscale is not None and entry.scale >= outscale]
+    return (enough[0] if enough else ours[-1]).name
 
 
 def is_name(text: str) -> bool:

@@ -32,6 +32,7 @@ class OfficialNetwork:
     place: str | None = None  # where the file is on that page
     address: str | None = None  # of the file itself
     licence: str | None = None  # as the authors' repository states it
+    packaged: bool = False  # whether the file is in this package, beside this table
     published: str | None = None  # "PSNR / SSIM" on Set5, Y channel
     measured: str | None = None  # the same by this package with the official file, whole images
     published_parameters: str | None = None  # as published
@@ -48,6 +49,11 @@ class OfficialNetwork:
     def name(self) -> str:
         """Short name, from title and scale: ``IMDN_x4``, ``DRN_S30_x8``."""
         return re.sub(r"\W+", "_", self.title).strip("_") + f"_x{self.scale}"
+
+    @property
+    def in_package(self) -> Path | None:
+        """The file in this package, None where the user has to fetch it."""
+        return TABLE.with_name(self.file) if self.packaged else None
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return all arguments, with the channel list from its option file."""

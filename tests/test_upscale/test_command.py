@@ -186,7 +186,7 @@ def test_answers_before_anything_is_computed(work, capsys, arguments, answer, mo
 @pytest.mark.parametrize(
     ("network", "answer"),
     [
-        ([], "Name a network: an official file with -n, such as -n IMDN_x4"),
+        (["--opt", "some.yml"], "--opt describes the network of a file: name that with --model"),
         (["-n", "IMDN_x4"], "basicsr fetch IMDN_x4"),
         (["-n", "IMDM_x4"], "Did you mean IMDN_x4"),
         (["--model", "none.pth"], "There is no checkpoint at none.pth"),
