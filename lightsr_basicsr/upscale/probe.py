@@ -35,7 +35,7 @@ def spread_parts(picture: np.ndarray, side: int, count: int) -> np.ndarray:
     """Return parts of (H, W, C), ``count`` down and across, evenly spread and joined; all along a side that is shorter.
 
     >>> spread_parts(np.arange(11)[:, None, None], 2, 2)[:, 0, 0]
-    array([2, 3, 7, 8])
+    array([1, 2, 7, 8])
     """
     for axis in (0, 1):
         length = picture.shape[axis]

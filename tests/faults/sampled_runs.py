@@ -256,7 +256,7 @@ def _optimizer(rng: random.Random, schema: dict, options: dict, is_train: bool) 
 
 
 def _model(rng: random.Random, schema: dict, options: dict, is_train: bool) -> None:
-    options["model_type"] = rng.choice(schema["properties"]["model_type"]["enum"])
+    options["model_type"] = rng.choice(schema["definitions"]["file"]["properties"]["model_type"]["enum"])
 
 
 def _scale(rng: random.Random, schema: dict, options: dict, is_train: bool) -> None:

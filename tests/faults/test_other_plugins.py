@@ -175,7 +175,7 @@ def test_other_values_are_told(wrong, site, capsys):
     assert main(["train", "-opt", tiny.write({**tiny.train_options(), "plugins": wrong})]) == 2
     told = capsys.readouterr().err
     assert "plugins: must be a list, each a name that Python can import, such as realesrgan, got" in told
-    assert option_schema()["properties"]["plugins"]["items"]["type"] == "string"
+    assert option_schema()["definitions"]["file"]["properties"]["plugins"]["items"]["type"] == "string"
 
 
 @pytest.mark.parametrize("none", [None, []])

@@ -193,7 +193,10 @@ def test_other_settings_start_over_and_say_so(workdir, upscaler, short, change):
     elif change == "film":
         film("in.mp4", [time + 40 for time in UNEVEN])
     elif change == "torn":
-        path = sorted(folder_of(Path("a.mp4")).glob("*.segment"))[1]
+        while len(finished := sorted(folder_of(Path("a.mp4")).glob("*.segment"))) < 2:  # the encoder was behind
+            with pytest.raises(StoppedError):
+                upscaler.upscale_film("in.mp4", "a.mp4", progress=stop_at(7))
+        path = finished[1]
         path.write_bytes(path.read_bytes()[:-1])
     elif change == "scale":
         others = {"outscale": 1.5}

@@ -32,6 +32,7 @@ NETWORKS = {
                           "split_size": [2, 4], "img_size": 16, "upscale": 2}, 16, 4),
     "IMDN_RTC": ("IMDN_RTC", {"num_block": 2, "num_feat": 8}, None, 0),
     "IMDN_RTE": ("IMDN_RTE", {"num_feat": 8}, None, 0),
+    "TinySR": ("TinySR", {"upscale": 2}, None, 0),
     "BasicSR's RCAN": ("RCAN", {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_group": 1, "num_block": 2,
                                 "squeeze_factor": 4, "upscale": 2}, 12, 2),
 }  # fmt: skip

@@ -137,7 +137,7 @@ def file_name(title: str) -> str:
     """Return a name for a file or folder that any system takes, another one for each title.
 
     >>> file_name("IMDN x4"), file_name("baby"), file_name("../<b>")
-    ('IMDN_x4-ff8f6d', 'baby', 'b-4ab5d5')
+    ('IMDN_x4-f781f1', 'baby', 'b-9f46ae')
     """
     plain = re.sub(r"[^\w.+-]+", "_", title, flags=re.ASCII).strip("._")[:LONGEST] or "picture"
     if plain == title:

@@ -40,6 +40,7 @@ class Plan:
     skipped: int = 0  # results that exist already
     failed: list[Failure] = field(default_factory=list)
     others: int = 0  # files that are no pictures and no films by their names
+    targets: list[Path] = field(default_factory=list)  # all results, also those that exist
 
 
 def plan_jobs(
@@ -81,7 +82,8 @@ def plan_jobs(
     _check_inputs_stay(jobs)
     _check_names_differ(jobs)
     todo = [job for job in jobs if overwrite or not job.target.is_file()]
-    return Plan(todo, folder, len(jobs) - len(todo), inputs.failed, inputs.others)
+    targets = [job.target for job in jobs]
+    return Plan(todo, folder, len(jobs) - len(todo), inputs.failed, inputs.others, targets)
 
 
 def _check_suffix(suffix: str) -> None:
@@ -210,15 +212,15 @@ def make_writable(plan: Plan) -> bool:
         raise UpscaleError(
             f"The output folder {printable(plan.folder)} cannot be written ({error.strerror}): choose another with -o."
         ) from error
-    _remove_leftovers(plan.jobs)
+    _remove_leftovers(plan.targets)
     return new
 
 
-def _remove_leftovers(jobs: Iterable[Job]) -> None:
-    """Remove what processes that were killed have left of these results."""
+def _remove_leftovers(targets: Iterable[Path]) -> None:
+    """Remove what processes that were killed have left of these results, some beside the finished file."""
     wanted = defaultdict(set)
-    for job in jobs:
-        wanted[job.target.parent].add(job.target.name[:40])
+    for target in targets:
+        wanted[target.parent].add(target.name[:40])
     for folder, names in wanted.items():
         for part in folder.glob(f".*{PART}") if folder.is_dir() else ():
             name, _, number = part.name.removeprefix(".").removesuffix(PART).rpartition(".")
