@@ -52,6 +52,34 @@ def short_message(error: BaseException | str, most: int = 500) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Return whether an error, or what it was raised from, says that the disk is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
+def reason_of(error: BaseException, advice: str, *names: str) -> str:
+    """Return why a file failed, for a table that has its name beside.
+
+    Args:
+        error (BaseException): Of any type.
+        advice (str): What to do where memory ran out.
+        names (str): Of the file; the text does not start with one.
+
+    >>> reason_of(UserError("a.png: empty file."), "crop it", "a.png")
+    'empty file'
+    """
+    if isinstance(error, MemoryError):
+        return f"needs more memory than there is ({short_message(error, 100)}): close other programs, or {advice}"
+    text = message_of(error) if isinstance(error, (UserError, OSError)) else short_message(error, 300)
+    for name in names:
+        text = text.removeprefix(f"{name}: ")
+    return text.rstrip(".")
+
+
 def require_basicsr() -> None:
     """Raise ModuleNotFoundError with the command that installs it, if torch or BasicSR is missing."""
     # BasicSR first, because its installation brings torch too.

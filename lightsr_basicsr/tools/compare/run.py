@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lightsr_basicsr.errors import FULL, UserError, message_of, short_message
+from lightsr_basicsr.errors import is_full, reason_of
 from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.compare.crops import Crop
 from lightsr_basicsr.tools.compare.kept import PICTURES, Place, Record, kept_costs, made_of, missing_scores
@@ -159,8 +159,9 @@ class _Work:
         try:
             self.found.pictures.append(self._compared(item))
         except Exception as error:  # decoders, backends and networks of other packages raise any type
-            self.found.full = _is_full(error)
-            self.found.failed.append(Failure(item.low, _reason(error, item)))
+            names = str(item.low), printable(item.low)
+            self.found.full = is_full(error)
+            self.found.failed.append(Failure(item.low, reason_of(error, "--tile 256", *names)))
         self.done = round(self.done + 1)
 
     def _compared(self, item: Item) -> Compared:
@@ -192,21 +193,3 @@ class _Work:
             self.tell(self.done + (number + part) / len(self.methods), item.name)
 
         return tell
-
-
-def _is_full(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        error = error.__cause__
-    return False
-
-
-def _reason(error: Exception, item: Item) -> str:
-    """Return why a picture failed, without its name."""
-    if isinstance(error, MemoryError):
-        return f"needs more memory than there is ({short_message(error, 100)}): close other programs, or --tile 256"
-    text = message_of(error) if isinstance(error, (UserError, OSError)) else short_message(error, 300)
-    for start in {str(item.low), printable(item.low)}:
-        text = text.removeprefix(f"{start}: ")
-    return text.rstrip(".")

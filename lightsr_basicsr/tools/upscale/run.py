@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from lightsr_basicsr.errors import FULL, UserError, message_of, short_message
+from lightsr_basicsr.errors import is_full, reason_of
 from lightsr_basicsr.film.enlarging import USUAL, Wishes
 from lightsr_basicsr.film.names import is_film
 from lightsr_basicsr.film.threads import Behind, made_ahead
@@ -133,26 +133,9 @@ def _tried(job: Job, done: Done, work: Callable[[], Made]) -> Made | None:
     try:
         return work()
     except Exception as error:  # decoders, backends and networks of other packages raise any type
-        done.full = done.full or _is_full(error)
-        done.failed.append(Failure(job.source, _reason(error, job)))
+        done.full = done.full or is_full(error)
+        done.failed.append(Failure(job.source, reason_of(error, "crop it", printable(job.source))))
         return None
-
-
-def _is_full(error: BaseException | None) -> bool:
-    """Return whether an error, or what it was raised from, says that the disk is full."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        error = error.__cause__
-    return False
-
-
-def _reason(error: Exception, job: Job) -> str:
-    """Return why a file failed, without its name."""
-    if isinstance(error, MemoryError):
-        return f"needs more memory than there is ({short_message(error, 100)}): close other programs, or crop it"
-    text = message_of(error) if isinstance(error, (UserError, OSError)) else short_message(error, 300)
-    return text.removeprefix(f"{printable(job.source)}: ").rstrip(".")
 
 
 def _read(path: Path) -> Picture | Animation | Path:
