@@ -118,7 +118,8 @@ function sorted(pictures) {
 function fillTexts() {
   const count = (many, word) => `${many} ${word}${many === 1 ? "" : "s"}`;
   find("subtitle").textContent = [count(data.methods.length, "method"), count(data.pictures.length, "picture"), data.sets.map((set) => set.title).join(", ")].join(" · ");
-  const costs = data.costs.length ? "Multi-adds and latency for an output of 1280 × 720" : "";
+  const known = data.costs.map((each) => each.title).filter((title) => title !== "Params");
+  const costs = known.length ? `${known.join(" and ")} for an output of 1280 × 720` : "";
   find("protocol").textContent = [data.protocol, costs, data.machine, "best bold, second best underlined"].filter(Boolean).join(" · ");
   find("footer").textContent = [`Made by basicsr compare (lightsr-basicsr ${data.version}) on ${data.date}`, data.note].filter(Boolean).join(" · ");
   const rows = data.failed.map((each) => make("tr", {}, make("td", {}, each.name), make("td", {}, each.reason)));
