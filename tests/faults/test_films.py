@@ -12,22 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightsr_basicsr import cli
 from tests.test_film.made import COUNT, film, held
 from tests.test_upscale import made
+from tests.test_upscale.made import NETWORK, upscale
 
 pytestmark = pytest.mark.faults
-NETWORK = ("--model", "rtc.pth", "--backend", "torch", "--device", "cpu")
 
 
 @pytest.fixture
 def work(workdir) -> Path:
     made.checkpoint()
     return workdir
-
-
-def upscale(*arguments: str) -> int:
-    return cli.main(["upscale", *arguments, *NETWORK])
 
 
 def there(folder: str = "out") -> list[str]:

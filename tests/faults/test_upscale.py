@@ -15,9 +15,9 @@ from lightsr_basicsr import cli
 from lightsr_basicsr.weights.folder import cache_folder
 from tests.faults.test_pictures import BOMBS
 from tests.test_upscale import made
+from tests.test_upscale.made import NETWORK, upscale
 
 pytestmark = pytest.mark.faults
-NETWORK = ("--model", "rtc.pth", "--backend", "torch", "--device", "cpu")
 ROOT = os.geteuid() == 0 if hasattr(os, "geteuid") else False
 
 
@@ -66,10 +66,6 @@ FILES = {
 def work(workdir) -> Path:
     made.checkpoint()
     return workdir
-
-
-def upscale(*arguments: str) -> int:
-    return cli.main(["upscale", *arguments, *NETWORK])
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -8,8 +8,16 @@ import torch
 from basicsr.archs import build_network
 from PIL import Image
 
+from lightsr_basicsr import cli
+
 WIDTH, HEIGHT = 24, 18
 SETTINGS = {"backend": "torch", "device": "cpu"}
+NETWORK = ("--model", "rtc.pth", "--backend", "torch", "--device", "cpu")
+
+
+def upscale(*arguments: str) -> int:
+    """Run the command in this process, with the network of :func:`checkpoint`."""
+    return cli.main(["upscale", *arguments, *NETWORK])
 
 
 def network(scale: int = 2):

@@ -18,18 +18,13 @@ from lightsr_basicsr.pictures.reading import read_picture
 from lightsr_basicsr.tools.upscale import jobs as jobs_module
 from lightsr_basicsr.tools.upscale import run as run_module
 from tests.test_upscale import made
-
-NETWORK = ("--model", "rtc.pth", "--backend", "torch", "--device", "cpu")
+from tests.test_upscale.made import NETWORK, upscale
 
 
 @pytest.fixture
 def work(workdir) -> Path:
     made.checkpoint()
     return workdir
-
-
-def upscale(*arguments: str) -> int:
-    return cli.main(["upscale", *arguments, *NETWORK])
 
 
 def files(folder: str = "out") -> list[str]:
