@@ -146,7 +146,7 @@ def hold(folder: Path, **changes: object) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch):
-    for name, value in (("BEAT", 0.05), ("PATIENCE", 0.6), ("LOOK", 0.02)):
+    for name, value in (("BEAT", 0.05), ("PATIENCE", 0.6), ("LOOK", 0.02), ("WRITING", 0.05)):
         monkeypatch.setattr(lock, name, value)
 
 
@@ -239,16 +239,30 @@ def test_of_many_that_start_at_once_one_runs(tmp_path):
     hold(tmp_path / "a", pid=dead_pid())
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom lightsr_basicsr.tools.run.lock import LockedError, locked\n"
-        "ready = Path(sys.argv[2])\n(ready / sys.argv[3]).touch()\n"
+        "ready, said = Path(sys.argv[2]), Path(sys.argv[3])\n(ready / sys.argv[4]).touch()\n"
         "while len(list(ready.iterdir())) < 5: pass\n"
-        "try:\n with locked(Path(sys.argv[1])):\n  print('runs', flush=True)\n  time.sleep(4)\n"
-        "except LockedError as error:\n print('told')\n"
+        "try:\n with locked(Path(sys.argv[1])):\n  print('runs', flush=True)\n  end = time.monotonic() + 60\n"
+        "  while len(list(said.iterdir())) < 4 and time.monotonic() < end: time.sleep(0.05)\n"
+        "except LockedError as error:\n (said / sys.argv[4]).touch()\n print('told')\n"
     )
-    (tmp_path / "ready").mkdir()
-    command = [sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "ready")]
+    folders = [tmp_path / name for name in ("a", "ready", "said")]
+    for folder in folders[1:]:
+        folder.mkdir()
+    command = [sys.executable, "-c", code, *map(str, folders)]
     runs = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True) for number in range(5)]
-    said = sorted(each.communicate(timeout=60)[0].strip() for each in runs)
+    said = sorted(each.communicate(timeout=100)[0].strip() for each in runs)
     assert said == ["runs", "told", "told", "told", "told"]
+
+
+@pytest.mark.parametrize("seen", [b"", b'{"pid": 3'])
+def test_a_lock_that_is_being_written_is_read_when_it_is_whole(tmp_path, monkeypatch, seen):
+    """The holder is alive: no wait for a sign of life, which one who ends before it never gives."""
+    monkeypatch.setattr(lock, "_shows_life", None)
+    place = lock_file(tmp_path / "a")
+    place.write_bytes(seen)
+    threading.Timer(0.1, place.write_text, [json.dumps(lock._this_process())]).start()
+    with pytest.raises(LockedError, match=f"process {os.getpid()} on"), locked(tmp_path / "a"):
+        pass
 
 
 def test_a_stale_lock_that_was_replaced_is_never_moved(tmp_path, monkeypatch):

@@ -20,6 +20,8 @@ from lightsr_basicsr.errors import UserError
 
 # Seconds between two signs of life; how long to wait for one (a network folder may show it a minute late); and a look.
 BEAT, PATIENCE, LOOK = 10.0, 90.0, 0.2
+# Seconds in which a lock that was just created is written.
+WRITING = 1.0
 ATTEMPTS = 5
 
 Holder = dict[str, Any]
@@ -69,7 +71,7 @@ def _acquire(place: Path, own: Holder, folder: Path, report: Callable[[str], Non
     for _ in range(ATTEMPTS):
         if _create(place, own):
             return
-        holder = _read(place)
+        holder = _read_written(place)
         if holder is not None and _is_alive(place, holder, report):
             break
         if holder is not None:
@@ -106,6 +108,14 @@ def _read(place: Path) -> Holder | None:
     except (OSError, ValueError, RecursionError):
         return {}
     return holder if isinstance(holder, dict) else {}
+
+
+def _read_written(place: Path) -> Holder | None:
+    """Return the holder as ``_read`` does, with time for one who has created the lock and is about to write it."""
+    end = time.monotonic() + WRITING
+    while not (holder := _read(place)) and holder is not None and time.monotonic() < end:
+        time.sleep(LOOK / 20)
+    return holder
 
 
 def _is_alive(place: Path, holder: Holder, report: Callable[[str], None]) -> bool:
