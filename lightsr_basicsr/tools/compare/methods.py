@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -109,7 +110,7 @@ def open_methods(
     if not named:
         raise CompareError(f"Expected methods to compare, got none: name some, as in `{EXAMPLE}`.")
     paths = [None if rest.lower() == BICUBIC else find_weights(rest) for _, rest in named]
-    titles = [title or _title_of(path) for (title, _), path in zip(named, paths, strict=True)]
+    titles = [title or _title_of(rest, path) for (title, rest), path in zip(named, paths, strict=True)]
     same = sorted({title for title in titles if titles.count(title) > 1})
     if same:
         raise CompareError(f"Several methods are called {same[0]!r}: give titles, as in mine={named[-1][1]}.")
@@ -121,9 +122,11 @@ def open_methods(
     return [each or Method(title, common, f"{BICUBIC} x{common}") for title, each in zip(titles, found, strict=True)]
 
 
-def _title_of(path: Path | None) -> str:
+def _title_of(named: str, path: Path | None) -> str:
     if path is None:
         return BICUBIC
+    if path.name != os.path.basename(named):  # found by name
+        return named
     return path.name if path.suffix.lower() in EXPORTED else path.stem
 
 

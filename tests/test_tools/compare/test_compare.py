@@ -290,6 +290,13 @@ def test_titles_of_sets(workdir):
     assert titles == ["Set5", "BSD100", "mine"]
 
 
+def test_titles_of_methods(workdir):
+    """One that is named keeps that name, whatever its file is called."""
+    make_network("net.pth")
+    named = ["TinySR_x2", "net.pth", "tiny=TinySR_x2", "bicubic"]
+    assert [each.title for each in methods.open_methods(named)] == ["TinySR_x2", "net", "tiny", "bicubic"]
+
+
 def test_marks_and_latex(work):
     assert ranks([0.31, 0.3, None, 0.3], METRICS["lpips"]) == [2, 1, 0, 1]
     assert ranks([30.0, 30.0], METRICS["psnr"]) == [0, 0]
