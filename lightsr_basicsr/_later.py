@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 LATER = ("torchvision", "scipy")
+COMPILER = "torch._dynamo"
 
 
 class Later:
@@ -90,3 +91,49 @@ def heavy_imports_later(names: Sequence[str] = LATER) -> Iterator[None]:
         yield
     finally:
         finder.stop()
+
+
+def import_basicsr() -> None:
+    """Import BasicSR for a process that does not train, unless it is imported."""
+    if "basicsr" not in sys.modules:
+        with heavy_imports_later():
+            import_module("basicsr")
+
+
+@contextmanager
+def without_compiler() -> Iterator[None]:
+    """Run operations of torch within this block without its compiler, whose import takes longer than most uses of it.
+
+    Why: modes of dispatch and kernels for ``meta`` tensors import it, only to keep it from compiling them. Since: torch
+    2.1. Who asks for anything else of it gets the real one.
+    """
+    import_module("torch")
+    served = None if COMPILER in sys.modules else _stand_in_for_compiler()
+    try:
+        yield
+    finally:
+        if served:
+            _withdraw(served)
+
+
+def _stand_in_for_compiler() -> ModuleType:
+    module = ModuleType(COMPILER)
+
+    def part(asked: str) -> Any:
+        if asked.startswith("__"):
+            raise AttributeError(asked)
+        _withdraw(module)
+        return getattr(import_module(COMPILER), asked)
+
+    module.disable = lambda function, *args, **settings: function
+    module.__getattr__ = part
+    sys.modules[COMPILER] = sys.modules["torch"]._dynamo = module
+    return module
+
+
+def _withdraw(module: ModuleType) -> None:
+    torch = sys.modules["torch"]
+    if sys.modules.get(COMPILER) is module:
+        del sys.modules[COMPILER]
+    if vars(torch).get("_dynamo") is module:
+        del torch._dynamo

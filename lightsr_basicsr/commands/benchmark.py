@@ -10,6 +10,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_import
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.tables import table
@@ -109,6 +110,7 @@ def size(text: str) -> tuple[int, int]:
 
 def run_benchmark(args: argparse.Namespace) -> int:
     """Measure, write files, print the table, and return the exit status."""
+    import_basicsr()
     load_all_plugins(args.plugins)
     if args.limit is not None and not args.pressure:
         raise UserError("--limit needs --pressure: add it, or omit --limit.")

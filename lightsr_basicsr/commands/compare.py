@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_import, add_running, network_section
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.console import printable as shown
@@ -71,6 +72,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 def run_compare(args: argparse.Namespace) -> int:
     """Compare, print what came of it, and return the exit status."""
+    import_basicsr()
     load_all_plugins(args.plugins)
     section = network_section(args)
     settings = _settings(args)

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_checkpoint, add_results, network_section
 from lightsr_basicsr.commands.tables import table
 from lightsr_basicsr.errors import UserError
@@ -60,6 +61,7 @@ def run_convert(args: argparse.Namespace) -> int:
     """Convert one file, print the result, and return the exit status."""
     if args.keep_form and (args.input is not None or args.tolerance is not None):
         raise UserError("--keep-form changes no image, so there is nothing to compare: leave -i and --tolerance away.")
+    import_basicsr()
     network = network_section(args)
     from lightsr_basicsr.tools.convert.run import TOLERANCE, convert
 

@@ -7,6 +7,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_blurs
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.tables import table
@@ -64,6 +65,7 @@ def add_embed(commands: Any) -> None:
 
 def run_embed(args: argparse.Namespace) -> int:
     """Draw the vectors, print the tables, and return the exit status."""
+    import_basicsr()
     found = _embed(args)
     for line in found.skipped:
         say(f"skipped: {line}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.tables import table
 
 
@@ -16,6 +17,7 @@ def add_env(commands: Any) -> None:
 
 def run_env(args: argparse.Namespace) -> int:
     """Print versions, devices and the BasicSR in use."""
+    import_basicsr()
     from lightsr_basicsr.tools.environment import describe_environment
 
     del args

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_checkpoint, add_results, network_section
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.tables import table
@@ -89,6 +90,7 @@ def add_export(commands: Any) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """Export one file, print the result, and return the exit status."""
+    import_basicsr()
     network = network_section(args)
     from lightsr_basicsr.tools.export.run import Quantization, export
 

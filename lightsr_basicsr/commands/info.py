@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.errors import UserError, message_of
@@ -39,6 +40,7 @@ def add_info(commands: Any) -> None:
 
 def run_info(args: argparse.Namespace) -> int:
     """Describe each file; return 2 if one cannot be read or holds no network of this package."""
+    import_basicsr()
     from lightsr_basicsr.tools.info.describe import describe
 
     infos = []

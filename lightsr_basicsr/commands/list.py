@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import add_import
 from lightsr_basicsr.commands.console import load_all_plugins
 from lightsr_basicsr.commands.tables import table
@@ -26,6 +27,7 @@ def run_list(args: argparse.Namespace) -> int:
     """Print the registered names with the module that each comes from."""
     from lightsr_basicsr.plugins import list_registered
 
+    import_basicsr()
     load_all_plugins(args.plugins)
     found = list_registered()
     chosen = {kind: found[kind] for kind in ([args.kind] if args.kind else KINDS)}

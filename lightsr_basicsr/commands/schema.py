@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import add_import
 from lightsr_basicsr.commands.console import load_all_plugins
 
@@ -22,6 +23,7 @@ def add_schema(commands: Any) -> None:
 
 def run_schema(args: argparse.Namespace) -> int:
     """Print the JSON schema of option files, with the classes of all plugins; or the reference page."""
+    import_basicsr()
     load_all_plugins(args.plugins)
     if args.markdown:
         from lightsr_basicsr.tools.check.reference import reference_page

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr._later import heavy_imports_later
+from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_import, add_running, network_section
 from lightsr_basicsr.commands.console import printable as shown
 from lightsr_basicsr.commands.console import say
@@ -159,11 +158,11 @@ def _find_model(args: argparse.Namespace) -> Path:
 
 def _run(args: argparse.Namespace, plan: Plan, model: Path) -> int:
     _let_threads_rest()
+    import_basicsr()
     section = network_section(args)
-    with nullcontext() if section or args.plugins else heavy_imports_later():
-        from lightsr_basicsr.film.enlarging import Wishes
-        from lightsr_basicsr.tools.upscale.bar import Bar
-        from lightsr_basicsr.tools.upscale.run import Done, upscale_files
+    from lightsr_basicsr.film.enlarging import Wishes
+    from lightsr_basicsr.tools.upscale.bar import Bar
+    from lightsr_basicsr.tools.upscale.run import Done, upscale_files
 
     wishes = Wishes(args.codec, args.crf)
     upscaler = _open(args, model, section)

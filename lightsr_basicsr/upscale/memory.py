@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from lightsr_basicsr._later import without_compiler
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.runtimes.base import Runtime
 from lightsr_basicsr.runtimes.network import smooth_picture
@@ -153,7 +154,7 @@ def live_bytes_per_pixel(run: Callable[[Tensor], Any], num_in_ch: int = 3) -> fl
 def _peak_of(run: Callable[[Tensor], Any], image: Tensor) -> int:
     watch = _LiveBytes()
     watch.see(image)
-    with torch.no_grad(), watch:
+    with torch.no_grad(), without_compiler(), watch:
         run(image)
     return watch.peak
 

@@ -68,3 +68,29 @@ def test_classes_may_derive_from_what_is_imported_later():
         "print(Part(1, 2) + 1, fractions.Fraction(3), isinstance(Part(1), sys.modules['fractions'].Fraction))"
     )
     assert run(code).strip() == "3/2 3 True"
+
+
+@pytest.mark.parametrize("words", ["list networks", "info net.pth", "convert net.pth -o out.pth --keep-form"])
+def test_commands_that_do_not_train_start_without_it_too(workdir, words):
+    made.checkpoint(workdir / "net.pth")
+    code = (
+        f"import sys; from lightsr_basicsr import cli; status = cli.main({words.split()!r})\n"
+        "print(); print(status, [name for name in ('torchvision', 'scipy', 'torch._dynamo') if name in sys.modules])"
+    )
+    assert run(code).splitlines()[-1] == "0 []"
+
+
+def test_operations_are_counted_without_the_compiler_which_works_after_that():
+    code = (
+        "import sys, torch\n"
+        "from lightsr_basicsr._later import import_basicsr, without_compiler\n"
+        "import_basicsr()\n"
+        "from lightsr_basicsr.tools.complexity import count_multi_adds\n"
+        "net = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3, padding=1), torch.nn.LeakyReLU())\n"
+        "print(count_multi_adds(net, 8, 8), 'torch._dynamo' in sys.modules)\n"
+        "with without_compiler(): print(callable(torch._dynamo.reset), len(dir(sys.modules['torch._dynamo'])) > 50)\n"
+        "twice = torch.compile(lambda image: net(image) * 2, backend='eager')\n"
+        "image = torch.rand(1, 3, 8, 8); print(torch.equal(twice(image), net(image) * 2))\n"
+        "with without_compiler(): print(torch._dynamo is sys.modules['torch._dynamo'])\n"
+    )
+    assert run(code).split() == ["5184", "False", "True", "True", "True", "True"]
