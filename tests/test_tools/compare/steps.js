@@ -1,7 +1,7 @@
 const log = [];
 const wait = (test) => new Promise((done, fail) => {
   let turns = 0;
-  const look = () => (test() ? done() : turns++ > 200 ? fail(new Error(`waited in vain: ${test}`)) : setTimeout(look, 20));
+  const look = () => (test() ? done() : turns++ > 900 ? fail(new Error(`waited in vain: ${test}`)) : setTimeout(look, 20));
   look();
 });
 const root = document.documentElement.dataset;
