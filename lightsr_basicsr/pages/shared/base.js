@@ -47,29 +47,18 @@ function segments(place, entries, onPick) {
   );
 }
 
-/** Return or keep a text over visits, null where the browser refuses that to files. */
-function stored(name, value) {
+function changeTheme() {
+  const { dataset } = document.documentElement;
+  dataset.theme = dataset.theme === "dark" ? "light" : "dark";
   try {
-    if (value !== undefined) localStorage.setItem(name, value);
-    return localStorage.getItem(name);
+    localStorage.setItem("theme", dataset.theme);
   } catch {
-    return null;
+    // browsers may refuse it to files
   }
 }
 
-function showTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-}
-
-function changeTheme() {
-  const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  showTheme(theme);
-  stored("theme", theme);
-}
-
-/** Show the theme that was chosen before, or the system's. */
+/** Wire the button; the theme itself is set at the start of the page. */
 function beginTheme() {
-  showTheme(stored("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
   find("theme").addEventListener("click", changeTheme);
 }
 

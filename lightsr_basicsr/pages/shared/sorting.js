@@ -14,7 +14,7 @@ const PLACES = ["", "first", "second"];
  * Fill a table.
  * @param {HTMLTableElement} table
  * @param {{title: string, unit?: string, group?: string, text?: boolean, higher?: boolean, value: Function, shown?: Function,
- *   mark?: Function}[]} columns
+ *   mark?: Function, cell?: Function}[]} columns
  * @param {object[]} rows
  * @param {{onSort?: Function, onRow?: Function, id?: Function}} options
  */
@@ -70,7 +70,7 @@ function tableRow(columns, row, options) {
     const place = column.mark ? column.mark(row) : 0;
     const kind = [column.text ? "text" : "", column.name ? "name" : "", PLACES[place]].filter(Boolean).join(" ");
     const text = column.shown ? column.shown(row) : String(column.value(row));
-    return make("td", { class: kind || null, title: column.name ? text : null }, text);
+    return make("td", { class: kind || null, title: column.name ? text : null }, column.cell ? column.cell(row) : text);
   });
   const element = make("tr", { class: options.onRow ? "link" : null, id: options.id ? options.id(row) : null }, ...cells);
   if (options.onRow) element.addEventListener("click", () => options.onRow(row));
