@@ -86,9 +86,7 @@ def _is_run(folder: Path) -> bool:
 def _why_not(text: str, path: Path) -> str:
     shown = printable(path)
     if path.is_dir() and (inside := _runs_in(path)):
-        return (
-            f"Expected the folder of a run, got {shown}, which holds {len(inside)}: name one, such as {_named(inside)}."
-        )
+        return f"Expected the folder of one run, got {shown} with {len(inside)} of them: name one, as {_named(inside)}."
     near = [*_runs_in(path.parent), *_runs_in(Path(PARENT))]
     if path.exists():
         missing = f"Expected train_*.log in the folder of a run, and {shown} has none"
@@ -121,10 +119,7 @@ def _named(runs: Iterable[Path]) -> str:
 def _titled(places: list[Place]) -> list[Place]:
     """Give every run a title that no other one has: its name, with as many folders before as that needs."""
     folders = [place.folder.resolve() for place in places]
-    titles = [
-        place.title or printable(Path(folder.name or str(folder)))
-        for place, folder in zip(places, folders, strict=True)
-    ]
+    titles = [place.title or _long_title(folder, 1) for place, folder in zip(places, folders, strict=True)]
     for depth in range(2, 1 + max(len(folder.parts) for folder in folders)):
         same = {title for title in titles if titles.count(title) > 1}
         for number, title in enumerate(titles):
@@ -143,4 +138,4 @@ def _long_title(folder: Path, depth: int) -> str:
     'one/x4'
     """
     parts = [part for part in folder.parts[-depth:] if part != PARENT]
-    return printable(Path(*parts))
+    return printable(Path(*(parts or folder.parts[-1:])))

@@ -1,4 +1,4 @@
-"""Read the log of one start of a run, as BasicSR writes it. What is cut off or damaged in it is left out and counted."""
+"""Read the log of one start of a run, as BasicSR writes it; damaged lines are left out and counted."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class _Reader:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.message: list[str] = []
-        self.level, self.now, self.zero = "", "", None
+        self.level, self.now, self.elapsed = "", "", 0.0
         self.stage, self.set = "", ""
         self.validated: Counter[str] = Counter()
 
@@ -117,10 +117,12 @@ class _Reader:
         except ValueError:  # a damaged time
             self.log.lost += 1
             return
+        if self.log.ended is not None:  # a clock may be set back
+            self.elapsed += max(0.0, (when - self.log.ended).total_seconds())
         self.log.began, self.log.ended = self.log.began or when, when
-        self._take(message, (when - self.zero).total_seconds() if self.zero else 0.0, when)
+        self._take(message, self.elapsed)
 
-    def _take(self, message: list[str], seconds: float, when: datetime) -> None:
+    def _take(self, message: list[str], seconds: float) -> None:
         first = message[0]
         if first.startswith("["):
             self._step(first, seconds)
@@ -129,7 +131,7 @@ class _Reader:
         elif self.level in ("WARNING", "ERROR", "CRITICAL"):
             self._warn(" ".join(line.strip() for line in message).strip())
         elif match := START.match(first):
-            self.log.start, self.zero = int(match[1]), when
+            self.log.start, self.elapsed = int(match[1]), 0.0
             self.log.last = max(self.log.last, self.log.start)
         elif first.startswith("End of training"):
             self.log.finished, self.log.seconds = True, seconds

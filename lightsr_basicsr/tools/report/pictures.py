@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.pages.images import resized, text_bytes, webp
 from lightsr_basicsr.pictures.reading import printable
@@ -71,7 +70,7 @@ def find_pictures(folders: Sequence[Path], most: int) -> tuple[list[Shown], list
     if len(found) > len(names):
         notes.append(f"{len(names)} of {len(found)} validation pictures are shown (--pictures).")
     if most and any(len(files) > ITERATIONS for name in names for files in found[name].values()):
-        notes.append(f"Of each, {ITERATIONS} iterations are shown, evenly spread.")
+        notes.append(f"Of each validation picture, {ITERATIONS} iterations are shown, evenly spread.")
     return shown, notes
 
 
@@ -106,7 +105,7 @@ def encode_pictures(pictures: Sequence[Shown], megabytes: float) -> Gallery:
     notes = [f"{len(failed)} pictures cannot be read: {some(list(failed.values()), 3)}."] if failed else []
     if pictures and level != LEVELS[0]:
         notes.append(
-            f"Pictures are shown with at most {level.side} pixels and WebP quality {level.quality} (--page-size)."
+            f"Validation pictures have at most {level.side} pixels and WebP quality {level.quality} (--page-size)."
         )
     return Gallery(shown, images, notes)
 

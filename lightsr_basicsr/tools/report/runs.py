@@ -18,12 +18,13 @@ from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.report.find import Place, ReportError
 from lightsr_basicsr.tools.report.logged_options import whole
 from lightsr_basicsr.tools.report.logs import Log, read_log
-from lightsr_basicsr.tools.report.series import LOSS, METRIC, RATE, Curves, best_of, join
+from lightsr_basicsr.tools.report.series import LOSS, METRIC, RATE, Curves, Key, best_of, join
 
 FINISHED, RUNNING, INTERRUPTED = "finished", "running", "interrupted"
-# Seconds without a sign of life after which a run is held to be dead: of its lock, which is touched every ten seconds (a
-# network folder may show it a minute late), less where its process is not seen; and of its log, if it has no lock.
+# Seconds without a sign of life after which a run is held to be dead: of its lock, which is touched every ten seconds
+# (a network folder may show it late), less where its process is not seen; and of its log, if it has no lock.
 LOCK_PATIENCE, UNSEEN_PATIENCE, LOG_PATIENCE = 90.0, 25.0, 120.0
+SET_BY_RESUME = re.compile("pretrain_network_|param_key")
 WEIGHTS = re.compile(r"net_([A-Za-z]+)_(\d+)\.pth")
 LOWER_IS_BETTER = ("niqe", "lpips", "dists", "fid", "brisque", "pi")  # only where an option file does not say it
 
@@ -81,8 +82,16 @@ class Run:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the last start that has logged them."""
-        return next((log.options for log in reversed(self.logs) if log.options), {})
+        """The options of the last start that has logged them; the networks that it began with are those of the first."""
+        known = [log.options for log in self.logs if log.options]
+        if not known:
+            return {}
+        paths, begun = (known[place].get("path") for place in (-1, 0))
+        if not isinstance(paths, Mapping) or not isinstance(begun, Mapping):
+            return known[-1]
+        # A resume sets these, so that they would differ from those of a run without one.
+        own = {key: value for key, value in paths.items() if not SET_BY_RESUME.match(key)}
+        return {**known[-1], "path": own | {key: value for key, value in begun.items() if SET_BY_RESUME.match(key)}}
 
     @property
     def last(self) -> int:
@@ -238,7 +247,7 @@ def _notes(run: Run, empty: Sequence[Path], repeated: Sequence[tuple[int, int]])
 
 def best_of_run(run: Run) -> list[Best]:
     """Return the best value of each metric on each set in each stage, with its checkpoints."""
-    files = _checkpoints(run.folder)
+    files = _checkpoints(run)
     found = []
     for key, series in run.curves.items():
         if key.kind != METRIC:
@@ -247,20 +256,30 @@ def best_of_run(run: Run) -> list[Best]:
         best = best_of(series, higher)
         if best is None:
             continue
-        own = files.get(best[0], [])
+        own = [*files.get(best[0], []), *_kept_best(run, key)]
         kept = None if own else best_of(series, higher, list(files))
         found.append(Best(key.stage, key.set, key.name, higher, *best, own, kept and (*kept, files[kept[0]])))
     return found
 
 
-def _checkpoints(folder: Path) -> dict[int, list[Path]]:
+def _kept_best(run: Run, key: Key) -> list[Path]:
+    """Return the file of ``logger.keep_best``, if it is of this metric and set."""
+    set_name, _, metric = str((run.options.get("logger") or {}).get("keep_best") or "").rpartition("/")
+    first = next((other.set for other in run.curves if other.kind == METRIC), "")
+    file = run.folder / "models" / "net_g_best.pth"
+    return [file] if (set_name or first, metric) == (key.set, key.name) and file.is_file() else []
+
+
+def _checkpoints(run: Run) -> dict[int, list[Path]]:
     """Return the files of networks by iteration, the trained one first."""
     found: dict[int, list[Path]] = {}
-    for file in sorted(
-        (folder / "models").glob("net_*.pth"), key=lambda file: (not file.name.startswith("net_g_"), file.name)
-    ):
+    models = run.folder / "models"
+    for file in sorted(models.glob("net_*.pth"), key=lambda file: (not file.name.startswith("net_g_"), file.name)):
         if match := WEIGHTS.fullmatch(file.name):
             found.setdefault(int(match[2]), []).append(file)
+    latest = models / "net_g_latest.pth"
+    if run.newest.finished and latest.is_file():
+        found.setdefault(run.last, []).append(latest)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite
 from typing import NamedTuple
 
@@ -88,7 +89,7 @@ def thin(series: Series, most: int = MOST) -> Thinned:
         seconds = [round(each, 1) for each in series.seconds]
         return Thinned(list(series.iterations), [_short(each) for each in values], seconds, None, None)
     edges = [round(place * len(values) / most) for place in range(most + 1)]
-    spans = list(zip(edges, edges[1:], strict=False))
+    spans = list(pairwise(edges))
     kept = [[each for each in values[first:end] if each is not None] for first, end in spans]
     return Thinned(
         [series.iterations[end - 1] for _, end in spans],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def build_page(runs: Sequence[Run], gallery: Gallery, every: float | None = None
         "runs": [_described(run) for run in runs],
         "charts": _charts(runs),
         "best": [
-            _best(number, each, run.folder) for number, run in enumerate(runs) for each in best_of_run(run)
+            _best(number, each) for number, run in enumerate(runs) for each in best_of_run(run)
         ],
         "options": [
             {"name": name, "values": values, "differs": differs}
@@ -81,7 +82,7 @@ def _described(run: Run) -> dict[str, Any]:
         "logs": [_start(log) for log in run.logs],
         "notes": run.notes,
         "warnings": [
-            {"level": each.level, "text": each.text, "when": each.when, "iteration": each.iteration, "times": each.times}
+            asdict(each)
             for log in run.logs
             for each in log.warnings.values()
         ],
@@ -112,10 +113,9 @@ def _start(log: Log) -> dict[str, Any]:
     }
 
 
-def _best(number: int, best: Best, folder: Path) -> dict[str, Any]:
+def _best(number: int, best: Best) -> dict[str, Any]:
     shown = lambda files: [printable(file.absolute()) for file in files]  # noqa: E731
     kept = best.kept and {"iteration": best.kept[0], "value": best.kept[1], "files": shown(best.kept[2])}
-    named = folder / "models" / "net_g_best.pth"
     return {
         "run": number,
         "stage": best.stage,
@@ -126,7 +126,6 @@ def _best(number: int, best: Best, folder: Path) -> dict[str, Any]:
         "value": best.value,
         "files": shown(best.files),
         "kept": kept,
-        "named": printable(named.absolute()) if named.is_file() else None,
     }
 
 

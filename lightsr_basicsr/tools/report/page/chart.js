@@ -49,7 +49,7 @@ class Chart {
     const [low, high] = extent(values, this.isLog, this.content.kind === "loss" && state.clip);
     this.y = axis(low, high, height - MARGIN.bottom, MARGIN.top, this.isLog);
     this.size = { width, height };
-    const clip = svg("clipPath", { id: this.id }, svg("rect", { x: MARGIN.left, y: MARGIN.top - 6, width: Math.max(1, width - MARGIN.left - MARGIN.right), height: height - MARGIN.top - MARGIN.bottom + 8 }));
+    const clip = svg("clipPath", { id: this.id }, svg("rect", { x: MARGIN.left, y: MARGIN.top - 6, width: Math.max(1, width - MARGIN.left), height: height - MARGIN.top - MARGIN.bottom + 8 }));
     const lines = svg("g", { "clip-path": `url(#${this.id})` }, ...this.shown.flatMap((curve) => this.lines(curve)));
     this.layer.replaceChildren(clip, ...this.stages(), ...this.axes(), lines);
     this.over.replaceChildren();
@@ -74,11 +74,11 @@ class Chart {
     for (const tick of this.isLog ? logTicks(low, high, 6) : linearTicks(low, high, 5)) {
       const y = this.y.at(tick).toFixed(1);
       parts.push(svg("line", { class: "grid-line", x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }));
-      parts.push(svg("text", { x: MARGIN.left - 6, y: Number(y) + 4, "text-anchor": "end" }, brief(tick)));
+      parts.push(svg("text", { x: MARGIN.left - 6, y: Number(y) + 4, "text-anchor": "end" }, round(tick)));
     }
     for (const tick of linearTicks(this.x.low, this.x.high, Math.max(3, Math.floor(width / 95)))) {
       const x = this.x.at(tick).toFixed(1);
-      parts.push(svg("text", { x, y: height - 7, "text-anchor": "middle" }, state.axis === "time" ? `${brief(tick)} h` : count0(tick)));
+      parts.push(svg("text", { x, y: height - 7, "text-anchor": "middle" }, state.axis === "time" ? `${round(tick)} h` : count0(tick)));
     }
     return parts;
   }
@@ -97,7 +97,9 @@ class Chart {
       const right = Math.min(this.size.width - MARGIN.right, this.x.at(band.last));
       if (right <= left) return [];
       const box = { x: left, y: MARGIN.top - 6, width: right - left, height: height - MARGIN.top - MARGIN.bottom + 6 };
-      const name = right - left > 7 * band.stage.length ? svg("text", { class: "stage-name", x: left + 4, y: MARGIN.top - 8 }, band.stage) : null;
+      const wide = right - left > 7 * band.stage.length;
+      const spot = wide ? { x: left + 4, y: MARGIN.top - 8 } : { transform: `translate(${left + 3} ${MARGIN.top}) rotate(90)` };
+      const name = right - left > 13 ? svg("text", { class: "stage-name", ...spot }, band.stage) : null;
       return [band.index % 2 ? null : svg("rect", { class: "stage", ...box }), name].filter(Boolean);
     });
   }

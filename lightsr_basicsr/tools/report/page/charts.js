@@ -67,7 +67,7 @@ Chart.prototype.zoom = function zoom(factor) {
 function makeCharts() {
   charts = data.charts.map((content) => new Chart(content));
   const parts = Object.entries(KINDS).flatMap(([kind, title]) => {
-    const own = charts.filter((chart) => chart.content.kind === kind);
+    const own = charts.filter((chart) => chart.content.kind === kind || (kind === "lr" && chart.content.kind === "time"));
     if (!own.length) return [];
     return [make("h2", {}, title), make("div", { class: "grid" }, ...own.map((chart) => chart.element))];
   });

@@ -1,7 +1,7 @@
 "use strict";
 /* What the reader has chosen. It is kept for the tab, so that a page that loads itself again looks as before. */
 
-const KINDS = { metric: "Validation", loss: "Losses", other: "Other logged values", lr: "Learning rate", time: "Time per iteration" };
+const KINDS = { metric: "Validation", loss: "Losses", other: "Other logged values", lr: "Learning rate and pace" };
 const AXES = { iteration: "iterations", time: "time" };
 const place = `report ${location.pathname}`;
 
@@ -59,6 +59,12 @@ function duration(seconds) {
   const [days, hours, minutes] = [Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60];
   if (days) return `${days} d ${pad(hours)} h`;
   return hours ? `${hours} h ${pad(minutes)} min` : `${minutes} min ${pad(whole % 60)} s`;
+}
+
+/** Return a round number of an axis. */
+function round(value) {
+  const size = Math.abs(value);
+  return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential().replace("e+", "e") : String(value);
 }
 
 /** Return a value with about five digits. */

@@ -74,8 +74,7 @@ function fileCell(best) {
   const found = best.files.length ? best.files : null;
   if (found) return filePart(found[0], "");
   const kept = best.kept ? filePart(best.kept.files[0], `not kept; best that is: ${shown(best.kept.value, 4)} at ${count0(best.kept.iteration)}: `) : null;
-  if (best.named) return filePart(best.named, "not kept; see ");
-  return kept || make("span", { class: "quiet" }, "not kept, as no checkpoint is");
+  return kept || make("span", { class: "quiet" }, "none of a validated iteration is kept");
 }
 
 const filePart = (path, before) => make("span", {}, before, make("code", {}, path.split(/[\\/]/).pop()), copyButton(path));
