@@ -95,7 +95,8 @@ def _why_not(text: str, path: Path) -> str:
         return f"{missing}. {_instead(near)}"
     close = get_close_matches(path.name, [each.name for each in near], n=3, cutoff=0.5)
     chosen = [each for each in near if each.name in close] or near
-    where = f"neither {shown} nor {PARENT}/{shown} exists" if not path.is_absolute() else f"{shown} does not exist"
+    complete = path.is_absolute() or path.parts[:1] == (PARENT,)
+    where = f"{shown} does not exist" if complete else f"neither {shown} nor {PARENT}/{shown} exists"
     return f"Expected the folder or the name of a run, got {text!r}, and {where}. {_instead(chosen)}"
 
 

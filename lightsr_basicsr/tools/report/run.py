@@ -185,8 +185,8 @@ def _check_place(path: Path, is_ours: Callable[[bytes], bool], kind: str, flag: 
                           f"or choose another with {flag}.")  # fmt: skip
     if not os.access(path.parent, os.W_OK):
         raise ReportError(
-            f"Expected a folder that can be written to, and {printable(path.parent)} cannot: set its permissions right, "
-            f"or choose another with {flag}."
+            f"Expected a folder that can be written to, and {printable(path.parent)} cannot: set its permissions "
+            f"right, or choose another with {flag}."
         )
     if not path.exists():
         return

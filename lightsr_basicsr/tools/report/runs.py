@@ -82,7 +82,7 @@ class Run:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the last start that has logged them; the networks that it began with are those of the first."""
+        """The options of the last start that has logged them, with the networks that the first one began with."""
         known = [log.options for log in self.logs if log.options]
         if not known:
             return {}
