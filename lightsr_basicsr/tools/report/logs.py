@@ -93,7 +93,7 @@ class _Reader:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.message: list[str] = []
-        self.level, self.now, self.elapsed = "", "", 0.0
+        self.level, self.now, self.elapsed, self.start = "", "", 0.0, 0
         self.stage, self.set = "", ""
         self.validated: Counter[str] = Counter()
 
@@ -131,8 +131,7 @@ class _Reader:
         elif self.level in ("WARNING", "ERROR", "CRITICAL"):
             self._warn(" ".join(line.strip() for line in message).strip())
         elif match := START.match(first):
-            self.log.start, self.elapsed = int(match[1]), 0.0
-            self.log.last = max(self.log.last, self.log.start)
+            self._begin(int(match[1]))
         elif first.startswith("End of training"):
             self.log.finished, self.log.seconds = True, seconds
         elif match := STAGE.fullmatch(first):
@@ -140,6 +139,17 @@ class _Reader:
             self.log.stages.append(self.stage)
         else:
             self._header(first, message)
+
+    def _begin(self, start: int) -> None:
+        """Take the start of training; another one in the same log, as of joined files, goes on from there."""
+        log, self.elapsed = self.log, 0.0
+        if log.start is not None:
+            for series in log.curves.values():
+                series.cut(start)
+            self.elapsed = max((each.seconds[-1] for each in log.curves.values() if each.seconds), default=0.0)
+            self.validated.clear()
+        self.start, log.last, log.finished = start, start, False
+        log.start = start if log.start is None else min(log.start, start)
 
     def _header(self, first: str, message: list[str]) -> None:
         """Take what is logged before the first iteration."""
@@ -203,7 +213,7 @@ class _Reader:
     def _validated_at(self, name: str, scores: list[re.Match]) -> int:
         """Return the iteration of a validation, which its message does not say."""
         log = self.log
-        before = self.validated[name] or log.start or 0
+        before = self.validated[name] or self.start
         if log.finished:
             return self._length() or log.last
         best = [int(match[4]) for match in scores if match[3] is not None and match[3] == match[2]]

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import logging
 import os
 import socket
 import time
 from pathlib import Path
 
 import pytest
+from basicsr.utils.logger import initialized_logger
 
 import lightsr_basicsr
 from lightsr_basicsr import cli
@@ -48,13 +50,15 @@ def test_a_real_run_and_its_resume(workdir, capsys):
     assert first.options["train"]["optim_g"] == {"type": "Adam", "lr": 0.001}
     assert [each.stage for each in first.spans] == [""]
     Path("experiments/tiny/training_states/12.state").unlink()
+    initialized_logger.clear()  # as in another process
+    logging.getLogger("basicsr").handlers.clear()
     time.sleep(1.1)  # the names of logs have seconds
     assert cli.main(["train", "-opt", "run.yml", "--auto_resume", "--force_yml", "train:total_iter=15"]) == 0
     assert len(list(Path("experiments/tiny").glob("*.log"))) == 2
     second = only("tiny")
     assert second.curves[L_PIX].iterations == [3, 6, 9, 12, 15]
     assert second.curves[Key("metric", "psnr", "v")].iterations == [5, 10, 15]
-    assert second.options["path"]["pretrain_network_g"] is None
+    assert "pretrain_network_g" not in second.options["path"]
     assert any("Resumed at iteration 8: 4 iterations" in note for note in second.notes)
     capsys.readouterr()
     assert report("tiny") == 0
@@ -71,6 +75,16 @@ def test_later_starts_win(workdir):
     assert found.curves[PSNR].iterations == [50, 100]
     # Without what was computed twice.
     assert found.curves[L_PIX].seconds == pytest.approx(range(10, 101, 10), abs=0.1)
+    assert found.state == FINISHED
+
+
+def test_joined_logs(workdir):
+    """Both starts in one file."""
+    make_run("x4", make_log(last=80, ended=False) + make_log(start=40, losses=0.5, hour=9))
+    found = only("x4")
+    assert found.curves[L_PIX].iterations == list(range(10, 101, 10))
+    assert found.curves[L_PIX].values[4] == 0.5
+    assert found.curves[PSNR].iterations == [50, 100]
     assert found.state == FINISHED
 
 
