@@ -38,7 +38,7 @@ def add_report(commands: Any) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help=f"the page (default: {'report.html'} in the folder of the run, or in that of all)",
+        help=f"the page (default: {'report.html'} in the folder of the run, or beside several)",
     )
     add("--csv", metavar="FILE", help="write all points of all curves, too")
     add("--watch", action="store_true", help="write the page again and again until no run goes on; it loads itself")

@@ -25,10 +25,9 @@ class ReportError(UserError):
 
 
 class Place(NamedTuple):
-    """The folder of a run, its logs, oldest first by name, and its title in the report."""
+    """The folder of a run, and its title in the report."""
 
     folder: Path
-    logs: list[Path]
     title: str
 
 
@@ -48,7 +47,7 @@ def find_runs(named: Sequence[str | PathLike]) -> list[Place]:
     for text in named:
         title, rest = split_title(text)
         folder = _folder_of(rest)
-        found.setdefault(folder.resolve(), Place(folder, logs_in(folder), title or ""))
+        found.setdefault(folder.resolve(), Place(folder, title or ""))
     return _titled(list(found.values()))
 
 

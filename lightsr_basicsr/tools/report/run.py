@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from os.path import commonpath, expanduser
+from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.pages.building import was_made_by
 from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.report.find import Place, ReportError, find_runs
@@ -25,6 +26,8 @@ from lightsr_basicsr.tools.report.webpage import MADE_BY, PAGE, build_page
 from lightsr_basicsr.whole import write_whole
 
 Say = Callable[[str], Any]
+PICTURES = 0.9  # of the page at most
+MOST_FAILURES = 5  # in a row, before a watch gives up
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ def report(
 
     Args:
         runs (str | PathLike | Sequence): As for :func:`~lightsr_basicsr.tools.report.find.find_runs`.
-        output (str | PathLike | None): The page, or a folder for it. Default: None, in the folder of the run, or of
-            several in the folder that they have in common.
+        output (str | PathLike | None): The page, or a folder for it. Default: None, in the folder of the run; for
+            several beside them, or in the working directory if their folders lie in different ones.
         csv (str | PathLike | None): A file for all points of all curves. Default: None.
         settings (Settings | None): What is shown. Default: None.
         watch (bool): Whether to write it again and again until no run goes on. A KeyboardInterrupt is passed on when
@@ -109,9 +112,16 @@ def _watched(made: Report, places: Sequence[Place], table: Path | None, settings
     try:
         if made.running:
             say(f"{printable(page)} is written every {settings.every:g} s while the run goes on; Ctrl-C ends that.")
+        failures = 0
         while made.running:
             time.sleep(settings.every)
-            made = _make(places, page, table, settings, live=True)
+            try:
+                made, failures = _make(places, page, table, settings, live=True), 0
+            except UserError as error:  # a full disk, or a run that was moved aside by another start
+                failures += 1
+                if failures == MOST_FAILURES:
+                    raise
+                say(str(error))
     except KeyboardInterrupt:
         _make(places, page, table, settings, live=False)
         raise
@@ -132,7 +142,7 @@ def _make(places: Sequence[Place], page: Path, table: Path | None, settings: Set
         raise ReportError("\n".join(left_out))
     made = Report(runs, page, table, left_out)
     shown, notes = find_pictures([run.folder for run in runs], settings.pictures)
-    gallery = encode_pictures(shown, settings.megabytes)
+    gallery = encode_pictures(shown, PICTURES * settings.megabytes)
     every = settings.every if live and made.running else None
     write_whole(page, build_page(runs, gallery, every, [*left_out, *notes]), error=ReportError)
     if table is not None:
@@ -160,9 +170,10 @@ def _target(output: str | PathLike | None, places: Sequence[Place]) -> Path:
         ReportError: If it would replace something else than a report, or lies in no folder.
     """
     if output is None:
-        folder = Path(commonpath([place.folder.absolute() for place in places]))
-        path = folder / PAGE if len(places) == 1 or folder != Path(folder.anchor) else Path(PAGE)
-        path = Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path
+        parents = {place.folder.absolute().parent for place in places}
+        folder = places[0].folder if len(places) == 1 else parents.pop() if len(parents) == 1 else Path()
+        path = folder / PAGE
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     else:
         path = Path(expanduser(output))
         path = path / PAGE if path.is_dir() else path

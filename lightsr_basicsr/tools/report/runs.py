@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightsr_basicsr.pictures.reading import printable
-from lightsr_basicsr.tools.report.find import Place, ReportError
+from lightsr_basicsr.tools.report.find import Place, ReportError, logs_in
 from lightsr_basicsr.tools.report.logged_options import whole
 from lightsr_basicsr.tools.report.logs import Log, read_log
 from lightsr_basicsr.tools.report.series import LOSS, METRIC, RATE, Curves, Key, best_of, join
@@ -127,8 +127,12 @@ def read_run(place: Place) -> Run:
     Raises:
         ReportError: If no log has anything in it, or one cannot be read.
     """
-    logs = []
-    for path in place.logs:
+    logs, paths = [], logs_in(place.folder)
+    if not paths:
+        raise ReportError(
+            f"Expected train_*.log in {printable(place.folder)}, and it has none any more: was it renamed?"
+        )
+    for path in paths:
         try:
             logs.append(read_log(path))
         except OSError as error:

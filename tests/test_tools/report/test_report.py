@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_a_real_run_and_its_resume(workdir, capsys):
     assert any("Resumed at iteration 8: 4 iterations" in note for note in second.notes)
     capsys.readouterr()
     assert report("tiny") == 0
-    assert "tiny  finished  15 of 15" in capsys.readouterr().out
+    assert re.search("tiny +finished +15 of 15", capsys.readouterr().out)
     shown = content(Path("experiments/tiny/report.html"))
     assert [each["iteration"] for each in shown["pictures"] if each["name"] == "000"] == [5, 10, 12, 15]
 
@@ -419,6 +420,26 @@ def test_watch_ends_with_the_run(going, monkeypatch, capsys):
     assert seen == [7, 7]
     assert content(going / "report.html")["live"] is None
     assert "written every 7 s" in capsys.readouterr().err
+
+
+def test_a_watch_sees_later_starts_and_survives_a_failure(going, monkeypatch, capsys):
+    turns = []
+
+    def wait(seconds: float) -> None:
+        turns.append(content(Path("page.html"))["runs"][0]["last"])
+        if len(turns) == 1:  # moved aside by another start, which has not logged yet
+            going.rename(going.with_name("aside"))
+        elif len(turns) == 2:
+            going.with_name("aside").rename(going)
+            later = make_log(start=50, last=90, ended=False, hour=9)
+            (going / "train_x4_20260501_090000.log").write_text(later)
+        else:
+            going.with_name(".x4.lock").unlink()
+
+    monkeypatch.setattr(run.time, "sleep", wait)
+    assert report("x4", "--watch", "-o", "page.html") == 0
+    assert turns == [50, 50, 90]
+    assert "has none any more: was it renamed?" in capsys.readouterr().err
 
 
 def test_interrupted_watch(going, monkeypatch, capsys):

@@ -58,10 +58,7 @@ class Chart {
   /** Return the range of the horizontal axis. */
   bounds() {
     if (state.range) return state.range;
-    const all = charts.flatMap((chart) => chart.content.curves.filter((curve) => isShown(curve.run)).flatMap((curve) => {
-      const list = state.axis === "time" ? curve.t.map((each) => each / 3600) : curve.x;
-      return [list[0], list[list.length - 1]];
-    }));
+    const all = this.shown.flatMap(({ places }) => [places[0], places[places.length - 1]]);
     if (!all.length) return [0, 1];
     const [low, high] = [Math.min(0, ...all), Math.max(...all)];
     return low === high ? [low, low + 1] : [low, high];
@@ -78,7 +75,8 @@ class Chart {
     }
     for (const tick of linearTicks(this.x.low, this.x.high, Math.max(3, Math.floor(width / 95)))) {
       const x = this.x.at(tick).toFixed(1);
-      parts.push(svg("text", { x, y: height - 7, "text-anchor": "middle" }, state.axis === "time" ? `${round(tick)} h` : count0(tick)));
+      const anchor = x > width - 26 ? "end" : "middle";
+      parts.push(svg("text", { x, y: height - 7, "text-anchor": anchor }, state.axis === "time" ? `${round(tick)} h` : count0(tick)));
     }
     return parts;
   }
@@ -142,7 +140,7 @@ class Chart {
     const rows = near.sort((a, b) => b.value - a.value).map(({ curve, index, value }) => {
       const name = [data.runs[curve.run].title, curve.stage].filter(Boolean).join(", ");
       const more = same ? "" : ` @ ${state.axis === "time" ? duration(curve.t[index]) : count0(curve.x[index])}`;
-      return make("div", {}, make("i", { class: "swatch", style: color(curve.run) }), make("span", {}, name + more), make("b", {}, brief(value)));
+      return make("div", {}, swatch(curve.run), make("span", {}, name + more), make("b", {}, brief(value)));
     });
     const what = state.axis === "time" ? `after ${spots[0]}` : `iteration ${spots[0]}`;
     this.tip.replaceChildren(...(same ? [make("strong", {}, what)] : []), ...rows);

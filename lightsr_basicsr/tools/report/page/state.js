@@ -41,6 +41,9 @@ const isShown = (run) => !state.hidden.includes(data.runs[run].title);
 const color = (run) => `--c: var(--c${run % 8})`;
 const isDashed = (run) => Math.floor(run / 8) % 2 === 1;
 
+/** Return a piece of the line of a run. */
+const swatch = (run) => make("i", { class: `swatch${isDashed(run) ? " dashed" : ""}`, style: color(run) });
+
 function toggleRun(run) {
   if (run >= data.runs.length) return;
   const { title } = data.runs[run];

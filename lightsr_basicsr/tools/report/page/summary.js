@@ -2,7 +2,7 @@
 /* The tables of runs and of checkpoints, the legend, and what is known of each run. */
 
 const stateOf = (run) => make("span", { class: `state ${run.state}` }, run.state);
-const titleOf = (index) => make("span", {}, make("i", { class: "swatch", style: `${color(index)}; display: inline-block; vertical-align: middle; margin-right: 8px` }), data.runs[index].title);
+const titleOf = (index) => make("span", { class: "titled" }, swatch(index), data.runs[index].title);
 
 function fillRuns() {
   const index = (run) => data.runs.indexOf(run);
@@ -46,7 +46,7 @@ function bestColumns() {
 
 function fillLegend() {
   const buttons = data.runs.map((run, index) => {
-    const button = make("button", { type: "button", title: `${run.title}: show or hide${index < 9 ? ` (${index + 1})` : ""}` }, make("i", { class: "swatch", style: color(index) }), make("span", {}, run.title));
+    const button = make("button", { type: "button", title: `${run.title}: show or hide${index < 9 ? ` (${index + 1})` : ""}` }, swatch(index), make("span", {}, run.title));
     button.addEventListener("click", () => toggleRun(index));
     return button;
   });
