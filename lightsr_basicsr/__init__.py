@@ -16,7 +16,7 @@ __version__ = "0.2.0"
 # Public names that need torch, and their modules.
 _LAZY = dict.fromkeys(("Identity", "UnknownNetworkError", "identify"), "checkpoints.identify")
 _LAZY |= {"CheckpointError": "checkpoints", "Upscaler": "upscale.upscaler", "load": "upscale.loaded"}
-_LAZY |= {"compare": "tools.compare.run"}
+_LAZY |= {"compare": "tools.compare.run", "report": "tools.report.run"}
 
 
 def _register() -> None:

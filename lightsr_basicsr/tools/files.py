@@ -1,4 +1,4 @@
-"""Files on the disk: the checksum of one, and whether a new one can be written."""
+"""Files on the disk: how they are named, the checksum of one, and whether a new one can be written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.weights.content import checksum
 from lightsr_basicsr.whole import EXISTS
 
-__all__ = ["TargetError", "check_target", "checksum", "plain_path"]
+__all__ = ["TargetError", "check_target", "checksum", "plain_path", "split_title"]
 
 
 class TargetError(UserError):
@@ -31,6 +31,19 @@ def plain_path(path: str | PathLike) -> Path:
     if "\0" in os.fspath(path):
         raise TargetError(f"A path cannot hold the character NUL, got {os.fspath(path)!r}: remove it.")
     return Path(expanduser(path))
+
+
+def split_title(text: str | PathLike) -> tuple[str | None, str]:
+    """Return title and rest of ``TITLE=REST``; None without a title. What exists is a file, whatever its name.
+
+    >>> split_title("Set5=data/Set5/LR"), split_title("IMDN_x4")
+    (('Set5', 'data/Set5/LR'), (None, 'IMDN_x4'))
+    """
+    text = os.fspath(text)
+    title, mark, rest = text.partition("=")
+    if not mark or os.path.lexists(expanduser(text)) or not title.strip() or not rest:
+        return None, text
+    return title.strip(), rest
 
 
 def check_target(place: Path, source: Path, overwrite: bool) -> None:

@@ -22,8 +22,8 @@ from lightsr_basicsr.pictures.picture import Picture
 from lightsr_basicsr.runtimes.choice import AUTO
 from lightsr_basicsr.runtimes.metadata import SUFFIXES as EXPORTED
 from lightsr_basicsr.runtimes.metadata import read_metadata
-from lightsr_basicsr.tools.compare.sets import CompareError, split_title
-from lightsr_basicsr.tools.files import checksum
+from lightsr_basicsr.tools.compare.sets import CompareError
+from lightsr_basicsr.tools.files import checksum, split_title
 from lightsr_basicsr.tools.networks import adapt, build, open_checkpoint
 from lightsr_basicsr.upscale.upscaler import Upscaler
 from lightsr_basicsr.weights.find import find_weights

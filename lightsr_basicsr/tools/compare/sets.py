@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Sequence
 from os import PathLike
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.pictures.reading import printable
+from lightsr_basicsr.tools.files import split_title
 from lightsr_basicsr.tools.images import folder_images, partners
 
 # Folders that say what is in them and not which set it is.
@@ -74,19 +74,6 @@ def find_sets(inputs: Sequence[str | PathLike], gts: Sequence[str | PathLike] = 
     if same:
         raise CompareError(f"Several sets are called {same[0]!r}: give titles, as in -i Set5=FOLDER.")
     return found
-
-
-def split_title(text: str | PathLike) -> tuple[str | None, str]:
-    """Return title and rest of ``TITLE=REST``; None without a title. What exists is a file, whatever its name.
-
-    >>> split_title("Set5=data/Set5/LR"), split_title("IMDN_x4")
-    (('Set5', 'data/Set5/LR'), (None, 'IMDN_x4'))
-    """
-    text = os.fspath(text)
-    title, mark, rest = text.partition("=")
-    if not mark or os.path.lexists(expanduser(text)) or not title.strip() or not rest:
-        return None, text
-    return title.strip(), rest
 
 
 def _titled(text: str | PathLike) -> tuple[str, Path]:

@@ -7,9 +7,9 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from math import isfinite
 
 from lightsr_basicsr import __version__
+from lightsr_basicsr.pages.building import finite
 from lightsr_basicsr.tools.compare.results import Comparison
 from lightsr_basicsr.tools.compare.scores import Metric, ranks
 
@@ -92,21 +92,6 @@ def json_text(found: Comparison) -> str:
         "failed": [{"file": str(each.path), "reason": each.reason} for each in found.failed],
     }
     return json.dumps(finite(content), indent=1) + "\n"
-
-
-def finite(content: object) -> object:
-    """Return content for JSON, in which infinite numbers are text.
-
-    >>> finite({"psnr": [float("inf"), 1.5]})
-    {'psnr': ['Infinity', 1.5]}
-    """
-    if isinstance(content, dict):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [finite(value) for value in content]
-    if isinstance(content, float) and not isfinite(content):
-        return "Infinity" if content > 0 else None
-    return content
 
 
 def latex_text(found: Comparison) -> str:

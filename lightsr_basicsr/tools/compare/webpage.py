@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import html
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 from lightsr_basicsr import __version__
+from lightsr_basicsr.pages.building import assemble
+from lightsr_basicsr.pages.images import text_bytes
 from lightsr_basicsr.tools.compare.crops import Chosen, Crop, choose_crop
 from lightsr_basicsr.tools.compare.encode import (
     ERROR_GAIN,
     LEVELS,
     Level,
-    as_text,
     errors,
     estimated,
     large,
     small,
-    text_bytes,
 )
 from lightsr_basicsr.tools.compare.results import Compared, Comparison, Images
-from lightsr_basicsr.tools.compare.tables import finite
 from lightsr_basicsr.tools.images import spread
 
 PAGE = "index.html"
 MEGABYTE = 1_000_000
 SAMPLES = 5  # pictures that the size of the page is estimated from
 ROOM, FULL = 0.94, 0.99  # of the page: for pictures by the estimate, and in the end
-PARTS = ("data", "tables", "viewer", "crops", "gallery", "main")  # scripts, in order
+SCRIPTS = ("data", "tables", "viewer", "crops", "gallery", "main")
 Progress = Callable[[str, float, int, str], Any]
 
 
@@ -146,30 +142,13 @@ def _first_fitting(found: Comparison, fixed: list[_Encoded], room: float) -> int
 
 
 def _assembled(found: Comparison, pictures: list[_Encoded], level: Level) -> bytes:
-    folder = files("lightsr_basicsr.tools.compare") / "page"
-    read = lambda name: (folder / name).read_text(encoding="utf-8")  # noqa: E731
-    before, after = read("page.html").split("<!-- images -->")
-    scripts = "\n".join(f"<script>\n{read(f'{name}.js')}</script>" for name in PARTS)
-    texts = {"title": html.escape(_title(found)), "style": read("page.css"), "scripts": scripts,
-             "data": _json(_described(found, pictures, level))}  # fmt: skip
-    for name, text in texts.items():
-        before = before.replace(f"<!-- {name} -->", text)
-    blocks = [
-        f'<script type="text/plain" id="{number}-{name}">{as_text(content)}</script>'
-        for number, each in enumerate(pictures)
-        for name, content in each.images.items()
-    ]
-    return "\n".join([before, *blocks, after]).encode("utf-8", "backslashreplace")
+    images = {f"{number}-{name}": one for number, each in enumerate(pictures) for name, one in each.images.items()}
+    content = _described(found, pictures, level)
+    return assemble(__package__, SCRIPTS, _title(found), content, images, "basicsr compare")
 
 
 def _title(found: Comparison) -> str:
     return f"{', '.join(found.titles[:4])}{' and more' if len(found.titles) > 4 else ''} at x{found.scale}"
-
-
-def _json(content: Any) -> str:
-    """Return JSON that cannot end the element it stands in."""
-    text = json.dumps(finite(content), separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _described(found: Comparison, pictures: list[_Encoded], level: Level) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 const log = [];
 const wait = (test) => new Promise((done, fail) => {
   let turns = 0;
-  const look = () => (test() ? done() : turns++ > 200 ? fail(new Error(`waited in vain: ${test}`)) : setTimeout(look, 20));
+  // Time here is virtual and passes at once, but decoding an image takes real time: let some of it pass.
+  const idle = () => { for (let at = 0, sum = 0; at < 3e6; at += 1) sum += at; };
+  const look = () => (test() ? done() : turns++ > 900 ? fail(new Error(`waited in vain: ${test}`)) : (idle(), setTimeout(look, 20)));
   look();
 });
 const root = document.documentElement.dataset;

@@ -1,7 +1,6 @@
 """The page: what it holds, how large it is, and how it behaves in a browser."""
 
 import html
-import json
 import re
 from base64 import b64decode
 from pathlib import Path
@@ -13,11 +12,11 @@ import pytest
 from lightsr_basicsr.tools.compare import webpage
 from lightsr_basicsr.tools.compare.results import luma
 from lightsr_basicsr.tools.compare.run import Settings, compare
-from tests.test_tools.compare.work import CHROMIUM, browse, make_network, make_set
+from tests.browser import browse, content, logged, needs_browser
+from tests.test_tools.compare.work import make_network, make_set
 
 SCRIPT = "<script>document.title='bad'</script>"
 EVIL = "<img src=x onerror=document.title='bad'>"
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine to open the page in")
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +29,6 @@ def page(tmp_path_factory) -> Path:
     models = [f"{SCRIPT.replace('=', ' ')}={folder / 'one.pth'}", folder / "two.pth", "bicubic"]
     compare(models, f"</script>={folder / 'data/LR'}", folder / "data/HR", folder / "out", settings=Settings(sheets=()))
     return folder / "out" / "index.html"
-
-
-def content(page: Path) -> dict:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
-    return json.loads(found[1])
 
 
 def image(page: Path, name: str) -> np.ndarray:
@@ -99,11 +93,7 @@ STEPS = (Path(__file__).parent / "steps.js").read_text(encoding="utf-8")
 
 @needs_browser
 def test_keys_pointer_and_tables(page):
-    done = browse(page, "--dump-dom", script=STEPS, budget=20_000)
-    found = re.search(r'<pre id="log">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, done.stderr[-2000:]
-    log = {name: rest for name, *rest in json.loads(html.unescape(found[1]))}
-    assert "failed" not in log, log["failed"]
+    log = logged(page, STEPS)
     made = content(page)
     names = [each["name"] for each in made["pictures"]]
     assert log["start"][2] == names[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import cv2
@@ -15,7 +13,6 @@ from lightsr_basicsr import cli
 from lightsr_basicsr.data.degradations import imresize
 
 QUICK = ("--no-latency", "--sheet", "--quiet")
-CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 
 
 def make_set(folder: str, *names: str, side: int = 48, scale: int = 2) -> None:
@@ -41,16 +38,3 @@ def make_network(path: str, seed: int = 0, scale: int = 2) -> str:
 def compare(*arguments: str, quick: bool = True) -> int:
     """Run the command in this process."""
     return cli.main(["compare", *arguments, *(QUICK if quick else ())])
-
-
-def browse(page: Path, *flags: str, script: str = "", budget: int = 4000) -> subprocess.CompletedProcess:
-    """Open a copy of a page, with a script at its end, in a headless Chromium."""
-    copy = page.with_name("browsed.html")
-    copy.write_text(page.read_text(encoding="utf-8").replace("</body>", f"<script>{script}</script></body>"))
-    profile = page.parent / "profile"
-    return subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--no-first-run", f"--user-data-dir={profile}",
-         "--window-size=1200,900", f"--virtual-time-budget={budget}", *flags, copy.resolve().as_uri()],
-        capture_output=True, text=True, check=False, timeout=240, encoding="utf-8",
-    )  # fmt: skip

@@ -65,42 +65,13 @@ function goHome() {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.altKey || event.metaKey || /^(SELECT|INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (isTyping(event)) return;
   const digit = /^(Digit|Numpad)([1-9])$/.exec(event.code);
   const known = (stage.contains(document.activeElement) && STAGE_KEYS[event.key]) || KEYS[event.key] || KEYS[event.key.toLowerCase()];
   if (!digit && !known) return;
   event.preventDefault();
   if (digit) pick(Number(digit[2]) - 1, event.shiftKey);
   else known();
-}
-
-function stored(name, value) {
-  try {
-    if (value !== undefined) localStorage.setItem(name, value);
-    return localStorage.getItem(name);
-  } catch {
-    return null; // browsers may refuse it to files
-  }
-}
-
-function showTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-}
-
-function changeTheme() {
-  const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-  showTheme(theme);
-  stored("theme", theme);
-}
-
-function segments(place, entries, onPick) {
-  find(place).replaceChildren(
-    ...Object.entries(entries).map(([value, title]) => {
-      const button = make("button", { type: "button", value }, title);
-      button.addEventListener("click", () => onPick(value));
-      return button;
-    }),
-  );
 }
 
 function showMetric(name) {
@@ -116,7 +87,6 @@ function sorted(pictures) {
 }
 
 function fillTexts() {
-  const count = (many, word) => `${many} ${word}${many === 1 ? "" : "s"}`;
   find("subtitle").textContent = [count(data.methods.length, "method"), count(data.pictures.length, "picture"), data.sets.map((set) => set.title).join(", ")].join(" · ");
   const known = data.costs.map((each) => each.title).filter((title) => title !== "Params");
   const costs = known.length ? `${known.join(" and ")} for an output of 1280 × 720` : "";
@@ -147,7 +117,7 @@ function startingSides() {
 }
 
 function begin() {
-  showTheme(stored("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+  beginTheme();
   Object.assign(state, startingSides());
   fillTexts();
   fillChoices();
@@ -156,7 +126,7 @@ function begin() {
   makeGallery(look);
   showMetric(data.metrics[0].name);
   followPointer((x, y) => moveLoupe(x, y));
-  const clicks = { previous: KEYS.p, next: KEYS.n, swap, theme: changeTheme, "zoom-in": KEYS["+"], "zoom-out": KEYS["-"], home: goHome };
+  const clicks = { previous: KEYS.p, next: KEYS.n, swap, "zoom-in": KEYS["+"], "zoom-out": KEYS["-"], home: goHome };
   for (const [id, action] of Object.entries(clicks)) find(id).addEventListener("click", action);
   document.addEventListener("keydown", onKey);
   goTo(0);

@@ -1,0 +1,1 @@
+"""Pages in one HTML file that load nothing from the network: what the pages of several commands share."""

@@ -1,0 +1,1 @@
+"""Work of ``basicsr report``: what training runs have logged, as a page."""

@@ -1,0 +1,141 @@
+"""Find the folders of runs by what a user types: a folder, a name, or something that lies in a run's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from os import PathLike
+from os.path import expanduser
+from pathlib import Path
+from typing import NamedTuple
+
+from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.pictures.reading import printable
+from lightsr_basicsr.tools.files import split_title
+from lightsr_basicsr.tools.images import some
+
+PARENT = "experiments"
+TENSORBOARD = "tb_logger"
+DEEPEST = 3  # folders above something in a run's folder: visualization/baby/baby_5000.png
+
+
+class ReportError(UserError):
+    """A report cannot be made. The message says what was expected, what was found, and what to do."""
+
+
+class Place(NamedTuple):
+    """The folder of a run, and its title in the report."""
+
+    folder: Path
+    title: str
+
+
+def find_runs(named: Sequence[str | PathLike]) -> list[Place]:
+    """Return the runs that are named; one that is named twice is there once, and titles are different.
+
+    Args:
+        named (Sequence): Folders of runs, names of folders in ``experiments``, files or folders in a run's folder, or
+            its folder in ``tb_logger``; ``'TITLE=RUN'`` gives a title.
+
+    Raises:
+        ReportError: If one is no run, with those that it may mean.
+    """
+    if not named:
+        raise ReportError("Expected at least one run, got none: name a folder in experiments.")
+    found: dict[Path, Place] = {}
+    for text in named:
+        title, rest = split_title(text)
+        folder = _folder_of(rest)
+        found.setdefault(folder.resolve(), Place(folder, title or ""))
+    return _titled(list(found.values()))
+
+
+def logs_in(folder: Path) -> list[Path]:
+    """Return the logs of training in a run's folder, sorted by name, which holds the time."""
+    logs = sorted(file for file in folder.glob("*.log") if file.is_file() and not file.name.startswith("test_"))
+    # What a shell wrote of the same training has the same lines.
+    return [file for file in logs if file.name.startswith("train_")] or logs
+
+
+def _folder_of(text: str) -> Path:
+    """Return the folder of the run that a text means."""
+    if "\0" in text or not text.strip():
+        raise ReportError(f"Expected a run, got {text!r}, which no folder can be called: name one in {PARENT}.")
+    path = Path(expanduser(text))
+    for place in (path, Path(PARENT) / path):
+        if not os.path.lexists(place):
+            continue
+        if place.parent.name == TENSORBOARD and logs_in(place.parents[1] / PARENT / place.name):
+            return place.parents[1] / PARENT / place.name
+        own = place if place.is_dir() else place.parent
+        if logs_in(own):
+            return own
+        for folder in list(own.absolute().parents)[:DEEPEST]:
+            if logs_in(folder) and _is_run(folder):
+                return folder
+    raise ReportError(_why_not(text, path))
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder above what was named is a run's, and not just one with logs in it."""
+    return any((folder / name).is_dir() for name in ("models", "training_states"))
+
+
+def _why_not(text: str, path: Path) -> str:
+    shown = printable(path)
+    if path.is_dir() and (inside := _runs_in(path)):
+        return f"Expected the folder of one run, got {shown} with {len(inside)} of them: name one, as {_named(inside)}."
+    near = [*_runs_in(path.parent), *_runs_in(Path(PARENT))]
+    if path.exists():
+        missing = f"Expected train_*.log in the folder of a run, and {shown} has none"
+        tested = path.is_dir() and any(path.glob("test_*.log"))
+        missing += ": a test has no curves" if tested else ""
+        return f"{missing}. {_instead(near)}"
+    close = get_close_matches(path.name, [each.name for each in near], n=3, cutoff=0.5)
+    chosen = [each for each in near if each.name in close] or near
+    complete = path.is_absolute() or path.parts[:1] == (PARENT,)
+    where = f"{shown} does not exist" if complete else f"neither {shown} nor {PARENT}/{shown} exists"
+    return f"Expected the folder or the name of a run, got {text!r}, and {where}. {_instead(chosen)}"
+
+
+def _instead(runs: list[Path]) -> str:
+    if runs:
+        return f"Runs near: {_named(runs)}."
+    return f"There is no run near; runs are folders in {PARENT}: start from the folder that you trained in."
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(each for each in folder.iterdir() if each.is_dir() and logs_in(each))
+    except OSError:
+        return []
+
+
+def _named(runs: Iterable[Path]) -> str:
+    return some([printable(each) for each in dict.fromkeys(runs)])
+
+
+def _titled(places: list[Place]) -> list[Place]:
+    """Give every run a title that no other one has: its name, with as many folders before as that needs."""
+    folders = [place.folder.resolve() for place in places]
+    titles = [place.title or _long_title(folder, 1) for place, folder in zip(places, folders, strict=True)]
+    for depth in range(2, 1 + max(len(folder.parts) for folder in folders)):
+        same = {title for title in titles if titles.count(title) > 1}
+        for number, title in enumerate(titles):
+            if title in same and not places[number].title:
+                titles[number] = _long_title(folders[number], depth)
+    for number, title in enumerate(titles):  # given twice by the user
+        if title in titles[:number]:
+            titles[number] = f"{title} ({number + 1})"
+    return [place._replace(title=title) for place, title in zip(places, titles, strict=True)]
+
+
+def _long_title(folder: Path, depth: int) -> str:
+    """Return the last parts of a path, without the folder that all runs have.
+
+    >>> _long_title(Path("/data/one/experiments/x4"), 3)
+    'one/x4'
+    """
+    parts = [part for part in folder.parts[-depth:] if part != PARENT]
+    return printable(Path(*(parts or folder.parts[-1:])))
