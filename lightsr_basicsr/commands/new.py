@@ -140,8 +140,8 @@ def _facts(made: Made) -> list[tuple[str, str]]:
         ("photographs", f"{len(data.used)} used, {len(data.left_out)} left out{others}"),
         ("held out", f"{len(data.held_out)} by name: {names}{alike}"),
         ("to train on", f"{data.crops} crops of {len(data.used) - len(data.held_out)} photographs"),
-        ("steps", f"{project.total:,} of {project.batch} patches {project.patch}x{project.patch}: {made.pace.step:.3g} s "
-         f"each were measured here, so {minutes:.0f} minutes"),
+        ("steps", f"{project.total:,} of {project.batch} patches {project.patch}x{project.patch}: {made.pace.step:.3g} "
+         f"s each were measured here, so {minutes:.0f} minutes"),
         ("validation", f"every {project.interval:,} steps, first after about {made.first_validation:.0f} s"),
     ]  # fmt: skip
 

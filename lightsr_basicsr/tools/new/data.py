@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def _cut(side: int) -> list[tuple[int, int]]:
     """Return start and length of nearly equal parts of a side."""
     count = max(1, side // TILE)
     ends = [side * index // count for index in range(count + 1)]
-    return [(start, end - start) for start, end in zip(ends, ends[1:], strict=False)]
+    return [(start, end - start) for start, end in pairwise(ends)]
 
 
 def _remove_others(folder: Path, wanted: set[Path]) -> None:

@@ -157,7 +157,7 @@ def _train_set(project: Project) -> Rows:
     extra += [more[key] for key in ("blur", "sigma") if recipe.dataset == KERNELS]
     return Rows([
         ("name", f"{project.name}_train", "in the log"),
-        ("type", recipe.dataset, lows.get(recipe.dataset, "HR images; LR images are made of them, as MATLAB's bicubic")),
+        ("type", recipe.dataset, lows.get(recipe.dataset, "HR images, and LR images by MATLAB's bicubic")),
         ("dataroot_gt", project.path("data", TRAIN), f"{each} crops of your photographs; from the folder you start in"),
         ("io_backend", Rows([("type", "disk", "image files")]), ""),
         *extra,
@@ -165,8 +165,8 @@ def _train_set(project: Project) -> Rows:
          "network more, and takes longer"),
         ("use_hflip", True, "patches are mirrored at random"),
         ("use_rot", True, "patches are turned by 90 degrees at random"),
-        ("num_worker_per_gpu", project.workers, f"processes that read and cut images; this machine has {project.threads} "
-         f"core{'s'[: project.threads != 1]}"),
+        ("num_worker_per_gpu", project.workers, "processes that read and cut images; this machine has "
+         f"{project.threads} core{'s'[: project.threads != 1]}"),
         ("batch_size_per_gpu", project.batch, "patches in a step; less if memory does not suffice"),
         ("dataset_enlarge_ratio", ratio, "how often all images are in an epoch: long ones start the processes seldom"),
         ("persistent_workers", project.workers > 0, "whether the processes stay from epoch to epoch"),
@@ -176,7 +176,7 @@ def _train_set(project: Project) -> Rows:
 def _tested_set(project: Project, purpose: str) -> Rows:
     kind = {LEVELS: "DegradedImageDataset"}.get(project.recipe.dataset, project.recipe.dataset)
     blind = project.recipe.dataset in (BLIND, KERNELS)
-    name = f"held_out_sig{{sigma}}" if blind else "held_out"
+    name = "held_out_sig{sigma}" if blind else "held_out"
     listed = project.data.validated if purpose == "validation" else None
     text = "the middle of each photograph that is not trained on"
     return Rows([
@@ -220,9 +220,9 @@ def _network(section: dict[str, Any]) -> Rows:
         "num_conv": "number of its convolutions", "num_group": "groups in which the blocks are",
         "code_length": "numbers that describe a kernel", "depths": "blocks of each layer",
         "num_heads": "heads of attention of each layer", "embed_dim": "channels of its features",
-        "upsampler": "how it enlarges", "window_size": "side of the windows of attention", "img_size": "of its training",
-        "img_range": "largest value inside", "mlp_ratio": "width of the layers between", "deploy": "branches are merged",
-        "resi_connection": "convolutions at the end of a layer",
+        "upsampler": "how it enlarges", "window_size": "side of the windows of attention",
+        "img_size": "of its training", "img_range": "largest value inside", "mlp_ratio": "width of the layers between",
+        "deploy": "branches are merged", "resi_connection": "convolutions at the end of a layer",
     }  # fmt: skip
     return Rows([(key, value, about.get(key, "an argument of the network")) for key, value in section.items()])
 
@@ -309,7 +309,7 @@ def _comparison(project: Project, key: str) -> Rows:
     blind = project.recipe.dataset in (BLIND, KERNELS)
     sets = [f"{key.split('_')[0]}_{index}" for index in range(1, len(SIGMAS) + 1)] if blind else key
     return Rows([
-        ("dataset", sets, "the key of the set in `datasets`, a set for each of the sigmas" if blind else "its key above"),
+        ("dataset", sets, "the keys of its sets, one for each of the sigmas" if blind else "its key above"),
         ("crop_border", project.scale, "as in val"),
         ("test_y_channel", True, "as in val"),
     ])  # fmt: skip

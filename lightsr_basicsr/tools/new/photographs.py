@@ -154,14 +154,14 @@ def _to_8_bits(picture: Picture) -> np.ndarray:
 
 
 def _look(image: np.ndarray) -> str:
-    """Return whether brightness rises from each to the next of 17x16 areas, which light and compression hardly change."""
+    """Return where brightness rises between 17x16 areas, which light and compression hardly change."""
     gray = cv2.cvtColor(cv2.resize(image, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     rises = gray[:, 1:].astype(int) > gray[:, :-1].astype(int) + 1
     return np.packbits(rises).tobytes().hex()
 
 
 def in_threads(function: Callable, items: Sequence[Any], workers: int) -> Iterator[Any]:
-    """Yield the results of ``function`` in the order of ``items``; what was not begun is dropped if the caller stops."""
+    """Yield the results of ``function`` in the order of ``items``; drop what was not begun if the caller stops."""
     executor = ThreadPoolExecutor(workers)
     try:
         yield from executor.map(function, items)

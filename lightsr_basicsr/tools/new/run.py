@@ -17,7 +17,7 @@ from lightsr_basicsr.fields import LONGEST_NAME
 from lightsr_basicsr.option_files.sets import expand_sets
 from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.new import networks, trial
-from lightsr_basicsr.tools.new.data import TILE, VALIDATED, Data, prepare, read_record
+from lightsr_basicsr.tools.new.data import TILE, VALIDATED, prepare, read_record
 from lightsr_basicsr.tools.new.options import Project, test_rows, train_rows
 from lightsr_basicsr.tools.new.photographs import NewError
 from lightsr_basicsr.tools.new.recipes import Recipe
@@ -181,7 +181,7 @@ def _timed(project: Project, minutes: float, progress: Callable) -> Made:
     interval = min(max(1, _rounded(between / pace.step)), max(1, _rounded(seconds / 3 / pace.step)))
     steps = seconds - seconds / between * pace.validation
     total = max(interval, _rounded(steps / pace.step), 3)
-    measured = f"what {minutes:g} minutes allow here: {pace.step:.3g} s each were measured, {pace.validation:.2g} s a validation"
+    measured = f"what {minutes:g} minutes allow here: {pace.step:.3g} s each, and {pace.validation:.2g} s a validation"
     made = replace(project, batch=batch).lasting(total, interval, measured)
     notes = list(project.data.notes)
     if total < FEWEST and not project.start:
