@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lightsr_basicsr.commands.arguments import FORM
+from lightsr_basicsr.commands.arguments import FORM, add_import
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.console import printable as shown
 from lightsr_basicsr.commands.tables import table
@@ -55,6 +55,7 @@ def add_new(commands: Any) -> None:
         "--size", choices=("auto", "small", "full"), default="auto", help="of the network: full as in its paper, or "
         "small (default: full with a GPU, small without)",
     )  # fmt: skip
+    add_import(parser)
     add("--patch", type=int, metavar="N", help="side of the HR patches in pixels (default: the network's)")
     add("--device", choices=("cpu", "cuda"), help="to measure on (default: a GPU if there is one)")
     add("--jobs", type=int, metavar="N", help="photographs at a time (default: one per core)")
@@ -65,13 +66,15 @@ def add_new(commands: Any) -> None:
 
 def run_new(args: argparse.Namespace) -> int:
     """Make the project, print what was made and how to go on, and return the exit status."""
-    load_all_plugins()
+    load_all_plugins(args.plugins)
+    from lightsr_basicsr.tools.new.bar import Bar
     from lightsr_basicsr.tools.new.run import Wishes, make
 
     wishes = Wishes(
-        args.network, args.scale, args.minutes, args.size, args.patch, args.init, args.overwrite, args.device, args.jobs
-    )
-    bar = _Bar(not args.quiet)
+        args.network, args.scale, args.minutes, args.size, args.patch, args.init, args.overwrite, args.device, args.jobs,
+        tuple(args.plugins or ()),
+    )  # fmt: skip
+    bar = Bar(not args.quiet)
     try:
         made = make(args.data, args.output, wishes, bar)
     except KeyboardInterrupt:
@@ -82,41 +85,21 @@ def run_new(args: argparse.Namespace) -> int:
         raise UserError(f"{message_of(error)} What is finished is kept: run the command again to go on.") from error
     finally:
         bar.close()
-    _report(made, args)
+    _report(made, args.quiet)
     return 0
 
 
-class _Bar:
-    """One progress bar for each title."""
-
-    def __init__(self, on: bool) -> None:
-        self.on, self.title, self.bar = on, "", None
-
-    def __call__(self, title: str, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if title != self.title:
-            self.close()
-            self.title, self.bar = title, tqdm(total=total, desc=title, disable=not self.on)
-        self.bar.update(done - self.bar.n)
-
-    def close(self) -> None:
-        """End the bar."""
-        if self.bar is not None:
-            self.bar.close()
-
-
-def _report(made: Made, args: argparse.Namespace) -> None:
+def _report(made: Made, quiet: bool) -> None:
     project, data = made.project, made.project.data
     if data.left_out:
         print(_left_out(data.left_out), file=sys.stderr)
     for note in made.notes:
         say(note)
-    if not args.quiet:
+    if not quiet:
         print(shown(table(_facts(made))))
         print("\nTo train, to test, to export, and to enlarge with it, from this folder:")
-    print(shown("\n".join(f"  {line}" for line in _commands(made, args))))
-    if not args.quiet:
+    print(shown("\n".join(f"  {line}" for line in _commands(made))))
+    if not quiet:
         print(f"\nEvery key of {shown(project.path('train.yml'))} is explained there. A training that was interrupted "
               "goes on with --auto_resume.")  # fmt: skip
 
@@ -146,19 +129,18 @@ def _facts(made: Made) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _commands(made: Made, args: argparse.Namespace) -> list[str]:
+def _commands(made: Made) -> list[str]:
     """Return the commands to go on, quoted for a shell."""
     project = made.project
     weights = f"experiments/{project.name}/models/net_g_latest.pth"
     exported = project.path(f"{project.name}.onnx")
-    known = project.recipe.about and not project.recipe.about.startswith("BasicSR") and project.recipe.title != "EDSR"
-    option = [] if known else ["--opt", project.path("train.yml")]
+    option = [] if made.is_identified else ["--opt", project.path("train.yml")]
     return [
         shlex.join(["basicsr", *each])
         for each in (
             ["train", "-opt", project.path("train.yml")],
             ["test", "-opt", project.path("test.yml")],
             ["export", weights, *option, "-o", exported],
-            ["upscale", "-i", args.data, "--recursive", "--model", exported, "-o", f"{project.path('enlarged')}"],
+            ["upscale", "-i", project.path("data", "held_out"), "--model", exported, "-o", project.path("enlarged")],
         )
     ]

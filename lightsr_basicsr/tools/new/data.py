@@ -105,13 +105,12 @@ def prepare(source: Path, folder: Path, patch: int, workers: int, progress: Prog
     """
     data, record = Data(folder), read_record(folder) or {"held_out": []}
     paths, data.others = find_photographs(source)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_record(folder, record)
     seen = list(_look_at_all(paths, source, record, workers, progress))
-    data.photographs = large_enough(without_doubles(seen), patch)
+    data.photographs = large_enough(without_doubles(seen, record["held_out"]), patch)
     _check_number(data, source)
     data.held_out, data.alike = held_out(data.used, set(record["held_out"]))
     # Names stay on the list when a photograph is away for a while.
+    folder.mkdir(parents=True, exist_ok=True)
     names = sorted({*record["held_out"], *data.held_out})
     _write_record(folder, {"held_out": names, "photographs": [each.record() for each in seen]})
     _write_crops(data, source, workers, progress)

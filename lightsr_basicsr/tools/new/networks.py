@@ -79,6 +79,12 @@ def find_recipe(name: str) -> Recipe:
     return _made_up(name, kind)
 
 
+def is_ours(recipe: Recipe) -> bool:
+    """Return whether the network is recognised by the tensors of a file."""
+    kind = look_up(ARCH_REGISTRY, recipe.kind)
+    return isclass(kind) and issubclass(kind, SRNetwork)
+
+
 def _hint(name: str) -> str:
     from difflib import get_close_matches
 

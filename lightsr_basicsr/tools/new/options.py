@@ -32,6 +32,7 @@ class Project:
         workers (int): Processes that read data.
         on_gpu (bool): Whether there is one.
         start (str | None): Weights to start from.
+        plugins (tuple[str, ...]): Packages that make the network known.
         threads (int): Cores of the machine.
         total (int): Iterations.
         interval (int): Iterations between two validations.
@@ -49,6 +50,7 @@ class Project:
     workers: int
     on_gpu: bool
     start: str | None = None
+    plugins: tuple[str, ...] = ()
     threads: int = 1
     total: int = 1000
     interval: int = 100
@@ -98,6 +100,7 @@ def train_rows(project: Project) -> Rows:
         ("manual_seed", 0, "of all random numbers: the same seed gives the same run"),
         ("datasets", Rows([("train", _train_set(project), "what is trained on"),
                            ("val", _tested_set(project, "validation"), "what is validated on while training")]), ""),
+        *_plugins(project),
         *_networks(project),
         ("path", _paths(project), "files to start from"),
         ("train", _training(project), ""),
@@ -118,6 +121,7 @@ def test_rows(project: Project) -> Rows:
         _num_gpu(),
         ("manual_seed", 0, "of all random numbers"),
         ("datasets", Rows([("test_1", _tested_set(project, "test"), "all photographs that are held out")]), ""),
+        *_plugins(project),
         ("network_g", _network(project.network), "as in train.yml"),
         ("path", Rows([("pretrain_network_g", weights, "what the training has written last")]), ""),
         ("val", _validation(project, interval=False), ""),
@@ -127,6 +131,10 @@ def test_rows(project: Project) -> Rows:
 
 def _num_gpu() -> tuple:
     return ("num_gpu", "auto", "all GPUs that there are, otherwise the CPU; 0 is the CPU in any case")
+
+
+def _plugins(project: Project) -> list[tuple]:
+    return [("plugins", list(project.plugins), "packages that make names known")] if project.plugins else []
 
 
 def _about_model(project: Project) -> str:

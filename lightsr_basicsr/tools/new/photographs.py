@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -169,14 +169,16 @@ def in_threads(function: Callable, items: Sequence[Any], workers: int) -> Iterat
         executor.shutdown(cancel_futures=True)
 
 
-def without_doubles(photographs: Iterable[Photograph]) -> list[Photograph]:
-    """Return the photographs, of those with equal pixels all but the first with a ``problem``."""
+def without_doubles(photographs: Iterable[Photograph], held_out: Collection[str] = ()) -> list[Photograph]:
+    """Return the photographs, of those with equal pixels all but one with a ``problem``: the first one ``held_out``."""
+    every = list(photographs)
     first: dict[str, str] = {}
-    found = []
-    for each in photographs:
-        twin = first.setdefault(each.pixels, each.name) if each.pixels and not each.problem else each.name
-        found.append(each if twin == each.name else each.without(f"the same picture as {twin}"))
-    return found
+    for each in sorted(every, key=lambda each: each.name not in held_out):
+        if not each.problem:
+            first.setdefault(each.pixels, each.name)
+    twins = {each.name: each.name if each.problem else first[each.pixels] for each in every}
+    return [each if twins[each.name] == each.name else each.without(f"the same picture as {twins[each.name]}")
+            for each in every]  # fmt: skip
 
 
 def large_enough(photographs: Iterable[Photograph], patch: int) -> list[Photograph]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ class Wishes:
         overwrite (bool): Whether to make a finished project again; its data are kept and completed.
         device (str | None): ``'cpu'`` or ``'cuda'``; None: a GPU if there is one.
         jobs (int | None): Photographs at a time.
+        plugins (tuple[str, ...]): Packages, imported already, that the option files have to name.
     """
 
     network: str | None
@@ -56,6 +58,7 @@ class Wishes:
     overwrite: bool = False
     device: str | None = None
     jobs: int | None = None
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Made:
     project: Project
     pace: trial.Pace
     notes: list[str]
+    is_identified: bool  # whether our commands know the network by its file alone
 
     @property
     def first_validation(self) -> float:
@@ -94,7 +98,7 @@ def make(source: str, out: str, wishes: Wishes, progress: Callable[[str, int, in
     project = Project(
         name, PurePath(folder), recipe, section, scale, data, patch,
         recipe.batch if on_gpu else recipe.small_batch, workers=min(max(threads - 1, 1), 4), on_gpu=on_gpu,
-        start=start and start.file, threads=threads,
+        start=start and start.file, plugins=wishes.plugins, threads=threads,
     )  # fmt: skip
     made = _timed(project, wishes.minutes, progress)
     for file, rows in (("test.yml", test_rows), ("train.yml", train_rows)):  # the last one marks a finished project
@@ -186,7 +190,7 @@ def _timed(project: Project, minutes: float, progress: Callable) -> Made:
     notes = list(project.data.notes)
     if total < FEWEST and not project.start:
         notes.append(f"{total} iterations teach a network little: give more --minutes, --size small, or --init FILE.")
-    return Made(made, pace, notes)
+    return Made(made, pace, notes, networks.is_ours(project.recipe))
 
 
 def _rounded(number: float) -> int:
@@ -204,7 +208,8 @@ def _text(project: Project, rows: Callable[[Project], Any]) -> str:
     train = rows is train_rows
     title = f"{'Trains' if train else 'Tests'} {project.recipe.title} x{project.scale} on"
     what = f"{title} {len(project.data.used)} photographs, {len(project.data.held_out)} of them held out."
-    command = f"basicsr {'train' if train else 'test'} -opt {project.path('train.yml' if train else 'test.yml')}"
+    kind = "train" if train else "test"
+    command = shlex.join(["basicsr", kind, "-opt", project.path(f"{kind}.yml")])
     where = f"Made by `basicsr new`; start it from {Path.cwd()}, since paths are relative to that folder:"
     lines = [what, *([where] if not project.folder.is_absolute() else ["Made by `basicsr new`:"]), command]
     return "".join(f"# {printable(Path(each)) if each == where else each}\n" for each in lines) + to_text(rows(project))
