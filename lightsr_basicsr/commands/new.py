@@ -71,8 +71,8 @@ def run_new(args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.new.run import Wishes, make
 
     wishes = Wishes(
-        args.network, args.scale, args.minutes, args.size, args.patch, args.init, args.overwrite, args.device, args.jobs,
-        tuple(args.plugins or ()),
+        args.network, args.scale, args.minutes, args.size, args.patch, args.init, args.overwrite, args.device,
+        args.jobs, tuple(args.plugins or ()),
     )  # fmt: skip
     bar = Bar(not args.quiet)
     try:

@@ -228,9 +228,7 @@ def _network(section: dict[str, Any]) -> Rows:
         "num_conv": "number of its convolutions", "num_group": "groups in which the blocks are",
         "code_length": "numbers that describe a kernel", "depths": "blocks of each layer",
         "num_heads": "heads of attention of each layer", "embed_dim": "channels of its features",
-        "upsampler": "how it enlarges", "window_size": "side of the windows of attention",
-        "img_size": "of its training", "img_range": "largest value inside", "mlp_ratio": "width of the layers between",
-        "deploy": "branches are merged", "resi_connection": "convolutions at the end of a layer",
+        "upsampler": "how it enlarges", "deploy": "branches are merged",
     }  # fmt: skip
     return Rows([(key, value, about.get(key, "an argument of the network")) for key, value in section.items()])
 
