@@ -97,7 +97,7 @@ def make(source: str, out: str, wishes: Wishes, progress: Callable[[str, int, in
     data = prepare(photographs, folder / "data", patch, wishes.jobs or threads, progress)
     project = Project(
         name, PurePath(folder), recipe, section, scale, data, patch,
-        recipe.batch if on_gpu else recipe.small_batch, workers=min(max(threads - 1, 1), 4), on_gpu=on_gpu,
+        recipe.batch if on_gpu else recipe.small_batch, _workers(threads, on_gpu), on_gpu,
         start=start and start.file, plugins=wishes.plugins, threads=threads,
     )  # fmt: skip
     made = _timed(project, wishes.minutes, progress)
@@ -109,6 +109,11 @@ def make(source: str, out: str, wishes: Wishes, progress: Callable[[str, int, in
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _workers(threads: int, on_gpu: bool) -> int:
+    """Return how many processes read data; without a GPU the network needs the cores itself."""
+    return min(max(threads - 1, 1), 8) if on_gpu else 1 + (threads > 4)
 
 
 def _check_numbers(wishes: Wishes) -> None:

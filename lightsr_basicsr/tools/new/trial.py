@@ -21,7 +21,8 @@ from lightsr_basicsr.models.kdsr_plan import STUDENT, TEACHER, stage_options
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.new.options import TEACHERS_SHARE
 
-STEPS, LONGEST = 5, 20.0  # at most so many steps, and about so many seconds, for each stage
+# Of each stage: so many steps in any case, more of them within some seconds, and less where that takes long.
+STEPS, MOST_STEPS, SECONDS, LONGEST = 5, 50, 4.0, 20.0
 
 
 class Pace(NamedTuple):
@@ -93,7 +94,7 @@ def _stages(opt: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
 def _pace_of(opt: dict[str, Any], train: Any, val: Any, tested: int) -> Pace:
     model = look_up(MODEL_REGISTRY, opt["model_type"])(deepcopy(opt))
     batch, times, start = opt["datasets"]["train"]["batch_size_per_gpu"], [], time.perf_counter()
-    for step in range(1, STEPS + 1):
+    for step in range(1, MOST_STEPS + 1):
         began = time.perf_counter()
         items = default_collate([train[index % len(train)] for index in range(batch)])
         read = time.perf_counter() - began
@@ -102,14 +103,15 @@ def _pace_of(opt: dict[str, Any], train: Any, val: Any, tested: int) -> Pace:
         model.optimize_parameters(step)
         model.get_current_log()  # waits for a GPU
         times.append(_together(time.perf_counter() - began, read, opt))
-        if time.perf_counter() - start > LONGEST:
+        if time.perf_counter() - start > (SECONDS if step >= STEPS else LONGEST):
             break
     began = time.perf_counter()
     model.feed_data(default_collate([val[0]]))
     model.test()
     model.get_current_visuals()
     shown = time.perf_counter() - began
-    return Pace(sorted(times)[(len(times) - 1) // 2], shown * tested)
+    times = times[1:] or times  # the first one prepares
+    return Pace(sorted(times)[len(times) // 2], shown * tested)
 
 
 def _together(step: float, read: float, opt: Mapping[str, Any]) -> float:

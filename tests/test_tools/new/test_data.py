@@ -26,7 +26,7 @@ def prepared(source: str = "photos", out: str = "data", patch: int = 32) -> modu
 
 
 def seen(name: str) -> Photograph:
-    return Photograph(name, "", 100, 100, name, f"{abs(hash(name)):x}")
+    return Photograph(name, "", 100, 100, name)
 
 
 def files(folder: str) -> dict[str, bytes]:

@@ -62,7 +62,7 @@ def test_lengths_follow_the_pace(photos, monkeypatch):
 
 
 def test_the_trial_measures_real_steps_of_every_stage(photos, monkeypatch):
-    monkeypatch.setattr(trial, "STEPS", 1)
+    monkeypatch.setattr(trial, "MOST_STEPS", 1)
     for name in ("IMDN", "KDSR"):
         made = make("photos", name, Wishes(name, 2, minutes=0.1, size="small", device="cpu", patch=32), quiet)
         assert 0 < made.pace.step < 60
@@ -72,7 +72,7 @@ def test_the_trial_measures_real_steps_of_every_stage(photos, monkeypatch):
 def test_the_journey_by_the_printed_commands(photos, capsys, monkeypatch):
     small = recipes.Recipe("IMDN", {"type": "IMDN", "num_feat": 16, "num_block": 1}, "", small_patch=8)
     monkeypatch.setattr("lightsr_basicsr.tools.new.networks.find_recipe", lambda name: small)
-    monkeypatch.setattr(trial, "STEPS", 1)
+    monkeypatch.setattr(trial, "MOST_STEPS", 1)
     assert new("-n", "IMDN", "-s", "2", "-o", "my project", "--minutes", "0.02") == 0
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert [words[:2] for words in commands] == [["basicsr", each] for each in ("train", "test", "export", "upscale")]
