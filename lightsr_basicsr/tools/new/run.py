@@ -142,6 +142,8 @@ def _patch(recipe: Recipe, scale: int, wanted: int | None, small: bool) -> int:
 
 def _check_place(photographs: Path, folder: Path, overwrite: bool) -> str:
     """Return the name of the run; NewError if the project cannot be made in this folder."""
+    if not str(folder).isprintable():  # option files hold it
+        raise NewError(f"Expected a folder whose name can be printed, got {str(folder)!a}: choose another -o.")
     inside, outside = Path(os.path.realpath(folder)), Path(os.path.realpath(photographs))
     if inside == outside or outside in inside.parents or inside in outside.parents:
         raise NewError(
@@ -194,7 +196,8 @@ def _timed(project: Project, minutes: float, progress: Callable) -> Made:
     made = replace(project, batch=batch).lasting(total, interval, measured)
     notes = list(project.data.notes)
     if total < FEWEST and not project.start:
-        notes.append(f"{total} iterations teach a network little: give more --minutes, --size small, or --init FILE.")
+        smaller = ", --size small" if project.recipe.small and not project.is_small else ""
+        notes.append(f"{total} iterations teach a network little: give more --minutes{smaller}, or --init FILE.")
     return Made(made, pace, notes, networks.is_ours(project.recipe))
 
 

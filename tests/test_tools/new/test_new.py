@@ -1,5 +1,6 @@
 """``basicsr new``: option files that run, commands that work, and refusals."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -135,6 +136,8 @@ REFUSED = {
     "a file": (["-n", "IMDN", "--data", "photos/0 ü.png"], "got the file"),
     "among photographs": (["-n", "IMDN", "-o", "photos/mine"], "choose another -o"),
     "around photographs": (["-n", "IMDN", "-o", "."], "choose another -o"),
+    "line feed": (["-n", "IMDN", "-o", "a\nb"], "whose name can be printed"),
+    "no UTF-8": (["-n", "IMDN", "-o", os.fsdecode(b"caf\xe9")], "whose name can be printed"),
     "other files": (["-n", "IMDN", "-o", "full"], "full holds other files"),
     "file as project": (["-n", "IMDN", "-o", "full/a.txt"], "got the file full/a.txt"),
     "run": (["-n", "IMDN", "-o", "taken"], "experiments/taken is free"),
