@@ -23,6 +23,7 @@ from lightsr_basicsr.commands.export import add_export
 from lightsr_basicsr.commands.fetch import add_fetch
 from lightsr_basicsr.commands.info import add_info
 from lightsr_basicsr.commands.list import add_list
+from lightsr_basicsr.commands.new import add_new
 from lightsr_basicsr.commands.options import add_options
 from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.report import add_report
@@ -32,6 +33,7 @@ from lightsr_basicsr.commands.upscale import add_upscale
 from lightsr_basicsr.errors import UserError, message_of, require_basicsr, short_message
 
 EXAMPLES = """examples:
+  basicsr new --network IMDN --data PHOTOS -o mine      a training project of your own photographs
   basicsr train -opt options/demo_train_imdn_x4.yml     train a small network in minutes, on images of scikit-image
   basicsr train -opt my.yml --auto_resume               continue after an interruption
   basicsr train -opt my.yml --stage teacher             only the first stage of a two-stage run (KDSR)
@@ -109,6 +111,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=None, main=main)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_run(commands, EXAMPLES)
+    add_new(commands)
     add_upscale(commands)
     add_compare(commands)
     add_report(commands)
