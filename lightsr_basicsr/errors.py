@@ -80,6 +80,18 @@ def reason_of(error: BaseException, advice: str, *names: str) -> str:
     return text.rstrip(".")
 
 
+def install_command(extra: str, flags: str = "") -> str:
+    """Return the command that installs what an extra of this package names, from any folder.
+
+    pip knows an installed package by its name, a checkout's too, and adds what the extra asks for; it needs no index
+    for the package itself.
+
+    >>> install_command("web")
+    'pip install "lightsr-basicsr[web]"'
+    """
+    return f'pip install {flags}{" " * bool(flags)}"lightsr-basicsr[{extra}]"'
+
+
 def require_basicsr() -> None:
     """Raise ModuleNotFoundError with the command that installs it, if torch or BasicSR is missing."""
     # BasicSR first, because its installation brings torch too.
