@@ -15,7 +15,7 @@ TITLE = "Enlarge a picture"
 SCALES = (("the network's own", 0), ("1.5", 1.5), ("2", 2), ("3", 3), ("4", 4), ("8", 8))
 NAMES = {"auto": "that of the picture", "png": "PNG", "jpg": "JPEG", "webp": "WebP", "tif": "TIFF"}
 WAIT = 0.3  # seconds between looks at the work
-WAITING = 16  # pictures that may wait
+WAITING = 16  # pictures that may wait for the one that is computed
 HOUR = 3600
 FONTS = ["system-ui", "sans-serif"]  # of the reader's own machine
 CSS = """
@@ -41,21 +41,20 @@ def build_page(desk: Desk) -> gr.Blocks:
         running[request.session_hash or ""] = work
         try:
             yield None, None, progress(work)
-            while not work.wait(WAIT):
+            while not work.wait(WAIT) and not work.stop.is_set():
                 yield gr.skip(), gr.skip(), progress(work)
             yield outputs(work)
         finally:
             work.cancel()
             running.pop(request.session_hash or "", None)
 
-    def cancel(request: gr.Request) -> str:
+    def cancel(request: gr.Request) -> None:
         work = running.get(request.session_hash or "")
         if work:
             work.cancel()
-        return problem("Cancelled." if work else "Nothing is running.")
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, HOUR), fill_width=True) as page:
-        gr.Markdown(f"# {TITLE}")
+        gr.Markdown(f"# {TITLE}\n{_taken(desk)}")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 inputs = _inputs(desk)
@@ -64,11 +63,11 @@ def build_page(desk: Desk) -> gr.Blocks:
                     stop = gr.Button("Cancel", min_width=100)
             with gr.Column(scale=2, min_width=320):
                 shown = _results()
-        event = start.click(
-            enlarge, inputs, shown, api_name="upscale", concurrency_limit=1, show_progress="hidden", trigger_mode="once"
-        )
-        stop.click(cancel, None, shown[2], cancels=[event], queue=False, api_name=False, show_progress="hidden")
-    page.queue(max_size=WAITING, default_concurrency_limit=1)
+        # The desk takes one picture after the other; those that wait for it can be cancelled.
+        options = {"concurrency_limit": WAITING, "show_progress": "hidden"}
+        start.click(enlarge, inputs, shown, api_name="upscale", trigger_mode="once", **options)
+        stop.click(cancel, None, None, api_name=False, **options)
+    page.queue(max_size=4 * WAITING)
     return page
 
 
@@ -77,11 +76,15 @@ def theme() -> gr.themes.Base:
     return gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"])
 
 
+def _taken(desk: Desk) -> str:
+    size = f"at most {desk.limits.bytes / 1e6:g} MB and {desk.limits.pixels / 1e6:g} million pixels"
+    return f"PNG, JPEG, WebP, TIFF, BMP or GIF, {size}. The result keeps bits, transparency, color profile and tags."
+
+
 def _inputs(desk: Desk) -> list[Any]:
-    titles, limits = desk.networks.titles, desk.limits
-    size = f"at most {limits.bytes / 1e6:g} MB and {limits.pixels / 1e6:g} million pixels"
+    titles = desk.networks.titles
     return [
-        gr.File(label=f"Picture: PNG, JPEG, WebP, TIFF or BMP, {size}", height=160),
+        gr.File(label="Picture", height=160),
         gr.Dropdown(titles, value=titles[0], label="Network"),
         gr.Dropdown([*SCALES], value=0, label="Scale"),
         gr.Dropdown([(NAMES[ending], ending) for ending in ENDINGS], value=ENDINGS[0], label="Format of the result"),
@@ -89,12 +92,12 @@ def _inputs(desk: Desk) -> list[Any]:
 
 
 def _results() -> list[Any]:
+    text = gr.HTML(sentence("Drop a picture, then press Enlarge."), elem_classes="status")
     slider = gr.ImageSlider(
         label="Before (interpolated) and after", type="filepath", interactive=False, buttons=["fullscreen"],
         max_height=640,
     )  # fmt: skip
-    file = gr.File(label="Result: all pixels, bits, color profile and tags of the picture", interactive=False)
-    return [slider, file, gr.HTML(sentence("Drop a picture, then press Enlarge."), elem_classes="status")]
+    return [slider, gr.File(label="Result", interactive=False, height=110), text]
 
 
 def outputs(work: Work) -> tuple[Any, Any, str]:
