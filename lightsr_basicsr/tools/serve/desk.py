@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import secrets
 import time
 from collections.abc import Iterator
@@ -20,11 +19,10 @@ from lightsr_basicsr.pictures.colors import to_kind
 from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.pictures.fitting import SUFFIXES, size_problem
 from lightsr_basicsr.pictures.picture import Metadata, Picture
-from lightsr_basicsr.pictures.pixels import open_header
 from lightsr_basicsr.pictures.reading import from_bytes, printable, read_content
 from lightsr_basicsr.pictures.writing import encoded, write_picture
 from lightsr_basicsr.tools.serve.networks import Networks, ServeError
-from lightsr_basicsr.upscale.resizing import resized, scaled
+from lightsr_basicsr.upscale.resizing import check_outscale, resized, scaled
 
 AUTO = "auto"
 ENDINGS = (AUTO, "png", "jpg", "webp", "tif")
@@ -142,6 +140,7 @@ class Desk:
         name, wish = shown_name(work.source), work.wish
         if wish.ending not in ENDINGS:
             raise ServeError(f"Expected one of {', '.join(ENDINGS)}, got {wish.ending!r}: choose one of these.")
+        check_outscale(wish.scale)
         with self._turn(work):
             work.tell(0, "reading it")
             picture = read_one(work.source, name, self.limits)
@@ -216,7 +215,6 @@ def read_one(path: Path, name: str, limits: Limits) -> Picture:
             "start the page with a larger --max-size."
         )
     content = read_content(path)
-    _check_size(content, name, limits.pixels)
     try:
         animation = read_animation(path, limits.pixels)
     except ImageError:  # the other reader knows more of what can be wrong
@@ -226,19 +224,10 @@ def read_one(path: Path, name: str, limits: Limits) -> Picture:
             f"{name}: an animation of {animation.count} frames, and this page takes pictures: enlarge it with "
             f"`basicsr upscale {name}`."
         )
-    return from_bytes(content, name, path.suffix, limits.pixels)
-
-
-def _check_size(content: bytes, name: str, most: int) -> None:
     try:
-        width, height = open_header(io.BytesIO(content), len(content)).size
-    except Exception:  # who decodes it says what is wrong
-        return
-    if width * height > most:
-        raise ImageError(
-            f"{name}: expected at most {most:,} pixels, got {width}x{height}: crop it, or start the page with a larger "
-            "--max-pixels."
-        )
+        return from_bytes(content, name, path.suffix, limits.pixels)
+    except ImageError as error:
+        raise ImageError(str(error).replace("allow max_pixels=", "start the page with --max-pixels ")) from error
 
 
 def preview(picture: Picture, size: tuple[int, int]) -> bytes:

@@ -112,7 +112,7 @@ class Gate:
             real = os.path.realpath(text)
             if os.path.commonpath([real, self.folder]) != self.folder or os.path.islink(text):
                 return False
-        return True
+        return os.path.isfile(path) or os.path.isfile(unquote(path))
 
     async def _checked_body(self, scope: Scope, receive: Receive) -> Receive:
         """Return what gives the body; that of an upload is counted while it comes, any other one read and checked."""
