@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from base64 import b64encode
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -149,7 +149,8 @@ def test_large_files_are_refused_and_leave_nothing(port):
     folder = Path(json.loads(send(port, b"sent")[1])[0]).parents[1]
     before = sorted(folder.iterdir())
     assert send(port, bytes(100_001))[0] == 413
-    assert send(port, bytes(1_000_000))[0] == 413
+    with suppress(ConnectionError):  # the answer comes before all is sent, and the rest is not read
+        assert send(port, bytes(1_000_000))[0] == 413
     assert sorted(folder.iterdir()) == before
 
 
