@@ -9,11 +9,12 @@ from typing import Any
 
 from lightsr_basicsr.commands.arguments import FORM, add_running
 from lightsr_basicsr.commands.console import say
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 
 LOGIN = "LIGHTSR_LOGIN"
 DESCRIPTION = f"""A page in the browser: drop a picture, choose a network and a scale, compare, download. The result is
-what `basicsr upscale` writes, with 16 bits, transparency, color profile and tags. Needs the extra `web`.
+what `basicsr upscale` writes, with 16 bits, transparency, color profile and tags.
+Needs gradio: {install_command("web")}
 
 Only this machine sees the page, unless --host says otherwise; then ask for a user and a password, `user:password` in a
 file (--auth-file) or in the environment ({LOGIN}). Nothing is asked of the internet. Pictures are removed after an

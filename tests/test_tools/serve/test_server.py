@@ -19,7 +19,7 @@ import cv2
 import pytest
 
 from lightsr_basicsr import cli
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 from lightsr_basicsr.pictures.reading import read_picture
 from lightsr_basicsr.pictures.writing import write_picture
 from lightsr_basicsr.tools.serve.desk import Limits
@@ -29,7 +29,7 @@ from lightsr_basicsr.upscale.upscaler import Upscaler
 from tests.test_upscale import made
 
 needs_gradio = pytest.mark.skipif(
-    find_spec("gradio") is None, reason='gradio is not installed: pip install "lightsr-basicsr[web]"'
+    find_spec("gradio") is None, reason=f"gradio is not installed: {install_command('web')}"
 )
 
 
@@ -219,7 +219,7 @@ def told(capsys, *words: str) -> str:
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert 'not installed: pip install "lightsr-basicsr[web]"' in told(capsys)
+    assert f"not installed: {install_command('web')}" in told(capsys)
 
 
 def test_ports_and_hosts_that_are_not_possible():
