@@ -29,6 +29,7 @@ from lightsr_basicsr.commands.prepare import add_prepare
 from lightsr_basicsr.commands.report import add_report
 from lightsr_basicsr.commands.run import add_run
 from lightsr_basicsr.commands.schema import add_schema
+from lightsr_basicsr.commands.serve import add_serve
 from lightsr_basicsr.commands.upscale import add_upscale
 from lightsr_basicsr.errors import UserError, message_of, require_basicsr, short_message
 
@@ -43,6 +44,7 @@ EXAMPLES = """examples:
   basicsr upscale photo.jpg -n IMDN_x4                  a larger picture; also folders, 16 bits, transparency
   basicsr compare IMDN_x4 bicubic -i LR --gt HR         side by side: a page, figures and tables for papers
   basicsr report my_run --watch                         curves, pictures and checkpoints of runs, on a page
+  basicsr serve                                         a page in the browser that enlarges pictures
   basicsr prepare lr -i Set5 -o datasets/Set5           LR images as MATLAB's imresize; also LMDBs, blind sets, checks
   basicsr options options/train_imdn_x4.yml             an option file with all that it extends
   basicsr list networks                                 names for option files
@@ -115,6 +117,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add_upscale(commands)
     add_compare(commands)
     add_report(commands)
+    add_serve(commands)
     add_list(commands)
     add_schema(commands)
     add_options(commands)

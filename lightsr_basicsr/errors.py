@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import sys
+from pathlib import Path
 
 # No space, no more of it for this user, or no longer file allowed.
 FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)}
@@ -78,6 +79,21 @@ def reason_of(error: BaseException, advice: str, *names: str) -> str:
     for name in names:
         text = text.removeprefix(f"{name}: ")
     return text.rstrip(".")
+
+
+def install_command(extra: str, flags: str = "") -> str:
+    """Return the command that installs what an extra of this package names, whatever the working directory is.
+
+    An installed package is known to pip by its name, and needs no index for itself. A checkout is named by its folder:
+    pip would otherwise look into what was written when it was installed, which may be older than the extra.
+
+    >>> install_command("web", "-U").endswith('[web]"')
+    True
+    """
+    root = Path(__file__).resolve().parents[1]
+    checkout = (root / "setup.cfg").is_file()
+    words = ["pip install", flags, "-e" if checkout else "", f'"{root if checkout else "lightsr-basicsr"}[{extra}]"']
+    return " ".join(filter(None, words))
 
 
 def require_basicsr() -> None:

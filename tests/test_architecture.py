@@ -75,6 +75,8 @@ MAY_IMPORT = {
               f"{OURS}.film", f"{OURS}.pages", f"{OURS}.pictures", f"{OURS}.plugins", f"{OURS}.runtimes",
               f"{OURS}.tools", f"{OURS}.upscale",
               f"{OURS}.weights", f"{OURS}.whole", f"{OURS}.yaml_loader"},
+    "tools.serve": {"numpy", "gradio", "fastapi", "uvicorn", f"{OURS}.film", f"{OURS}.pictures", f"{OURS}.runtimes",
+                    f"{OURS}.tools.serve", f"{OURS}.upscale", f"{OURS}.weights"},
     "commands": {f"{OURS}._later", "yaml", "cv2", "basicsr", f"{OURS}._fixes", f"{OURS}.checkpoints",
                  f"{OURS}.commands", f"{OURS}.data",
                  f"{OURS}.film", f"{OURS}.pictures", f"{OURS}.plugins", f"{OURS}.runtimes", f"{OURS}.tools",

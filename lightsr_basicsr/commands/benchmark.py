@@ -14,7 +14,7 @@ from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_import
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.tables import table
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.benchmark.plan import Plan
@@ -221,7 +221,7 @@ class _Session:
         try:
             return draw_all(self.results, self.folder)
         except ImportError:
-            say('no plots: they need matplotlib: pip install ".[benchmark]"')
+            say(f"no plots: they need matplotlib: {install_command('benchmark')}")
             return []
 
 

@@ -11,6 +11,7 @@ from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_blurs
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.tables import table
+from lightsr_basicsr.errors import install_command
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.embed.vectors import Embedding
@@ -19,11 +20,11 @@ DESCRIPTION = """Show what the degradation estimators of KDSR learned.
 HR images are degraded in known ways, the encoders of teacher and student turn each LR image into a vector (the teacher
 from LR and HR, the student only from LR), and the vectors are drawn in two dimensions, one color per blur. An
 estimator that sees the degradation and not the content puts images of one color together."""
-EXAMPLES = """examples:
+EXAMPLES = f"""examples:
   basicsr embed --teacher net_TA.pth --student net_g.pth -i datasets/BSD100
   basicsr embed --student KDSRsM_iso_x4.pt -i datasets/BSD100 -o student.pdf --sigma 1.8 2.4 3.0 --method pca
   basicsr embed --teacher net_TA.pth --student net_g.pth -i BSD100 --kernel 3.5,1.5,30 4,1.5,120 --noise 0 10
-Needs scikit-learn and matplotlib: pip install ".[embed]"
+Needs scikit-learn and matplotlib: {install_command("embed")}
 
 silhouette  of the vectors themselves, not of the picture: 1 if degradations lie far apart, 0 if they overlap
 KL          the distillation loss: 0 if the student's distilled vectors equal the teacher's

@@ -11,6 +11,7 @@ from lightsr_basicsr._later import import_basicsr
 from lightsr_basicsr.commands.arguments import FORM, add_checkpoint, add_results, network_section
 from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.commands.tables import table
+from lightsr_basicsr.errors import install_command
 
 if TYPE_CHECKING:
     from lightsr_basicsr.tools.export.run import Exported
@@ -20,15 +21,15 @@ DESCRIPTION = """Write a trained network for other backends: ONNX, OpenVINO or T
 is deployed on the way. The new file is loaded again and compared with the network on test images of three sizes;
 where they differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
 number and size."""
-EXAMPLES = """examples:
+EXAMPLES = f"""examples:
   basicsr export net_g_latest.pth                                writes net_g_latest.onnx beside it
   basicsr export net_g_latest.pth -o net.xml                     for OpenVINO: net.xml and net.bin
   basicsr export net_g_latest.pth -o net.ts --weights raw        TorchScript, without EMA
   basicsr export net.safetensors --precision fp16 -i photo.png   half precision, compared on your LR image too
   basicsr export net_g_latest.pth --precision int8 --photographs datasets/DIV2K/HR
   basicsr export net_g_latest.pth --opt train_ecbsr.yml          a network of BasicSR or another package
-ONNX needs pip install ".[onnx]", OpenVINO ".[openvino]", int8 ".[int8]";
-TorchScript nothing."""
+ONNX needs {install_command("onnx")};
+OpenVINO the extra openvino, int8 the extra int8, TorchScript nothing."""
 # Five lines that run the new file; by format the library, its call that opens the file, and its call for an image.
 USE = """import cv2, {library}
 {opening}

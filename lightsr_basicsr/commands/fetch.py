@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lightsr_basicsr.commands.arguments import FORM
 from lightsr_basicsr.commands.console import printable, say
 from lightsr_basicsr.commands.tables import table
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 
 if TYPE_CHECKING:
     from lightsr_basicsr.weights.fetch import Plan
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 DESCRIPTION = """Put an official file into the cache folder, where commands find it by its name. Address, size, checksum
 and licence are shown, and nothing is downloaded before you agree. Size and checksum are compared, as far as they are
 known. The file's path is printed."""
-EXAMPLES = """examples:
+EXAMPLES = f"""examples:
   basicsr fetch --list                                  names, licences, sources, and what is in the cache
   basicsr fetch IMDN_x4 --from Downloads/IMDN_x4.pth    a file that you downloaded in a browser
   basicsr fetch IMDN_x4 --from https://...              its address, as the authors' page gives it
   basicsr fetch IMDN_x4 --folder experiments/pretrained_models    where the option files expect it
   basicsr info IMDN_x4                                  the name then serves info, convert, export and benchmark
 A download that was interrupted goes on where it ended. The cache is $LIGHTSR_CACHE, or lightsr-basicsr in the system's
-folder for caches. Google Drive needs pip install ".[fetch]"."""
+folder for caches. Google Drive needs {install_command("fetch")}."""
 UNSTATED = "not stated"
 IN_PACKAGE = "in the package"
 

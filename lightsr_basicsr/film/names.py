@@ -6,13 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 
 READ = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".mts", ".m2ts")
 # What is written, in FFmpeg's words. Others hold no exact times, or no sound of most kinds.
 WRITTEN = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 OTHERS = ".mkv"  # holds nearly every kind of sound
-MISSING = 'films need PyAV, which is not installed: pip install ".[video]"'
+MISSING = f"films need PyAV, which is not installed: {install_command('video')}"
 
 
 class FilmError(UserError):
@@ -66,6 +66,6 @@ def require_av() -> ModuleType:
         if not is_installed():
             raise FilmError(f"{MISSING}.") from error
         raise FilmError(
-            f'PyAV is installed, but cannot be imported ({error}): pip install --force-reinstall ".[video]".'
+            f"PyAV is installed, but cannot be imported ({error}): {install_command('video', '--force-reinstall')}."
         ) from error
     return av

@@ -15,7 +15,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 from lightsr_basicsr.registry import register
 
 
@@ -161,7 +161,7 @@ def _load(metric: Metric, device: torch.device) -> nn.Module:
             return pyiqa.create_metric(metric.name, device=device)
     except ImportError as error:
         raise MetricUnavailableError(
-            f'{metric.title} is measured by pyiqa, which cannot be imported ({error}): pip install ".[iqa]"'
+            f"{metric.title} is measured by pyiqa, which cannot be imported ({error}): {install_command('iqa')}"
         ) from error
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise MetricUnavailableError(

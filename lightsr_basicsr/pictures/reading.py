@@ -94,6 +94,8 @@ def guess(content: bytes) -> str:
     """Return what a file that is no picture and no film seems to be, by its first bytes, and what to do."""
     start = content[:256]
     if start.lstrip()[:1] == b"<":
+        if b"<svg" in content[:4096]:
+            return "an SVG drawing, which has no pixels: save it as PNG"
         return "a web page or other text: was it really downloaded?"
     if all(32 <= each < 127 or each in b"\t\r\n" for each in start):
         return "text: rename it, or leave it out"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import shape_hint
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 
 BACKENDS = ("torch", "onnxruntime", "openvino")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -47,9 +47,9 @@ def require(module: str, extra: str) -> ModuleType:
         # A library built for another NumPy or another system raises exceptions of any type while it is imported.
         library = module.split(".")[0]
         if isinstance(error, ModuleNotFoundError) and str(error.name).split(".")[0] == library:
-            raise BackendError(f'{library} is needed and not installed: pip install ".[{extra}]"') from error
+            raise BackendError(f"{library} is needed and not installed: {install_command(extra)}") from error
         raise BackendError(
-            f'{library} is installed, but cannot be imported ({error}): pip install --force-reinstall ".[{extra}]"'
+            f"{library} is installed, but cannot be imported ({error}): {install_command(extra, '--force-reinstall')}"
         ) from error
 
 

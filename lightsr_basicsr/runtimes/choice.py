@@ -14,6 +14,7 @@ from torch import nn
 
 from lightsr_basicsr.checkpoints import SUFFIXES as CHECKPOINTS
 from lightsr_basicsr.checkpoints import CheckpointError
+from lightsr_basicsr.errors import install_command
 from lightsr_basicsr.runtimes.base import (
     BACKENDS,
     NEEDS_EXPORT,
@@ -250,7 +251,7 @@ def choose_reader(path: Path, backend: str = AUTO) -> Choice:
         first = reader == readers[0]
         reason = "it is the fastest on this CPU" if first else f"{readers[0]} is not installed"
         return Choice(reader, f"because {reason}")
-    raise BackendError(f'Running {path.name} needs a backend: pip install ".[{readers[0]}]"')
+    raise BackendError(f"Running {path.name} needs a backend: {install_command(readers[0])}")
 
 
 def _precision_of(path: Path, made_in: str, wanted: str | None, backend: str, device: str | None) -> str:

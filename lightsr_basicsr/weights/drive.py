@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.errors import install_command, short_message
 from lightsr_basicsr.weights.download import DownloadError
 
 HOSTS = ("drive.google.com", "docs.google.com")
@@ -35,8 +35,8 @@ def download_from_drive(address: str, part: Path, progress: bool = False) -> Non
         import gdown
     except ImportError as error:
         raise DownloadError(
-            f'{address} is on Google Drive, which needs the package gdown: pip install ".[fetch]". Or download it in a '
-            "browser."
+            f"{address} is on Google Drive, which needs the package gdown: {install_command('fetch')}. Or "
+            "download it in a browser."
         ) from error
     found = FILE.search(address)
     if found is None or "/folders/" in address:

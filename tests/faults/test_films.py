@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightsr_basicsr.errors import install_command
 from tests.test_film.made import COUNT, film, held
 from tests.test_upscale import made
 from tests.test_upscale.made import NETWORK, upscale
@@ -137,7 +138,7 @@ def test_without_the_library_the_command_that_installs_it_is_told(work, capsys, 
     film("only/a.mp4")
     for arguments, written in ((["in"], ["gray.png"]), (["only"], []), (["in/a.mp4"], [])):
         assert upscale(*arguments, "-o", "out", "--overwrite") == 1
-        assert 'films need PyAV, which is not installed: pip install ".[video]"' in capsys.readouterr().err
+        assert f"films need PyAV, which is not installed: {install_command('video')}" in capsys.readouterr().err
         assert [name for name in there() if name in written] == written
 
 

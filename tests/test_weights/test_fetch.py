@@ -12,6 +12,7 @@ from threading import Event, Thread
 import pytest
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.errors import install_command
 from lightsr_basicsr.weights.drive import download_from_drive
 from lightsr_basicsr.weights.fetch import fetch, plan_fetch
 from lightsr_basicsr.weights.folder import cache_folder, folder_beside
@@ -318,7 +319,7 @@ def test_without_gdown_the_page_is_told(enter, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gdown", None)
     assert cli.main(["fetch", "Net_x2", "--yes", "--from", DRIVE]) == 2
     told = capsys.readouterr().err
-    assert 'pip install ".[fetch]"' in told
+    assert install_command("fetch") in told
     assert f"It is published at {PAGE}" in told
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 from lightsr_basicsr.tools.compare.crops import Chosen, Crop
 from lightsr_basicsr.tools.compare.methods import BICUBIC
 from lightsr_basicsr.tools.compare.results import Compared, Comparison, Images
@@ -46,7 +46,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise UserError('no sheets: they need matplotlib: pip install ".[benchmark]"') from error
+        raise UserError(f"no sheets: they need matplotlib: {install_command('benchmark')}") from error
 
 
 def draw_sheets(

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from lightsr_basicsr.checkpoints.identify import load
 from lightsr_basicsr.data.degradations import KERNEL_SIZE
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.tools.embed.numbers import METHODS, Projection, agreement, project, separability
 from lightsr_basicsr.tools.images import folder_images, read_image, to_8_bit
@@ -133,7 +133,7 @@ def require_packages() -> None:
     """Raise EmbedError with the install command if scikit-learn or matplotlib is missing."""
     missing = [package for module, package in PACKAGES.items() if find_spec(module) is None]
     if missing:
-        raise EmbedError(f'this needs {" and ".join(missing)}: pip install ".[embed]"')
+        raise EmbedError(f"this needs {' and '.join(missing)}: {install_command('embed')}")
 
 
 def load_network(file: Path, role: str) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from lightsr_basicsr.checkpoints.identify import Identity
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, install_command
 from lightsr_basicsr.tools.images import whole_file
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def draw_channels(networks: dict[str, Sequence[KeptChannels]], path: Path) -> No
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise PictureError('A picture needs matplotlib: pip install ".[benchmark]"') from error
+        raise PictureError(f"A picture needs matplotlib: {install_command('benchmark')}") from error
     if not 1 <= len(networks) <= MOST_PANELS:
         raise PictureError(f"--plot draws 1 to {MOST_PANELS} pruned networks, got {len(networks)}: name others.")
     if path.suffix.lower() != ".png":

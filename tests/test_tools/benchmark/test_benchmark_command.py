@@ -12,6 +12,7 @@ import pytest
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.commands import benchmark as command
+from lightsr_basicsr.errors import install_command
 from lightsr_basicsr.runtimes.base import BACKENDS, PRECISIONS, BackendError
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
 from lightsr_basicsr.tools.benchmark import machine as benchmark_machine
@@ -211,7 +212,7 @@ def test_without_matplotlib_the_tables_are_written(capsys, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["benchmark", TINY, *QUICK, "--quiet"]) == 0
-    assert 'pip install ".[benchmark]"' in capsys.readouterr().err
+    assert install_command("benchmark") in capsys.readouterr().err
     assert sorted(file.name for file in Path("benchmark").iterdir()) == sorted(FORMATS.values())
 
 

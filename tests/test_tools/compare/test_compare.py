@@ -12,6 +12,7 @@ import pytest
 import lightsr_basicsr
 from lightsr_basicsr import cli
 from lightsr_basicsr.data.degradations import imresize
+from lightsr_basicsr.errors import install_command
 from lightsr_basicsr.tools.compare import kept, methods, run
 from lightsr_basicsr.tools.compare.crops import Crop, choose_crop, parse_crop
 from lightsr_basicsr.tools.compare.methods import Method
@@ -251,13 +252,13 @@ def test_metrics_that_are_not_installed_are_said(work, monkeypatch, capsys):
 
     perceptual._load.cache_clear()
     assert compare("one.pth", *PAIR, "--metrics", "lpips") == 2
-    assert 'pip install ".[iqa]"' in capsys.readouterr().err
+    assert install_command("iqa") in capsys.readouterr().err
 
 
 def test_without_matplotlib_there_are_no_sheets(work, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert compare("one.pth", *PAIR, "--no-latency", quick=False) == 0
-    assert 'no sheets: they need matplotlib: pip install ".[benchmark]"' in capsys.readouterr().err
+    assert f"no sheets: they need matplotlib: {install_command('benchmark')}" in capsys.readouterr().err
     assert not Path("comparison/sheets").exists()
 
 

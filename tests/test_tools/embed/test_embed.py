@@ -12,6 +12,7 @@ from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.data.low_resolution import BlindSet, Blur
+from lightsr_basicsr.errors import install_command
 from lightsr_basicsr.tools.embed.numbers import agreement, project, separability
 from lightsr_basicsr.tools.embed.picture import make_figure, write_csv
 from lightsr_basicsr.tools.embed.vectors import (
@@ -286,7 +287,7 @@ def test_a_missing_package_is_named_with_the_command_that_helps(pair, capsys, mo
     for module in absent:
         monkeypatch.setitem(sys.modules, module, None)
     assert both() == 2
-    assert f'this needs {named}: pip install ".[embed]"' in capsys.readouterr().err
+    assert f"this needs {named}: {install_command('embed')}" in capsys.readouterr().err
 
 
 def test_any_form_of_checkpoint_is_read(pair):
