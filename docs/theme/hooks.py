@@ -1,7 +1,7 @@
 """What the site adds to MkDocs: pages of linked files outside ``docs/``, of notebooks, and anchors as on a code host.
 
-A page of ``docs/`` links ``../CONTRIBUTING.md`` or ``../options/train_imdn_x4.yml`` as a code host wants it. The site has
-these files too, below ``project/``, so that it needs no address of the repository and can be read without a network.
+A page of ``docs/`` links ``../CONTRIBUTING.md`` or ``../options/train_imdn_x4.yml`` as a code host wants it. The site
+has these files too, below ``project/``, so that it needs no address of the repository, and no network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = "docs"
 STUDIES = f"{DOCS}/studies"
 OUTSIDE = "project"
-LANGUAGES = {".yml": "yaml", ".py": "python", ".cff": "yaml", ".cpp": "cpp", ".csv": "text", "": "text", ".txt": "cmake"}
+LANGUAGES = {
+    ".yml": "yaml",
+    ".py": "python",
+    ".cff": "yaml",
+    ".cpp": "cpp",
+    ".csv": "text",
+    "": "text",
+    ".txt": "cmake",
+}
 # Code stays as it is; elsewhere, the target of a link is the second group.
 LINK = re.compile(r"(^ *```.*?^ *```|`[^`]+`)|(?<=\]\()([^)\s]+)(?=\))", re.MULTILINE | re.DOTALL)
 log = logging.getLogger("mkdocs.hooks")
