@@ -17,7 +17,9 @@ from lightsr_basicsr.data.degradations import imresize
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]*?) -->\s*)?^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S)
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^>]*?) -->\s*)?^ *```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S
+)
 SHELL = ("", "bash", "sh", "console")
 # Programs that are not run: their arguments are looked at instead.
 PROGRAMS = ("basicsr", "torchrun", "srun", "scontrol", "pip", "python", "pytest", "ruff", "mkdocs", "cmake")
@@ -42,7 +44,9 @@ def blocks_of(page: Path) -> list[Block]:
     text, found = page.read_text(encoding="utf-8"), []
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("text"))
-        found.append(Block(str(page.relative_to(ROOT)), line, match["language"], dedent(match["text"]), match["reason"]))
+        found.append(
+            Block(str(page.relative_to(ROOT)), line, match["language"], dedent(match["text"]), match["reason"])
+        )
     return found
 
 

@@ -19,12 +19,16 @@ DOCS = ROOT / "docs"
 NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
 WITHOUT_MKDOCS = "the extra docs, with MkDocs, is not installed"
 API = re.compile(r"^::: (\S+)$", re.MULTILINE)
-ADDRESS = re.compile(r"""(?:src|srcset|data-src)=["']?(https?:)?//|<link[^>]+href=["']?(https?:)?//|url\(["']?https?://""")
+ADDRESS = re.compile(
+    r"""(?:src|srcset|data-src)=["']?(https?:)?//|<link[^>]+href=["']?(https?:)?//|url\(["']?https?://"""
+)
 
 
 # Messages of others, and names, among the symptoms of the troubleshooting.
 THEIRS = {
-    "No module named 'torch'", "libGL.so.1", "tensorboard", "pkg_resources", "basicsr: command not found",
+    "No module named 'torchvision.transforms.functional_tensor'", "No module named 'torch'", "libGL.so.1", "pkg_resources",
+    "basicsr: command not found", "KeyError: 'params'", "NAME_archived_...",
+    "unrecognized arguments: --local-rank",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from lightsr_basicsr.tools.compare.run import Settings
 DOCS = Path(__file__).resolve().parents[1]
 PICTURES = DOCS / "pictures"
 # An eye of Chelsea and its surroundings: x, y, width and height in pixels.
-EYE = (65, 74, 200, 80)
+EYE = (65, 84, 200, 60)
 CROPS = {"chelsea": Crop(140, 84, 88, 66), "coffee": Crop(384, 40, 88, 66), "astronaut": Crop(196, 76, 88, 66)}
 FILES = {"IMDN": "IMDN_x4.pth", "FDIWN": "FDIWN_x4.pt", "DDistill-SR": "DDistill-SRx4_inference.pth"}
 WIDTH = 1400

@@ -65,7 +65,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return the page with links to files of the repository changed to pages of the site."""
     source = source_of(page.file.src_uri)
-    if not source.endswith(".md"):  # code and folders have one heading
+    if page.file.src_uri == "index.md":
+        page.meta["hide"] = ["navigation", "toc"]
+    elif not source.endswith(".md"):  # code and folders have one heading
         page.meta["hide"] = ["toc"]
 
     def changed(match: re.Match[str]) -> str:

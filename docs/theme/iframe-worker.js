@@ -7,7 +7,7 @@ if (location.protocol === "file:") {
       frame.hidden = true;
       document.body.append(frame);
       this.inside = frame.contentWindow;
-      this.started = this.start(address);
+      this.started = this.start(new URL(address, document.baseURI).href);
     }
 
     start(address) {
