@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.snippets import ROOT
+from tests.test_tools.compare.work import CHROMIUM
 
 DOCS = ROOT / "docs"
 NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
@@ -26,8 +27,8 @@ ADDRESS = re.compile(
 
 # Messages of others, and names, among the symptoms of the troubleshooting.
 THEIRS = {
-    "No module named 'torchvision.transforms.functional_tensor'", "No module named 'torch'", "libGL.so.1", "pkg_resources",
-    "basicsr: command not found", "KeyError: 'params'", "NAME_archived_...",
+    "No module named 'torchvision.transforms.functional_tensor'", "No module named 'torch'", "libGL.so.1",
+    "pkg_resources", "basicsr: command not found", "KeyError: 'params'", "NAME_archived_...",
     "unrecognized arguments: --local-rank",
 }  # fmt: skip
 
@@ -37,7 +38,7 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.add_constructor("!ENV", lambda loader, node: loader.construct_sequence(node)[-1])
-CONFIG = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)  # noqa: S506  derives from SafeLoader
+CONFIG = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), Loader)
 
 
 def pages_in(nav) -> list[str]:
@@ -155,3 +156,21 @@ def test_the_site_has_what_pages_link(site):
     assert missing == []
     assert "lightsr_basicsr.Upscaler" in pages[site / "api" / "upscale.html"]
     assert "quickstart.ipynb" in pages[site / "notebooks" / "quickstart.html"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_the_search_works_from_disk(site, tmp_path):
+    words = (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+    )
+    address = f"{(site / 'index.html').as_uri()}?q=tiles+memory"
+    done = subprocess.run(
+        [CHROMIUM, *words, f"--user-data-dir={tmp_path}", "--virtual-time-budget=60000", "--enable-logging=stderr",
+         "--dump-dom", address], capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert 'upscale.html?h=tiles+memory#memory-and-tiles"' in done.stdout
+    assert "CONSOLE" not in done.stderr
