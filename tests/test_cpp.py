@@ -38,7 +38,8 @@ def folder(tmp_path_factory) -> Path:
     """A folder with the program, a network and a picture of another width than height."""
     folder = tmp_path_factory.mktemp("cpp")
     (folder / "examples").symlink_to(ROOT / "examples")
-    lines = [line for block in blocks_of(PAGE) if block.reason is None for line in block.text.splitlines()]
+    texts = [block.text.replace("\\\n", " ") for block in blocks_of(PAGE) if block.reason is None]
+    lines = [line for text in texts for line in text.splitlines()]
     for line in (line for line in lines if line.startswith("cmake")):
         shell(line, folder)
     export("TinySR_x4", folder / "TinySR_x4.xml")

@@ -116,7 +116,9 @@ def page_text(path: str) -> str:
     if path.endswith(".md"):
         return text
     language = LANGUAGES.get(here.suffix, "text")
-    return f"---\nsearch: {{exclude: true}}\n---\n\n# {here.name}\n\n````{language}\n{text.rstrip()}\n````\n"
+    base = re.search(r"^extends: (\S+)", text, re.MULTILINE) if language == "yaml" else None
+    above = f"It extends [{base[1]}]({base[1]}).\n\n" if base else ""
+    return f"---\nsearch: {{exclude: true}}\n---\n\n# {here.name}\n\n{above}````{language}\n{text.rstrip()}\n````\n"
 
 
 def notebook_page(text: str, name: str) -> str:
