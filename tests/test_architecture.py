@@ -61,7 +61,7 @@ MAY_IMPORT = {
                f"{OURS}.archs.network", f"{OURS}.archs.sites", f"{OURS}.data.low_resolution", f"{OURS}.data.readable",
                f"{OURS}.pruning"},
     "weights": {"yaml", "tqdm", "gdown", OURS, f"{OURS}.tools.options", f"{OURS}.weights"},
-    "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "basicsr.utils.registry",
+    "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx", "basicsr.utils.registry",
                  f"{OURS}.archs.network", f"{OURS}.archs.reparam", f"{OURS}.checkpoints", f"{OURS}.runtimes"},
     "upscale": {"torch", "numpy", "PIL", "basicsr.utils.registry", f"{OURS}.archs.network",
                 f"{OURS}.archs.pooling", f"{OURS}.checkpoints", f"{OURS}.film", f"{OURS}.pictures", f"{OURS}.runtimes",

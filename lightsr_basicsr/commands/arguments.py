@@ -9,7 +9,7 @@ from lightsr_basicsr.commands.console import load_all_plugins
 from lightsr_basicsr.errors import UserError
 
 FORM = argparse.RawDescriptionHelpFormatter
-BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
+BACKENDS = ("auto", "torch", "onnxruntime", "openvino", "ncnn")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 

@@ -27,20 +27,24 @@ from lightsr_basicsr.runtimes.base import (
 )
 from lightsr_basicsr.runtimes.metadata import SUFFIXES as EXPORTED
 from lightsr_basicsr.runtimes.metadata import format_of, read_metadata
+from lightsr_basicsr.runtimes.ncnn_library import find_ncnn_device, ncnn_precisions, require_ncnn, require_pnnx
+from lightsr_basicsr.runtimes.ncnn_runtime import NcnnRuntime
 from lightsr_basicsr.runtimes.network import probe_scale
 from lightsr_basicsr.runtimes.onnx_runtime import OnnxRuntime, find_onnx_device, onnx_precisions
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime, find_openvino_device, openvino_precisions
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime, find_device, torch_precisions
 
 AUTO = "auto"
-RUNTIMES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime}
+PREFERRED = ("openvino", "onnxruntime", "torch")  # by it, the first one first; ncnn takes minutes to convert some
+RUNTIMES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime, "ncnn": NcnnRuntime}
 # Backends that read an exported file, the preferred one first; and the extra of those that are libraries themselves.
-READERS = {"onnx": ("openvino", "onnxruntime"), "openvino": ("openvino",), "torchscript": ("torch",)}
-EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+READERS = {"onnx": ("openvino", "onnxruntime"), "openvino": ("openvino",), "torchscript": ("torch",),
+           "ncnn": ("ncnn",)}  # fmt: skip
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "ncnn": "ncnn"}
 NEEDS_TRUST = (
     "{} is TorchScript, a program that runs with your rights when it is opened: it may read and change your files. If "
     "you made it or trust its author, say so: --trust on the command line, `val.trust: true` in an option file, "
-    "trust=True in Python. ONNX and OpenVINO files are no programs."
+    "trust=True in Python. Files of ONNX, OpenVINO and ncnn are no programs."
 )
 
 
@@ -63,7 +67,7 @@ def open_runtime(
 
     Args:
         source (nn.Module | str | PathLike): A network of any package, with its weights; or a checkpoint of this
-            package's networks (.pth, .pt, .safetensors); or an exported file (.onnx, .xml, .ts, .torchscript).
+            package's networks (.pth, .pt, .safetensors); or an exported file (.onnx, .xml, .ts, .torchscript, .param).
         backend (str): One of ``BACKENDS``, or ``'auto'`` for the one that is fastest here. Default: ``'auto'``.
         precision (str | None): One of ``PRECISIONS``; None is ``'fp32'``, or the precision of an exported file.
         device (str | torch.device | None): ``'cpu'``, ``'cuda'``, or the backend's name of its device; None lets it
@@ -125,13 +129,13 @@ def choose(precision: str = "fp32", device: str | None = None) -> Choice:
         check_precision("torch", precision, device)
         return Choice("torch", "because it is the fastest on CUDA")
     missing = []
-    for backend in ("openvino", "onnxruntime", "torch"):
+    for backend in PREFERRED:
         reason = _why_not(backend, precision, device)
         if reason is None:
             because = "because it is the fastest on this CPU" if backend == "openvino" else "because "
             return Choice(backend, because + "; ".join(missing))
         missing.append(reason)
-    possible = tuple(name for name in PRECISIONS if any(name in _possible(backend, device) for backend in BACKENDS))
+    possible = tuple(name for name in PRECISIONS if any(name in _possible(backend, device) for backend in PREFERRED))
     others = tuple(name for name in possible if name != "int8")
     advice = f"choose {worded(others)}" if others else "name another device, or leave it out"
     raise BackendError(f"No backend here runs {precision} on {device or 'the CPU'}: {advice}.")
@@ -161,7 +165,10 @@ def _why_not(backend: str, precision: str, device: str | None) -> str | None:
 
 def _check_installed(backend: str) -> None:
     """Raise BackendError unless a backend and the exporter that it needs for networks are installed."""
-    if backend in EXTRAS:
+    if backend == "ncnn":
+        require_ncnn()
+        require_pnnx()
+    elif backend in EXTRAS:
         for library in (backend, "onnx"):
             require(library, EXTRAS[backend])
 
@@ -180,6 +187,8 @@ def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
         return torch_precisions(find_device(device).type)
     if backend == "onnxruntime":
         return onnx_precisions(find_onnx_device(device))
+    if backend == "ncnn":
+        return ncnn_precisions(find_ncnn_device(device))
     return openvino_precisions(find_openvino_device(device))
 
 
@@ -259,8 +268,8 @@ def _precision_of(path: Path, made_in: str, wanted: str | None, backend: str, de
         if wanted not in (None, made_in):
             raise BackendError(f"{path.name} was exported in {made_in}, and {wanted} was asked for: leave it out.")
         return "int8"
-    if backend == "openvino":
-        # It alone can cast a model; an fp16 file runs in float32 where the device has no half precision.
+    if backend in ("openvino", "ncnn"):
+        # They cast a model; an fp16 file runs in float32 where the device has no half precision.
         possible = _possible(backend, device)
         return wanted or (made_in if made_in in possible else "fp32")
     if wanted not in (None, made_in):
