@@ -29,21 +29,15 @@ EXAMPLES = """examples:
   basicsr export net_g_latest.pth --opt train_ecbsr.yml          a network of BasicSR or another package
 ONNX needs pip install ".[onnx]", OpenVINO ".[openvino]", int8 ".[int8]", ncnn
 ".[ncnn]"; TorchScript nothing."""
-# A few lines that run the new file; by format the library, its call that opens the file, and its call for an image.
+# A few lines that run the new file; by format the library, its call that opens the file, and its call for an image;
+# FEED comes before that.
 NCNN = """net = ncnn.Net()
 net.load_param({path!r}), net.load_model({weights!r})
-
-
-def run(lr):
-    extractor = net.create_extractor()
-    extractor.input("data", ncnn.Mat(lr[0]).clone())
-    return numpy.array(extractor.extract("output")[1])
-
-"""
+run = net.create_extractor()"""
 USE = """import cv2, {library}
 {opening}
 lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
-sr = {call}.clip(0, 1).transpose(1, 2, 0)
+{feed}sr = {call}.clip(0, 1).transpose(1, 2, 0)
 cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))"""
 CALLS = {
     "onnx": ("onnxruntime", "session = onnxruntime.InferenceSession({path!r})", 'session.run(None, {"lr": lr})[0][0]'),
@@ -57,8 +51,11 @@ CALLS = {
         "program = torch.jit.load({path!r})",
         "program(torch.from_numpy(lr))[0].detach().numpy()",
     ),
-    "ncnn": ("ncnn, numpy", NCNN, "run(lr)"),
+    "ncnn": ("ncnn, numpy", NCNN, 'numpy.array(run.extract("output")[1])'),
 }
+
+
+FEED = {"ncnn": 'run.input("data", ncnn.Mat(lr[0]).clone())\n'}
 
 
 def add_export(commands: Any) -> None:
@@ -173,5 +170,6 @@ def _use_text(done: Exported) -> list[str]:
     read = ", cv2.IMREAD_GRAYSCALE" if gray else ""
     library, opening, call = CALLS[done.format]
     opening = opening.format(path=done.path, hint=hint, weights=done.files[0])
-    program = USE.format(library=library, opening=opening, call=call, gray=read, swap=not gray)
+    feed = FEED.get(done.format, "")
+    program = USE.format(library=library, opening=opening, call=call, gray=read, swap=not gray, feed=feed)
     return [f"  {line}".rstrip() for line in program.splitlines()]

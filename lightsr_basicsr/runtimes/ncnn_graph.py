@@ -23,7 +23,6 @@ from lightsr_basicsr.runtimes.network import name_of, smooth_picture
 INPUT, OUTPUT = "data", "output"
 # pnnx keeps a side that is the same in both as a constant.
 TRACED_SIZES = ((45, 37), (61, 83))
-LONGEST = 1200.0  # in seconds; FDIWN takes two minutes
 STEM = "model"
 # What operations are for, by the beginning of pnnx's names.
 PURPOSES = (
@@ -43,12 +42,13 @@ class NcnnModel(NamedTuple):
     weights: bytes  # content of its .bin file
 
 
-def to_ncnn(net: nn.Module, half: bool = False) -> NcnnModel:
+def to_ncnn(net: nn.Module, half: bool = False, patience: float = 1200.0) -> NcnnModel:
     """Return the deployed form of a network for ncnn: input ``data`` (C, H, W), output ``output`` (C, sH, sW).
 
     Args:
         net (nn.Module): Any network; unchanged.
         half (bool): Whether weights are stored in half precision. Default: False.
+        patience (float): Seconds that pnnx may take; FDIWN takes two minutes. Default: 1200.
 
     Raises:
         BackendError: If ncnn lacks an operation of it, pnnx fails, or one of them is not installed.
@@ -59,7 +59,7 @@ def to_ncnn(net: nn.Module, half: bool = False) -> NcnnModel:
     program = _traced(plain)
     with tempfile.TemporaryDirectory(prefix="lightsr_pnnx_") as folder:
         program.save(str(Path(folder, f"{STEM}.pt")))
-        log = _run_pnnx(pnnx.EXEC_PATH, Path(folder), plain, half)
+        log = _run_pnnx(pnnx.EXEC_PATH, Path(folder), plain, half, patience)
         try:
             param = Path(folder, f"{STEM}.ncnn.param").read_text(encoding="utf-8")
             weights = Path(folder, f"{STEM}.ncnn.bin").read_bytes()
@@ -83,17 +83,17 @@ def _sizes(net: SRNetwork) -> list[tuple[int, int]]:
     return [(max(height, net.min_side), max(width, net.min_side + 3)) for height, width in TRACED_SIZES]
 
 
-def _run_pnnx(program: str, folder: Path, net: SRNetwork, half: bool) -> str:
+def _run_pnnx(program: str, folder: Path, net: SRNetwork, half: bool, patience: float) -> str:
     """Run pnnx in a folder and return what it printed."""
     first, second = (f"[1,{net.num_in_ch},{height},{width}]f32" for height, width in _sizes(net))
     command = [program, f"{STEM}.pt", f"inputshape={first}", f"inputshape2={second}", f"fp16={int(half)}"]
     try:
         done = subprocess.run(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=LONGEST, check=False,
+            timeout=patience, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
-        raise _no_graph(net, f"pnnx did not finish within {LONGEST / 60:.0f} minutes") from error
+        raise _no_graph(net, f"pnnx did not finish within {patience:.0f} s") from error
     except OSError as error:
         raise BackendError(
             f'pnnx cannot be started ({error.strerror or error}): pip install --force-reinstall ".[ncnn]"'

@@ -46,11 +46,14 @@ class NcnnRuntime(Runtime):
         self.names = self.net.input_names()[0], self.net.output_names()[0]
 
     @classmethod
-    def of_network(cls, net: nn.Module, precision: str = "fp32", **arguments: Any) -> NcnnRuntime:
+    def of_network(
+        cls, net: nn.Module, precision: str = "fp32", patience: float = 1200.0, **arguments: Any
+    ) -> NcnnRuntime:
         """Return the runtime of a network, converted in a temporary folder; ``arguments`` are those of the class.
 
         Raises:
-            BackendError: If it cannot be converted or ncnn gives other images; see the class.
+            BackendError: If it cannot be converted within ``patience`` seconds, or ncnn gives other images; see the
+                class.
         """
         place = find_ncnn_device(arguments.get("device"))
         check_possible(cls.backend, precision, place, ncnn_precisions(place))
@@ -58,7 +61,7 @@ class NcnnRuntime(Runtime):
         from lightsr_basicsr.runtimes.ncnn_graph import to_ncnn
 
         deployed = ready(net)
-        model = to_ncnn(deployed)
+        model = to_ncnn(deployed, patience=patience)
         with tempfile.TemporaryDirectory(prefix="lightsr_ncnn_") as folder:
             path = Path(folder, FILE)
             path.write_text(model.param, encoding="utf-8")
