@@ -9,7 +9,7 @@ from lightsr_basicsr.commands.console import load_all_plugins
 from lightsr_basicsr.errors import UserError
 
 FORM = argparse.RawDescriptionHelpFormatter
-BACKENDS = ("auto", "torch", "onnxruntime", "openvino")
+BACKENDS = ("auto", "fastest", "torch", "onnxruntime", "openvino", "ncnn")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
@@ -50,7 +50,8 @@ def add_import(parser: argparse.ArgumentParser) -> None:
 def add_running(parser: argparse.ArgumentParser, default: str) -> None:
     """Add ``--backend``, ``--precision``, ``--device`` and ``--trust``: how networks are run; ``default`` in words."""
     add = parser.add_argument
-    add("--backend", choices=BACKENDS, help=f"what runs networks (default: {default})")
+    add("--backend", choices=BACKENDS, help=f"what runs networks; fastest: measured with the first picture, and "
+        f"remembered (default: {default})")  # fmt: skip
     add("--precision", choices=PRECISIONS, help="inside the network (default: fp32, or that of an exported file)")
     add("--device", help="cpu, cuda or cuda:1 (default: a GPU if there is one)")
     add("--trust", action="store_true", help="run TorchScript files (.ts), which are programs with all rights of yours")

@@ -34,14 +34,14 @@ EXAMPLES = """examples:
 Networks given by name have random weights: their speed is meaningful, their images are not.
 Writes results.json, results.csv, results.md and, with matplotlib, plots to the folder of -o."""
 
-BACKENDS = ("torch", "onnxruntime", "openvino")
+BACKENDS = ("torch", "onnxruntime", "openvino", "ncnn")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 FORMATS = ("csv", "markdown", "json")
 
 
 def add_benchmark(commands: Any) -> None:
     """Add ``benchmark`` to the parser's ``commands``."""
-    text = "speed, memory and PSNR of networks on torch, ONNX Runtime and OpenVINO"
+    text = "speed, memory and PSNR of networks on torch, ONNX Runtime, OpenVINO and ncnn"
     parser = commands.add_parser("benchmark", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
     _add_networks(parser)
     _add_measures(parser)
@@ -60,8 +60,8 @@ def add_benchmark(commands: Any) -> None:
 def _add_networks(parser: argparse.ArgumentParser) -> None:
     add, backends = parser.add_argument, (*BACKENDS, "all")
     add(
-        "sources", nargs="*", metavar="SOURCE", help="checkpoint, exported file (.onnx, .xml, .ts), option file, or "
-        "name of a network, with arguments as in IMDN:upscale=4 (default: the five networks in the papers' sizes)",
+        "sources", nargs="*", metavar="SOURCE", help="checkpoint, exported file (.onnx, .xml, .ts, .param), option "
+        "file, or name of a network, such as IMDN:upscale=4 (default: the five networks in the papers' sizes)",
     )  # fmt: skip
     add(
         "--network", metavar="NAME|FILE", help="network of a checkpoint that cannot be identified: IMDN:num_feat=48, "

@@ -17,24 +17,29 @@ if TYPE_CHECKING:
     from lightsr_basicsr.tools.export.run import Exported
     from lightsr_basicsr.tools.export.verify import ExportRow
 
-DESCRIPTION = """Write a trained network for other backends: ONNX, OpenVINO or TorchScript. A file in its training form
-is deployed on the way. The new file is loaded again and compared with the network on test images of three sizes;
+DESCRIPTION = """Write a trained network for other backends: ONNX, OpenVINO, TorchScript or ncnn. A file in its training
+form is deployed on the way. The new file is loaded again and compared with the network on test images of three sizes;
 where they differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
 number and size."""
 EXAMPLES = f"""examples:
   basicsr export net_g_latest.pth                                writes net_g_latest.onnx beside it
   basicsr export net_g_latest.pth -o net.xml                     for OpenVINO: net.xml and net.bin
   basicsr export net_g_latest.pth -o net.ts --weights raw        TorchScript, without EMA
+  basicsr export net_g_latest.pth -o net-4x.param                for ncnn, Upscayl: net-4x.param and net-4x.bin
   basicsr export net.safetensors --precision fp16 -i photo.png   half precision, compared on your LR image too
   basicsr export net_g_latest.pth --precision int8 --photographs datasets/DIV2K/HR
   basicsr export net_g_latest.pth --opt train_ecbsr.yml          a network of BasicSR or another package
 ONNX needs {install_command("onnx")};
-OpenVINO the extra openvino, int8 the extra int8, TorchScript nothing."""
-# Five lines that run the new file; by format the library, its call that opens the file, and its call for an image.
+OpenVINO the extra openvino, int8 the extra int8, ncnn the extra ncnn, TorchScript nothing."""
+# A few lines that run the new file; by format the library, its call that opens the file, and its call for an image;
+# FEED comes before that.
+NCNN = """net = ncnn.Net()
+net.load_param({path!r}), net.load_model({weights!r})
+run = net.create_extractor()"""
 USE = """import cv2, {library}
 {opening}
 lr = cv2.dnn.blobFromImage(cv2.imread("lr.png"{gray}), 1 / 255, swapRB={swap})
-sr = {call}.clip(0, 1).transpose(1, 2, 0)
+{feed}sr = {call}.clip(0, 1).transpose(1, 2, 0)
 cv2.imwrite("sr.png", (sr[:, :, ::-1] * 255).round().astype("uint8"))"""
 CALLS = {
     "onnx": ("onnxruntime", "session = onnxruntime.InferenceSession({path!r})", 'session.run(None, {"lr": lr})[0][0]'),
@@ -48,20 +53,26 @@ CALLS = {
         "program = torch.jit.load({path!r})",
         "program(torch.from_numpy(lr))[0].detach().numpy()",
     ),
+    "ncnn": ("ncnn, numpy", NCNN, 'numpy.array(run.extract("output")[1])'),
 }
+
+
+FEED = {"ncnn": 'run.input("data", ncnn.Mat(lr[0]).clone())\n'}
 
 
 def add_export(commands: Any) -> None:
     """Add ``export`` to the parser's ``commands``."""
-    text = "write a trained network for ONNX Runtime, OpenVINO or TorchScript"
+    text = "write a trained network for ONNX Runtime, OpenVINO, TorchScript or ncnn"
     parser = commands.add_parser("export", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
     add_checkpoint(parser)
     parser.add_argument(
         "-o", "--output", metavar="OUT",
-        help="new file or its folder; the suffix decides the format: .onnx, .xml, .ts (default: the name of FILE)",
+        help="new file or its folder; the suffix decides the format: .onnx, .xml, .ts, .param (default: FILE's name)",
     )  # fmt: skip
     parser.add_argument(
-        "--format", choices=("onnx", "openvino", "torchscript"), help="default: that of OUT, or onnx, for int8 openvino"
+        "--format",
+        choices=("onnx", "openvino", "torchscript", "ncnn"),
+        help="default: that of OUT, or onnx, for int8 openvino",
     )
     parser.add_argument(
         "--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="inside the network (default: fp32)"
@@ -155,11 +166,13 @@ def _cpu_has_bf16() -> bool:
 
 def _use_text(done: Exported) -> list[str]:
     if done.num_in_ch not in (1, 3):
-        return [f"  input 'lr', (N, {done.num_in_ch}, H, W), float32 in [0, 1]"]
+        name, shape = ("data", "") if done.format == "ncnn" else ("lr", "N, ")
+        return [f"  input '{name}', ({shape}{done.num_in_ch}, H, W), float32 in [0, 1]"]
     gray = done.num_in_ch == 1
     hint = "bf16" if done.precision == "int8" and _cpu_has_bf16() else "f32"
     read = ", cv2.IMREAD_GRAYSCALE" if gray else ""
     library, opening, call = CALLS[done.format]
-    opening = opening.format(path=done.path, hint=hint)
-    program = USE.format(library=library, opening=opening, call=call, gray=read, swap=not gray)
-    return [f"  {line}" for line in program.splitlines()]
+    opening = opening.format(path=done.path, hint=hint, weights=done.files[0])
+    feed = FEED.get(done.format, "")
+    program = USE.format(library=library, opening=opening, call=call, gray=read, swap=not gray, feed=feed)
+    return [f"  {line}".rstrip() for line in program.splitlines()]

@@ -140,13 +140,17 @@ def _facts_of_exported(info: ExportedInfo) -> dict[str, str]:
         **facts,
         "precision": metadata.precision,
         "cost of int8": int8,
-        "input": f"'lr', (N, {metadata.num_in_ch}, H, W), {channels} in [{low:g}, {high:g}], "
+        "input": f"{_shape(info.format, metadata.num_in_ch)}, {channels} in [{low:g}, {high:g}], "
         f"sides of at least {metadata.min_side}",
         "tiles": "differ from the whole image" if metadata.pools_globally else "",
         "made of": metadata.source or "a network in memory",
         "its sha256": metadata.sha256 or "",
         "written by": metadata.producer,
     }
+
+
+def _shape(kind: str, count: int) -> str:
+    return f"'data', ({count}, H, W)" if kind == "ncnn" else f"'lr', (N, {count}, H, W)"
 
 
 def _channels(count: int, colour: str = "RGB") -> str:

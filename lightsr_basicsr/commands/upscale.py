@@ -34,6 +34,7 @@ EXAMPLES = """examples:
   basicsr upscale -i photos -o photos -n IMDN_x4 --suffix x4    beside the pictures, as NAME_x4.jpg
   basicsr upscale -i photos -n IMDN_x4 --self-ensemble      eight times as long, a little better
   basicsr upscale poster.png --model IMDN_x4.onnx -t 256    an exported file, in tiles
+  basicsr upscale -i photos -n IMDN_x4 --backend fastest    measures what runs it fastest, once for this machine
   basicsr upscale -i film.mp4 -o large.mp4 -n IMDN_RTC_x2   a film, with its sound
 Exit status: 0, 1 if a file failed, 2 if nothing could be started, 130 after Ctrl-C."""
 ENDINGS = ("auto", "png", "jpg", "webp", "tif", "bmp", "gif", "mp4", "mkv", "mov", "webm")
@@ -72,7 +73,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         "-n", "--model_name", metavar="NAME", help="an official file by name, such as IMDN_x4: see `basicsr fetch` "
         "(default: TinySR_x4, or up to -s 2 TinySR_x2, small networks that come with this package)",
     )  # fmt: skip
-    add("--model", "--model_path", metavar="FILE", help="checkpoint or exported file (.onnx, .xml, .ts)")
+    add("--model", "--model_path", metavar="FILE", help="checkpoint or exported file (.onnx, .xml, .ts, .param)")
     add("--opt", metavar="FILE", help="option file it was trained with; only for networks that are not identified")
     add_import(parser)
     add("-s", "--outscale", type=float, metavar="S", help="scale of the results (default: that of the network)")

@@ -1,4 +1,4 @@
-"""Run a network with torch, ONNX Runtime or OpenVINO behind one call."""
+"""Run a network with torch, ONNX Runtime, OpenVINO or ncnn behind one call."""
 
 from lightsr_basicsr.runtimes.base import BACKENDS, PRECISIONS, BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import open_runtime

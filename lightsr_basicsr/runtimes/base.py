@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lightsr_basicsr.archs.network import shape_hint
 from lightsr_basicsr.errors import UserError, install_command
 
-BACKENDS = ("torch", "onnxruntime", "openvino")
+BACKENDS = ("torch", "onnxruntime", "openvino", "ncnn")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 # Backends start any number of threads, and abort the whole program where the system refuses them.
 MOST_THREADS = 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from difflib import get_close_matches
+from functools import partial
 from os import PathLike
 from os.path import isfile
 from pathlib import Path
@@ -26,22 +27,28 @@ from lightsr_basicsr.runtimes.base import (
     require,
     worded,
 )
+from lightsr_basicsr.runtimes.fastest import FASTEST, FastestRuntime, content_of
 from lightsr_basicsr.runtimes.metadata import SUFFIXES as EXPORTED
 from lightsr_basicsr.runtimes.metadata import format_of, read_metadata
+from lightsr_basicsr.runtimes.ncnn_library import find_ncnn_device, ncnn_precisions, require_ncnn, require_pnnx
+from lightsr_basicsr.runtimes.ncnn_runtime import NcnnRuntime
 from lightsr_basicsr.runtimes.network import probe_scale
 from lightsr_basicsr.runtimes.onnx_runtime import OnnxRuntime, find_onnx_device, onnx_precisions
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime, find_openvino_device, openvino_precisions
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime, find_device, torch_precisions
 
 AUTO = "auto"
-RUNTIMES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime}
+PATIENCE = 30.0  # seconds that a conversion for ncnn may take to be a candidate for the fastest
+PREFERRED = ("openvino", "onnxruntime", "torch")  # by it, the first one first; ncnn takes minutes to convert some
+RUNTIMES = {"torch": TorchRuntime, "onnxruntime": OnnxRuntime, "openvino": OpenVinoRuntime, "ncnn": NcnnRuntime}
 # Backends that read an exported file, the preferred one first; and the extra of those that are libraries themselves.
-READERS = {"onnx": ("openvino", "onnxruntime"), "openvino": ("openvino",), "torchscript": ("torch",)}
-EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+READERS = {"onnx": ("openvino", "onnxruntime"), "openvino": ("openvino",), "torchscript": ("torch",),
+           "ncnn": ("ncnn",)}  # fmt: skip
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino", "ncnn": "ncnn"}
 NEEDS_TRUST = (
     "{} is TorchScript, a program that runs with your rights when it is opened: it may read and change your files. If "
     "you made it or trust its author, say so: --trust on the command line, `val.trust: true` in an option file, "
-    "trust=True in Python. ONNX and OpenVINO files are no programs."
+    "trust=True in Python. Files of ONNX, OpenVINO and ncnn are no programs."
 )
 
 
@@ -64,8 +71,9 @@ def open_runtime(
 
     Args:
         source (nn.Module | str | PathLike): A network of any package, with its weights; or a checkpoint of this
-            package's networks (.pth, .pt, .safetensors); or an exported file (.onnx, .xml, .ts, .torchscript).
-        backend (str): One of ``BACKENDS``, or ``'auto'`` for the one that is fastest here. Default: ``'auto'``.
+            package's networks (.pth, .pt, .safetensors); or an exported file (.onnx, .xml, .ts, .torchscript, .param).
+        backend (str): One of ``BACKENDS``; ``'auto'`` for the usually fastest one; ``'fastest'`` for the one that is:
+            measured with the first images, which takes seconds, and remembered. Default: ``'auto'``.
         precision (str | None): One of ``PRECISIONS``; None is ``'fp32'``, or the precision of an exported file.
         device (str | torch.device | None): ``'cpu'``, ``'cuda'``, or the backend's name of its device; None lets it
             choose.
@@ -90,6 +98,8 @@ def open_runtime(
 
 def _open_network(net: nn.Module, backend: str, precision: str, device: str | None, threads: int | None) -> Runtime:
     arguments = {"device": device, "threads": threads}
+    if backend == FASTEST:
+        return _fastest_of_network(net, precision, device, threads)
     if backend != AUTO:
         return RUNTIMES[backend].of_network(net, precision, **arguments)
     choice = choose(precision, device)
@@ -105,9 +115,36 @@ def _open_network(net: nn.Module, backend: str, precision: str, device: str | No
     return runtime
 
 
+def _fastest_of_network(net: nn.Module, precision: str, device: str | None, threads: int | None) -> Runtime:
+    choose(precision, device)  # which tells why none is possible
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    able = [backend for backend in BACKENDS if _why_not(backend, precision, place) is None]
+    arguments = {"device": place, "threads": threads}
+    candidates = {backend: partial(RUNTIMES[backend].of_network, net, precision, **arguments) for backend in able}
+    if "ncnn" in candidates:  # which converts at every start
+        candidates["ncnn"] = partial(candidates["ncnn"], patience=PATIENCE)
+    return FastestRuntime(candidates, {"network": content_of(net)}, threads=threads)
+
+
+def _fastest_of_file(path: Path, precision: str | None, device: str | None, threads: int | None) -> Runtime:
+    able = [reader for reader in READERS[format_of(path)] if reader == "torch" or _is_installed(reader)]
+    candidates = {
+        reader: partial(_open_exported, path, reader, precision, device, threads, trust=True) for reader in able
+    }
+    return FastestRuntime(candidates, {"network": content_of(path)}, threads=threads)
+
+
+def _is_installed(reader: str) -> bool:
+    try:
+        require(reader, EXTRAS[reader])
+    except BackendError:
+        return False
+    return True
+
+
 def check_names(backend: str, precision: str | None) -> None:
     """Raise BackendError, with a suggestion, unless these are a backend and a precision or None."""
-    for kind, value, known in (("backend", backend, (AUTO, *BACKENDS)), ("precision", precision, PRECISIONS)):
+    for kind, value, known in (("backend", backend, (AUTO, FASTEST, *BACKENDS)), ("precision", precision, PRECISIONS)):
         if value not in known and not (kind == "precision" and value is None):
             close = get_close_matches(str(value).lower(), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"choose {worded(known)}."
@@ -126,13 +163,13 @@ def choose(precision: str = "fp32", device: str | None = None) -> Choice:
         check_precision("torch", precision, device)
         return Choice("torch", "because it is the fastest on CUDA")
     missing = []
-    for backend in ("openvino", "onnxruntime", "torch"):
+    for backend in PREFERRED:
         reason = _why_not(backend, precision, device)
         if reason is None:
             because = "because it is the fastest on this CPU" if backend == "openvino" else "because "
             return Choice(backend, because + "; ".join(missing))
         missing.append(reason)
-    possible = tuple(name for name in PRECISIONS if any(name in _possible(backend, device) for backend in BACKENDS))
+    possible = tuple(name for name in PRECISIONS if any(name in _possible(backend, device) for backend in PREFERRED))
     others = tuple(name for name in possible if name != "int8")
     advice = f"choose {worded(others)}" if others else "name another device, or leave it out"
     raise BackendError(f"No backend here runs {precision} on {device or 'the CPU'}: {advice}.")
@@ -162,7 +199,10 @@ def _why_not(backend: str, precision: str, device: str | None) -> str | None:
 
 def _check_installed(backend: str) -> None:
     """Raise BackendError unless a backend and the exporter that it needs for networks are installed."""
-    if backend in EXTRAS:
+    if backend == "ncnn":
+        require_ncnn()
+        require_pnnx()
+    elif backend in EXTRAS:
         for library in (backend, "onnx"):
             require(library, EXTRAS[backend])
 
@@ -181,6 +221,8 @@ def _precisions(backend: str, device: str | None) -> tuple[str, ...]:
         return torch_precisions(find_device(device).type)
     if backend == "onnxruntime":
         return onnx_precisions(find_onnx_device(device))
+    if backend == "ncnn":
+        return ncnn_precisions(find_ncnn_device(device))
     return openvino_precisions(find_openvino_device(device))
 
 
@@ -200,8 +242,10 @@ def _open_exported(
     path: Path, backend: str, precision: str | None, device: str | None, threads: int | None, trust: bool
 ) -> Runtime:
     metadata = read_metadata(path)
-    choice = choose_reader(path, backend)
+    choice = choose_reader(path, AUTO if backend == FASTEST else backend)
     check_trust(path, trust)
+    if backend == FASTEST and len(READERS[format_of(path)]) > 1:
+        return _fastest_of_file(path, precision, device, threads)
     made_in = "fp32" if metadata is None else metadata.precision
     precision = _precision_of(path, made_in, precision, choice.backend, device)
     known, traits = None, Traits(0)  # a scale that is not known yet
@@ -244,9 +288,7 @@ def choose_reader(path: Path, backend: str = AUTO) -> Choice:
     if len(readers) == 1:
         return Choice(readers[0], f"because {path.name} is its own format")
     for reader in readers:
-        try:
-            require(reader, EXTRAS[reader])
-        except BackendError:
+        if not _is_installed(reader):
             continue
         first = reader == readers[0]
         reason = "it is the fastest on this CPU" if first else f"{readers[0]} is not installed"
@@ -260,8 +302,8 @@ def _precision_of(path: Path, made_in: str, wanted: str | None, backend: str, de
         if wanted not in (None, made_in):
             raise BackendError(f"{path.name} was exported in {made_in}, and {wanted} was asked for: leave it out.")
         return "int8"
-    if backend == "openvino":
-        # It alone can cast a model; an fp16 file runs in float32 where the device has no half precision.
+    if backend in ("openvino", "ncnn"):
+        # They cast a model; an fp16 file runs in float32 where the device has no half precision.
         possible = _possible(backend, device)
         return wanted or (made_in if made_in in possible else "fp32")
     if wanted not in (None, made_in):

@@ -84,7 +84,7 @@ def to_torchscript(net: nn.Module, precision: str = "fp32") -> torch.jit.ScriptM
     plain, single = ready(net), has_own_kernels(net)
     if precision == "fp16":
         plain = _WithHalves(plain).eval()
-    with _quiet_tracer(), torch.no_grad():
+    with quiet_tracer(), torch.no_grad():
         try:
             program = torch.jit.trace(plain, _example_images(plain, single), check_trace=False)
             return torch.jit.freeze(torch.jit.script(_ImageByImage(program).eval()) if single else program)
@@ -173,7 +173,7 @@ def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
     growing = {axis: name if axis == 0 else f"s{name}" for axis, name in changing.items()}
     # The newer exporter takes minutes for some thousand nodes; before torch 2.5 the older one was the only one.
     choice = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
-    with _quiet_tracer(), _KnownKernels():
+    with quiet_tracer(), _KnownKernels():
         try:
             torch.onnx.export(
                 net, (_example_images(net, single),), buffer, input_names=[INPUT], output_names=[OUTPUT],
@@ -199,8 +199,8 @@ def quietly(level: int, *loggers: str) -> Iterator[None]:
                 log.setLevel(before)
 
 
-def _quiet_tracer() -> AbstractContextManager[None]:
-    # It warns of decisions by size and of deprecation; the images are compared afterwards.
+def quiet_tracer() -> AbstractContextManager[None]:
+    """Suppress the tracer's warnings of decisions by size and of deprecation; the images are compared afterwards."""
     return quietly(logging.CRITICAL, "torch.onnx")
 
 

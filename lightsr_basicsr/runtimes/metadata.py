@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, require
+from lightsr_basicsr.runtimes.ncnn_file import entry_of, read_param
 
 if TYPE_CHECKING:
     import onnx
@@ -24,7 +25,9 @@ MOST_BYTES, MOST_DEPTH = 2**20, 16  # of the entry
 MOST = 10**6  # of a number in it
 ODD = f"Its entry '{KEY}' is not what basicsr export writes"
 AGAIN = "Export it again."
-SUFFIXES = {".onnx": "onnx", ".xml": "openvino", ".ts": "torchscript", ".torchscript": "torchscript"}
+SUFFIXES = {
+    ".onnx": "onnx", ".xml": "openvino", ".ts": "torchscript", ".torchscript": "torchscript", ".param": "ncnn",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Metadata:
     opset: int | None = None  # version of ONNX's operators; None for TorchScript
     producer: str = ""  # name and version of the program that wrote it
     int8: dict[str, Any] | None = None  # of a quantized network `psnr_cost_db`, `images` and `data`
+    checksums: dict[str, str] | None = None  # of the two parts of a file for ncnn
 
     def to_json(self) -> str:
         """Return the metadata as one line of JSON, in ASCII."""
@@ -99,7 +103,9 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "precision": ("fp32, fp16 or int8", lambda value: value in ("fp32", "fp16", "int8")),
     "pools_globally": ("true or false", lambda value: isinstance(value, bool)),
     "opset": ("a whole number or null", lambda value: value is None or _whole(value)),
-    "int8": ("an object or null", lambda value: value is None or isinstance(value, dict)),
+    **dict.fromkeys(
+        ("int8", "checksums"), ("an object or null", lambda value: value is None or isinstance(value, dict))
+    ),
     **dict.fromkeys(("colour", "producer"), ("a text", lambda value: isinstance(value, str))),
     **dict.fromkeys(("sha256", "source"), ("a text or null", _text_or_none)),
 }
@@ -143,7 +149,7 @@ def for_torchscript(metadata: Metadata) -> Mapping[str, str]:
 
 
 def format_of(path: str | PathLike) -> str:
-    """Return the format of an exported file by its suffix: ``'onnx'``, ``'openvino'`` or ``'torchscript'``.
+    """Return the format of an exported file by its suffix: ``'onnx'``, ``'openvino'``, ``'torchscript'``, ``'ncnn'``.
 
     Raises:
         BackendError: For another suffix.
@@ -166,7 +172,8 @@ def read_metadata(path: str | PathLike) -> Metadata | None:
     kind, path = format_of(path), Path(path)
     if not isfile(path):
         raise BackendError(f"There is no file {path} (looked from {Path.cwd()}).")
-    readers = {"onnx": _from_onnx, "openvino": _from_openvino, "torchscript": _from_torchscript}
+    readers = {"onnx": _from_onnx, "openvino": _from_openvino, "torchscript": _from_torchscript,
+               "ncnn": _from_ncnn}  # fmt: skip
     try:
         text = readers[kind](path)
     except BackendError:
@@ -207,3 +214,7 @@ def _from_torchscript(path: Path) -> str | None:
         if found is not None and archive.getinfo(found).file_size > MOST_BYTES:
             raise ValueError("an entry of a size that no export writes")
         return None if found is None else archive.read(found).decode()
+
+
+def _from_ncnn(path: Path) -> str | None:
+    return entry_of(read_param(path))

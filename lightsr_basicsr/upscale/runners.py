@@ -10,6 +10,7 @@ from torch import nn
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.runtimes.base import Runtime
+from lightsr_basicsr.runtimes.fastest import FastestRuntime
 from lightsr_basicsr.runtimes.network import unwrap
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
 from lightsr_basicsr.upscale.memory import bytes_per_pixel, plan_within_memory, surely_fits
@@ -52,7 +53,8 @@ class Runners:
 
     def runner_for(self, picture: np.ndarray, host_bytes: int = 0) -> TileRunner:
         """Return the runner of a picture (H, W, C); the host needs so many bytes besides."""
-        sides, runtime = picture.shape[:2], self.runtime
+        sides = picture.shape[:2]
+        runtime = self._decided(*sides)
         plan = self._fitting(runtime, *sides, host_bytes)
         if self.free and self.pools and _tiles(plan, *sides) > 1 and refinable(runtime) is None:
             runtime = self._with_torch()
@@ -62,6 +64,13 @@ class Runners:
             self.told = True
             self._tell(runner, picture)
         return runner
+
+    def _decided(self, height: int, width: int) -> Runtime:
+        """Return the runtime, which the first picture decides if it is to be the fastest."""
+        if isinstance(self.runtime, FastestRuntime):
+            self.runtime = self.runtime.decide(height, width)
+            self.report(f"run by {self.runtime}, {self.runtime.chosen_because}.")
+        return self.runtime
 
     def note(self, runner: TileRunner, planned: TilePlan) -> None:
         """Remember, and say, that memory ran out, if a runner had to make its tiles smaller than planned."""

@@ -19,6 +19,7 @@ from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.pictures.picture import Picture, largest
 from lightsr_basicsr.runtimes.base import BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import AUTO, open_runtime
+from lightsr_basicsr.runtimes.fastest import FASTEST
 from lightsr_basicsr.runtimes.network import prepare
 from lightsr_basicsr.upscale.enlarging import Share, Tell, enlarged, runs_of
 from lightsr_basicsr.upscale.films import FrameEnlarger
@@ -37,8 +38,8 @@ class Upscaler:
         model (str | PathLike | nn.Module | Runtime | None): A checkpoint or an exported file, a name of one in this
             package or the cache such as ``'IMDN_x4'``, a network with its weights, or what ``open_runtime`` returns.
             None is the small network in this package that fits ``outscale``, x4 without that. Default: None.
-        backend (str): ``'torch'``, ``'onnxruntime'``, ``'openvino'``, or ``'auto'`` for the fastest here. Default:
-            ``'auto'``.
+        backend (str): ``'torch'``, ``'onnxruntime'``, ``'openvino'``, ``'ncnn'``, ``'auto'`` for the usually fastest,
+            or ``'fastest'`` for the one that the first image measures, see ``open_runtime``. Default: ``'auto'``.
         precision (str | None): ``'fp32'``, ``'bf16'``, ``'fp16'`` or ``'int8'``; None is ``'fp32'``, or that of an
             exported file. Default: None.
         device (str | None): ``'cpu'``, ``'cuda'``, ``'cuda:1'``; None lets the backend choose. Default: None.
@@ -80,13 +81,18 @@ class Upscaler:
         net, runtime = _opened(model, backend, precision, device, threads, trust)
         if runtime.num_in_ch not in (1, 3):
             raise BackendError(f"Expected a network of 1 or 3 channels, got {runtime.num_in_ch}: choose another one.")
-        self.model, self.runtime, self.self_ensemble = model, runtime, self_ensemble
+        self.model, self.self_ensemble = model, self_ensemble
         self.report = report or (lambda text: None)
         chosen = {"size": tile, "overlap": tile_pad, "passes": tile_passes}
         # What is asked for in words is not exchanged.
-        free = backend == AUTO and precision in (None, "fp32") and net is not None
+        free = backend in (AUTO, FASTEST) and precision in (None, "fp32") and net is not None
         self.runners = Runners(runtime, net, free, chosen, lambda text: self.report(text))
         self.outscale = float(self.scale if outscale is None else outscale)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the network."""
+        return self.runners.runtime
 
     @property
     def scale(self) -> int:

@@ -14,7 +14,8 @@ from lightsr_basicsr.runtimes.choice import check_precision, choose, choose_read
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript
 from lightsr_basicsr.runtimes.network import smooth_picture
 
-POSSIBLE = {"torch": ("fp32", "bf16"), "onnxruntime": ("fp32",), "openvino": ("fp32", "bf16", "int8")}
+POSSIBLE = {"torch": ("fp32", "bf16"), "onnxruntime": ("fp32",), "openvino": ("fp32", "bf16", "int8"),
+            "ncnn": ("fp32",)}  # fmt: skip
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_missing_engine_is_told(machine, backend, extra):
     ("arguments", "message"),
     [
         ({"backend": "openvno"}, "no backend 'openvno': did you mean openvino"),
-        ({"backend": "tflite"}, "no backend 'tflite': choose auto, torch, onnxruntime or openvino"),
+        ({"backend": "tflite"}, "no backend 'tflite': choose auto, fastest, torch, onnxruntime, openvino or ncnn"),
         ({"precision": "bp16"}, "no precision 'bp16': did you mean"),
     ],
 )

@@ -18,8 +18,8 @@ from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.agreement import deviation
 from lightsr_basicsr.runtimes.base import BACKENDS, BackendError, Runtime
 from lightsr_basicsr.runtimes.choice import READERS, check_precision
-from lightsr_basicsr.runtimes.graphs import to_onnx
-from lightsr_basicsr.runtimes.metadata import Metadata, format_of, put_into_onnx
+from lightsr_basicsr.runtimes.metadata import Metadata, format_of
+from lightsr_basicsr.runtimes.saving import FORMATS, save_graph
 from lightsr_basicsr.tools.benchmark.measure import REFERENCE, Variant, open_variant, runner
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.rows import Row
@@ -60,7 +60,7 @@ class Candidate:
         self.runtimes: dict[Variant, Runtime] = {}
         self.problems: dict[Variant, str] = {}
         self.folder: tempfile.TemporaryDirectory | None = None
-        self._exported: Path | BackendError | None = None
+        self._exported: dict[str, Path | BackendError] = {}
         self._costs: dict[tuple[str, int, int], Costs] = {}
         least = 1 if self.net is None else self.net.min_side
         for height, width in plan.sizes:
@@ -86,7 +86,7 @@ class Candidate:
             able, form = READERS[format_of(self.subject.path)], "exported"
             backends = [name for name in backends if name in able] or [name for name in BACKENDS if name in able]
             made_in = "fp32" if self.metadata is None else self.metadata.precision
-            # Only OpenVINO can run an fp32 file in bf16.
+            # OpenVINO and ncnn can run an fp32 file in bf16.
             precisions = [name for name in precisions if name in ("fp32", "bf16") and made_in == "fp32"] or [made_in]
         return [*reference, *(Variant(form, one, other) for one in backends for other in precisions)]
 
@@ -106,25 +106,24 @@ class Candidate:
         check_precision(backend, precision, self.plan.device)
         if precision not in ("fp32", "bf16"):
             return subject  # the backend converts the graph itself
-        return Subject(subject.title, path=str(self._graph()))
+        return Subject(subject.title, path=str(self._graph("ncnn" if backend == "ncnn" else "onnx")))
 
-    def _graph(self) -> Path:
-        """Return the file of the network's graph; made once, because exporters take long."""
-        if self._exported is None:
+    def _graph(self, kind: str) -> Path:
+        """Return the file of the network's graph in a format; made once, because exporters take long."""
+        if self.folder is None:
             self.folder = tempfile.TemporaryDirectory(prefix="basicsr_benchmark_")
-            path = Path(self.folder.name) / "graph.onnx"
+        if kind not in self._exported:
+            net, path = self.net, Path(self.folder.name, f"graph{FORMATS[kind]}")
+            traits = (net.upscale, net.num_in_ch, net.num_out_ch, net.min_side)
             try:
-                model, net = to_onnx(self.net), self.net
-                traits = (net.upscale, net.num_in_ch, net.num_out_ch, net.min_side)
-                put_into_onnx(model, Metadata(self.base.title, {}, *traits))
-                path.write_bytes(model.SerializeToString())
-                self._exported = path
+                save_graph(net, Metadata(self.base.title, {}, *traits), path)
+                self._exported[kind] = path
             except Exception as error:
                 # Exporters raise exceptions of any type.
-                self._exported = BackendError(short_message(error))
-        if isinstance(self._exported, BackendError):
-            raise self._exported
-        return self._exported
+                self._exported[kind] = BackendError(short_message(error))
+        if isinstance(self._exported[kind], BackendError):
+            raise self._exported[kind]
+        return self._exported[kind]
 
     def open(self, variant: Variant) -> None:
         """Open a variant, or record why that is not possible."""
@@ -141,7 +140,8 @@ class Candidate:
         self.runtimes.clear()
         if self.folder is not None:
             self.folder.cleanup()
-        self.folder = self._exported = None
+        self.folder = None
+        self._exported.clear()
 
     def convolutions(self, variant: Variant, height: int, width: int) -> int:
         """Return how many convolutions a variant's form runs for one image."""

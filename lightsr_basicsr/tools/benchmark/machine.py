@@ -6,12 +6,12 @@ import os
 import platform
 import sys
 from datetime import datetime
-from pathlib import Path
 
 import torch
 
 from lightsr_basicsr import __version__
 from lightsr_basicsr.runtimes.base import BACKENDS
+from lightsr_basicsr.runtimes.processor import cpu_name
 from lightsr_basicsr.tools.environment import version_of
 
 BUSY_CORES = 0.3  # more than an idle desktop's background work
@@ -57,16 +57,6 @@ def describe_machine(threads: int, device: str = "cpu") -> dict[str, str]:
     facts["lightsr-basicsr"] = __version__
     facts["date"] = datetime.now().astimezone().isoformat(sep=" ", timespec="minutes")
     return facts
-
-
-def cpu_name() -> str:
-    """Return the processor's name and the vector instructions that torch uses."""
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text(encoding="utf-8", errors="replace").splitlines() if listing.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model")))
-    name = next(named, "") or platform.processor() or platform.machine() or "unknown"
-    capability = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
-    return f"{name}, {capability}" if capability not in ("", "DEFAULT", "NO AVX") else name
 
 
 def busy() -> str | None:

@@ -140,7 +140,7 @@ def _network(
         source, net = path, _described(path)
     settings["backend"] = how.backend or (AUTO if net is None or source is path else "torch")
     upscaler = Upscaler(source, **settings, report=lambda text: report(f"{title}: {text}"))
-    files = [path] + [path.with_suffix(".bin")] * (path.suffix.lower() == ".xml")
+    files = [path] + [path.with_suffix(".bin")] * (path.suffix.lower() in (".xml", ".param"))
     content = [checksum(file) for file in files if file.is_file()]
     key = json.dumps([content, settings, section if source is not path else None, __version__], default=str)
     return Method(title, upscaler.scale, hashlib.sha256(key.encode()).hexdigest(), path.name, upscaler, net)

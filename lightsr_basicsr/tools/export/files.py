@@ -16,8 +16,8 @@ from lightsr_basicsr.tools.files import TargetError, plain_path
 from lightsr_basicsr.weights.folder import folder_beside
 from lightsr_basicsr.whole import EXISTS
 
-FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".ts"}
-WEIGHTS_BESIDE = ".bin"  # of an OpenVINO model
+FORMATS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".ts", "ncnn": ".param"}
+WEIGHTS_BESIDE, WITH_WEIGHTS = ".bin", ("openvino", "ncnn")  # formats of two files, of which the other is named so
 
 
 def choose_target(
@@ -60,7 +60,17 @@ def files_of(place: Path, file_format: str) -> list[Path]:
     >>> [str(file) for file in files_of(Path("net.xml"), "openvino")]
     ['net.bin', 'net.xml']
     """
-    return [place.with_suffix(WEIGHTS_BESIDE), place] if file_format == "openvino" else [place]
+    return [place.with_suffix(WEIGHTS_BESIDE), place] if file_format in WITH_WEIGHTS else [place]
+
+
+def check_neighbour(place: Path, file_format: str) -> None:
+    """Raise TargetError if the file of weights would be that of a model of another format, of the same name."""
+    others = [place.with_suffix(FORMATS[other]) for other in WITH_WEIGHTS if other != file_format]
+    taken = next(filter(os.path.lexists, others), None) if file_format in WITH_WEIGHTS else None
+    if taken is not None:
+        raise TargetError(
+            f"{place.with_suffix(WEIGHTS_BESIDE)} holds the weights of {taken}: choose another name with -o."
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Export a checkpoint for other backends: an ONNX, OpenVINO or TorchScript file, published if its images are right."""
+"""Export a checkpoint for other backends: ONNX, OpenVINO, TorchScript or ncnn, published if its images are right."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from lightsr_basicsr.runtimes.graphs import (
     to_torchscript,
 )
 from lightsr_basicsr.runtimes.metadata import Metadata, for_torchscript, put_into_onnx, put_into_openvino
+from lightsr_basicsr.runtimes.ncnn_library import require_ncnn, require_pnnx
 from lightsr_basicsr.runtimes.network import name_of, unwrap
 from lightsr_basicsr.runtimes.openvino_runtime import openvino_precisions
 from lightsr_basicsr.tools.agreement import check_tolerance
-from lightsr_basicsr.tools.export.files import choose_target, files_of, workshop
+from lightsr_basicsr.tools.export.files import check_neighbour, choose_target, files_of, workshop
 from lightsr_basicsr.tools.export.half import to_half
 from lightsr_basicsr.tools.export.int8 import IMAGES, quantize
+from lightsr_basicsr.tools.export.ncnn import export_ncnn
 from lightsr_basicsr.tools.export.verify import ExportRow, Sample, make_samples, open_session, verify
 from lightsr_basicsr.tools.files import check_target, checksum, plain_path
 from lightsr_basicsr.tools.networks import Opened, form_with, innermost, open_checkpoint
@@ -40,7 +42,7 @@ from lightsr_basicsr.weights.find import find_weights
 PRECISIONS = ("fp32", "fp16", "int8")
 # Largest difference of the images, in parts of the range; for int8 the cost in PSNR is reported instead.
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "int8": None}
-NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torchscript": ()}
+NEEDED = {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "torchscript": (), "ncnn": ()}
 
 Report = Callable[[str], None]
 
@@ -57,7 +59,7 @@ class Exported:
     weights: str  # wrapper of the weights used, 'bare' for none
     form: str  # form of the checkpoint: 'train', 'pruned' or 'deploy'
     merged: bool  # whether branches were merged on the way
-    format: str  # 'onnx', 'openvino' or 'torchscript'
+    format: str  # 'onnx', 'openvino', 'torchscript' or 'ncnn'
     precision: str  # 'fp32', 'fp16' or 'int8'
     opset: int | None  # version of ONNX's operators; None for other formats
     path: str  # the new file, the one to open
@@ -115,7 +117,7 @@ def export(
         source (str | PathLike): Checkpoint in the training form or the deployed form, or the name of an official file
             in the cache.
         target (str | PathLike | None): The new file or its folder; None is the source's name with another suffix.
-        format (str | None): ``'onnx'``, ``'openvino'`` or ``'torchscript'``; None is the suffix's, or ``'onnx'``.
+        format (str | None): ``'onnx'``, ``'openvino'``, ``'torchscript'``, ``'ncnn'``; None is the suffix's, or ONNX.
         precision (str): ``'fp32'``, ``'fp16'`` or ``'int8'``; images are float32 in any. Default: ``'fp32'``.
         opset (int | None): Version of ONNX's operators, for ONNX only; None is 17. Default: None.
         network (Mapping | None): Section of an option file, for networks that their tensors do not identify.
@@ -133,6 +135,7 @@ def export(
     place, kind = choose_target(source, target, format, precision)
     _check_arguments(kind, precision, opset, tolerance, quantization)
     opened, _, taken = open_checkpoint(source, weights, network)
+    check_neighbour(place, kind)
     for file in (places := files_of(place, kind)):
         check_target(file, source, overwrite)
     net = ready(opened.net)
@@ -157,7 +160,10 @@ def _check_arguments(
         raise BackendError(f"An opset is a version of ONNX's operators; {kind} has none: leave it out.")
     for module in NEEDED[kind]:
         require(module, "openvino" if kind == "openvino" else "onnx")
-    if kind != "torchscript":
+    if kind == "ncnn":
+        require_ncnn()
+        require_pnnx()
+    elif kind != "torchscript":
         check_opset(opset or OPSET)
 
 
@@ -220,6 +226,8 @@ def _write(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[st
     if job.format == "torchscript":
         _save_torchscript(to_torchscript(job.net, job.precision), metadata, part)
         return metadata, []
+    if job.format == "ncnn":
+        return export_ncnn(job.net, metadata, part)
     if job.format == "openvino":
         _save_openvino(to_openvino(job.net), metadata, part)
         halves = "Weights are stored in half precision; the backend chooses what to compute in."

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
+from lightsr_basicsr.runtimes.ncnn_file import weights_of
+from lightsr_basicsr.runtimes.ncnn_graph import INPUT, OUTPUT
+from lightsr_basicsr.runtimes.ncnn_library import require_ncnn
 from lightsr_basicsr.tools.agreement import AgreementError, measure
 from lightsr_basicsr.tools.photographs import PHOTOGRAPH, load_photograph, lr_image, to_tensor
 
@@ -115,7 +118,7 @@ def open_session(path: Path, file_format: str) -> Session:
     Raises:
         BackendError: If the library cannot load it.
     """
-    openers = {"onnx": _open_onnx, "openvino": _open_openvino, "torchscript": _open_torchscript}
+    openers = {"onnx": _open_onnx, "openvino": _open_openvino, "torchscript": _open_torchscript, "ncnn": _open_ncnn}
     try:
         return openers[file_format](path)
     except BackendError:
@@ -151,6 +154,27 @@ def _open_torchscript(path: Path) -> Session:
     def run(images: Tensor) -> Tensor:
         with torch.no_grad():
             return program(images)
+
+    return run
+
+
+def _open_ncnn(path: Path) -> Session:
+    ncnn = require_ncnn()
+    net = ncnn.Net()
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    if net.load_param(str(path)) or net.load_model(str(weights_of(path))):
+        raise ValueError("ncnn refuses it")
+
+    def run(images: Tensor) -> Tensor:
+        made = []
+        for image in images.numpy():
+            extractor = net.create_extractor()
+            extractor.input(INPUT, ncnn.Mat(image).clone())
+            status, found = extractor.extract(OUTPUT)
+            if status or found.empty():
+                raise ValueError(f"status {status}")
+            made.append(torch.from_numpy(np.array(found)))
+        return torch.stack(made)
 
     return run
 

@@ -49,8 +49,8 @@ class ExportedInfo:
     """Description of an exported file."""
 
     path: str
-    size: int  # in bytes, including OpenVINO's separate file of weights
-    format: str  # 'onnx', 'openvino' or 'torchscript'
+    size: int  # in bytes, including a separate file of weights
+    format: str  # 'onnx', 'openvino', 'torchscript' or 'ncnn'
     metadata: Metadata | None  # None if another program wrote the file
 
 
@@ -65,7 +65,7 @@ def describe(path: str | PathLike) -> FileInfo | ExportedInfo:
     if path.suffix.lower() not in SUFFIXES:
         return describe_file(path)
     metadata, kind = read_metadata(path), format_of(path)
-    parts = (path, path.with_suffix(".bin")) if kind == "openvino" else (path,)
+    parts = (path, path.with_suffix(".bin")) if kind in ("openvino", "ncnn") else (path,)
     return ExportedInfo(str(path), sum(part.stat().st_size for part in parts if part.is_file()), kind, metadata)
 
 

@@ -32,14 +32,17 @@ from tests.converting import distilled, files, trained, with_kernel
 REFUSALS = (AgreementError, BackendError, ImageError, NetworkError, TargetError)
 RTC_SMALL = {"num_feat": 4, "num_block": 1}
 KDSR_SMALL = {"n_feats": 8, "n_encoder_res": 1, "n_sr_blocks": 1}
-NEEDS = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torch"}
-TARGETS = {"onnx": ["net.onnx"], "openvino": ["net.bin", "net.xml"], "torchscript": ["net.ts"]}
+NEEDS = {"onnx": "onnxruntime", "openvino": "openvino", "torchscript": "torch", "ncnn": "ncnn"}
+TARGETS = {"onnx": ["net.onnx"], "openvino": ["net.bin", "net.xml"], "torchscript": ["net.ts"],
+           "ncnn": ["net.bin", "net.param"]}  # fmt: skip
 
 
 @pytest.fixture(params=NEEDS)
 def kind(request):
     """A format whose backend is installed."""
-    if request.param != "torchscript":
+    if request.param == "ncnn":
+        pytest.importorskip("pnnx", reason="pnnx is not installed")
+    elif request.param != "torchscript":
         pytest.importorskip("onnx", reason="ONNX is not installed")
     pytest.importorskip(NEEDS[request.param], reason=f"{NEEDS[request.param]} is not installed")
     return request.param
@@ -99,6 +102,8 @@ def test_any_checkpoint_will_do(workdir, make, merged, form):
 
 @pytest.mark.parametrize("make", [lambda: IMDN_RTC(**RTC_SMALL), lambda: BlindSR_ST(**KDSR_SMALL), with_kernel])
 def test_half_precision_costs_little(workdir, kind, make):
+    if kind == "ncnn" and make is with_kernel:
+        pytest.skip("ncnn has no Fourier transforms")
     torch.save(make().state_dict(), "net.pth")
     if kind == "torchscript":
         try:
@@ -208,7 +213,7 @@ def test_an_interruption_leaves_nothing(saved, kind, monkeypatch, step, there):
     before = files()
     if step == "publish":
         # Of two files the first is in its place already.
-        left = [1] if kind == "openvino" else []
+        left = [1] if kind in ("openvino", "ncnn") else []
         monkeypatch.setattr(export_files, "_flush", lambda part: left.pop() if left else interrupt())
     else:
         module, name = {"trace": (tool, "_write"), "load": (tool, "open_session"), "compare": (tool, "verify")}[step]
