@@ -6,6 +6,7 @@ import json
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ import pytest
 import yaml
 
 from tests.snippets import ROOT
-from tests.test_tools.compare.work import CHROMIUM
 
 DOCS = ROOT / "docs"
 NOTEBOOKS = sorted(DOCS.rglob("*.ipynb"))
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WITHOUT_MKDOCS = "the extra docs, with MkDocs, is not installed"
 API = re.compile(r"^::: (\S+)$", re.MULTILINE)
 ADDRESS = re.compile(

@@ -8,6 +8,7 @@ import configparser
 import importlib.util
 import json
 import re
+import shutil
 from collections import Counter
 from inspect import cleandoc
 from pathlib import Path
@@ -58,6 +59,8 @@ def test_block(block, workdir, monkeypatch):
     monkeypatch.setenv("LIGHTSR_CACHE", "cache")
     monkeypatch.setattr("lightsr_basicsr.weights.find.find_problem", lambda *file: "")  # the files are stand-ins
     if block.language in SHELL:
+        if shutil.which("bash") is None:
+            pytest.skip("bash, which reads the commands, is not installed")
         write_files(block)
         for words in commands_of(block):
             check_command(words)
