@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from lightsr_basicsr.data.degradations import imresize
+from tests.test_tools.report.work import make_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -148,6 +149,7 @@ TRAINED = {
     "docs/dcls.md": {
         "net_g_latest.pth": lambda path: save_network("DCLS", path, num_block=1, num_group=1, num_feat=16)
     },
+    "docs/report.md": {f"experiments/{name}": lambda path: make_run(path.rpartition("/")[2]) for name in ("a", "b")},
     "docs/reparameterization.md": {
         "net_g_latest.pth": lambda path: save_network(
             "Reparameterized", path, network={"type": "IMDN_RTC", "num_block": 1}, block="ECB"
