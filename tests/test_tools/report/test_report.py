@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import random
 import re
 import socket
 import time
@@ -147,6 +148,40 @@ def test_damaged_lines_and_characters(workdir):
     assert len(found.curves[L_PIX].iterations) == 9
     assert any("2 characters are not UTF-8" in note for note in found.notes)
     assert any("1 line cut off" in note for note in found.notes)
+
+
+def test_logs_of_any_damage(workdir):
+    """Bytes changed, lost and repeated anywhere: a page, or a message."""
+    rng = random.Random(0)
+    good = make_log(last=200, total=200, stage="teacher/").encode()
+    for _ in range(150):
+        log = bytearray(good)
+        for _ in range(rng.randint(1, 25)):
+            place, length = rng.randrange(len(log)), rng.randrange(300)
+            kind = rng.randrange(4)
+            if kind == 0:
+                log[place] = rng.randrange(256)
+            elif kind == 1 and length < len(log) - 10:
+                del log[place : place + length]
+            elif kind == 2:
+                log[place:place] = log[rng.randrange(len(log)) :][:length]
+            else:
+                log[place : place + 8] = rng.randbytes(8)
+        make_run("x4", bytes(log))
+        try:
+            lightsr_basicsr.report("x4")
+        except ReportError as error:
+            assert str(error).startswith("Expected ")
+
+
+def test_logs_of_other_folders(workdir):
+    """Only what lies in the folder of a run is taken for one, unless it is called as BasicSR does."""
+    Path("notes").mkdir()
+    Path("notes/build.log").write_text(make_log())
+    assert "notes has none" in refused("notes")
+    folder = make_run()
+    (folder / "train_x4_20260501_000000.log").rename(folder / "nohup.log")
+    assert only("x4").curves[L_PIX].iterations[-1] == 100
 
 
 def test_windows_logs(workdir):
