@@ -139,8 +139,8 @@ class Chart {
     const same = spots.every((spot) => spot === spots[0]);
     const rows = near.sort((a, b) => b.value - a.value).map(({ curve, index, value }) => {
       const name = [data.runs[curve.run].title, curve.stage].filter(Boolean).join(", ");
-      const more = same ? "" : ` @ ${state.axis === "time" ? duration(curve.t[index]) : count0(curve.x[index])}`;
-      return make("div", {}, swatch(curve.run), make("span", {}, name + more), make("b", {}, brief(value)));
+      const more = same ? "" : `@ ${state.axis === "time" ? duration(curve.t[index]) : count0(curve.x[index])}`;
+      return make("div", {}, swatch(curve.run), make("span", {}, name), make("em", {}, more), make("b", {}, brief(value)));
     });
     const what = state.axis === "time" ? `after ${spots[0]}` : `iteration ${spots[0]}`;
     this.tip.replaceChildren(...(same ? [make("strong", {}, what)] : []), ...rows);
