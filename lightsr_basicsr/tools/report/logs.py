@@ -185,8 +185,9 @@ class _Reader:
             self._add(Key(LOSS if name.startswith("l_") else OTHER, name, "", self.stage), iteration, value, seconds)
         rates = [rate for rate in match[2].split(",") if rate.strip()]
         for number, rate in enumerate(rates, 1):
-            name = "lr" if len(rates) == 1 else f"lr {number}"
-            self._add(Key(RATE, name, "", self.stage), iteration, rate, seconds)
+            if number == 1 or rate != rates[0]:  # other groups of weights mostly have the same
+                name = "lr" if number == 1 else f"lr of group {number}"
+                self._add(Key(RATE, name, "", self.stage), iteration, rate, seconds)
         if eta:
             self._add(Key(PACE, "seconds per iteration", "", self.stage), iteration, eta[2], seconds)
             self._add(Key(PACE, "of them for data", "", self.stage), iteration, eta[3], seconds)

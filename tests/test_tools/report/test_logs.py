@@ -165,6 +165,17 @@ def test_logs_of_any_damage(workdir):
             lightsr_basicsr.report("x4")
 
 
+def test_learning_rates_of_groups(workdir):
+    """Only those are told apart that differ."""
+    text = make_log(last=0, ended=False)
+    for iteration, rates in ((10, "1.000e-04,1.000e-04,"), (20, "1.000e-04,5.000e-05,")):
+        line = step(iteration, {"l_pix": 1.0}, "2026-05-01 08:01:00")
+        text += line.replace("1.000e-04,", rates)
+    make_run("x4", text)
+    rates = {key.name: series.values for key, series in only("x4").curves.items() if key.kind == "lr"}
+    assert rates == {"lr": [1e-4, 1e-4], "lr of group 2": [5e-5]}
+
+
 def test_windows_logs(workdir):
     make_run("x4", make_log().replace("\n", "\r\n").encode("utf-16"))
     assert only("x4").curves[L_PIX].iterations == list(range(10, 101, 10))
