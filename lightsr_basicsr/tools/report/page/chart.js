@@ -34,7 +34,7 @@ class Chart {
     const smooth = this.content.kind === "loss" ? state.smooth : 0;
     return this.content.curves
       .filter((curve) => isShown(curve.run))
-      .map((curve) => ({ ...curve, places: state.axis === "time" ? curve.t.map((each) => each / 3600) : curve.x, drawn: smoothed(curve.y, smooth), smooth }));
+      .map((curve) => ({ ...curve, places: state.axis === "time" ? curve.t.map((each) => each / UNIT.seconds) : curve.x, drawn: smoothed(curve.y, smooth), smooth }));
   }
 
   draw() {
@@ -76,7 +76,7 @@ class Chart {
     for (const tick of linearTicks(this.x.low, this.x.high, Math.max(3, Math.floor(width / 95)))) {
       const x = this.x.at(tick).toFixed(1);
       const anchor = x > width - 26 ? "end" : "middle";
-      parts.push(svg("text", { x, y: height - 7, "text-anchor": anchor }, state.axis === "time" ? `${round(tick)} h` : count0(tick)));
+      parts.push(svg("text", { x, y: height - 7, "text-anchor": anchor }, state.axis === "time" ? `${round(tick)} ${UNIT.name}` : count0(tick)));
     }
     return parts;
   }
