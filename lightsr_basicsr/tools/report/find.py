@@ -52,10 +52,11 @@ def find_runs(named: Sequence[str | PathLike]) -> list[Place]:
 
 
 def logs_in(folder: Path) -> list[Path]:
-    """Return the logs of training in a run's folder, sorted by name, which holds the time."""
+    """Return the logs of training in a run's folder, sorted by name, which holds the time; none of another folder."""
     logs = sorted(file for file in folder.glob("*.log") if file.is_file() and not file.name.startswith("test_"))
-    # What a shell wrote of the same training has the same lines.
-    return [file for file in logs if file.name.startswith("train_")] or logs
+    # What a shell wrote of the same training has the same lines, so that others count only where there are none.
+    named = [file for file in logs if file.name.startswith("train_")]
+    return named or (logs if _is_run(folder) else [])
 
 
 def _folder_of(text: str) -> Path:
@@ -72,13 +73,13 @@ def _folder_of(text: str) -> Path:
         if logs_in(own):
             return own
         for folder in list(own.absolute().parents)[:DEEPEST]:
-            if logs_in(folder) and _is_run(folder):
+            if _is_run(folder) and logs_in(folder):
                 return folder
     raise ReportError(_why_not(text, path))
 
 
 def _is_run(folder: Path) -> bool:
-    """Return whether a folder above what was named is a run's, and not just one with logs in it."""
+    """Return whether a folder is a run's by what lies in it beside logs."""
     return any((folder / name).is_dir() for name in ("models", "training_states"))
 
 

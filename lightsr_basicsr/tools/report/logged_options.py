@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,9 +37,23 @@ def parse_options(lines: Sequence[str]) -> dict[str, Any]:
 
 def _value(text: str) -> Any:
     try:
-        return ast.literal_eval(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of texts that look like numbers
+            return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
+
+
+def at(options: Mapping[str, Any], name: str) -> Any:
+    """Return the value of a dotted name, None if there is none; logs may be damaged anywhere.
+
+    >>> at({"val": {"val_freq": 100}}, "val.val_freq"), at({"val": "?"}, "val.val_freq")
+    (100, None)
+    """
+    found: Any = options
+    for key in name.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
 
 
 def whole(value: Any) -> int | None:

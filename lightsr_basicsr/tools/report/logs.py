@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lightsr_basicsr.tools.report.logged_options import parse_options, whole
+from lightsr_basicsr.tools.report.logged_options import at, parse_options, whole
 from lightsr_basicsr.tools.report.series import LOSS, METRIC, OTHER, PACE, RATE, Curves, Key, Series
 
 LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ([A-Z]+): (.*)", re.DOTALL)
@@ -185,8 +185,9 @@ class _Reader:
             self._add(Key(LOSS if name.startswith("l_") else OTHER, name, "", self.stage), iteration, value, seconds)
         rates = [rate for rate in match[2].split(",") if rate.strip()]
         for number, rate in enumerate(rates, 1):
-            name = "lr" if len(rates) == 1 else f"lr {number}"
-            self._add(Key(RATE, name, "", self.stage), iteration, rate, seconds)
+            if number == 1 or rate != rates[0]:  # other groups of weights mostly have the same
+                name = "lr" if number == 1 else f"lr of group {number}"
+                self._add(Key(RATE, name, "", self.stage), iteration, rate, seconds)
         if eta:
             self._add(Key(PACE, "seconds per iteration", "", self.stage), iteration, eta[2], seconds)
             self._add(Key(PACE, "of them for data", "", self.stage), iteration, eta[3], seconds)
@@ -220,14 +221,14 @@ class _Reader:
         new = [iteration for iteration in best if iteration > before and iteration >= log.last]
         if new:  # a new best value, whose iteration is told
             return new[0]
-        step = whole((log.options.get("val") or {}).get("val_freq"))
+        step = whole(at(log.options, "val.val_freq"))
         if not step:
             return log.last
         # The next one after the last one, but none that is over by the last line of losses.
         return max(before // step + 1, -(-log.last // step)) * step
 
     def _length(self) -> int | None:
-        return self.log.total or whole((self.log.options.get("train") or {}).get("total_iter"))
+        return self.log.total or whole(at(self.log.options, "train.total_iter"))
 
     def _warn(self, text: str) -> None:
         known = self.log.warnings.get(text)

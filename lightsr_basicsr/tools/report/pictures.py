@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from lightsr_basicsr.tools.images import read_image, some, spread, to_8_bit
 
 NAMED = re.compile(r"(.+)_(\d+)\.(?:png|jpe?g|webp)", re.IGNORECASE)
 ITERATIONS = 16  # of a picture and run
+SAMPLES = 4  # pictures that the level is estimated from
 
 
 class Level(NamedTuple):
@@ -88,26 +91,45 @@ def encode_pictures(pictures: Sequence[Shown], megabytes: float) -> Gallery:
     """Return pictures for a page, at most ``megabytes`` large, all by one level; broken ones are told and left out."""
     budget = megabytes * 1e6
     failed: dict[Path, str] = {}
-    for level in LEVELS:
-        images: dict[str, bytes] = {}
-        shown: dict[str, Shown] = {}
-        taken = 0
-        for number, each in enumerate(pictures):
-            content = _encoded_or_none(each.file, level, failed)
-            if content is None:
-                continue
-            images[f"p{number}"], shown[f"p{number}"] = content, each
-            taken += text_bytes(content)
-            if taken > budget and level != LEVELS[-1]:
-                break
-        else:
-            break
-    notes = [f"{len(failed)} pictures cannot be read: {some(list(failed.values()), 3)}."] if failed else []
+    level = _first_fitting(pictures, budget, failed)
+    while (found := _all_encoded(pictures, level, budget, failed)) is None:
+        level = LEVELS[LEVELS.index(level) + 1]
+    images = {f"p{number}": content for number, content in enumerate(found) if content is not None}
+    shown = {f"p{number}": each for number, each in enumerate(pictures) if f"p{number}" in images}
+    notes = [f"{len(failed)} pictures cannot be read: {some(sorted(failed.values()), 3)}."] if failed else []
     if pictures and level != LEVELS[0]:
-        notes.append(
-            f"Validation pictures have at most {level.side} pixels and WebP quality {level.quality} (--page-size)."
-        )
+        quality = f"at most {level.side} pixels and WebP quality {level.quality}"
+        notes.append(f"Validation pictures have {quality} (--page-size).")
     return Gallery(shown, images, notes)
+
+
+def _first_fitting(pictures: Sequence[Shown], budget: float, failed: dict[Path, str]) -> Level:
+    """Return the first level with which all pictures seem to fit, by a few of them."""
+    few = spread(list(pictures), SAMPLES)
+    for level in LEVELS:
+        sizes = [text_bytes(content) for each in few if (content := _encoded_or_none(each.file, level, failed))]
+        if not sizes or sum(sizes) / len(sizes) * len(pictures) <= budget:
+            return level
+    return LEVELS[-1]
+
+
+def _all_encoded(
+    pictures: Sequence[Shown], level: Level, budget: float, failed: dict[Path, str]
+) -> list[bytes | None] | None:
+    """Return all pictures, None for broken ones; None in place of the list if they do not fit, unless no level does."""
+    found, taken = [], 0
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+        try:
+            for content in threads.map(lambda each: _encoded_or_none(each.file, level, failed), pictures):
+                found.append(content)
+                taken += text_bytes(content or b"")
+                if taken > budget and level != LEVELS[-1]:
+                    threads.shutdown(cancel_futures=True)
+                    return None
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
+    return found
 
 
 def _encoded_or_none(file: Path, level: Level, failed: dict[Path, str]) -> bytes | None:

@@ -15,7 +15,7 @@ from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, message_of
 from lightsr_basicsr.pages.building import was_made_by
 from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.report.find import Place, ReportError, find_runs
@@ -117,11 +117,11 @@ def _watched(made: Report, places: Sequence[Place], table: Path | None, settings
             time.sleep(settings.every)
             try:
                 made, failures = _make(places, page, table, settings, live=True), 0
-            except UserError as error:  # a full disk, or a run that was moved aside by another start
+            except (UserError, OSError) as error:  # a full disk, or a run that was moved aside by another start
                 failures += 1
                 if failures == MOST_FAILURES:
                     raise
-                say(str(error))
+                say(message_of(error))
     except KeyboardInterrupt:
         _make(places, page, table, settings, live=False)
         raise

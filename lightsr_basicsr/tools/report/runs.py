@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.report.find import Place, ReportError, logs_in
-from lightsr_basicsr.tools.report.logged_options import whole
+from lightsr_basicsr.tools.report.logged_options import at, whole
 from lightsr_basicsr.tools.report.logs import Log, read_log
 from lightsr_basicsr.tools.report.series import LOSS, METRIC, RATE, Curves, Key, best_of, join
 
@@ -116,8 +116,8 @@ class Run:
 
     def higher_is_better(self, metric: str) -> bool:
         """Return whether a metric is better when it is higher."""
-        section = ((self.options.get("val") or {}).get("metrics") or {}).get(metric) or {}
-        better = section.get("better") if isinstance(section, Mapping) else None
+        metrics = at(self.options, "val.metrics")
+        better = at(metrics, f"{metric}.better") if isinstance(metrics, Mapping) else None
         return metric not in LOWER_IS_BETTER if better is None else better != "lower"
 
 
@@ -178,7 +178,7 @@ def _total(logs: Sequence[Log]) -> int | None:
     for log in reversed(logs):
         if log.total:
             return log.total
-        if found := whole((log.options.get("train") or {}).get("total_iter")):
+        if found := whole(at(log.options, "train.total_iter")):
             return found
     return None
 
@@ -268,7 +268,7 @@ def best_of_run(run: Run) -> list[Best]:
 
 def _kept_best(run: Run, key: Key) -> list[Path]:
     """Return the file of ``logger.keep_best``, if it is of this metric and set."""
-    set_name, _, metric = str((run.options.get("logger") or {}).get("keep_best") or "").rpartition("/")
+    set_name, _, metric = str(at(run.options, "logger.keep_best") or "").rpartition("/")
     first = next((other.set for other in run.curves if other.kind == METRIC), "")
     file = run.folder / "models" / "net_g_best.pth"
     return [file] if (set_name or first, metric) == (key.set, key.name) and file.is_file() else []

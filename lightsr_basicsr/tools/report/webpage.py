@@ -12,7 +12,7 @@ from typing import Any
 from lightsr_basicsr import __version__
 from lightsr_basicsr.pages.building import assemble
 from lightsr_basicsr.pictures.reading import printable
-from lightsr_basicsr.tools.report.logged_options import differing
+from lightsr_basicsr.tools.report.logged_options import at, differing
 from lightsr_basicsr.tools.report.logs import Log
 from lightsr_basicsr.tools.report.pictures import Gallery
 from lightsr_basicsr.tools.report.runs import Best, Run, best_of_run, ends_at
@@ -73,7 +73,7 @@ def _described(run: Run) -> dict[str, Any]:
         "seconds": round(run.seconds, 1),
         "left": ends_at(run),
         "model": str(options.get("model_type", "")),
-        "network": str((options.get("network_g") or {}).get("type", "")),
+        "network": str(at(options, "network_g.type") or ""),
         "networks": list(_latest(run, "networks").items()),
         "versions": list(_latest(run, "versions").items()),
         "data": next((log.data for log in reversed(run.logs) if log.data), []),

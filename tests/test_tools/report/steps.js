@@ -28,7 +28,7 @@ const chartOf = (title) => charts.find((chart) => chart.title === title);
   press("l");
   log.push(["log", state.log, chart.isLog, before !== chart.layer.querySelector(".line:not(.faint)").getAttribute("d")]);
   press("l"); press("a");
-  log.push(["axis", state.axis, texts(".chart text").some((text) => text.endsWith(" h"))]);
+  log.push(["axis", state.axis, texts(".chart text").some((text) => text.endsWith(" min"))]);
   press("a");
   state.smooth = 0;
   drawCharts();

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.tools.report.run import read_runs
+from lightsr_basicsr.tools.report.runs import Run
 
 HEADER = """\
 {when},001 INFO:{blank}
@@ -135,3 +137,9 @@ def make_pictures(folder: Path, name: str, iterations: Iterable[int], side: int 
 def report(*arguments: str) -> int:
     """Run the command in this process."""
     return cli.main(["report", *map(str, arguments)])
+
+
+def only(*named: str | Path) -> Run:
+    """Return the one run that is meant."""
+    (found,) = read_runs(named)
+    return found

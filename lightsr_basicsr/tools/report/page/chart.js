@@ -34,7 +34,7 @@ class Chart {
     const smooth = this.content.kind === "loss" ? state.smooth : 0;
     return this.content.curves
       .filter((curve) => isShown(curve.run))
-      .map((curve) => ({ ...curve, places: state.axis === "time" ? curve.t.map((each) => each / 3600) : curve.x, drawn: smoothed(curve.y, smooth), smooth }));
+      .map((curve) => ({ ...curve, places: state.axis === "time" ? curve.t.map((each) => each / UNIT.seconds) : curve.x, drawn: smoothed(curve.y, smooth), smooth }));
   }
 
   draw() {
@@ -76,7 +76,7 @@ class Chart {
     for (const tick of linearTicks(this.x.low, this.x.high, Math.max(3, Math.floor(width / 95)))) {
       const x = this.x.at(tick).toFixed(1);
       const anchor = x > width - 26 ? "end" : "middle";
-      parts.push(svg("text", { x, y: height - 7, "text-anchor": anchor }, state.axis === "time" ? `${round(tick)} h` : count0(tick)));
+      parts.push(svg("text", { x, y: height - 7, "text-anchor": anchor }, state.axis === "time" ? `${round(tick)} ${UNIT.name}` : count0(tick)));
     }
     return parts;
   }
@@ -139,8 +139,8 @@ class Chart {
     const same = spots.every((spot) => spot === spots[0]);
     const rows = near.sort((a, b) => b.value - a.value).map(({ curve, index, value }) => {
       const name = [data.runs[curve.run].title, curve.stage].filter(Boolean).join(", ");
-      const more = same ? "" : ` @ ${state.axis === "time" ? duration(curve.t[index]) : count0(curve.x[index])}`;
-      return make("div", {}, swatch(curve.run), make("span", {}, name + more), make("b", {}, brief(value)));
+      const more = same ? "" : `@ ${state.axis === "time" ? duration(curve.t[index]) : count0(curve.x[index])}`;
+      return make("div", {}, swatch(curve.run), make("span", {}, name), make("em", {}, more), make("b", {}, brief(value)));
     });
     const what = state.axis === "time" ? `after ${spots[0]}` : `iteration ${spots[0]}`;
     this.tip.replaceChildren(...(same ? [make("strong", {}, what)] : []), ...rows);

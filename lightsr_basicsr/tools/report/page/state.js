@@ -3,6 +3,8 @@
 
 const KINDS = { metric: "Validation", loss: "Losses", other: "Other logged values", lr: "Learning rate and pace" };
 const AXES = { iteration: "iterations", time: "time" };
+const longest = Math.max(0, ...data.runs.map((run) => run.seconds));
+const UNIT = [{ name: "h", seconds: 3600 }, { name: "min", seconds: 60 }, { name: "s", seconds: 1 }].find(({ seconds }) => longest >= 2 * seconds) || { name: "s", seconds: 1 };
 const place = `report ${location.pathname}`;
 
 const state = {
