@@ -32,7 +32,7 @@ EXAMPLES = f"""networks, their scales, and what they are:
 examples:
   basicsr new --network IMDN --scale 4 --data PHOTOS -o mine
   basicsr new --network KDSR --scale 4 --data PHOTOS -o mine --minutes 120
-  basicsr new --init IMDN_x4 --data PHOTOS -o mine        go on from official weights: best for few photographs
+  basicsr new --init IMDN_x4 --data PHOTOS -o mine        go on from official weights
   basicsr new --init TinySR_x4 --data PHOTOS -o mine      from those of the small network in this package
   basicsr new --init net_g_latest.pth --data MORE -o again
   basicsr new --network IMDN --data PHOTOS -o mine --overwrite    after new photographs: what was held out stays so
