@@ -32,7 +32,7 @@ EXAMPLES = f"""networks, their scales, and what they are:
 examples:
   basicsr new --network IMDN --scale 4 --data PHOTOS -o mine
   basicsr new --network KDSR --scale 4 --data PHOTOS -o mine --minutes 120
-  basicsr new --init IMDN_x4 --data PHOTOS -o mine        go on from official weights: best for few photographs
+  basicsr new --init IMDN_x4 --data PHOTOS -o mine        go on from official weights
   basicsr new --init TinySR_x4 --data PHOTOS -o mine      from those of the small network in this package
   basicsr new --init net_g_latest.pth --data MORE -o again
   basicsr new --network IMDN --data PHOTOS -o mine --overwrite    after new photographs: what was held out stays so
@@ -97,7 +97,7 @@ def _report(made: Made, quiet: bool) -> None:
         say(note)
     if not quiet:
         print(shown(table(_facts(made))))
-        print("\nTo train, to test, to export, and to enlarge with it, from this folder:")
+        print("\nTo train, test, export and enlarge, from this folder:")
     print(shown("\n".join(f"  {line}" for line in _commands(made))))
     if not quiet:
         print(f"\nEvery key of {shown(project.path('train.yml'))} is explained there. A training that was interrupted "
@@ -132,15 +132,20 @@ def _facts(made: Made) -> list[tuple[str, str]]:
 def _commands(made: Made) -> list[str]:
     """Return the commands to go on, quoted for a shell."""
     project = made.project
-    weights = f"experiments/{project.name}/models/net_g_latest.pth"
-    exported = project.path(f"{project.name}.onnx")
-    option = [] if made.is_identified else ["--opt", project.path("train.yml")]
+    known = [] if made.is_identified else ["--opt", project.path("train.yml")]
+    weights, exports = f"experiments/{project.name}/models/net_g_latest.pth", []
+    how = [*known, "--backend", "torch"]  # other backends run exported graphs
+    if (more := project.recipe.exported) is not None:
+        exported = project.path(f"{project.name}.onnx")
+        exports = [["export", weights, *known, *more, "-o", exported]]
+        weights, how = exported, []
+    enlarge = ["-i", project.path("data", "held_out"), "--model", weights, *how, "-o", project.path("enlarged")]
     return [
         shlex.join(["basicsr", *each])
         for each in (
             ["train", "-opt", project.path("train.yml")],
             ["test", "-opt", project.path("test.yml")],
-            ["export", weights, *option, "-o", exported],
-            ["upscale", "-i", project.path("data", "held_out"), "--model", exported, "-o", project.path("enlarged")],
+            *exports,
+            ["upscale", *enlarge],
         )
     ]

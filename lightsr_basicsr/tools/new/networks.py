@@ -111,7 +111,7 @@ def _made_up(name: str, kind: Any) -> Recipe:
     given = {each: ARGUMENTS[each] for each in ARGUMENTS if each in arguments}
     model = "DualRegressionModel" if output == "image_and_dual" else "LossDictModel"
     return Recipe(name, {"type": name, **given}, "", (), model=model, rate=2e-4, scale_key=str(key), batch=8,
-                  small_batch=4)  # fmt: skip
+                  small_batch=4, exported=() if output == "image" else None)  # fmt: skip
 
 
 def check(recipe: Recipe, section: Mapping[str, Any], scale: int, side: int) -> None:

@@ -33,6 +33,7 @@ class Recipe:
         scale_key (str): What the network calls its scale.
         extra (Mapping): More of its data set.
         max_norm (float | None): To what gradients are clipped.
+        exported (tuple | None): More arguments of its export; None: no graph of it holds for all sizes of images.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Recipe:
     scale_key: str = "upscale"
     extra: Mapping[str, Any] = field(default_factory=dict)
     max_norm: float | None = None
+    exported: tuple[str, ...] | None = ()
 
     @property
     def kind(self) -> str:
@@ -74,7 +76,7 @@ RECIPES = (
     Recipe("FDIWN", {"type": "FDIWN"}, "light, a little better than IMDN, slower"),
     Recipe("FDIWN-M", {"type": "FDIWN_M"}, "half of FDIWN"),
     Recipe("DDistill-SR", {"type": "DDistill_SR", "num_feat": 56, "num_latent": 16}, "trains wide, deploys narrow",
-           small={"num_feat": 16, "num_latent": 4}, model="ReparamModel"),
+           small={"num_feat": 16, "num_latent": 4}, model="ReparamModel", small_batch=4),
     Recipe("DRN", {"type": "DRN", "num_feat": 16, "num_block": 30}, "dual regression: LR must come back from SR",
            scales=(2, 4, 8), small={"num_feat": 8, "num_block": 4}, model="DualRegressionModel", dataset=LEVELS,
            rate=2e-4),
@@ -85,13 +87,13 @@ RECIPES = (
     Recipe("DCLS", {"type": "DCLS", "num_feat": 64, "num_block": 10, "num_group": 5, "code_length": 256},
            "unknown blur: estimates its kernel; needs days", model="BlindKernelModel", dataset=KERNELS, rate=4e-4,
            small={"num_feat": 16, "num_block": 2, "num_group": 2, "code_length": 32}, small_rate=1e-3, small_patch=32,
-           small_batch=4, max_norm=1.0),
+           small_batch=4, max_norm=1.0, exported=("--tolerance", "1e-3")),
     Recipe("TinySR", {"type": "TinySR"}, "the smallest; --init TinySR_x4 starts from the one of this package",
            model="ReparamModel", rate=2e-3, scales=(2, 3, 4)),
     Recipe("SwinIR-DR", {"type": "SwinIR_DR", "depths": [6, 6, 6, 6], "num_heads": [6, 6, 6, 6], "embed_dim": 60,
                          "upsampler": "pixelshuffledirect"},
            "a transformer with dual regression", scales=(2, 4, 8), model="DualRegressionModel", rate=2e-4,
-           small={"depths": [2, 2], "num_heads": [2, 2], "embed_dim": 16}, small_rate=1e-3),
+           small={"depths": [2, 2], "num_heads": [2, 2], "embed_dim": 16}, small_rate=1e-3, exported=None),
     Recipe("EDSR", {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16},
            "BasicSR's, large", small={"num_feat": 32, "num_block": 4}),
     Recipe("MSRResNet", {"type": "MSRResNet", "num_feat": 64, "num_block": 16}, "BasicSR's",
@@ -99,7 +101,7 @@ RECIPES = (
     Recipe("RRDBNet", {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 23},
            "BasicSR's, that of ESRGAN, very large", scales=(2, 4), scale_key="scale", rate=2e-4,
            small={"num_feat": 32, "num_block": 2}, small_rate=1e-3),
-    Recipe("SRVGGNetCompact", {"type": "SRVGGNetCompact", "num_feat": 64, "num_conv": 16}, "BasicSR's, quick",
+    Recipe("SRVGGNetCompact", {"type": "SRVGGNetCompact_basicsr", "num_feat": 64, "num_conv": 16}, "BasicSR's, quick",
            small={"num_feat": 32, "num_conv": 8}),
 )  # fmt: skip
 
