@@ -16,6 +16,7 @@ from lightsr_basicsr.whole import write_whole
 UNSTATED = "Not stated."
 # What OpenModelDB asks for, and no file says.
 ASKED = ("author", "license", "description", "date", "images")
+TRAINED_ON = re.compile(r"trained on ([^.]+)\.")  # in a note of the table
 PLATFORMS = {".pth": ("pytorch", "pth"), ".pt": ("pytorch", "pth"), ".safetensors": ("pytorch", "safetensors"),
              ".onnx": ("onnx", "onnx")}  # fmt: skip
 
@@ -203,8 +204,8 @@ def _training(facts: Facts) -> str:
     official = facts.official
     recipes = [name for name in official.options if name.startswith("train_")] if official else []
     recipe = f" A recipe is lightsr-basicsr's `options/{recipes[0]}.yml`." if recipes else ""
-    known = re.search(r"trained on ([^.]+)\.", official.note) if official and official.note else None
-    return (f"{known[1][:1].upper()}{known[1][1:]}." if known else UNSTATED) + recipe
+    known = TRAINED_ON.search(official.note or "") if official else None
+    return (_sentence(known[1]) if known else UNSTATED) + recipe
 
 
 def _limitations(facts: Facts) -> str:
@@ -214,7 +215,7 @@ def _limitations(facts: Facts) -> str:
     ]
     if facts.pools_globally:
         lines.append("- It takes statistics of the whole picture, so that tiles differ from it unless they share them.")
-    if facts.official and facts.official.note:
+    if facts.official and facts.official.note and not TRAINED_ON.search(facts.official.note):
         lines.append(f"- {facts.official.note}")
     return "\n".join(lines)
 
@@ -224,12 +225,17 @@ def _licence(facts: Facts) -> str:
     if official is None:
         return UNSTATED
     of = "that of the file it was made of, " if facts.exported else ""
-    text = f"{official.licence}, {of}as the authors' repository states it" if official.licence else "Not stated"
-    return f"{text}. Source: {official.source}." if official.source else f"{text}."
+    by = "that of lightsr-basicsr" if official.packaged else "as the authors' repository states it"
+    text = f"{official.licence}, {of}{by}." if official.licence else UNSTATED
+    return f"{text} Source: {official.source}." if official.source and not official.packaged else text
 
 
 def _cited(citation: str | None) -> str:
     if citation is None:
         return UNSTATED
     linked = re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", citation)
-    return f"{linked[:1].upper()}{linked[1:]}."
+    return _sentence(linked)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

@@ -43,6 +43,8 @@ def test_card_of_a_file_that_is_known():
     assert sections["Training data"].startswith("The 200 training images of BSDS500. A recipe is")
     assert "arXiv" not in sections["Citation"]
     assert sections["Citation"].startswith("The layers of Real-ESRGAN's SRVGGNetCompact")
+    assert sections["Licence"] == "Apache-2.0, that of lightsr-basicsr."
+    assert sections["Limitations"].count("\n") == 0
     assert "| parameters | 23,776 |" in card.text
     record = card.record
     assert (card.name, record["architecture"], record["scale"], record["size"]) == ("4x-TinySR", "compact", 4, ["16nf"])
