@@ -7,11 +7,22 @@ import zipfile
 from pathlib import Path
 
 LEFT_OUT = (".github/", ".gitignore")  # of the sdist
+FOLDERS = ("lightsr_basicsr", "options", "tests", "docs")
+
+
+def files_of_the_repository() -> list[str]:
+    """Return the names that git tracks; without git, what lies in the folders that matter."""
+    try:
+        done = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        found = (path for folder in FOLDERS for path in Path(folder).rglob("*") if path.is_file())
+        return [path.as_posix() for path in found if path.suffix != ".pyc"]
 
 
 def main(dist: Path) -> int:
     """Return 0 if the sdist holds every file of the repository, and the wheel the package's with the same bytes."""
-    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.splitlines()
+    tracked = files_of_the_repository()
     (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}

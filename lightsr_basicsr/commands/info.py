@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   basicsr info experiments/pretrained_models/*.pt*
   basicsr info --json model.safetensors
   basicsr info IMDN_x4_int8.xml               source of an exported file, and the cost of int8
+  basicsr info --card net_g_latest.pth -o card       a model card and a record for databases of models
   basicsr info --plot kept.png pruned.pth     which channels a pruned network has kept, as a picture
 Nothing in a file is executed."""
 
@@ -35,11 +36,18 @@ def add_info(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     plot = "picture (PNG) of the channels that pruned networks have kept at each site"
     parser.add_argument("--plot", metavar="PICTURE", help=plot)
+    card = "write a model card (README.md, as on Hugging Face) and a record (JSON, as of OpenModelDB) of each file"
+    parser.add_argument("--card", action="store_true", help=card)
+    folder = "for --card: where to write, one folder for each file (default: NAME_card)"
+    parser.add_argument("-o", "--output", metavar="FOLDER", help=folder)
+    parser.add_argument("--overwrite", action="store_true", help="for --card: overwrite existing files")
     parser.set_defaults(run=run_info)
 
 
 def run_info(args: argparse.Namespace) -> int:
     """Describe each file; return 2 if one cannot be read or holds no network of this package."""
+    if args.output and not args.card:
+        raise UserError("-o names the folder of a card, and none was asked for: add --card.")
     import_basicsr()
     from lightsr_basicsr.tools.info.describe import describe
 
@@ -55,6 +63,8 @@ def run_info(args: argparse.Namespace) -> int:
         print("\n\n".join(map(_text, infos)), end="\n" if infos else "")
     if args.plot:
         _plot(infos, Path(args.plot))
+    if args.card:
+        _write_cards(args, infos)
     return 0 if len(infos) == len(args.files) else 2
 
 
@@ -68,6 +78,22 @@ def _plot(infos: list[Any], path: Path) -> None:
 
     draw_channels({Path(info.path).stem: info.channels for info in infos if getattr(info, "channels", ())}, path)
     say(f"Written: {path}")
+
+
+def _write_cards(args: argparse.Namespace, infos: list[Any]) -> None:
+    """Write the card of each file, and say what it leaves to its author.
+
+    Raises:
+        CardError: As :func:`lightsr_basicsr.tools.info.card.write_card`.
+    """
+    from lightsr_basicsr.tools.info.card import make_card, missing, write_card
+
+    for info in infos:
+        stem = Path(info.path).stem
+        folder = Path(f"{stem}_card") if not args.output else Path(args.output) / ("" if len(infos) == 1 else stem)
+        card = make_card(info)
+        paths = write_card(card, folder, args.overwrite)
+        say(f"Written: {', '.join(map(str, paths))}. Not known, yours to fill in: {', '.join(missing(card))}.")
 
 
 def _text(info: FileInfo | ExportedInfo) -> str:

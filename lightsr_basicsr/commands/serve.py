@@ -12,6 +12,7 @@ from lightsr_basicsr.commands.console import say
 from lightsr_basicsr.errors import UserError, install_command
 
 LOGIN = "LIGHTSR_LOGIN"
+MOST_SIZE = 1_000_000  # MB
 DESCRIPTION = f"""A page in the browser: drop a picture, choose a network and a scale, compare, download. The result is
 what `basicsr upscale` writes, with 16 bits, transparency, color profile and tags.
 Needs gradio: {install_command("web")}
@@ -51,7 +52,11 @@ def run_serve(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C, and return the exit status."""
     if args.tile is not None and args.tile < 0:
         raise UserError(f"Expected 0 or more pixels as the side of tiles, got {args.tile}: correct --tile.")
-    from lightsr_basicsr.tools.serve.server import listen, page_server, require_gradio, serve
+    if not 0 < args.max_size < MOST_SIZE:
+        raise UserError(
+            f"Expected a size above 0 and below {MOST_SIZE:,} MB, got {args.max_size:g}: correct --max-size."
+        )
+    from lightsr_basicsr.tools.serve.server import leave, listen, page_server, require_gradio, serve
 
     require_gradio()
     with listen(args.host, args.port) as opened:
@@ -70,8 +75,8 @@ def run_serve(args: argparse.Namespace) -> int:
         with page_server(networks, opened, limits, login) as server:
             _tell(opened.getsockname(), networks.titles, login is not None)
             serve(server, opened)
-            say("the page is closed; its files are removed.")
-    return 0
+        say("the page is closed; its files are removed.")
+    return leave(0)
 
 
 def _login(file: str | None) -> tuple[str, str] | None:

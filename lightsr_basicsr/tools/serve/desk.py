@@ -30,6 +30,7 @@ PREVIEW = 1600  # longer side of what the page shows, in pixels
 MOST_PIXELS = 50_000_000
 MOST_BYTES = 200_000_000
 POLL = 0.1  # seconds between looks at a lock that another picture holds
+THREAD = "basicsr serve: a picture"
 LONGEST_NAME = 100  # characters
 
 
@@ -76,7 +77,7 @@ class Work:
         self.outcome: Outcome | None = None
         self.problem: str | None = None
         self.stop = Event()
-        self.thread = Thread(target=self._run, daemon=True)
+        self.thread = Thread(target=self._run, name=THREAD, daemon=True)
         desk.running.add(self)
         self.thread.start()
 
@@ -256,4 +257,6 @@ def _sentence(note: str) -> str:
 def require_limits(limits: Limits) -> None:
     """Raise UserError unless both limits are positive."""
     if min(limits) < 1:
-        raise UserError(f"Expected limits above 0, got {limits.pixels} pixels and {limits.bytes} bytes: raise them.")
+        raise UserError(
+            f"Expected limits above 0, got {limits.pixels:,} pixels and {limits.bytes / 1e6:g} MB: raise them."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,10 @@ def build_page(desk: Desk) -> gr.Blocks:
         if not file:
             yield None, None, problem("Expected a picture, got none: drop one on the left.")
             return
-        before = running.pop(request.session_hash or "", None)
-        if before:
-            before.cancel()
-        work = Work(desk, Path(file), Wish(network, float(scale) or None, ending))
-        running[request.session_hash or ""] = work
+        reader = request.session_hash or secrets.token_hex(8)  # programs need not say who they are
+        if reader in running:
+            running[reader].cancel()
+        work = running[reader] = Work(desk, Path(file), Wish(network, float(scale) or None, ending))
         try:
             yield None, None, progress(work)
             while not work.wait(WAIT) and not work.stop.is_set():
@@ -46,7 +46,8 @@ def build_page(desk: Desk) -> gr.Blocks:
             yield outputs(work)
         finally:
             work.cancel()
-            running.pop(request.session_hash or "", None)
+            if running.get(reader) is work:
+                del running[reader]
 
     def cancel(request: gr.Request) -> None:
         work = running.get(request.session_hash or "")

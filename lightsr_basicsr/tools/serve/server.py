@@ -10,12 +10,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.errors import install_command
-from lightsr_basicsr.tools.serve.desk import Desk, Limits
+from lightsr_basicsr.tools.serve.desk import THREAD, Desk, Limits
 from lightsr_basicsr.tools.serve.gate import LOCAL, Gate
 from lightsr_basicsr.tools.serve.networks import Networks, ServeError
 
@@ -147,11 +147,24 @@ def _application(desk: Desk) -> Any:
 def _server(app: Any) -> uvicorn.Server:
     import uvicorn
 
+    # Its errors are those of readers that stay connected when it ends.
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=1,
+        app, log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=1,
         timeout_keep_alive=30, limit_concurrency=200,
     )  # fmt: skip
     return uvicorn.Server(config)
+
+
+def leave(status: int) -> int:
+    """Return the status; where a network does not come to an end, end the process with it at once.
+
+    Python would take the libraries away from the thread in which the network runs, which then aborts the process.
+    """
+    if any(thread.name == THREAD for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
 
 
 def serve(server: uvicorn.Server, opened: socket.socket) -> None:
@@ -160,8 +173,7 @@ def serve(server: uvicorn.Server, opened: socket.socket) -> None:
         # The server gives the signal back when it has ended, and by default that would end us before we clean up.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        server.run(sockets=[opened])
-    except KeyboardInterrupt:
-        pass
+        with suppress(KeyboardInterrupt, SystemExit):
+            server.run(sockets=[opened])
     finally:
         opened.close()

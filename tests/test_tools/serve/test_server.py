@@ -222,6 +222,11 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch, capsys):
     assert f"not installed: {install_command('web')}" in told(capsys)
 
 
+@pytest.mark.parametrize("words", [("-t", "-1"), ("--max-size", "nan"), ("--max-size", "0"), ("--max-size", "inf")])
+def test_numbers_that_are_not_possible(capsys, words):
+    assert f"correct {'--tile' if words[0] == '-t' else words[0]}" in told(capsys, *words)
+
+
 def test_ports_and_hosts_that_are_not_possible():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
