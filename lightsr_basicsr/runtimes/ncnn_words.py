@@ -120,7 +120,18 @@ def _with_end(part: Any, side: Any) -> Any:
     return slice(part.start, side + part.stop) if inside and part.start > 0 > part.stop else part
 
 
+def _square(x: Tensor) -> Tensor:
+    return x * x
+
+
+def _sqrt(x: Tensor) -> Tensor:
+    return x**0.5
+
+
 WORDS = {
+    # Upscayl's ncnn has no layer of one operand.
+    **dict.fromkeys((torch.square, Tensor.square, Tensor.square_), _square),
+    **dict.fromkeys((torch.sqrt, Tensor.sqrt), _sqrt),
     **dict.fromkeys((torch.clamp_min, Tensor.clamp_min), _clamp_min),
     **dict.fromkeys((torch.addcmul, Tensor.addcmul, Tensor.addcmul_), _add_product),
     **dict.fromkeys((torch.repeat_interleave, Tensor.repeat_interleave), _repeat),

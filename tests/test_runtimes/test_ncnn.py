@@ -1,10 +1,12 @@
 """Networks run by ncnn: any size gives what torch gives, and what cannot be converted is told."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from basicsr.archs.srresnet_arch import MSRResNet
@@ -23,6 +25,7 @@ from lightsr_basicsr.runtimes.ncnn_runtime import NcnnRuntime
 from lightsr_basicsr.runtimes.ncnn_words import NcnnWords, take_channels
 from lightsr_basicsr.runtimes.network import smooth_picture
 from lightsr_basicsr.runtimes.saving import write_ncnn
+from lightsr_basicsr.tools.export.ncnn import _notes
 from tests.converting import distilled, trained, with_kernel
 
 ncnn = pytest.importorskip("ncnn", reason="ncnn is not installed")
@@ -241,3 +244,53 @@ def test_words_compute_the_same():
         program = torch.jit.trace(net, picture, check_trace=False)
     kinds = {node.kind() for node in program.inlined_graph.nodes()}
     assert not kinds & {"aten::addcmul", "aten::clamp_min", "aten::index", "aten::cumsum", "aten::repeat_interleave"}
+
+
+def test_the_example_needs_ncnn_numpy_and_pillow_alone(small, workdir):
+    from PIL import Image
+
+    write_ncnn(small, Metadata("IMDN_RTC", {}, 2), Path("net.param"), cut=True)
+    script = Path(__file__).parents[2] / "docs" / "examples" / "run_ncnn.py"
+    imported = {
+        line.split()[1].split(".")[0] for line in script.read_text().splitlines() if line.startswith(("import", "from"))
+    }
+    assert imported - sys.stdlib_module_names == {"ncnn", "numpy", "PIL"}
+    picture = smooth_picture(3, 21, 34)
+    Image.fromarray((picture[0].permute(1, 2, 0) * 255).round().byte().numpy()).save("lr.png")
+    done = subprocess.run([sys.executable, script, "net.param", "lr.png", "sr.png"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    with torch.no_grad():
+        expected = small((picture * 255).round() / 255).clamp(0, 1)[0] * 255
+    made = torch.from_numpy(np.array(Image.open("sr.png"))).permute(2, 0, 1)
+    assert (made - expected).abs().max() < 0.51
+
+
+def test_values_below_zero_are_cut_for_other_programs(small, workdir):
+    net = nn.Sequential(nn.Conv2d(3, 3, 1))
+    net[0].weight.data.neg_()
+    for cut in (False, True):
+        write_ncnn(net.eval(), Metadata("Sequential", {}, 1), Path("net.param"), cut=cut)
+        made = open_runtime("net.param", threads=1)(smooth_picture(3, 9, 9))
+        with torch.no_grad():
+            expected = net(smooth_picture(3, 9, 9))
+        assert expected.min() < 0
+        assert torch.allclose(made, expected.clamp_min(0) if cut else expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "said"),
+    [
+        ("net", 2, ["call it net-2x there"]),
+        ("net-2x", 2, []),
+        ("net_x3", 3, []),
+        ("net", 4, []),
+        ("x2net", 4, ["net-4x"]),
+    ],
+)
+def test_programs_that_can_run_it_are_named(name, scale, said):
+    notes = [*_notes(PARAM, Metadata("IMDN_RTC", {}, scale, pools_globally=False), name)]
+    assert notes[0] == "Values below 0 are cut off. It has layers that Upscayl and Real-ESRGAN-ncnn-vulkan run."
+    assert len(notes) == 1 + len(said)
+    assert all(part in note for part, note in zip(said, notes[1:], strict=True))
+    for layer, told in (("Slice", "that Upscayl runs, and Real-ESRGAN"), ("Gemm", "Upscayl and .*cannot run it")):
+        assert re.search(told, next(iter(_notes(PARAM.replace("ReLU", layer), Metadata("IMDN_RTC"), name))))
