@@ -127,8 +127,8 @@ def test_a_problem_during_the_run_is_told_without_a_traceback(pairs, monkeypatch
 @pytest.mark.parametrize(
     ("val", "message"),
     [
-        ({"backend": "opnvino"}, "val.backend: must be auto, torch, onnxruntime or openvino, got 'opnvino'"),
-        ({"backend": 3}, "val.backend: must be auto, torch, onnxruntime or openvino, got 3"),
+        ({"backend": "opnvino"}, "val.backend: must be auto, torch, onnxruntime, openvino or ncnn, got 'opnvino'"),
+        ({"backend": 3}, "val.backend: must be auto, torch, onnxruntime, openvino or ncnn, got 3"),
         ({"precision": "half"}, "val.precision: must be fp32, bf16, fp16 or int8, got 'half'"),
         ({"threads": 0}, "val.threads: must be a whole number from 1 to 1,024, got 0"),
         ({"threads": "two"}, "val.threads: must be a whole number from 1 to 1,024, got 'two'"),
@@ -189,7 +189,7 @@ def test_a_training_is_told_that_the_keys_do_nothing(workdir):
     assert found == "val.backend: (warning) has an effect in `basicsr test` only: training validates with torch"
     content["val"]["backend"] = "opnvino"
     (found,) = findings(content, is_train=True)
-    assert "must be auto, torch, onnxruntime or openvino" in found
+    assert "must be auto, torch, onnxruntime, openvino or ncnn" in found
 
 
 def test_settings_are_those_of_the_section_val():

@@ -36,6 +36,21 @@ def entry_of(param: str) -> str | None:
     return next((line[len(MARK) :] for line in reversed(param.splitlines()) if line.startswith(MARK)), None)
 
 
+def cut_below_zero(param: str, output: str) -> str:
+    """Return a text of layers in which values of the output below zero become zero.
+
+    Real-ESRGAN-ncnn-vulkan and Upscayl make white of them.
+    """
+    magic, counts, *layers = param.splitlines()
+    number, blobs = (int(count) + 1 for count in counts.split())
+    signed = f"{output}_signed"
+    for index, layer in enumerate(layers):
+        words = layer.split(" ")
+        layers[index] = " ".join(signed if word == output else word for word in words)
+    layers.append(f"{'ReLU':<24} {'cut':<24} 1 1 {signed} {output}")
+    return "\n".join([magic, f"{number} {blobs}", *layers]) + "\n"
+
+
 def checksums_of(param: str, weights: bytes) -> dict[str, str]:
     """Return the checksums (SHA-256) of both parts, the text without an entry."""
     parts = {"param": without_entry(param).encode(), "bin": weights}

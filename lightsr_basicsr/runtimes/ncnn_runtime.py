@@ -108,7 +108,8 @@ def load_net(path: Path, precision: str, device: str, threads: int) -> Any:
     net = require_ncnn().Net()
     settings = {
         "num_threads": threads,
-        **dict.fromkeys(("use_fp16_storage", "use_fp16_packed", "use_fp16_arithmetic"), precision == "fp16"),
+        **dict.fromkeys(("use_fp16_storage", "use_fp16_packed"), precision == "fp16"),
+        "use_fp16_arithmetic": False,
         "use_bf16_storage": precision == "bf16",
         "use_winograd_convolution": True,
         "use_vulkan_compute": device != "cpu",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,19 +42,29 @@ class NcnnWords(TorchFunctionMode):
         return func(*args, **kwargs) if made is None else made
 
     def _computed(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        state = torch._C._get_tracing_state()
-        torch._C._set_tracing_state(None)
-        try:
+        with _untraced():
             made = func(*args, **kwargs)
-        finally:
-            torch._C._set_tracing_state(state)
         self.constants |= {id(each): each for each in tree_flatten(made)[0] if isinstance(each, Tensor)}
         return made
 
 
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Leave what is computed inside the block out of the graph, where it becomes a constant."""
+    state = torch._C._get_tracing_state()
+    torch._C._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        torch._C._set_tracing_state(state)
+
+
 def take_channels(x: Tensor, order: Sequence[int]) -> Tensor:
     """Return the channels of (N, C, H, W) in this order, (N, len(order), H, W), by a convolution of zeros and ones."""
-    return F.conv2d(x, torch.eye(int(x.shape[1]))[list(order)][:, :, None, None])
+    channels = int(x.shape[1])
+    with _untraced():
+        weight = torch.eye(channels)[list(order)][:, :, None, None]
+    return F.conv2d(x, weight)
 
 
 def _clamp_min(x: Tensor, least: float) -> Tensor | None:
@@ -77,13 +88,13 @@ def _view_as(x: Tensor, other: Tensor) -> Tensor:
 
 def _pad(x: Tensor, pad: Sequence[int | Tensor], mode: str = "constant", value: float | None = None) -> Tensor | None:
     """Return (N, C, H, W) padded at its ends by computed numbers: by the most, of which the rest is cut off."""
-    if not any(isinstance(each, Tensor) for each in pad):
+    if mode == "constant" or not any(isinstance(each, Tensor) for each in pad):
         return None
     height, width = x.shape[2:]
     # Of the traced image, whose sides are odd; ncnn pads by constants.
     most = [int(each) for each in pad] + [0] * (4 - len(pad))
     right, bottom = pad[1], pad[3] if len(pad) == 4 else 0
-    return F.pad(x, most, mode, value)[:, :, : height + bottom][:, :, :, : width + right]
+    return F.pad(x, most, mode, value)[:, :, : most[2] + height + bottom][:, :, :, : most[0] + width + right]
 
 
 def _item(x: Tensor, key: Any) -> Tensor | None:
@@ -93,9 +104,14 @@ def _item(x: Tensor, key: Any) -> Tensor | None:
         return None
     if len(key) == 2 and key[0] == slice(None) and isinstance(key[1], list):
         return take_channels(x, key[1])
+    if not all(part is Ellipsis or isinstance(part, slice) for part in key) or len(key) > x.ndim:
+        return None
+    if Ellipsis in key:
+        place = key.index(Ellipsis)
+        key = (*key[:place], *[slice(None)] * (x.ndim - len(key) + 1), *key[place + 1 :])
     # pnnx drops a part like [4:-4] of a side that it does not know.
-    ends = tuple(_with_end(part, x.shape[axis]) for axis, part in enumerate(key) if axis < x.ndim)
-    return x[ends] if any(new is not old for new, old in zip(ends, key, strict=False)) else None
+    ends = tuple(_with_end(part, x.shape[axis]) for axis, part in enumerate(key))
+    return x[ends] if any(new is not old for new, old in zip(ends, key, strict=True)) else None
 
 
 def _with_end(part: Any, side: Any) -> Any:
@@ -104,7 +120,18 @@ def _with_end(part: Any, side: Any) -> Any:
     return slice(part.start, side + part.stop) if inside and part.start > 0 > part.stop else part
 
 
+def _square(x: Tensor) -> Tensor:
+    return x * x
+
+
+def _sqrt(x: Tensor) -> Tensor:
+    return x**0.5
+
+
 WORDS = {
+    # Upscayl's ncnn has no layer of one operand.
+    **dict.fromkeys((torch.square, Tensor.square, Tensor.square_), _square),
+    **dict.fromkeys((torch.sqrt, Tensor.sqrt), _sqrt),
     **dict.fromkeys((torch.clamp_min, Tensor.clamp_min), _clamp_min),
     **dict.fromkeys((torch.addcmul, Tensor.addcmul, Tensor.addcmul_), _add_product),
     **dict.fromkeys((torch.repeat_interleave, Tensor.repeat_interleave), _repeat),

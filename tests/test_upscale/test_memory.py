@@ -62,7 +62,7 @@ def test_a_picture_that_fits_is_one_tile_and_any_other_the_largest_ones(runtime)
 def test_what_a_network_takes_is_known_on_every_backend():
     net = build_network({"type": "IMDN", "num_feat": 16, "num_block": 2, "upscale": 2})
     taken = {}
-    for backend in ("torch", "onnxruntime", "openvino"):
+    for backend in ("torch", "onnxruntime", "openvino", "ncnn"):
         pytest.importorskip(backend, reason=f"{backend} is not installed")
         taken[backend] = memory.bytes_per_pixel(open_runtime(net, backend, device="cpu", threads=1))
     live = taken["torch"] / memory.OVERHEAD["torch"]

@@ -365,7 +365,7 @@ def test_sources_that_cannot_be_measured(workdir, source, message):
     [
         ({"sizes": [(8, 8)]}, r"at least 15x15 pixels, got 8x8: name a larger --size"),
         ({"sizes": [(0, 8)]}, r"from 1 to 16384"),
-        ({"backends": ["tensorrt"]}, r"backend is one of torch, onnxruntime, openvino; got tensorrt"),
+        ({"backends": ["tensorrt"]}, r"backend is one of torch, onnxruntime, openvino, ncnn; got tensorrt"),
         ({"precisions": []}, r"precision is one of .*; got none"),
         ({"rounds": 0}, r"at least 1, got 0"),
         ({"data": "LR"}, r"both --data and --gt"),

@@ -151,7 +151,7 @@ def test_values_beyond_half_precision_stay_in_float32(workdir):
         ({"target": "there.onnx"}, r"there\.onnx already exists: replace it with --overwrite"),
         ({"target": "half.xml"}, r"half\.bin already exists"),
         ({"target": "a\0.onnx"}, "cannot hold the character NUL"),
-        ({"format": "tensorrt"}, "`format` must be one of onnx, openvino, torchscript, got 'tensorrt'"),
+        ({"format": "tensorrt"}, "`format` must be one of onnx, openvino, torchscript, ncnn, got 'tensorrt'"),
         ({"precision": "bf16"}, "`precision` must be one of fp32, fp16, int8, got 'bf16'"),
         ({"opset": 99}, "knows opset 13 to .*, got 99"),
         ({"format": "torchscript", "opset": 17}, "torchscript has none"),
