@@ -149,6 +149,7 @@ TRAINED = {
     "docs/dcls.md": {
         "net_g_latest.pth": lambda path: save_network("DCLS", path, num_block=1, num_group=1, num_feat=16)
     },
+    "docs/networks.md": {"net_g_latest.pth": imdn},
     "docs/report.md": {f"experiments/{name}": lambda path: make_run(path.rpartition("/")[2]) for name in ("a", "b")},
     "docs/reparameterization.md": {
         "net_g_latest.pth": lambda path: save_network(

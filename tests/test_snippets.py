@@ -31,7 +31,7 @@ from tests.tiny import train_options
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN = [block for block in BLOCKS if block.reason is None and block.language != "text"]
 # How many blocks of a page are marked as not run.
-NOT_RUN = {"docs/deploy-cpp.md": 1}
+NOT_RUN = {"docs/deploy-cpp.md": 1, "docs/serve.md": 1}
 # Commands that take a second or two with small files, and need neither data sets nor a network.
 QUICK = {"convert", "env", "info", "list", "options", "schema", "upscale"}
 # Those of them that read no files: once is enough.

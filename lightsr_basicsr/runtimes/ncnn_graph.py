@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lightsr_basicsr.archs.network import SRNetwork
-from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.errors import install_command, short_message
 from lightsr_basicsr.runtimes.base import BackendError, last_line
 from lightsr_basicsr.runtimes.graphs import quiet_tracer, ready
 from lightsr_basicsr.runtimes.ncnn_library import require_ncnn, require_pnnx
@@ -96,7 +96,7 @@ def _run_pnnx(program: str, folder: Path, net: SRNetwork, half: bool, patience: 
         raise _no_graph(net, f"pnnx did not finish within {patience:.0f} s") from error
     except OSError as error:
         raise BackendError(
-            f'pnnx cannot be started ({error.strerror or error}): pip install --force-reinstall ".[ncnn]"'
+            f"pnnx cannot be started ({error.strerror or error}): {install_command('ncnn', '--force-reinstall')}"
         ) from error
     log = done.stdout.decode(errors="replace")
     if done.returncode:

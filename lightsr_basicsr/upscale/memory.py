@@ -25,7 +25,7 @@ from lightsr_basicsr.upscale.tiles import refinable
 
 # What a backend takes over the feature maps that live at once in torch, whose libraries keep buffers of their own.
 # Measured at 640x360 by `python docs/studies/tiles.py memory`; OpenVINO's, which grows with the size, at 1280x720.
-OVERHEAD = {"torch": 1.3, "openvino": 2.4, "onnxruntime": 1.5, "ncnn": 2.0}
+OVERHEAD = {"torch": 1.3, "openvino": 2.4, "onnxruntime": 1.5, "ncnn": 4.6}
 # Of a network that cannot be measured: more than any official one takes, in bytes per LR pixel.
 UNKNOWN = 16_384
 SURELY = 65_536  # of which no network takes more: three times those of the largest one here

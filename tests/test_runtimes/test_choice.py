@@ -94,7 +94,7 @@ def test_what_an_engine_cannot_is_told(machine, backend, precision, message):
 @pytest.mark.parametrize(("backend", "extra"), [("onnxruntime", "onnx"), ("openvino", "openvino")])
 def test_a_missing_engine_is_told(machine, backend, extra):
     machine()
-    with pytest.raises(BackendError, match=rf'{backend} is needed .*pip install "\.\[{extra}\]"'):
+    with pytest.raises(BackendError, match=rf'{backend} is needed .*pip install .*\[{extra}\]"'):
         check_precision(backend, "fp32")
 
 
@@ -196,7 +196,7 @@ def test_readers_of_a_file(machine):
     machine("onnxruntime")
     assert choose_reader(Path("net.onnx")) == ("onnxruntime", "because openvino is not installed")
     machine()
-    with pytest.raises(BackendError, match=r'needs a backend: pip install "\.\[openvino\]"'):
+    with pytest.raises(BackendError, match=r'needs a backend: pip install .*\[openvino\]"'):
         choose_reader(Path("net.onnx"))
 
 
