@@ -134,7 +134,7 @@ def test_wrong_images_and_arguments_are_named(shapes, arguments, message, pyiqa)
 @pytest.mark.parametrize("metric", METRICS)
 def test_without_pyiqa_the_extra_is_named(metric, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiqa", None)
-    with pytest.raises(MetricUnavailableError, match=r'pip install "\.\[iqa\]"'):
+    with pytest.raises(MetricUnavailableError, match=r'pip install .*\[iqa\]"'):
         metric(image(40, 40, 3), image(40, 40, 3))
 
 
