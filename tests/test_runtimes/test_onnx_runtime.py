@@ -95,7 +95,7 @@ def test_a_graph_that_gives_other_images_is_refused(small, monkeypatch):
 @pytest.mark.parametrize("missing", ["onnxruntime", "onnx"])
 def test_without_the_library_the_command_is_named(small, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(BackendError, match=rf'{missing} is needed .* \[onnx\]"'):
+    with pytest.raises(BackendError, match=rf'{missing} is needed .*\[onnx\]"'):
         OnnxRuntime.of_network(small, device="cpu")
 
 

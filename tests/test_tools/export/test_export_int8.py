@@ -148,7 +148,7 @@ def test_nothing_is_written_but_the_bars(net, capfd):
 
 def test_without_nncf_the_extra_is_named(net, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(BackendError, match=r'pip install "\.\[int8\]"'):
+    with pytest.raises(BackendError, match=r'pip install .*\[int8\]"'):
         quantize(net)
 
 
