@@ -154,7 +154,7 @@ def test_onnxruntime_has_no_bf16(pairs):
 def test_a_missing_library_is_found(pairs, monkeypatch, backend):
     monkeypatch.setitem(sys.modules, backend, None)
     (found,) = findings(options(backend=backend))
-    assert re.match(rf'val.backend: {backend} is needed .*pip install .*\[', found)
+    assert re.match(rf"val.backend: {backend} is needed .*pip install .*\[", found)
 
 
 def test_bf16_where_the_machine_has_none(pairs, monkeypatch):
