@@ -145,7 +145,7 @@ def test_a_network_of_another_package_runs():
 @pytest.mark.parametrize("missing", ["openvino", "onnx"])
 def test_without_the_library_the_command_is_named(small, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(BackendError, match=rf'{missing} is needed .*\['):
+    with pytest.raises(BackendError, match=rf"{missing} is needed .*\["):
         OpenVinoRuntime.of_network(small)
 
 
