@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from types import ModuleType
 
+from lightsr_basicsr.errors import install_command
 from lightsr_basicsr.runtimes.base import BackendError, require, worded
 
 EXTRA = "ncnn"
@@ -36,7 +37,8 @@ def _checked(name: str) -> ModuleType:
     found = re.search(r"\d{8}", version)
     if found and int(found[0]) < LEAST[name]:
         raise BackendError(
-            f'{name} {version} is too old, expected one of {LEAST[name]} or later: pip install --upgrade ".[ncnn]"'
+            f"{name} {version} is too old, expected one of {LEAST[name]} or later: "
+            f"{install_command(EXTRA, '--upgrade')}"
         )
     return module
 
