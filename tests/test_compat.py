@@ -164,3 +164,31 @@ def test_resume_state_loads_on_gpu(tmp_path):
     torch.save({"optimizers": [optimizer.state_dict()]}, path)
     optimizer.load_state_dict(torch.load(path, map_location="cpu")["optimizers"][0])
     assert optimizer.state[parameter]["exp_avg"].is_cuda
+
+
+@pytest.mark.parametrize("shift", [0, 4])
+@pytest.mark.parametrize("size", [(16, 16), (24, 16), (16, 32)])
+def test_attention_masks_keep_apart_what_a_shift_brought_together(size, shift):
+    from basicsr.archs.swinir_arch import SwinTransformerBlock, window_partition
+
+    block = SwinTransformerBlock(8, (32, 32), 2, window_size=8, shift_size=shift)
+    rows, columns = ((torch.arange(side) + shift) % side for side in size)
+    places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)[None]
+    windows = window_partition(places, 8).view(-1, 64, 2)
+    near = ((windows[:, :, None] - windows[:, None]).abs() < 8).all(-1)
+    mask = block.calculate_mask(size)
+    assert mask.dtype == torch.float32
+    assert torch.equal(mask, torch.where(near, 0.0, -100.0))
+
+
+def test_windows_are_joined_to_as_many_images_as_a_trace_did_not_have():
+    from basicsr.archs import swinir_arch
+
+    def there_and_back(images):
+        height, width = images.shape[1:3]
+        return swinir_arch.window_reverse(swinir_arch.window_partition(images, 4), 4, height, width)
+
+    traced = torch.jit.trace(there_and_back, torch.rand(2, 8, 8, 3), check_trace=False)
+    for shape in ((1, 12, 8, 3), (3, 4, 16, 3)):
+        images = torch.rand(shape)
+        assert torch.equal(traced(images), images)

@@ -21,6 +21,7 @@ from lightsr_basicsr._fixes import (
     sampling,
     saving,
     shared_validation,
+    tracing,
     training,
     validation,
 )
@@ -55,6 +56,8 @@ FIXES: tuple[Callable[[], bool], ...] = (
     loading.errors_of_the_prefetcher,
     validation.no_record_of_nan,
     validation.networks_without_windows,
+    tracing.masks_of_any_size,
+    tracing.windows_of_any_number,
     pictures.saved_as_read,
     shared_validation.validation_on_all_processes,
 )

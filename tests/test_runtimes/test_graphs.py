@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lightsr_basicsr.archs.drn_arch import DRN, DualNetwork
+from lightsr_basicsr.archs.dual_regression_arch import SwinIR_DR
 from lightsr_basicsr.archs.fdiwn_arch import FDIWN_M
 from lightsr_basicsr.archs.imdn_arch import IMDN, IMDN_AS, IMDN_RTC, IMDN_RTE
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST, BlindSR_TA
@@ -17,6 +18,7 @@ from lightsr_basicsr.runtimes.graphs import opsets, to_onnx, to_openvino, to_tor
 from lightsr_basicsr.runtimes.network import smooth_picture
 from tests.converting import distilled, trained, with_kernel
 
+LIGHT = "pixelshuffledirect"
 KDSR_SMALL = {"n_feats": 8, "n_encoder_res": 1, "n_sr_blocks": 1}
 NETWORKS = {
     "DCLS": with_kernel,
@@ -28,6 +30,7 @@ NETWORKS = {
     "DDistill_SR": distilled,
     "DRN": lambda: trained(DRN(4, 1, 4)),
     "BlindSR_ST": lambda: BlindSR_ST(**KDSR_SMALL),
+    "SwinIR_DR": lambda: trained(SwinIR_DR(img_size=16, depths=(2,), embed_dim=8, num_heads=(2,), upsampler=LIGHT)),
     "Reparameterized": lambda: trained(
         Reparameterized({"type": "IMDN_RTC", "num_feat": 4, "num_block": 1}, "RepVGG")
     ),
