@@ -93,7 +93,7 @@ RECIPES = (
     Recipe("SwinIR-DR", {"type": "SwinIR_DR", "depths": [6, 6, 6, 6], "num_heads": [6, 6, 6, 6], "embed_dim": 60,
                          "upsampler": "pixelshuffledirect"},
            "a transformer with dual regression", scales=(2, 4, 8), model="DualRegressionModel", rate=2e-4,
-           small={"depths": [2, 2], "num_heads": [2, 2], "embed_dim": 16}, small_rate=1e-3, exported=None),
+           small={"depths": [2, 2], "num_heads": [2, 2], "embed_dim": 16}, small_rate=1e-3),
     Recipe("EDSR", {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16},
            "BasicSR's, large", small={"num_feat": 32, "num_block": 4}),
     Recipe("MSRResNet", {"type": "MSRResNet", "num_feat": 64, "num_block": 16}, "BasicSR's",
