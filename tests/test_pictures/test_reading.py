@@ -195,7 +195,7 @@ BROKEN = {
     "text.png": (b"hello\nworld\n", "got text: rename it"),
     "page.jpg": (b"<!DOCTYPE html><html>", "got a web page or other text: was it really downloaded?"),
     "noise.png": (bytes(range(128, 250)), "got another or a damaged file"),
-    "icon.png": (encode(RGB, "ICO"), "got ICO: save it as one of these"),
+    "paint.png": (encode(RGB, "PCX"), "got PCX: save it as one of these"),
     "cut.jpg": (JPEG[: len(JPEG) // 2], "truncated"),
     "cut.png": (PNG[: len(PNG) // 2], "truncated"),
     "cut_at_the_end.png": (PNG[:-40], ""),
