@@ -139,7 +139,7 @@ def _begun(
                 minutes = FIRST_LOOKS * BETWEEN_LOOKS / 60
                 wait(f"Nothing is logged yet: waiting for it at most {minutes:g} minutes; Ctrl-C ends that.")
             time.sleep(BETWEEN_LOOKS)
-    raise AssertionError
+    raise AssertionError("the last look returns or raises")
 
 
 def _watched(made: Report, work: _Work, settings: Settings, say: Say) -> Report:

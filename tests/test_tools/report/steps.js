@@ -55,7 +55,7 @@ const chartOf = (title) => charts.find((chart) => chart.title === title);
   find("only").click();
   log.push(["search", texts("#options tbody tr td:first-child")]);
   log.push(["kept", JSON.parse(sessionStorage.getItem(place)).search]);
-  log.push(["ticks", texts(".chart text").filter((text) => text.replace(/[^0-9]/g, "").length > 8), logTicks(1e-5, 5e-4, 6).map(round), linearTicks(2e-4, 5e-4, 3).map(round), logTicks(1e-4, 3e-4, 6).map(round)]);
+  log.push(["ticks", texts(".chart text").filter((text) => text.replace(/[^0-9]/g, "").length > 8), logTicks(1e-5, 5e-4, 6).map(round), linearTicks(2e-4, 5e-4, 3).map(round), logTicks(2e-6, 1.5e-3, 6).map(round)]);
   log.push(["stages", [...new Set(texts(".stage-name"))]]);
   log.push(["notes", texts("#notes li")]);
   const theme = root.theme;

@@ -74,7 +74,7 @@ def test_keys_pointer_and_tables(page):
     assert log["ticks"][0] == []  # none is longer than its axis
     assert log["ticks"][1] == ["1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4"]
     assert log["ticks"][2] == ["2e-4", "3e-4", "4e-4", "5e-4"]
-    assert log["ticks"][3] == ["1e-4", "2e-4"]
+    assert log["ticks"][3] == ["3e-6", "1e-5", "3e-5", "1e-4", "3e-4", "0.001"]
     assert log["axis"] == ["time", True]
     assert log["values"] == ["iteration 10one, teacher0.1", "iteration 20one, teacher0.05", 1]
     assert log["escape"] == [True]
