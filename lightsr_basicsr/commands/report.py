@@ -22,7 +22,8 @@ EXAMPLES = """examples:
   basicsr report demo_train_imdn_x4 --watch                written again every 30 s until the run ends
   basicsr report lr1=experiments/a lr2=experiments/b -o lr.html      several runs in each chart, with titles
   basicsr report experiments/*_seed? --csv curves.csv      all points, one a line
-Exit status: 0, 1 if one of several runs is left out, 2 if no page could be written, 130 after Ctrl-C."""
+Exit status: 0, 1 if one of several runs is missing or empty (the page shows the others), 2 if no page could be written,
+130 after Ctrl-C."""
 
 
 def add_report(commands: Any) -> None:
@@ -41,7 +42,12 @@ def add_report(commands: Any) -> None:
         help=f"the page (default: {'report.html'} in the folder of the run, or beside several)",
     )
     add("--csv", metavar="FILE", help="write all points of all curves, too")
-    add("--watch", action="store_true", help="write the page again and again until no run goes on; it loads itself")
+    add(
+        "--watch",
+        action="store_true",
+        help="write the page again and again until no run goes on; it loads itself; waits for the first lines "
+        "of a run that has just begun",
+    )
     add("--every", type=float, default=30, metavar="S", help="seconds between two looks with --watch (default: 30)")
     add("--pictures", type=int, default=8, metavar="N", help="how many validation pictures are shown (default: 8)")
     add("--page-size", type=float, default=20, metavar="MB", help="how large the page may be (default: 20)")
@@ -58,7 +64,7 @@ def run_report(args: argparse.Namespace) -> int:
     try:
         made = report(args.runs, args.output, csv=args.csv, settings=settings, watch=args.watch, say=tell)
     except KeyboardInterrupt:
-        say("stopped; the page stays as it is.")
+        say("stopped; a page that was written stays as it is.")
         return 130
     for reason in made.left_out:
         say(reason)

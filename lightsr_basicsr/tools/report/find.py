@@ -14,6 +14,7 @@ from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.files import split_title
 from lightsr_basicsr.tools.images import some
+from lightsr_basicsr.tools.report.alive import is_held
 
 PARENT = "experiments"
 TENSORBOARD = "tb_logger"
@@ -22,6 +23,10 @@ DEEPEST = 3  # folders above something in a run's folder: visualization/baby/bab
 
 class ReportError(UserError):
     """A report cannot be made. The message says what was expected, what was found, and what to do."""
+
+
+class NotTrainedError(ReportError):
+    """A run has logged nothing yet, which a watch waits for."""
 
 
 class Place(NamedTuple):
@@ -41,14 +46,33 @@ def find_runs(named: Sequence[str | PathLike]) -> list[Place]:
     Raises:
         ReportError: If one is no run, with those that it may mean.
     """
+    found, missing = find_those(named)
+    if missing:
+        raise missing[0]
+    return found
+
+
+def find_those(named: Sequence[str | PathLike]) -> tuple[list[Place], list[ReportError]]:
+    """Return the runs that are there, as ``find_runs`` does, and why others are not."""
     if not named:
         raise ReportError("Expected at least one run, got none: name a folder in experiments.")
     found: dict[Path, Place] = {}
+    missing: list[ReportError] = []
     for text in named:
         title, rest = split_title(text)
-        folder = _folder_of(rest)
-        found.setdefault(folder.resolve(), Place(folder, title or ""))
-    return _titled(list(found.values()))
+        try:
+            folder = _folder_of(rest)
+        except ReportError as error:
+            missing.append(error)
+        else:
+            found.setdefault(folder.resolve(), Place(folder, title or ""))
+    return _titled(list(found.values())), missing
+
+
+def joined(errors: Sequence[ReportError]) -> ReportError:
+    """Return one error that says all of them; it can be waited for if one of them can."""
+    kind = NotTrainedError if any(isinstance(each, NotTrainedError) for each in errors) else ReportError
+    return kind("\n".join(map(str, errors)))
 
 
 def logs_in(folder: Path) -> list[Path]:
@@ -64,7 +88,8 @@ def _folder_of(text: str) -> Path:
     if "\0" in text or not text.strip():
         raise ReportError(f"Expected a run, got {text!r}, which no folder can be called: name one in {PARENT}.")
     path = Path(expanduser(text))
-    for place in (path, Path(PARENT) / path):
+    project = [Path(PARENT, path.name)] if _is_project(path) else []
+    for place in (path, Path(PARENT) / path, *project):
         if not os.path.lexists(place):
             continue
         if place.parent.name == TENSORBOARD and logs_in(place.parents[1] / PARENT / place.name):
@@ -75,6 +100,9 @@ def _folder_of(text: str) -> Path:
         for folder in list(own.absolute().parents)[:DEEPEST]:
             if _is_run(folder) and logs_in(folder):
                 return folder
+    for place in (Path(PARENT) / path, *project, path):
+        if _is_begun(place):
+            raise NotTrainedError(_not_yet(place, path))
     raise ReportError(_why_not(text, path))
 
 
@@ -83,12 +111,39 @@ def _is_run(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in ("models", "training_states"))
 
 
+def _is_project(folder: Path) -> bool:
+    """Return whether a folder is what ``basicsr new`` writes; the run of the same name lies in ``experiments``."""
+    try:
+        return (folder / "train.yml").is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _is_begun(folder: Path) -> bool:
+    """Return whether a folder without logs is that of a run that begins, or of a project."""
+    try:
+        if any(folder.glob("test_*.log")):
+            return False
+        return _is_run(folder) or _is_project(folder) or is_held(folder)
+    except OSError:
+        return False
+
+
+def _not_yet(folder: Path, path: Path) -> str:
+    """Return what to say of a run that was never trained."""
+    start = f"Start `basicsr train -opt {printable(path / 'train.yml')}`" if _is_project(path) else "Start its training"
+    return (
+        f"Expected train_*.log in the folder of a run, and {printable(folder)} has none: it has not been trained yet. "
+        f"{start}, or if it has just begun, look again in a minute (--watch waits for its first lines)."
+    )
+
+
 def _why_not(text: str, path: Path) -> str:
     shown = printable(path)
-    if path.is_dir() and (inside := _runs_in(path)):
+    if os.path.isdir(path) and (inside := _runs_in(path)):
         return f"Expected the folder of one run, got {shown} with {len(inside)} of them: name one, as {_named(inside)}."
     near = [*_runs_in(path.parent), *_runs_in(Path(PARENT))]
-    if path.exists():
+    if os.path.exists(path):  # that of Path fails for a name that is too long
         missing = f"Expected train_*.log in the folder of a run, and {shown} has none"
         tested = path.is_dir() and any(path.glob("test_*.log"))
         missing += ": a test has no curves" if tested else ""
@@ -121,7 +176,7 @@ def _titled(places: list[Place]) -> list[Place]:
     """Give every run a title that no other one has: its name, with as many folders before as that needs."""
     folders = [place.folder.resolve() for place in places]
     titles = [place.title or _long_title(folder, 1) for place, folder in zip(places, folders, strict=True)]
-    for depth in range(2, 1 + max(len(folder.parts) for folder in folders)):
+    for depth in range(2, 1 + max((len(folder.parts) for folder in folders), default=0)):
         same = {title for title in titles if titles.count(title) > 1}
         for number, title in enumerate(titles):
             if title in same and not places[number].title:

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# What BasicSR adds by itself: places and this start's circumstances.
+# What BasicSR and we add: places and this start's circumstances, also what a resume is told to leave alone.
 ADDED = {"name", "dist", "rank", "world_size", "auto_resume", "is_train", "root_path", "path.experiments_root",
-         "path.models", "path.training_states", "path.log", "path.visualization", "path.resume_state"}  # fmt: skip
+         "path.models", "path.training_states", "path.log", "path.visualization", "path.resume_state",
+         "path.ignore_resume_networks"}  # fmt: skip
 
 
 def parse_options(lines: Sequence[str]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ STAGE = re.compile(r"[A-Z]\w*: the (\w+)\.")
 NETWORK = re.compile(r"Network: (.+?), with parameters: ([\d,]+)")
 START = re.compile(r"Start training from epoch: \d+, iter: (\d+)")
 LENGTH = re.compile(r"Training ends at iteration (\d+)")
+VALIDATED = re.compile(r"Number of val images/folders in (.+): (\d+)")
 FACT = re.compile(r"\t([^:\t]+): (.+)")
 MOST_WARNINGS = 40
 
@@ -43,7 +44,8 @@ class Log:
     """What one start of a run has logged.
 
     ``start`` is the iteration that it goes on from, None if it never began to train; ``last`` the last one logged;
-    ``seconds`` how long it trained. ``lost`` counts lines that are cut off, ``strange`` characters that are no UTF-8.
+    ``seconds`` how long it trained. ``validated`` has the numbers of images of validation sets, with the iteration that
+    they begin with. ``lost`` counts lines that are cut off, ``strange`` characters that are no UTF-8.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Log:
     options: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     data: list[tuple[str, str]] = field(default_factory=list)
+    validated: list[tuple[int, dict[str, int]]] = field(default_factory=list)
     networks: dict[str, str] = field(default_factory=dict)
     stages: list[str] = field(default_factory=list)
     warnings: dict[str, Warned] = field(default_factory=dict)
@@ -96,6 +99,7 @@ class _Reader:
         self.level, self.now, self.elapsed, self.start = "", "", 0.0, 0
         self.stage, self.set = "", ""
         self.validated: Counter[str] = Counter()
+        self.images: dict[str, int] = {}
 
     def read(self, line: str) -> None:
         """Take a line without its end."""
@@ -149,6 +153,7 @@ class _Reader:
             self.elapsed = max((each.seconds[-1] for each in log.curves.values() if each.seconds), default=0.0)
             self.validated.clear()
         self.start, log.last, log.finished = start, start, False
+        log.validated.append((start, dict(self.images)))
         log.start = start if log.start is None else min(log.start, start)
 
     def _header(self, first: str, message: list[str]) -> None:
@@ -162,6 +167,8 @@ class _Reader:
             log.data += [(found[1], found[2]) for line in message[1:] if (found := FACT.match(line))]
         elif first.startswith("Number of val images"):
             log.data.append(tuple(first.rsplit(": ", 1)) if ": " in first else (first, ""))
+            if match := VALIDATED.fullmatch(first):
+                self.images[match[1]] = int(match[2])
         elif not first and any("Version Information" in line for line in message):
             log.versions |= {found[1]: found[2] for line in message if (found := FACT.match(line))}
         elif not first and len(message) > 2 and not log.options:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from os import PathLike
 from os.path import expanduser
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from lightsr_basicsr.errors import UserError, message_of
 from lightsr_basicsr.pages.building import was_made_by
 from lightsr_basicsr.pictures.reading import printable
-from lightsr_basicsr.tools.report.find import Place, ReportError, find_runs
+from lightsr_basicsr.tools.report.find import NotTrainedError, Place, ReportError, find_runs, find_those, joined
 from lightsr_basicsr.tools.report.pictures import encode_pictures, find_pictures
 from lightsr_basicsr.tools.report.runs import RUNNING, Run, read_run
 from lightsr_basicsr.tools.report.tables import HEADER, curves_csv
@@ -27,6 +28,7 @@ from lightsr_basicsr.whole import write_whole
 
 Say = Callable[[str], Any]
 PICTURES = 0.9  # of the page at most
+FIRST_LOOKS, BETWEEN_LOOKS = 300, 2.0  # how often a watch looks for the first log, and seconds between
 MOST_FAILURES = 5  # in a row, before a watch gives up
 
 
@@ -89,25 +91,58 @@ def report(
             several beside them, or in the working directory if their folders lie in different ones.
         csv (str | PathLike | None): A file for all points of all curves. Default: None.
         settings (Settings | None): What is shown. Default: None.
-        watch (bool): Whether to write it again and again until no run goes on. A KeyboardInterrupt is passed on when
+        watch (bool): Whether to write it again and again until no run goes on, and to wait up to ten minutes for the
+            first lines of a run that has not logged any yet. A KeyboardInterrupt is passed on when
             the page no longer loads itself again. Default: False.
         say (Callable): Called with sentences on what happens meanwhile.
 
     Raises:
-        UserError: If a run is not found, all of them are empty, or the page cannot be written.
+        UserError: If no run is found, all of them are empty, or the page cannot be written.
     """
     settings = settings or Settings()
     _check(settings)
-    places = find_runs(_several(runs))
-    page = _target(output, places)
+    _target(output, [])  # told before a wait
     table = None if csv is None else _csv_target(Path(expanduser(csv)))
-    made = _make(places, page, table, settings, live=watch)
-    if watch:
-        made = _watched(made, places, table, settings, say)
-    return made
+    work, made = _begun(_several(runs), output, table, settings, say if watch else None)
+    return _watched(made, work, settings, say) if watch else made
 
 
-def _watched(made: Report, places: Sequence[Place], table: Path | None, settings: Settings, say: Say) -> Report:
+@dataclass(frozen=True)
+class _Work:
+    """What is written: the runs, the files, and why other runs are not in it."""
+
+    places: list[Place]
+    page: Path
+    table: Path | None
+    missing: list[ReportError]
+
+
+def _begun(
+    named: Sequence[str | PathLike],
+    output: str | PathLike | None,
+    table: Path | None,
+    settings: Settings,
+    wait: Say | None,
+) -> tuple[_Work, Report]:
+    """Write the page for the first time; with ``wait``, which is told so, when the first run has logged something."""
+    for look in count(1):
+        try:
+            places, missing = find_those(named)
+            if not places:
+                raise joined(missing)
+            work = _Work(places, _target(output, places), table, missing)
+            return work, _make(work, settings, live=wait is not None)
+        except NotTrainedError:
+            if wait is None or look == FIRST_LOOKS:
+                raise
+            if look == 1:
+                minutes = FIRST_LOOKS * BETWEEN_LOOKS / 60
+                wait(f"Nothing is logged yet: waiting for it at most {minutes:g} minutes; Ctrl-C ends that.")
+            time.sleep(BETWEEN_LOOKS)
+    raise AssertionError("the last look returns or raises")
+
+
+def _watched(made: Report, work: _Work, settings: Settings, say: Say) -> Report:
     page = made.page
     try:
         if made.running:
@@ -116,37 +151,36 @@ def _watched(made: Report, places: Sequence[Place], table: Path | None, settings
         while made.running:
             time.sleep(settings.every)
             try:
-                made, failures = _make(places, page, table, settings, live=True), 0
+                made, failures = _make(work, settings, live=True), 0
             except (UserError, OSError) as error:  # a full disk, or a run that was moved aside by another start
                 failures += 1
                 if failures == MOST_FAILURES:
                     raise
                 say(message_of(error))
     except KeyboardInterrupt:
-        _make(places, page, table, settings, live=False)
+        _make(work, settings, live=False)
         raise
     return made
 
 
-def _make(places: Sequence[Place], page: Path, table: Path | None, settings: Settings, live: bool) -> Report:
+def _make(work: _Work, settings: Settings, live: bool) -> Report:
     """Read the runs and write the files; ``live`` is for a page that is written again."""
-    runs, left_out = [], []
-    for place in places:
+    runs, missing = [], [*work.missing]
+    for place in work.places:
         try:
             runs.append(read_run(place))
         except ReportError as error:
-            if len(places) == 1:
-                raise
-            left_out.append(str(error))
+            missing.append(error)
     if not runs:
-        raise ReportError("\n".join(left_out))
-    made = Report(runs, page, table, left_out)
+        raise joined(missing)
+    left_out = [str(each) for each in missing]
+    made = Report(runs, work.page, work.table, left_out)
     shown, notes = find_pictures([run.folder for run in runs], settings.pictures)
     gallery = encode_pictures(shown, PICTURES * settings.megabytes)
     every = settings.every if live and made.running else None
-    write_whole(page, build_page(runs, gallery, every, [*left_out, *notes]), error=ReportError)
-    if table is not None:
-        write_whole(table, curves_csv(runs), error=ReportError)
+    write_whole(work.page, build_page(runs, gallery, every, [*left_out, *notes]), error=ReportError)
+    if work.table is not None:
+        write_whole(work.table, curves_csv(runs), error=ReportError)
     return made
 
 
@@ -164,12 +198,14 @@ def _check(settings: Settings) -> None:
 
 
 def _target(output: str | PathLike | None, places: Sequence[Place]) -> Path:
-    """Return the file of the page.
+    """Return the file of the page; without places, only one that is named is checked.
 
     Raises:
         ReportError: If it would replace something else than a report, or lies in no folder.
     """
     if output is None:
+        if not places:
+            return Path(PAGE)
         parents = {place.folder.absolute().parent for place in places}
         folder = places[0].folder if len(places) == 1 else parents.pop() if len(parents) == 1 else Path()
         path = folder / PAGE

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import socket
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -15,15 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightsr_basicsr.pictures.reading import printable
-from lightsr_basicsr.tools.report.find import Place, ReportError, logs_in
+from lightsr_basicsr.tools.report.alive import is_held, lock_of
+from lightsr_basicsr.tools.report.find import NotTrainedError, Place, ReportError, logs_in
 from lightsr_basicsr.tools.report.logged_options import at, whole
 from lightsr_basicsr.tools.report.logs import Log, read_log
 from lightsr_basicsr.tools.report.series import LOSS, METRIC, RATE, Curves, Key, best_of, join
 
 FINISHED, RUNNING, INTERRUPTED = "finished", "running", "interrupted"
-# Seconds without a sign of life after which a run is held to be dead: of its lock, which is touched every ten seconds
-# (a network folder may show it late), less where its process is not seen; and of its log, if it has no lock.
-LOCK_PATIENCE, UNSEEN_PATIENCE, LOG_PATIENCE = 90.0, 25.0, 120.0
+LOG_PATIENCE = 120.0  # seconds without a line after which a run that has no lock is held to be dead
 SET_BY_RESUME = re.compile("pretrain_network_|param_key")
 WEIGHTS = re.compile(r"net_([A-Za-z]+)_(\d+)\.pth")
 LOWER_IS_BETTER = ("niqe", "lpips", "dists", "fid", "brisque", "pi")  # only where an option file does not say it
@@ -114,6 +110,24 @@ class Run:
             (Span(name, min(each), max(each)) for name, each in found.items() if each), key=lambda span: span.last
         )
 
+    @property
+    def validated(self) -> dict[str, list[tuple[int, int]]]:
+        """The number of images of each validation set, with the iteration after which it has been that."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for start, images in (each for log in self.logs for each in log.validated):
+            for name, number in images.items():
+                kinds = found.setdefault(name, [])
+                while kinds and kinds[-1][0] >= start:  # what it validated was computed again
+                    kinds.pop()
+                if not kinds or kinds[-1][1] != number:
+                    kinds.append((start, number))
+        return found
+
+    def valid_since(self, set_name: str) -> int:
+        """Return the iteration after which a validation set has had the images that it has now; 0 is from the start."""
+        kinds = self.validated.get(set_name, [])
+        return kinds[-1][0] if len(kinds) > 1 else 0
+
     def higher_is_better(self, metric: str) -> bool:
         """Return whether a metric is better when it is higher."""
         metrics = at(self.options, "val.metrics")
@@ -142,7 +156,7 @@ def read_run(place: Place) -> Run:
     if not logs:
         size = sum(path.stat().st_size for path in empty)
         got = f"got {size:,} bytes without any" if size else "got an empty file"
-        raise ReportError(
+        raise NotTrainedError(
             f"Expected lines of BasicSR's log in {printable(empty[0])}, {got}: the run has just begun, or its disk was "
             "full. Look again later, or name another run."
         )
@@ -188,12 +202,11 @@ def _state(run: Run) -> str:
         return RUNNING
     if run.newest.finished:
         return FINISHED
-    lock = run.folder.with_name(f".{run.folder.name}.lock")
     changed = max(log.path.stat().st_mtime for log in run.logs)
     pace = [each.iterations[-1] - each.iterations[-2] for each in run.curves.values() if len(each.iterations) > 1]
     between = run.seconds / max(1, run.last) * max(pace, default=0)
     fresh = time.time() - changed < max(LOG_PATIENCE, 3 * between)
-    return RUNNING if fresh and not lock.exists() and not _was_locked(run) else INTERRUPTED
+    return RUNNING if fresh and not lock_of(run.folder).exists() and not _was_locked(run) else INTERRUPTED
 
 
 def _was_locked(run: Run) -> bool:
@@ -201,39 +214,21 @@ def _was_locked(run: Run) -> bool:
     return any(log.total for log in run.logs)
 
 
-def is_held(folder: Path) -> bool:
-    """Return whether a run that is alive holds the lock of its folder, on this machine or another."""
-    lock = folder.absolute().with_name(f".{folder.absolute().name}.lock")
-    try:
-        age, content = time.time() - lock.stat().st_mtime, json.loads(lock.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    holder = content if isinstance(content, dict) else {}
-    return age <= (LOCK_PATIENCE if _may_be_alive(holder) else UNSEEN_PATIENCE)
-
-
-def _may_be_alive(holder: Mapping[str, Any]) -> bool:
-    """Return False for a process that is not seen here: it has ended, or is in another container of the same name."""
-    pid = holder.get("pid")
-    if holder.get("host") != socket.gethostname() or type(pid) is not int or pid <= 0 or os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
 def _notes(run: Run, empty: Sequence[Path], repeated: Sequence[tuple[int, int]]) -> list[str]:
     found = [f"{path.name} is empty and is left out." for path in empty]
     if not run.curves:
-        found.append("No iteration is logged: the run stopped before logger.print_freq iterations, or has just begun.")
+        found.append(_no_iteration(run))
     for start, twice in repeated:
         found.append(
             f"Resumed at iteration {start:,}: {twice:,} iterations were computed again, the later ones are shown."
         )
+    for name, images in run.validated.items():
+        if since := run.valid_since(name):
+            before = ", ".join(f"{number:,}" for number in dict.fromkeys(each for _, each in images[:-1]))
+            found.append(
+                f"{name}: {images[-1][1]:,} validation images after iteration {since:,}, {before} before. Metrics of "
+                f"different images cannot be compared: best values are only those after iteration {since:,}."
+            )
     for log in run.logs:
         if log.lost:
             found.append(f"{log.path.name}: {log.lost:,} line{'s'[: log.lost != 1]} cut off or damaged, left out.")
@@ -249,6 +244,14 @@ def _notes(run: Run, empty: Sequence[Path], repeated: Sequence[tuple[int, int]])
     return found
 
 
+def _no_iteration(run: Run) -> str:
+    freq = whole(at(run.options, "logger.print_freq"))
+    first = f"the first line of losses comes at iteration {freq:,}" if freq else "losses come every logger.print_freq"
+    if run.state == RUNNING:
+        return f"No iteration is logged yet: {first}."
+    return f"No iteration is logged: the run {'ended' if run.state == FINISHED else 'stopped'} before ({first})."
+
+
 def best_of_run(run: Run) -> list[Best]:
     """Return the best value of each metric on each set in each stage, with its checkpoints."""
     files = _checkpoints(run)
@@ -256,12 +259,13 @@ def best_of_run(run: Run) -> list[Best]:
     for key, series in run.curves.items():
         if key.kind != METRIC:
             continue
-        higher = run.higher_is_better(key.name)
-        best = best_of(series, higher)
+        higher, since = run.higher_is_better(key.name), run.valid_since(key.set)
+        best = best_of(series, higher, since=since)
         if best is None:
             continue
-        own = [*files.get(best[0], []), *_kept_best(run, key)]
-        kept = None if own else best_of(series, higher, list(files))
+        # What BasicSR kept as the best may be that of other images.
+        own = [*files.get(best[0], []), *(_kept_best(run, key) if not since else ())]
+        kept = None if own else best_of(series, higher, list(files), since)
         found.append(Best(key.stage, key.set, key.name, higher, *best, own, kept and (*kept, files[kept[0]])))
     return found
 

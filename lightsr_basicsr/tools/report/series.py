@@ -104,17 +104,20 @@ def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")
 
 
-def best_of(series: Series, higher: bool, among: Sequence[int] | None = None) -> tuple[int, float] | None:
+def best_of(
+    series: Series, higher: bool, among: Sequence[int] | None = None, since: int = 0
+) -> tuple[int, float] | None:
     """Return iteration and value of the best point, the first of equal ones; None without a finite one.
 
     Args:
         series (Series): A curve.
         higher (bool): Whether higher is better.
         among (Sequence[int] | None): Only these iterations. Default: None, all.
+        since (int): Only iterations after this one; 0 is all. Default: 0.
     """
     pairs = [
         (iteration, value)
         for iteration, value in zip(series.iterations, series.values, strict=True)
-        if isfinite(value) and (among is None or iteration in among)
+        if isfinite(value) and (among is None or iteration in among) and (iteration > since or not since)
     ]
     return (max if higher else min)(pairs, key=lambda pair: pair[1], default=None)

@@ -137,6 +137,7 @@ def _charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
             thinned = thin(series)
             curve = {"run": number, "stage": key.stage, "x": thinned.iterations, "y": thinned.values}
             curve |= {"t": thinned.seconds, "low": thinned.low, "high": thinned.high, "points": len(series.values)}
+            curve["since"] = run.valid_since(key.set) if key.kind == METRIC else 0
             found.setdefault((key.kind, key.set, key.name), []).append(curve)
     order = sorted(found, key=lambda each: KINDS.index(each[0]))
     return [

@@ -6,6 +6,8 @@ import os
 import random
 import re
 import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from basicsr.utils.logger import initialized_logger
 
 import lightsr_basicsr
 from lightsr_basicsr import cli
-from lightsr_basicsr.tools.report import runs
+from lightsr_basicsr.tools.report import alive, runs
 from lightsr_basicsr.tools.report.find import ReportError
 from lightsr_basicsr.tools.report.runs import FINISHED, INTERRUPTED, RUNNING, best_of_run
 from lightsr_basicsr.tools.report.series import Key, Series, thin
@@ -222,7 +224,7 @@ def test_states(workdir, monkeypatch):
     assert only("x4").state == INTERRUPTED
     lock.write_text(json.dumps({"host": "another", "pid": 1}))
     assert only("x4").state == RUNNING
-    monkeypatch.setattr(runs.os, "kill", lambda pid, number: (_ for _ in ()).throw(ProcessLookupError))
+    monkeypatch.setattr(alive.os, "kill", lambda pid, number: (_ for _ in ()).throw(ProcessLookupError))
     lock.write_text(json.dumps({"host": socket.gethostname(), "pid": 4_000_000}))
     os.utime(lock, (time.time() - 40,) * 2)  # killed: it would have touched it
     assert only("x4").state == INTERRUPTED
@@ -232,6 +234,28 @@ def test_states(workdir, monkeypatch):
     assert only("plain").state == RUNNING
     os.utime(next(Path("experiments/plain").glob("*.log")), (1e9, 1e9))
     assert only("plain").state == INTERRUPTED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_killed_run_is_not_running(workdir):
+    """At once, with a lock that was just touched, and in agreement with what the notes say."""
+    folder = make_run("x4", make_log(last=5, ended=False))
+    code = "import sys, time; from pathlib import Path; from lightsr_basicsr.tools.run.lock import locked\n"
+    code += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        assert only("x4").state == RUNNING
+        assert only("x4").notes == ["No iteration is logged yet: the first line of losses comes at iteration 10."]
+        process.kill()
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert only("x4").state == INTERRUPTED  # not yet noticed by its parent
+    assert folder.with_name(".x4.lock").exists()
+    assert only("x4").state == INTERRUPTED
+    assert "the run stopped before" in only("x4").notes[0]
+    lock = folder.with_name(".x4.lock")  # another process has its number by now
+    lock.write_text(json.dumps(json.loads(lock.read_text()) | {"pid": os.getpid()}))
+    assert only("x4").state == INTERRUPTED
 
 
 def test_the_lock_is_that_of_a_run(workdir):
@@ -257,3 +281,44 @@ def test_best_checkpoints(workdir):
     assert (niqe.metric, niqe.higher, niqe.iteration) == ("niqe", False, 150)
     (folder / "models/net_g_150.pth").touch()
     assert [file.name for file in best_of_run(only("x4"))[0].files] == ["net_g_150.pth"]
+
+
+def _with_images(number: int, **settings) -> str:
+    line = f"2026-05-01 08:00:00,003 INFO: Number of val images/folders in Set5: {number}\n"
+    text = make_log(**settings)
+    place = text.index("\n", text.index("Training ends at")) + 1
+    return text[:place] + line + text[place:]
+
+
+@pytest.mark.parametrize("in_one", [False, True])
+def test_best_values_of_other_validation_images(workdir, in_one):
+    """PSNR rises in a log, so that the earlier start, of other images, is better up to the end of the later one."""
+    logs = [
+        _with_images(3, last=100, ended=False, total=200).replace("psnr: 1.0", "psnr: 9.0"),
+        _with_images(5, start=100, last=200, total=200, hour=9),
+    ]
+    folder = make_run("x4", "".join(logs)) if in_one else make_run("x4", *logs)
+    (folder / "models/net_g_best.pth").touch()
+    (folder / "models/net_g_100.pth").touch()
+    found = only("x4")
+    psnr = best_of_run(found)[0]
+    assert (psnr.iteration, psnr.value, psnr.files, psnr.kept) == (200, 2.0, [], None)
+    (note,) = (note for note in found.notes if "validation images" in note)
+    assert note.startswith("Set5: 5 validation images after iteration 100, 3 before.")
+    assert report("x4", "--quiet") == 0
+    charts = content(folder / "report.html")["charts"]
+    assert {each["kind"]: each["curves"][0]["since"] for each in charts} == {
+        "metric": 100, "loss": 0, "lr": 0, "time": 0
+    }  # fmt: skip
+
+
+def test_numbers_of_validation_images(workdir):
+    """Computed again from the start, or back to what they were."""
+    make_run("again", _with_images(3, last=50, ended=False), _with_images(5, hour=9))
+    assert only("again").valid_since("Set5") == 0
+    logs = [_with_images(3, last=60, ended=False), _with_images(5, start=60, last=80, ended=False, hour=9)]
+    make_run("back", *logs, _with_images(3, start=60, hour=10))
+    assert only("back").valid_since("Set5") == 0
+    make_run("forth", *logs, _with_images(3, start=80, hour=10))
+    assert only("forth").valid_since("Set5") == 80
+    assert any("3, 5 before" in note for note in only("forth").notes)

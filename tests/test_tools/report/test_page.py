@@ -70,6 +70,11 @@ def test_keys_pointer_and_tables(page):
     assert log["without"] == ["baby 0 100"]
     assert log["smooth"][:2] == [0.1, "0.10"]
     assert log["log"] == [True, True, True]
+    assert log["linear"] == [False, False]
+    assert log["ticks"][0] == []  # none is longer than its axis
+    assert log["ticks"][1] == ["1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4"]
+    assert log["ticks"][2] == ["2e-4", "3e-4", "4e-4", "5e-4"]
+    assert log["ticks"][3] == ["3e-6", "1e-5", "3e-5", "1e-4", "3e-4", "0.001"]
     assert log["axis"] == ["time", True]
     assert log["values"] == ["iteration 10one, teacher0.1", "iteration 20one, teacher0.05", 1]
     assert log["escape"] == [True]
@@ -122,3 +127,50 @@ def test_screens_of_a_phone(page, tmp_path):
     picture = tmp_path / "phone.png"
     browse(page, f"--screenshot={picture}", "--window-size=500,900")
     assert cv2.imread(str(picture)).std() > 10
+
+
+@needs_browser
+def test_losses_of_different_sizes(workdir):
+    """They share a logarithmic axis, unless the reader chooses another one; losses of one size a linear one."""
+    make_run("large", make_log("large", losses=15.0))
+    make_run("small", make_log("small"))
+    assert report("large", "small", "--quiet") == 0
+    script = """
+    const chart = () => charts.find((chart) => chart.title.startsWith("l_pix"));
+    const seen = () => log.push([`${log.length}`, chart().isLog, !chart().scale.hidden]);
+    const log = [];
+    seen();
+    toggleRun(0); seen(); toggleRun(0);
+    change({ log: false }); seen();
+    change({ log: true }); seen();
+    find("log").firstChild.click(); seen();
+    const pre = make("pre", { id: "log" }, JSON.stringify(log));
+    document.body.replaceChildren(pre);
+    """
+    seen = logged(Path("experiments/report.html").resolve(), script)
+    assert list(seen.values()) == [[True, True], [False, False], [False, False], [True, False], [True, True]]
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1400, 700])
+def test_tables_of_many_columns(workdir, width):
+    """They stay in their box, which scrolls beside the names of runs."""
+    for name in ("kdsr_" + "x" * 40, "two"):
+        text = make_log(name)
+        for metric in ("ssim", "lpips", "dists", "musiq"):
+            text = text.replace("\t # niqe", f"\t # {metric}: 0.5000\n\t # niqe")
+        make_run(name, text.replace("type: IMDN", "type: " + "BlindSR_ST" * 4))
+    assert report("kdsr_" + "x" * 40, "two", "--quiet") == 0
+    script = """
+    const box = find("runs").parentElement;
+    const { left, right } = box.getBoundingClientRect();
+    box.scrollLeft = 9999;
+    const moved = box.querySelector("tbody td").getBoundingClientRect().left - left;
+    document.title = [document.documentElement.scrollWidth, innerWidth, right, box.scrollLeft > 9, moved].join(" ");
+    """
+    done = browse(Path("experiments/report.html").resolve(), "--dump-dom", f"--window-size={width},900", script=script)
+    page, window, right, scrolls, moved = re.search(r"<title>(.*?)</title>", done.stdout)[1].split()
+    assert int(page) <= int(window)
+    assert float(right) <= int(window)
+    assert scrolls == "true"
+    assert abs(float(moved)) <= 2  # the names of runs stay

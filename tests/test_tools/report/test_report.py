@@ -35,6 +35,9 @@ def test_logs_of_other_folders(workdir):
 def test_options_that_differ(workdir):
     for name, rate in (("a", 1e-4), ("b", 2e-4)):
         make_run(name, make_log(name, rate=rate))
+    resumed = make_log("b", start=50, rate=2e-4, hour=9)
+    resumed = resumed.replace("network_g: None", "network_g: net_g_50.pth\n    ignore_resume_networks: []")
+    make_run("b", make_log("b", last=50, ended=False, rate=2e-4), resumed)
     assert report("a", "b", "--quiet") == 0
     found = content(Path("experiments/report.html"))["options"]
     assert [(each["name"], each["values"]) for each in found if each["differs"]] == [
@@ -107,11 +110,44 @@ def test_folders_without_logs(workdir):
     make_run()
     Path("experiments/bare/models").mkdir(parents=True)
     message = refused("experiments/bare")
-    assert message.startswith("Expected train_*.log in the folder of a run, and experiments/bare has none. Runs near:")
+    assert "experiments/bare has none: it has not been trained yet. Start its training" in message
+    Path("notes").mkdir()
+    message = refused("notes")
+    assert message.startswith("Expected train_*.log in the folder of a run, and notes has none. Runs near:")
     assert "experiments/x4" in message
     Path("results/x4").mkdir(parents=True)
     Path("results/x4/test_x4_1.log").touch()
     assert "a test has no curves" in refused("results/x4")
+
+
+def test_projects_that_were_never_trained(workdir):
+    Path("mine").mkdir()
+    Path("mine/train.yml").write_text("name: mine\n")
+    message = refused("mine")
+    assert "mine has none: it has not been trained yet" in message
+    assert "basicsr train -opt mine/train.yml" in message
+    Path("photos").mkdir()
+    Path("mine").rename("photos/mine")
+    make_run("mine")
+    assert find_runs(["photos/mine"])[0].folder == Path("experiments/mine")
+    assert "has none" not in refused("y" * 300)
+
+
+def test_runs_that_are_missing(workdir, capsys):
+    """The page shows the others, whether one of them is missing or all but one."""
+    make_run("one")
+    make_run("two")
+    assert report("one", "nosuch", "two", "--quiet") == 1
+    assert "neither nosuch nor experiments/nosuch exists" in capsys.readouterr().err
+    found = content(Path("experiments/report.html"))
+    assert [each["title"] for each in found["runs"]] == ["one", "two"]
+    assert any("nosuch" in note for note in found["notes"])
+    assert report("one", "nosuch", "--quiet") == 1
+    assert Path("experiments/one/report.html").is_file()
+    assert report("nosuch", "other") == 2
+    said = capsys.readouterr().err
+    assert "'nosuch'" in said
+    assert "'other'" in said
 
 
 def test_empty_logs(workdir, capsys):
@@ -252,3 +288,35 @@ def test_interrupted_watch(going, monkeypatch, capsys):
 def test_watch_of_runs_that_have_ended(workdir):
     make_run()
     assert report("x4", "--watch", "--quiet") == 0
+
+
+def test_a_watch_waits_for_the_first_lines(workdir, monkeypatch, capsys):
+    """A training that has just begun: no folder but its lock, no log, an empty one, then lines."""
+    folder = Path("experiments/x4")
+    folder.parent.mkdir()
+    lock = folder.with_name(".x4.lock")
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+    steps = [
+        lambda: (folder / "models").mkdir(parents=True),
+        lambda: make_run("x4", ""),
+        lambda: make_run("x4", make_log(last=50, ended=False)),
+        lambda: (make_run("x4", make_log()), lock.unlink()),
+    ]
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: steps.pop(0)())
+    assert report("x4", "--watch") == 0
+    assert not steps
+    assert capsys.readouterr().err.count("waiting for it at most 10 minutes; Ctrl-C ends that") == 1
+    assert content(folder / "report.html")["runs"][0]["state"] == "finished"
+
+
+def test_the_wait_for_the_first_lines_ends(workdir, monkeypatch, capsys):
+    (Path("experiments/x4/models")).mkdir(parents=True)
+    waited = []
+    monkeypatch.setattr(run.time, "sleep", waited.append)
+    assert report("x4", "--watch") == 2
+    assert sum(waited) == pytest.approx(600, abs=5)
+    assert "has not been trained yet" in capsys.readouterr().err
+    assert report("nosuch", "--watch") == 2  # a slip in a name is told at once
+    monkeypatch.setattr(run.time, "sleep", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert report("x4", "--watch") == 130
+    assert "stopped" in capsys.readouterr().err

@@ -15,7 +15,8 @@ class Chart {
     this.svg.append(this.layer, this.over);
     this.tip = make("div", { class: "tip", role: "status", hidden: true });
     const better = content.kind === "metric" ? make("small", {}, content.higher ? " ↑ higher is better" : " ↓ lower is better") : null;
-    this.element = make("article", { class: "chart" }, make("h3", {}, this.title, better), this.svg, this.tip);
+    this.scale = make("small", { hidden: true }, " logarithmic: curves of different sizes");
+    this.element = make("article", { class: "chart" }, make("h3", {}, this.title, better, this.scale), this.svg, this.tip);
     this.listen();
   }
 
@@ -26,7 +27,15 @@ class Chart {
   }
 
   get isLog() {
-    return this.content.kind === "lr" || (this.content.kind === "loss" && state.log);
+    return this.content.kind === "lr" || (this.content.kind === "loss" && (state.log ?? this.isWide));
+  }
+
+  /** Whether the curves that are shown differ so much in size that a linear axis would flatten the small ones. */
+  get isWide() {
+    const shown = this.content.curves.filter((curve) => isShown(curve.run));
+    if (shown.some((curve) => curve.y.some((value) => value !== null && value <= 0))) return false;
+    const middles = shown.map((curve) => median(curve.y)).filter((value) => value !== null);
+    return Math.max(...middles) > WIDE * Math.min(...middles);
   }
 
   /** Return the curves that are shown, with the places on the axis of each point. */
@@ -42,6 +51,7 @@ class Chart {
     const height = this.svg.clientHeight || HEIGHT;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.shown = this.curves();
+    this.scale.hidden = !(this.content.kind === "loss" && state.log === null && this.isWide);
     const [first, last] = this.bounds();
     this.x = axis(first, last, MARGIN.left, width - MARGIN.right, false);
     const inside = (curve, values) => values.filter((_, index) => curve.places[index] >= first && curve.places[index] <= last);
@@ -125,7 +135,7 @@ class Chart {
 
   best(curve) {
     const sign = this.content.higher ? 1 : -1;
-    return curve.y.reduce((best, value, index) => (value !== null && (best < 0 || sign * value > sign * curve.y[best]) ? index : best), -1);
+    return curve.y.reduce((best, value, index) => (value !== null && (!curve.since || curve.x[index] > curve.since) && (best < 0 || sign * value > sign * curve.y[best]) ? index : best), -1);
   }
 
   /** Show the values at a place on the axis: the cursor in every chart, numbers in this one. */

@@ -17,12 +17,12 @@ function showControls() {
   find("reset").hidden = !state.range;
   const press = (place, value) => { for (const button of find(place).children) button.setAttribute("aria-pressed", String(button.value === value)); };
   press("axis", state.axis);
-  press("log", state.log ? "log" : "linear");
+  press("log", state.log === null ? "auto" : state.log ? "log" : "linear");
 }
 
 function makeControls() {
   segments("axis", AXES, (axis) => change({ axis, range: null }));
-  segments("log", { linear: "linear", log: "log" }, (value) => change({ log: value === "log" }));
+  segments("log", { auto: "auto", linear: "linear", log: "log" }, (value) => change({ log: value === "auto" ? null : value === "log" }));
   find("smooth").addEventListener("input", (event) => change({ smooth: Number(event.target.value) }));
   find("clip").addEventListener("change", (event) => change({ clip: event.target.checked }));
   find("reset").addEventListener("click", () => change({ range: null }));

@@ -1,13 +1,16 @@
 "use strict";
 /* Numbers to places: axes, their ticks, smoothing, and the lines of curves. */
 
+/** Return a number without what floats add to it: 3e-4, not 3.0000000000000003e-4. */
+const exact = (value) => Number(value.toPrecision(12));
+
 /** Return round numbers between two: steps of 1, 2 or 5. */
 function linearTicks(low, high, most) {
   const raw = (high - low) / most;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= raw * 0.999);
   const ticks = [];
-  for (let index = Math.ceil(low / step - 1e-9); index * step <= high + step * 1e-9; index += 1) ticks.push(Number((index * step).toPrecision(12)));
+  for (let index = Math.ceil(low / step - 1e-9); index * step <= high + step * 1e-9; index += 1) ticks.push(exact(index * step));
   return ticks;
 }
 
@@ -16,7 +19,8 @@ function logTicks(low, high, most) {
   const powers = (factors) => {
     const ticks = [];
     for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
-      for (const factor of factors) if (factor * 10 ** power >= low * 0.9999 && factor * 10 ** power <= high * 1.0001) ticks.push(factor * 10 ** power);
+      const own = factors.map((factor) => exact(factor * 10 ** power));
+      ticks.push(...own.filter((tick) => tick >= low * 0.9999 && tick <= high * 1.0001));
     }
     return ticks;
   };
@@ -51,6 +55,12 @@ function smoothed(values, weight) {
 
 /** Return the value below which a share of the sorted values lies. */
 const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.max(0, Math.round(share * (sorted.length - 1))))];
+
+/** Return the median of values, null without any. */
+function median(values) {
+  const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
+  return sorted.length ? quantile(sorted, 0.5) : null;
+}
 
 /** Return the lowest and the highest value to show, with some room. */
 function extent(values, isLog, clip) {

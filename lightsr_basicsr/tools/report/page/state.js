@@ -5,12 +5,13 @@ const KINDS = { metric: "Validation", loss: "Losses", other: "Other logged value
 const AXES = { iteration: "iterations", time: "time" };
 const longest = Math.max(0, ...data.runs.map((run) => run.seconds));
 const UNIT = [{ name: "h", seconds: 3600 }, { name: "min", seconds: 60 }, { name: "s", seconds: 1 }].find(({ seconds }) => longest >= 2 * seconds) || { name: "s", seconds: 1 };
+const WIDE = 20; // times by which curves differ in size when their chart gets a logarithmic axis by itself
 const place = `report ${location.pathname}`;
 
 const state = {
   hidden: [], // titles of runs
   smooth: data.charts.some((chart) => chart.kind === "loss" && chart.curves.some((curve) => curve.points > 60)) ? 0.6 : 0,
-  axis: "iteration", log: false, clip: true, range: null, picture: "", moment: null, only: data.runs.length > 1, search: "",
+  axis: "iteration", log: null, clip: true, range: null, picture: "", moment: null, only: data.runs.length > 1, search: "",
   paused: false, open: [], scroll: 0, ...kept(),
 };
 
@@ -69,7 +70,7 @@ function duration(seconds) {
 /** Return a round number of an axis. */
 function round(value) {
   const size = Math.abs(value);
-  return size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential().replace("e+", "e") : String(value);
+  return size !== 0 && (size < 1e-3 || size >= 1e6) ? exact(value).toExponential().replace("e+", "e") : String(exact(value));
 }
 
 /** Return a value with about five digits. */

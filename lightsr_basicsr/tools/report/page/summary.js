@@ -2,6 +2,7 @@
 /* The tables of runs and of checkpoints, the legend, and what is known of each run. */
 
 const stateOf = (run) => make("span", { class: `state ${run.state}` }, run.state);
+const isRunning = (run) => run.state === "running";
 const titleOf = (index) => make("span", { class: "titled" }, swatch(index), data.runs[index].title);
 
 function fillRuns() {
@@ -13,7 +14,7 @@ function fillRuns() {
     { title: "Parameters", higher: false, value: (run) => parametersOf(run), shown: (run) => count0(parametersOf(run)) },
     { title: "Iteration", value: (run) => run.last, shown: (run) => (run.total ? `${count0(run.last)} of ${count0(run.total)}` : count0(run.last)) },
     { title: "Trained for", higher: false, value: (run) => run.seconds, shown: (run) => duration(run.seconds) },
-    { title: "Left", higher: false, value: (run) => run.left, shown: (run) => (run.state === "running" ? duration(run.left) : "–") },
+    ...(data.runs.some(isRunning) ? [{ title: "Left", higher: false, value: (run) => run.left, shown: (run) => (isRunning(run) ? duration(run.left) : "–") }] : []),
     { title: "Starts", value: (run) => run.logs.length },
     ...bestColumns(),
   ];
@@ -30,11 +31,19 @@ function parametersOf(run) {
   return known ? Number(known[1].replaceAll(",", "")) : null;
 }
 
-/** Return columns with the best values in the last stage of each run, of at most six sets and metrics. */
+/** Return at most six pairs of a set and a metric, of each run as many as of the others, in the order of the charts. */
+function shownPairs() {
+  const pair = (best) => JSON.stringify([best.set, best.metric]);
+  const byRun = data.runs.map((_, index) => [...new Set(data.best.filter((best) => best.run === index).map(pair))]);
+  const turns = Array.from({ length: Math.max(0, ...byRun.map((own) => own.length)) }, (_, turn) => byRun.map((own) => own[turn]));
+  const chosen = [...new Set(turns.flat().filter(Boolean))].slice(0, 6);
+  return [...new Set(data.best.map(pair))].filter((each) => chosen.includes(each));
+}
+
+/** Return columns with the best values in the last stage of each run. */
 function bestColumns() {
   const lastStage = (run) => (run.spans.length ? run.spans[run.spans.length - 1].stage : "");
-  const keys = [...new Set(data.best.map((best) => JSON.stringify([best.set, best.metric])))].slice(0, 6);
-  return keys.map((key) => {
+  return shownPairs().map((key) => {
     const [set, metric] = JSON.parse(key);
     const of = (run) => data.best.find((best) => data.runs[best.run] === run && best.set === set && best.metric === metric && best.stage === lastStage(run));
     const values = data.runs.map((run) => (of(run) ? of(run).value : null));
