@@ -48,7 +48,7 @@ def add_benchmark(commands: Any) -> None:
     add = parser.add_argument
     add(
         "-o", "--output", default="benchmark", metavar="FOLDER", help="created if missing; earlier results in it are "
-        "replaced (default: benchmark)",
+        "replaced, no other files (default: benchmark)",
     )  # fmt: skip
     add("--format", nargs="+", choices=FORMATS, default=FORMATS, help="which tables to write (default: all)")
     add("--no-plots", action="store_true", help="write only the tables")
@@ -150,10 +150,12 @@ class _Session:
 
     def open(self) -> None:
         """Create the folder and describe the machine."""
+        from lightsr_basicsr.tools.benchmark.folder import check_results
         from lightsr_basicsr.tools.benchmark.machine import busy, describe_machine
         from lightsr_basicsr.tools.benchmark.tables import Results
 
         self.plan.check()
+        check_results(self.folder, self.args.format, not self.args.no_plots)
         self.created = not self.folder.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:

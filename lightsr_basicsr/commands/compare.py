@@ -41,7 +41,13 @@ def add_compare(commands: Any) -> None:
     )  # fmt: skip
     add("-i", "--input", nargs="+", required=True, metavar="LR", help="folders of LR images; TITLE=LR gives a title")
     add("--gt", nargs="+", default=[], metavar="HR", help="as many folders of HR images, in the same order")
-    add("-o", "--output", default="comparison", metavar="FOLDER", help="where to write (default: comparison)")
+    add(
+        "-o",
+        "--output",
+        default="comparison",
+        metavar="FOLDER",
+        help="where to write: new, empty, or of an earlier comparison (default: comparison)",
+    )
     add("-s", "--scale", type=int, metavar="S", help="only for bicubic alone")
     add_running(parser, "torch, whose numbers are those of `basicsr test`; for exported files the fastest")
     add("--opt", metavar="FILE", help="option file of checkpoints that are not identified")

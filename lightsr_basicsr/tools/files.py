@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from os import PathLike
 from os.path import expanduser
 from pathlib import Path
 
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.weights.content import checksum
 from lightsr_basicsr.whole import EXISTS
 
-__all__ = ["TargetError", "check_target", "checksum", "plain_path", "split_title"]
+__all__ = ["TargetError", "check_ours", "check_target", "checksum", "lies_with", "plain_path", "split_title"]
+
+
+START = 4096  # bytes that tell what made a file
 
 
 class TargetError(UserError):
@@ -72,3 +77,36 @@ def check_target(place: Path, source: Path, overwrite: bool) -> None:
         raise TargetError(
             f"{place} cannot be written ({error.strerror}): choose another name or folder with -o."
         ) from error
+
+
+def check_ours(
+    path: Path, is_ours: Callable[[bytes], bool], kind: str, advice: str, error: type[UserError] = TargetError
+) -> None:
+    """Raise unless a file is missing, empty, or one that may be replaced because its command made it.
+
+    Args:
+        path (Path): The file.
+        is_ours (Callable): Whether its first ``START`` bytes are those of such a file.
+        kind (str): What the command makes: ``'a report'``.
+        advice (str): What to do: ``'choose another name with -o'``.
+        error (type[UserError]): What is raised. Default: TargetError.
+    """
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            content = file.read(START)
+    except OSError:  # a folder, or a file of somebody else
+        content = None
+    if content is None or (content and not is_ours(content)):
+        raise error(f"{printable(path)} exists and is not {kind}, so it is not replaced: {advice}.")
+
+
+def lies_with(one: Path, other: Path) -> bool:
+    """Return whether two paths are the same after links, or one lies in the other.
+
+    >>> lies_with(Path("data/new"), Path("data")), lies_with(Path("data"), Path("database"))
+    (True, False)
+    """
+    real = Path(os.path.realpath(one)), Path(os.path.realpath(other))
+    return real[0] == real[1] or real[0] in real[1].parents or real[1] in real[0].parents

@@ -52,10 +52,11 @@ def add_demo(kinds: Any) -> None:
 
 
 def _run_demo(args: argparse.Namespace) -> int:
-    from lightsr_basicsr.tools.prepare.demo import draw_contact_sheet, write_test_images
+    from lightsr_basicsr.tools.prepare.demo import check_sheet, draw_contact_sheet, write_test_images
     from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
     out = Path(expanduser(args.output))
+    check_sheet(out)
     try:
         names = write_test_images(out / "photos")
     except ImportError as error:

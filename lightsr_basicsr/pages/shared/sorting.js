@@ -13,7 +13,7 @@ const PLACES = ["", "first", "second"];
 /**
  * Fill a table.
  * @param {HTMLTableElement} table
- * @param {{title: string, unit?: string, group?: string, text?: boolean, higher?: boolean, value: Function, shown?: Function,
+ * @param {{title: string, unit?: string, hint?: string, group?: string, text?: boolean, higher?: boolean, value: Function, shown?: Function,
  *   mark?: Function, cell?: Function}[]} columns
  * @param {object[]} rows
  * @param {{onSort?: Function, onRow?: Function, id?: Function}} options
@@ -40,7 +40,7 @@ function fillTable(table, columns, rows, options = {}) {
     const button = make("button", { type: "button" }, column.title);
     button.addEventListener("click", () => sort(index));
     const unit = column.unit ? make("span", { class: "quiet" }, ` ${column.unit}`) : null;
-    titles.append(make("th", { scope: "col", class: column.text ? "text" : null }, button, unit));
+    titles.append(make("th", { scope: "col", class: column.text ? "text" : null, title: column.hint }, button, unit));
   });
   draw(rows);
   table.replaceChildren(make("thead", {}, ...groupRow(columns), titles), body);

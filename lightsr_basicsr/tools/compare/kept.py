@@ -106,6 +106,11 @@ def kept_costs(folder: Path, methods: list[Method], latency: bool) -> dict[str, 
     return found
 
 
+def has_costs(folder: Path) -> bool:
+    """Return whether a comparison has begun in a folder: costs are the first that it writes."""
+    return {"methods", "latency", "costs"} <= _read_json(folder / COSTS).keys()
+
+
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 

@@ -6,7 +6,6 @@ does.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -19,12 +18,13 @@ import numpy as np
 from lightsr_basicsr.errors import is_full, reason_of
 from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.compare.crops import Crop
+from lightsr_basicsr.tools.compare.folder import check_folder, make_folder
 from lightsr_basicsr.tools.compare.kept import PICTURES, Place, Record, kept_costs, made_of, missing_scores
 from lightsr_basicsr.tools.compare.methods import How, Method, open_methods
 from lightsr_basicsr.tools.compare.results import Compared, Comparison, Shown, read_pair
 from lightsr_basicsr.tools.compare.scores import Protocol, chosen_metrics
-from lightsr_basicsr.tools.compare.sets import CompareError, Failure, Item, find_sets
-from lightsr_basicsr.tools.compare.write import Wanted, write_results
+from lightsr_basicsr.tools.compare.sets import CompareError, Failure, Item, find_sets, place_of
+from lightsr_basicsr.tools.compare.write import Wanted, check_names, write_results
 from lightsr_basicsr.tools.files import checksum
 
 Report = Callable[[str], Any]
@@ -77,7 +77,8 @@ def compare(
         models (Sequence): As for :func:`~lightsr_basicsr.tools.compare.methods.open_methods`.
         inputs (str | PathLike | Sequence): Folders of LR images; ``'Set5=FOLDER'`` gives a title.
         gt (str | PathLike | Sequence): As many folders of HR images, in the same order, or none. Default: none.
-        output (str | PathLike): The folder. Default: ``'comparison'``.
+        output (str | PathLike): The folder: a new or empty one apart from the pictures, or that of an earlier
+            comparison. Default: ``'comparison'``.
         settings (Settings | None): What is measured and written. Default: None, all.
         how (How | None): How networks are run. Default: None, as ``basicsr test`` does.
         scale (int | None): For bicubic interpolation alone. Default: None.
@@ -91,12 +92,15 @@ def compare(
     """
     settings = settings or Settings()
     sets = find_sets(_several(inputs), _several(gt))
+    folder = Path(expanduser(output))
+    check_folder(folder, [place_of(text) for text in (*_several(inputs), *_several(gt))], sets)
+    check_names(sets, settings.sheets or ())
     _check_megabytes(settings.megabytes)
     metrics = chosen_metrics(settings.metrics, with_high=bool(_several(gt)))
     methods = open_methods(models, how, scale=scale, section=section, report=report)
     common = methods[0].scale
     protocol = Protocol(metrics, _border(settings.crop_border, common), settings.y_channel)
-    folder = _writable(Path(expanduser(output)))
+    make_folder(folder)
     costs = kept_costs(folder, methods, settings.latency)
     shown = [Shown(each.title, each.source, costs[each.title]) for each in methods]
     found = Comparison(common, shown, protocol, folder, _machine(methods))
@@ -125,16 +129,6 @@ def _border(asked: int | None, scale: int) -> int:
     if asked is not None and asked < 0:
         raise CompareError(f"Expected 0 or more pixels to cut off, got {asked}: correct --crop-border.")
     return scale if asked is None else asked
-
-
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise CompareError(f"{folder} cannot be written ({error.strerror}): choose another with -o.") from error
-    return folder
 
 
 def _machine(methods: Sequence[Method]) -> str:

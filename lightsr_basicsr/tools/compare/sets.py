@@ -76,10 +76,18 @@ def find_sets(inputs: Sequence[str | PathLike], gts: Sequence[str | PathLike] = 
     return found
 
 
+def place_of(text: str | PathLike) -> Path:
+    """Return the folder or picture that ``'Set5=FOLDER'`` names.
+
+    >>> place_of("Set5=data/Set5/LR").as_posix()
+    'data/Set5/LR'
+    """
+    return Path(expanduser(split_title(text)[1]))
+
+
 def _titled(text: str | PathLike) -> tuple[str, Path]:
-    title, rest = split_title(text)
-    path = Path(expanduser(rest))
-    return title or _title_of(path), path
+    path = place_of(text)
+    return split_title(text)[0] or _title_of(path), path
 
 
 def _title_of(path: Path) -> str:
@@ -94,7 +102,7 @@ def _set(title: str, folder: Path, gt: str | PathLike | None) -> TestSet:
     lows = _images(folder, ": name another with -i")
     if gt is None:
         return TestSet(title, _items(title, dict.fromkeys(lows)), [])
-    high_folder = Path(expanduser(split_title(gt)[1]))
+    high_folder = place_of(gt)
     highs = _images(high_folder, ": name another with --gt")
     alone = len(lows) == len(highs) == 1 and folder.is_file() and high_folder.is_file()
     found = {lows[0]: highs[0]} if alone else partners(lows, highs)

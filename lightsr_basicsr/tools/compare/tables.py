@@ -13,6 +13,7 @@ from lightsr_basicsr.pages.building import finite
 from lightsr_basicsr.tools.compare.results import Comparison
 from lightsr_basicsr.tools.compare.scores import Metric, ranks
 
+JSON, JSON_START = "results.json", b'{\n "made_by": "lightsr-basicsr'  # by which a later run knows its own file
 MARKS = ("{}", "\\textbf{{{}}}", "\\underline{{{}}}")
 ARROWS = {True: "$\\uparrow$", False: "$\\downarrow$"}  # whether higher is better
 TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
@@ -158,5 +159,5 @@ def tex(text: str) -> str:
 
 # By name of the file.
 TABLES: dict[str, Callable[[Comparison], str]] = {
-    "means.csv": means_csv, "pictures.csv": pictures_csv, "table.tex": latex_text, "results.json": json_text,
+    "means.csv": means_csv, "pictures.csv": pictures_csv, "table.tex": latex_text, JSON: json_text,
 }  # fmt: skip

@@ -24,7 +24,7 @@ from lightsr_basicsr.tools.compare.encode import (
 from lightsr_basicsr.tools.compare.results import Compared, Comparison, Images
 from lightsr_basicsr.tools.images import spread
 
-PAGE = "index.html"
+PAGE, MADE_BY = "index.html", "basicsr compare"
 MEGABYTE = 1_000_000
 SAMPLES = 5  # pictures that the size of the page is estimated from
 ROOM, FULL = 0.94, 0.99  # of the page: for pictures by the estimate, and in the end
@@ -144,7 +144,7 @@ def _first_fitting(found: Comparison, fixed: list[_Encoded], room: float) -> int
 def _assembled(found: Comparison, pictures: list[_Encoded], level: Level) -> bytes:
     images = {f"{number}-{name}": one for number, each in enumerate(pictures) for name, one in each.images.items()}
     content = _described(found, pictures, level)
-    return assemble(__package__, SCRIPTS, _title(found), content, images, "basicsr compare")
+    return assemble(__package__, SCRIPTS, _title(found), content, images, MADE_BY)
 
 
 def _title(found: Comparison) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.tools.compare.crops import Chosen, Crop
 from lightsr_basicsr.tools.compare.results import Compared, Comparison
+from lightsr_basicsr.tools.compare.sets import CompareError, Item, TestSet
 from lightsr_basicsr.tools.compare.sheet import draw_sheets, require_matplotlib
 from lightsr_basicsr.tools.compare.tables import TABLES
 from lightsr_basicsr.tools.compare.webpage import PAGE, build_page
@@ -56,6 +57,18 @@ def write_results(
     found.written += draw_sheets(found, _for_sheets(page.chosen, wanted.sheets, report), progress)
 
 
+def check_names(sets: Sequence[TestSet], names: Sequence[str]) -> None:
+    """Raise CompareError if a sheet is wanted of a picture that no set has."""
+    items = [item for each in sets for item in each.items]
+    known = {text for item in items for text in _names(item)}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise CompareError(
+            f"Expected names of pictures, got {some(missing)}: choose among {some([item.name for item in items])} with "
+            "--sheet."
+        )
+
+
 def _for_sheets(
     chosen: list[tuple[Compared, Chosen]], names: Sequence[str] | None, report: Callable[[str], Any]
 ) -> list[tuple[Compared, Chosen]]:
@@ -63,12 +76,12 @@ def _for_sheets(
     if names is None:
         largest = sorted(chosen, key=lambda pair: -pair[1].spread)[:DRAWN]
         return [pair for pair in chosen if any(pair is each for each in largest)]
-    known = {text for each, _ in chosen for text in _names(each)}
+    known = {text for each, _ in chosen for text in _names(each.item)}
     missing = [name for name in names if name not in known]
     if missing:
         report(f"there is no picture {some(missing)} to draw a sheet of: the names are those in pictures.csv.")
-    return [(each, one) for each, one in chosen if _names(each) & set(names)]
+    return [(each, one) for each, one in chosen if _names(each.item) & set(names)]
 
 
-def _names(picture: Compared) -> set[str]:
-    return {picture.item.name, f"{picture.item.set}/{picture.item.name}", picture.item.low.name}
+def _names(item: Item) -> set[str]:
+    return {item.name, f"{item.set}/{item.name}", item.low.name}

@@ -17,6 +17,7 @@ import torch
 from lightsr_basicsr.fields import LONGEST_NAME
 from lightsr_basicsr.option_files.sets import expand_sets
 from lightsr_basicsr.pictures.reading import printable
+from lightsr_basicsr.tools.files import lies_with
 from lightsr_basicsr.tools.new import networks, trial
 from lightsr_basicsr.tools.new.data import TILE, VALIDATED, prepare, read_record
 from lightsr_basicsr.tools.new.options import Project, test_rows, train_rows
@@ -144,8 +145,7 @@ def _check_place(photographs: Path, folder: Path, overwrite: bool) -> str:
     """Return the name of the run; NewError if the project cannot be made in this folder."""
     if not str(folder).isprintable():  # option files hold it
         raise NewError(f"Expected a folder whose name can be printed, got {str(folder)!a}: choose another -o.")
-    inside, outside = Path(os.path.realpath(folder)), Path(os.path.realpath(photographs))
-    if inside == outside or outside in inside.parents or inside in outside.parents:
+    if lies_with(folder, photographs):
         raise NewError(
             f"Expected a folder beside the photographs, got {printable(folder)}, and nothing is written among them: "
             "choose another -o."
@@ -160,7 +160,8 @@ def _check_place(photographs: Path, folder: Path, overwrite: bool) -> str:
             f"{printable(folder)} holds a finished project: add --overwrite to write its option files again and to "
             "take up new photographs, or choose another -o."
         )
-    name = re.sub(r"[^\w.-]+", "_", inside.name).strip("._-")[: LONGEST_NAME // 4] or "project"
+    plain = re.sub(r"[^\w.-]+", "_", os.path.basename(os.path.realpath(folder)))
+    name = plain.strip("._-")[: LONGEST_NAME // 4] or "project"
     if not ours and os.path.lexists(run := Path("experiments", name)):
         raise NewError(f"Expected that {run} is free for this project's run, it exists: choose another name in -o, or "
                        "move it away.")  # fmt: skip

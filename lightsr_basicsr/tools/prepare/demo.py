@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import numpy as np
 
 from lightsr_basicsr.data.photographs import photographs
 from lightsr_basicsr.tools.images import captioned, read_image, write_png
+from lightsr_basicsr.tools.prepare.claims import RECORD
+from lightsr_basicsr.tools.prepare.jobs import PrepareError
 
 PART = 96  # side of the shown part of an HR image, in pixels
 CELL = 288  # side of a cell of the sheet, in pixels
+SHEET = "contact_sheet.png"
 
 NAMES = ("chelsea.png", "coffee.png", "astronaut.png")
 # Centre of the part shown, as fractions of height and width: an eye, the rim of a cup, a face.
@@ -34,6 +38,13 @@ def write_test_images(folder: Path) -> list[str]:
     return names
 
 
+def check_sheet(out: Path) -> None:
+    """Raise PrepareError if another file has the name of the contact sheet: one is drawn only beside prepared sets."""
+    sheet = out / SHEET
+    if os.path.lexists(sheet) and not any(out.glob(f"*/{RECORD}")):
+        raise PrepareError(f"{sheet} exists and is not of this demo, so it is not replaced: choose another -o.")
+
+
 def draw_contact_sheet(out: Path, names: Sequence[str], sets: Mapping[str, tuple[str, int]]) -> Path:
     """Draw the same part of each image in each set, pixels enlarged, to ``out/contact_sheet.png``; return its path.
 
@@ -44,7 +55,7 @@ def draw_contact_sheet(out: Path, names: Sequence[str], sets: Mapping[str, tuple
                         for caption, (folder, factor) in sets.items()], axis=1)
         for name in names
     ]  # fmt: skip
-    path = out / "contact_sheet.png"
+    path = out / SHEET
     write_png(path, np.concatenate(rows))
     return path
 

@@ -19,6 +19,7 @@ from typing import Any
 from lightsr_basicsr.errors import UserError, message_of
 from lightsr_basicsr.pages.building import was_made_by
 from lightsr_basicsr.pictures.reading import printable
+from lightsr_basicsr.tools.files import check_ours
 from lightsr_basicsr.tools.report.find import NotTrainedError, Place, ReportError, find_runs, find_those, joined
 from lightsr_basicsr.tools.report.pictures import encode_pictures, find_pictures
 from lightsr_basicsr.tools.report.runs import RUNNING, Run, read_run
@@ -235,9 +236,4 @@ def _check_place(path: Path, is_ours: Callable[[bytes], bool], kind: str, flag: 
             f"Expected a folder that can be written to, and {printable(path.parent)} cannot: set its permissions "
             f"right, or choose another with {flag}."
         )
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        content = file.read(4096)
-    if content and not is_ours(content):
-        raise ReportError(f"{shown} exists and is not {kind}, so it is not replaced: choose another name with {flag}.")
+    check_ours(path, is_ours, kind, f"choose another name with {flag}", ReportError)

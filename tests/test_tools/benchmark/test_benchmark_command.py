@@ -3,7 +3,7 @@
 import csv
 import json
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,12 +12,13 @@ import pytest
 
 from lightsr_basicsr import cli
 from lightsr_basicsr.commands import benchmark as command
-from lightsr_basicsr.errors import install_command
+from lightsr_basicsr.errors import UserError, install_command
 from lightsr_basicsr.runtimes.base import BACKENDS, PRECISIONS, BackendError
 from lightsr_basicsr.tools.benchmark import candidate as benchmark_candidate
 from lightsr_basicsr.tools.benchmark import machine as benchmark_machine
 from lightsr_basicsr.tools.benchmark import plots as benchmark_plots
 from lightsr_basicsr.tools.benchmark import run as module
+from lightsr_basicsr.tools.benchmark.folder import check_results
 from lightsr_basicsr.tools.benchmark.plan import Plan
 from lightsr_basicsr.tools.benchmark.rows import Ntire, Row, Timing
 from lightsr_basicsr.tools.benchmark.tables import (
@@ -286,6 +287,34 @@ def test_a_folder_that_cannot_be_written_is_reported_at_once(capsys, monkeypatch
     monkeypatch.setattr(module, "benchmark", None)
     assert cli.main(["benchmark", TINY, *QUICK, "-o", "made"]) == 2
     assert "made cannot be written (Permission denied): choose another with -o" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("notes", [(), ("a long note " * 400,), ("a note",) * 500], ids=["none", "long", "many"])
+@pytest.mark.parametrize("pressure", [False, True])
+def test_own_results_are_known(workdir, pressure, notes):
+    ntire = replace(REFERENCE, ntire=Ntire(*[1] * len(fields(Ntire))))
+    write_results(Results(MACHINE, [ntire, REFUSED], pressure, notes), workdir)
+    check_results(workdir)
+    Path("results.csv").write_text("network,name\nmine,1\n")
+    with pytest.raises(UserError, match=r"results.csv exists and is not a result of benchmark"):
+        check_results(workdir)
+    check_results(workdir, ["json", "markdown"])
+
+
+@drawn
+def test_files_of_others_are_not_replaced(capsys, monkeypatch):
+    command_line = ["benchmark", TINY, *QUICK, "--quiet", "-o", "made"]
+    assert cli.main(command_line) == cli.main(command_line) == 0  # its own are
+    names = sorted(file.name for file in Path("made").iterdir())
+    assert names == ["latency_16x20.png", "results.csv", "results.json", "results.md", "speedup_16x20.png"]
+    monkeypatch.setattr(module, "benchmark", None)
+    for name in names:
+        kept = Path("made", name).read_bytes()
+        Path("made", name).write_text("# Mine\n\nnetwork")
+        assert cli.main(command_line) == 2
+        assert f"made/{name} exists and is not a result of benchmark" in capsys.readouterr().err
+        assert Path("made", name).read_text() == "# Mine\n\nnetwork"
+        Path("made", name).write_bytes(kept)
 
 
 def test_examples_are_of_files_that_can_be(capsys):

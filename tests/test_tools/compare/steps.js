@@ -52,6 +52,10 @@ const at = (canvas, x, y) => [...canvas.getContext("2d").getImageData(x, y, 1, 1
   log.push(["again", rows(), document.querySelector(".card").id]);
   document.querySelectorAll("#metrics button")[1].click();
   log.push(["metric", rows()]);
+  const spread = [...document.querySelectorAll("#scores th")].at(-1);
+  log.push(["spread", spread.textContent, spread.title]);
+  const link = document.querySelector("#failures a");
+  log.push(["failures", link.textContent, link.getAttribute("href"), find("left-out").hidden, find("failed").rows.length]);
   const theme = root.theme;
   press("t");
   log.push(["theme", theme !== root.theme]);

@@ -24,6 +24,9 @@ def page(tmp_path_factory) -> Path:
     """The page of two networks and bicubic on two pictures, one of which has a name that is HTML."""
     folder = tmp_path_factory.mktemp("page")
     make_set(str(folder / "data"), "a", EVIL, side=80)
+    for name in ("alone", "cut"):
+        (folder / f"data/LR/{name}.png").write_bytes(b"no picture")
+    (folder / "data/HR/cut.png").write_bytes(b"no picture")
     for seed, name in enumerate(("one", "two")):
         make_network(str(folder / f"{name}.pth"), seed)
     models = [f"{SCRIPT.replace('=', ' ')}={folder / 'one.pth'}", folder / "two.pth", "bicubic"]
@@ -116,6 +119,11 @@ def test_keys_pointer_and_tables(page):
     assert log["theme"] == [True]
     assert log["gallery"] == [2 * 6]
     assert log["marks"] == [2, made["title"]]
+    title, hint = log["spread"]
+    assert title == "Methods differ by of 255 levels"
+    assert "standard deviation" in hint
+    assert "in the part that is enlarged" in hint
+    assert log["failures"] == ["2 pictures are left out: see why", "#left-out", False, 2]
 
 
 @needs_browser

@@ -29,3 +29,11 @@ def test_it_can_be_run_again(workdir, capsys):
     again = printed[printed.rindex("$ basicsr prepare lr -i here/photos -o here --scale 2 3 4") :]
     assert "0 files made, 18 existing files kept" in again
     assert "0 files made, 292 existing files kept" in again
+
+
+def test_another_contact_sheet_is_not_replaced(workdir, capsys):
+    Path("mine").mkdir()
+    Path("mine/contact_sheet.png").write_text("mine")
+    assert cli.main(["prepare", "demo", "--quiet", "-o", "mine"]) == 2
+    assert "mine/contact_sheet.png exists and is not of this demo" in capsys.readouterr().err
+    assert [path.name for path in Path("mine").iterdir()] == ["contact_sheet.png"]

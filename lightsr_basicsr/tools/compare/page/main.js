@@ -93,7 +93,8 @@ function fillTexts() {
   find("protocol").textContent = [data.protocol, costs, data.machine, "best bold, second best underlined"].filter(Boolean).join(" · ");
   find("footer").textContent = [`Made by basicsr compare (lightsr-basicsr ${data.version}) on ${data.date}`, data.note].filter(Boolean).join(" · ");
   const rows = data.failed.map((each) => make("tr", {}, make("td", {}, each.name), make("td", {}, each.reason)));
-  find("left-out").hidden = !rows.length;
+  find("left-out").hidden = find("failures").hidden = !rows.length;
+  find("failures").firstChild.textContent = `${count(rows.length, "picture")} ${rows.length === 1 ? "is" : "are"} left out: see why`;
   find("failed").replaceChildren(make("tbody", {}, ...rows));
 }
 

@@ -1,6 +1,11 @@
 "use strict";
 /* The tables: the means, and the scores of every picture. */
 
+const SPREAD =
+  "How much the methods differ in the part that is enlarged at first, whichever is better: the standard deviation over the " +
+  "methods of the brightness (luma Y, in levels of 255) at a pixel, as a mean over the part. 0: they are the same there. " +
+  "Bicubic interpolation does not count beside several networks.";
+
 /** Fill the table of means: costs, and every metric of every set. */
 function fillMeans() {
   const columns = [{ title: "Method", text: true, name: true, value: (method) => method.title }];
@@ -38,7 +43,10 @@ function fillScores(metric, onRow, onSort) {
     });
   });
   if (data.methods.length > 1) {
-    columns.push({ title: "Difference", value: (picture) => picture.spread, shown: (picture) => shown(picture.spread, 1) });
+    columns.push({
+      title: "Methods differ by", unit: "of 255 levels", hint: SPREAD, value: (picture) => picture.spread,
+      shown: (picture) => shown(picture.spread, 1),
+    });
   }
   fillTable(find("scores"), columns, data.pictures, { onRow, onSort, id: (picture) => `row-${data.pictures.indexOf(picture)}` });
 }
