@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
 # No space, no more of it for this user, or no longer file allowed.
 FULL = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)}
+LATEST = re.compile(r"(net_\w+)_latest((?:_deploy)?\.pth)")  # what BasicSR saves at the end of a training
 
 
 class UserError(ValueError):
@@ -94,6 +96,29 @@ def install_command(extra: str, flags: str = "") -> str:
     checkout = (root / "setup.cfg").is_file()
     words = ["pip install", flags, "-e" if checkout else "", f'"{root if checkout else "lightsr-basicsr"}[{extra}]"']
     return " ".join(filter(None, words))
+
+
+def unfinished_hint(missing: str | Path) -> str:
+    """Return a sentence on a file that a training writes at its end, where it is missing; '' for any other file.
+
+    >>> unfinished_hint("net.pth"), unfinished_hint("experiments/gone/models/net_g_latest.pth")
+    ('', ' A training writes it at its end: train first (basicsr train -opt FILE).')
+    """
+    file = Path(missing)
+    match = LATEST.fullmatch(file.name)
+    if not match or file.parent.name != "models":
+        return ""
+    saved = re.compile(rf"{match[1]}_([0-9]+){match[2]}")
+    try:
+        found = [(int(hit[1]), each) for each in file.parent.iterdir() if (hit := saved.fullmatch(each.name))]
+    except OSError:
+        found = []
+    if not found:
+        return " A training writes it at its end: train first (basicsr train -opt FILE)."
+    return (
+        " A training writes it at its end, and this one has not come to it: go on with `basicsr train -opt FILE "
+        f"--auto_resume`, or take the newest checkpoint that is there, {max(found)[1]}."
+    )
 
 
 def require_basicsr() -> None:

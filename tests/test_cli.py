@@ -90,6 +90,15 @@ def test_resume_ends_at_total_iter_and_repeats_nothing(pairs):
     assert 1 <= best["iter"] <= 10
 
 
+def test_resume_on_other_data_says_so(pairs, capsys):
+    assert train(tiny.train_options(total_iter=2)) == 0
+    tiny.make_pairs(Path("other"), 4)
+    assert train(tiny.train_options("other", total_iter=3), "--auto_resume") == 0
+    assert "CAUTION: experiments/tiny was trained on data/" in capsys.readouterr().err
+    assert train(tiny.train_options("other", total_iter=4), "--auto_resume") == 0
+    assert "CAUTION" not in capsys.readouterr().err
+
+
 def test_resume_takes_the_schedule_of_the_option_file(pairs):
     options = tiny.train_options(total_iter=4)
     options["train"]["scheduler"] = {"type": "CosineAnnealingRestartLR", "periods": [4], "eta_min": 1e-6}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lightsr_basicsr.checkpoints.claims import ClaimError, check_claims
 from lightsr_basicsr.checkpoints.tensors import MOST_TENSORS, dense, describe_problem, short_key
-from lightsr_basicsr.errors import UserError, short_message
+from lightsr_basicsr.errors import UserError, short_message, unfinished_hint
 
 WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net", "net_g", "netG",
             "generator", "g_ema", "weights", "ema")  # fmt: skip
@@ -123,7 +123,9 @@ def _read(path: Path) -> Any:
     if isdir(path):
         raise CheckpointError(f"{path} is a folder; expected a checkpoint file.")
     if not isfile(path):
-        raise CheckpointError(f"There is no checkpoint at {short_message(str(path))} (looked from {Path.cwd()}).")
+        raise CheckpointError(
+            f"There is no checkpoint at {short_message(str(path))} (looked from {Path.cwd()}).{unfinished_hint(path)}"
+        )
     try:
         return require_safetensors(path).load_file(path) if _is_safetensors(path) else _read_pickle(path)
     except CheckpointError:

@@ -105,5 +105,5 @@ def _replace_network(model: Any, replaced: list[Any]) -> None:
     settings = settings_of(model.opt)
     if settings is not None:
         network = run_by_backend(model, settings)
-        get_root_logger().info(f"The network is run by {network.runtime}, {network.runtime.chosen_because}.")
+        get_root_logger().info(f"The network is run by {network.runtime.explained}.")
         replaced.append(network)

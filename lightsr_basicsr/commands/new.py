@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.commands.arguments import FORM, add_import
 from lightsr_basicsr.commands.console import load_all_plugins, say
 from lightsr_basicsr.commands.console import printable as shown
 from lightsr_basicsr.commands.tables import table
-from lightsr_basicsr.errors import UserError, message_of
+from lightsr_basicsr.errors import UserError, install_command, message_of
 from lightsr_basicsr.tools.new.recipes import RECIPES
 
 if TYPE_CHECKING:
+    from lightsr_basicsr.tools.new.options import Project
     from lightsr_basicsr.tools.new.photographs import Photograph
     from lightsr_basicsr.tools.new.run import Made
 
@@ -48,7 +50,7 @@ def add_new(commands: Any) -> None:
     add("-n", "--network", metavar="NAME", help="see below (default: that of --init)")
     add("-s", "--scale", type=int, metavar="S", help="HR side over LR side (default: that of --init, or 4)")
     add("--data", required=True, metavar="PHOTOS", help="folder of photographs, with its sub-folders")
-    add("-o", "--output", required=True, metavar="FOLDER", help="the project's; its name is that of the run")
+    add("-o", "--output", required=True, metavar="FOLDER", help="the project's; it names the run")
     add("--minutes", type=float, default=30, metavar="M", help="how long the training may take (default: 30)")
     add("--init", metavar="FILE", help="weights to start from: a checkpoint, or a name that `basicsr fetch` knows")
     add(
@@ -95,13 +97,36 @@ def _report(made: Made, quiet: bool) -> None:
         print(_left_out(data.left_out), file=sys.stderr)
     for note in made.notes:
         say(note)
+    if made.has_run:
+        say(f"experiments/{project.name} holds an earlier run of this project: the first command below starts anew and "
+            "moves that run aside. With --auto_resume it would go on with the earlier run, which may have seen what is "
+            "held out now.")  # fmt: skip
+    exports = _can_export()
     if not quiet:
         print(shown(table(_facts(made))))
-        print("\nTo train, test, export and enlarge, from this folder:")
-    print(shown("\n".join(f"  {line}" for line in _commands(made))))
-    if not quiet:
-        print(f"\nEvery key of {shown(project.path('train.yml'))} is explained there. A training that was interrupted "
-              "goes on with --auto_resume.")  # fmt: skip
+        print(
+            f"\nTo train, test{', export' if exports else ''} and enlarge, from this folder ({shown(str(Path.cwd()))}):"
+        )
+    print(shown("\n".join(f"  {line}" for line in _commands(made, exports))))
+    if quiet:
+        return
+    if not exports and (export := _export(made)):
+        print(f"\nTo export it for other programs, after what that needs:\n  {install_command('onnx')}")
+        print(shown(f"  {shlex.join(['basicsr', *export])}"))
+    print(f"\nEvery key of {shown(project.path('train.yml'))} is explained there. A training that was interrupted "
+          f"goes on with --auto_resume{', once it has started anew' if made.has_run else ''}.")  # fmt: skip
+
+
+def _can_export() -> bool:
+    """Return whether what an export to ONNX and its comparison need can be imported."""
+    from lightsr_basicsr.runtimes.base import BackendError, require
+
+    try:
+        for library in ("onnx", "onnxruntime"):
+            require(library, "onnx")
+    except BackendError:
+        return False
+    return True
 
 
 def _left_out(photographs: list[Photograph]) -> str:
@@ -113,39 +138,55 @@ def _left_out(photographs: list[Photograph]) -> str:
 def _facts(made: Made) -> list[tuple[str, str]]:
     project, data = made.project, made.project.data
     names = ", ".join(data.held_out[:4]) + (f" and {len(data.held_out) - 4} more" if len(data.held_out) > 4 else "")
-    alike = f"; {len(data.alike)} of them because they resemble another one" if data.alike else ""
-    others = f", {data.others} other files" if data.others else ""
+    alike = f"; {len(data.alike)} of them for resembling another one" if data.alike else ""
+    others = f", {data.others} other file{'s'[: data.others != 1]}" if data.others else ""
     start = f", from {project.start}" if project.start else ""
     size = " (small size)" if project.is_small else ""
-    minutes = (project.total * made.pace.step) / 60
+    seconds, trained = project.total * made.pace.step, len(data.used) - len(data.held_out)
+    takes = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"
+    bicubic = " / ".join(f"{each:.2f}" for each in project.bicubic)
     return [
         ("network", f"{project.recipe.title} x{project.scale}{size}{start}"),
         ("photographs", f"{len(data.used)} used, {len(data.left_out)} left out{others}"),
         ("held out", f"{len(data.held_out)} by name: {names}{alike}"),
-        ("to train on", f"{data.crops} crops of {len(data.used) - len(data.held_out)} photographs"),
+        ("to train on", f"{data.crops} crop{'s'[: data.crops != 1]} of {trained} photograph{'s'[: trained != 1]}"),
         ("steps", f"{project.total:,} of {project.batch} patches {project.patch}x{project.patch}: {made.pace.step:.3g} "
-         f"s each were measured here, so {minutes:.0f} minutes"),
-        ("validation", f"every {project.interval:,} steps, first after about {made.first_validation:.0f} s"),
+         f"s each were measured here, so {takes}"),
+        ("validation", f"every {project.interval:,} step{'s'[: project.interval != 1]}, first after about "
+         f"{made.first_validation:.0f} s"),
+        ("to exceed", f"{bicubic} dB, the PSNR of bicubic interpolation there; first validations may be below"),
     ]  # fmt: skip
 
 
-def _commands(made: Made) -> list[str]:
-    """Return the commands to go on, quoted for a shell."""
-    project = made.project
-    known = [] if made.is_identified else ["--opt", project.path("train.yml")]
-    weights, exports = f"experiments/{project.name}/models/net_g_latest.pth", []
-    how = [*known, "--backend", "torch"]  # other backends run exported graphs
-    if (more := project.recipe.exported) is not None:
-        exported = project.path(f"{project.name}.onnx")
-        exports = [["export", weights, *known, *more, "-o", exported]]
-        weights, how = exported, []
+def _commands(made: Made, exports: bool) -> list[str]:
+    """Return the commands to go on, quoted for a shell; all of them work with what is installed."""
+    project, export = made.project, _export(made) if exports else []
+    weights, how = _weights(project), [*_known(made), "--backend", "torch"]  # other backends run exported graphs
+    if export:
+        weights, how = export[-1], []
     enlarge = ["-i", project.path("data", "held_out"), "--model", weights, *how, "-o", project.path("enlarged")]
     return [
         shlex.join(["basicsr", *each])
         for each in (
             ["train", "-opt", project.path("train.yml")],
             ["test", "-opt", project.path("test.yml")],
-            *exports,
+            *([export] if export else []),
             ["upscale", *enlarge],
         )
     ]
+
+
+def _export(made: Made) -> list[str]:
+    """Return the words of the export, [] for a network of which no graph holds for all sizes of images."""
+    project, more = made.project, made.project.recipe.exported
+    exported = project.path(f"{project.name}.onnx")
+    return [] if more is None else ["export", _weights(project), *_known(made), *more, "-o", exported]
+
+
+def _weights(project: Project) -> str:
+    return f"experiments/{project.name}/models/net_g_latest.pth"
+
+
+def _known(made: Made) -> list[str]:
+    """Return the words that name a network which our commands do not know by its file alone."""
+    return [] if made.is_identified else ["--opt", made.project.path("train.yml")]

@@ -69,6 +69,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.run.elastic import has_saved
     from lightsr_basicsr.tools.run.folder import check_folder
     from lightsr_basicsr.tools.run.launcher import require_alone, require_launcher
+    from lightsr_basicsr.tools.run.resumed import other_data
     from lightsr_basicsr.tools.run.stages import limit_to_stage, with_total
 
     require = require_alone if args.called == "compress" else require_launcher
@@ -99,6 +100,8 @@ def run_pipeline(args: argparse.Namespace) -> int:
     if args.command == "train" and args.auto_resume:
         for line in passed_over:
             say(line)
+        if state and (caution := other_data(folder, options)):
+            say(caution)
         say(f"resuming from {state}" if state else "no training state to resume from: starting at iteration 0")
         # BasicSR is given the state by name, so that it cannot choose another one.
         options["path"] = {**options["path"], "resume_state": str(state) if state else None}

@@ -208,7 +208,7 @@ def _open(args: argparse.Namespace, model: Path, section: dict[str, Any] | None)
         self_ensemble=args.self_ensemble,
     )
     if not args.quiet:
-        say(f"{model.name}, x{upscaler.scale}, run by {upscaler.runtime}, {upscaler.runtime.chosen_because}.")
+        say(f"{model.name}, x{upscaler.scale}, run by {upscaler.runtime.explained}.")
         if upscaler.outscale != upscaler.scale:
             say(f"the network makes x{upscaler.scale}, which is then resized to x{upscaler.outscale:g}.")
     return upscaler

@@ -125,7 +125,7 @@ class Runtime(ABC):
         threads (int): CPU threads it may use.
         device (str): ``'cpu'``, ``'cuda'``, ``'cuda:1'``, or OpenVINO's name of its device.
         network (nn.Module | None): The network that was opened, None for a file.
-        chosen_because (str): Why this backend was chosen: the end of a sentence, ``'because ...'``.
+        chosen_because (str): Why this backend was chosen: part of a sentence, ``'because ...'``.
 
     Args are these attributes; ``threads`` None takes as many as torch does.
 
@@ -223,4 +223,13 @@ class Runtime(ABC):
         """Map checked images (N, C, H, W) to (N, C, sH, sW) in any floating-point type, on any device."""
 
     def __str__(self) -> str:
-        return f"{self.backend}, {self.precision}, on {self.device}, {self.threads} CPU thread{'s'[: self.threads > 1]}"
+        return f"{self.backend}, {self._how}"
+
+    @property
+    def explained(self) -> str:
+        """The backend, why it was chosen, and how it runs, in words."""
+        return f"{self.backend} ({self.chosen_because}), {self._how}"
+
+    @property
+    def _how(self) -> str:
+        return f"{self.precision}, on {self.device}, {self.threads} CPU thread{'s'[: self.threads > 1]}"

@@ -69,7 +69,7 @@ class Runners:
         """Return the runtime, which the first picture decides if it is to be the fastest."""
         if isinstance(self.runtime, FastestRuntime):
             self.runtime = self.runtime.decide(height, width)
-            self.report(f"run by {self.runtime}, {self.runtime.chosen_because}.")
+            self.report(f"run by {self.runtime.explained}.")
         return self.runtime
 
     def note(self, runner: TileRunner, planned: TilePlan) -> None:

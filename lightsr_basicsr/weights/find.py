@@ -8,7 +8,7 @@ from os import PathLike
 from os.path import expanduser
 from pathlib import Path
 
-from lightsr_basicsr.errors import short_message
+from lightsr_basicsr.errors import short_message, unfinished_hint
 from lightsr_basicsr.weights.content import find_problem
 from lightsr_basicsr.weights.folder import cache_folder
 from lightsr_basicsr.weights.names import WeightsError, entries_named, files, find_entry, similar
@@ -35,7 +35,7 @@ def find_weights(name_or_file: str | PathLike, folder: str | PathLike | None = N
         return path
     name = os.fspath(name_or_file)
     if not is_name(name):
-        hint = fetch_hint(path)
+        hint = fetch_hint(path) or unfinished_hint(path)
         if not hint and path.name == name and not path.suffix:
             hint = f"{similar(name)} `basicsr fetch --list` shows the names of official files."
         raise WeightsError(f"There is no checkpoint at {short_message(name)} (looked from {Path.cwd()}).{hint}")

@@ -194,8 +194,8 @@ def test_a_network_is_opened_so(small, monkeypatch):
     assert abs(upscaler.upscale_picture(picture).color.astype(int) - expected).max() <= 1
     assert upscaler.runtime.backend in ("torch", "onnxruntime", "openvino", "ncnn")
     assert len(said) == 1
-    assert said[0].startswith(f"run by {upscaler.runtime.backend}, fp32, on cpu")
-    assert "because it is the fastest at 30x20" in said[0]
+    assert said[0].startswith(f"run by {upscaler.runtime.backend} (because it is the fastest at 30x20")
+    assert "), fp32, on cpu, " in said[0]
 
 
 def test_the_content_of_a_network_is_its_layers_and_weights(small, tmp_path):

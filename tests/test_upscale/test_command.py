@@ -128,7 +128,7 @@ def test_what_is_said(work, capsys):
     made.fill(Path("in"), "gray.png")
     assert upscale("in", "-o", "out", "-s", "1.5") == 0
     text = capsys.readouterr()
-    assert "rtc.pth, x2, run by torch, fp32, on cpu" in text.err
+    assert "rtc.pth, x2, run by torch (because it was asked for), fp32, on cpu" in text.err
     assert "the network makes x2, which is then resized to x1.5" in text.err
     assert "100%" in text.err
     assert upscale("in", "-o", "out", "--overwrite", "--quiet") == 0

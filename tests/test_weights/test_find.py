@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
 from lightsr_basicsr.tools.benchmark.sources import find_subjects
 from lightsr_basicsr.weights.find import fetch_hint, find_weights
 from lightsr_basicsr.weights.names import WeightsError
@@ -41,6 +42,26 @@ def test_another_folder(enter, cache, workdir):
     assert find_weights("Net_x2", folder=cache) == file
     with pytest.raises(WeightsError, match="basicsr fetch Net_x2 --folder 'my files'"):
         find_weights("Net_x2", folder="my files")
+
+
+def test_what_a_killed_training_lacks_is_told_with_its_newest_checkpoint(enter, workdir, capsys):
+    enter()
+    models = Path("experiments/mine/models")
+    models.mkdir(parents=True)
+    Path("a.png").write_bytes(b"")
+    latest, numbers = models / "net_g_latest.pth", (90, 720, 80)
+    with pytest.raises(WeightsError, match=r"writes it at its end: train first"):
+        find_weights(latest)
+    for number in numbers:
+        torch.save({"params": {}}, models / f"net_g_{number}.pth")
+        torch.save({"params": {}}, models / f"net_g_{number}1_deploy.pth")
+    for command in (["info", str(latest)], ["export", str(latest)], ["upscale", "a.png", "--model", str(latest)]):
+        assert cli.main(command) == 2
+        told = capsys.readouterr().err
+        assert "basicsr train -opt FILE --auto_resume" in told, command
+        assert f"the newest checkpoint that is there, {models / 'net_g_720.pth'}." in told
+    with pytest.raises(CheckpointError, match=r"net_g_7201_deploy\.pth\.$"):
+        read_state_dict(models / "net_g_latest_deploy.pth")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ class Project:
         total (int): Iterations.
         interval (int): Iterations between two validations.
         measured (str): What was measured, in words.
+        bicubic (tuple): PSNR of bicubic interpolation in dB on each validation set.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Project:
     total: int = 1000
     interval: int = 100
     measured: str = ""
+    bicubic: tuple[float, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -166,7 +168,8 @@ def _train_set(project: Project) -> Rows:
     return Rows([
         ("name", f"{project.name}_train", "in the log"),
         ("type", recipe.dataset, lows.get(recipe.dataset, "HR images, and LR images by MATLAB's bicubic")),
-        ("dataroot_gt", project.path("data", TRAIN), f"{each} crops of your photographs; from the folder you start in"),
+        ("dataroot_gt", project.path("data", TRAIN), f"{each} crop{'s'[: each != 1]} of your photographs; from "
+         "the folder you start in"),
         ("io_backend", Rows([("type", "disk", "image files")]), ""),
         *extra,
         ("gt_size", project.patch, f"side of the HR patches, {project.patch // project.scale} in LR: more shows the "
@@ -298,8 +301,12 @@ def _optimization(rate: float, length: int) -> Rows:
 def _validation(project: Project, interval: bool) -> Rows:
     crop = [("crop_border", project.scale, "pixels left out at each side, as papers do"),
             ("test_y_channel", True, "on brightness, as papers do")]  # fmt: skip
+    scores = " / ".join(f"{each:.2f}" for each in project.bicubic)
+    than = (
+        f"; bicubic interpolation has {scores} here, and first validations may have less" if scores and interval else ""
+    )
     metrics = [(name, Rows([("type", f"calculate_{name}", "BasicSR's"), *crop]), text)
-               for name, text in (("psnr", "in dB; more is better"), ("ssim", "1 is equal"))]  # fmt: skip
+               for name, text in (("psnr", f"in dB, more is better{than}"), ("ssim", "1 is equal"))]  # fmt: skip
     blind = project.recipe.dataset in (BLIND, KERNELS)
     return Rows([
         *([("val_freq", project.interval, "iterations between two validations")] if interval else []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from lightsr_basicsr.option_files.sets import expand_sets
 from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.files import lies_with
 from lightsr_basicsr.tools.new import networks, trial
+from lightsr_basicsr.tools.new.bicubic import bicubic_psnr
 from lightsr_basicsr.tools.new.data import TILE, VALIDATED, prepare, read_record
 from lightsr_basicsr.tools.new.options import Project, test_rows, train_rows
 from lightsr_basicsr.tools.new.photographs import NewError
@@ -70,6 +72,7 @@ class Made:
     pace: trial.Pace
     notes: list[str]
     is_identified: bool  # whether our commands know the network by its file alone
+    has_run: bool = False  # whether there is a run of this project already
 
     @property
     def first_validation(self) -> float:
@@ -101,7 +104,7 @@ def make(source: str, out: str, wishes: Wishes, progress: Callable[[str, int, in
         recipe.batch if on_gpu else recipe.small_batch, _workers(threads, on_gpu), on_gpu,
         start=start and start.file, plugins=wishes.plugins, threads=threads,
     )  # fmt: skip
-    made = _timed(project, wishes.minutes, progress)
+    made = replace(_timed(project, wishes.minutes, progress), has_run=os.path.lexists(Path("experiments", name)))
     for file, rows in (("test.yml", test_rows), ("train.yml", train_rows)):  # the last one marks a finished project
         write_whole(folder / file, _text(made.project, rows).encode(), error=NewError)
     return made
@@ -150,8 +153,9 @@ def _check_place(photographs: Path, folder: Path, overwrite: bool) -> str:
             f"Expected a folder beside the photographs, got {printable(folder)}, and nothing is written among them: "
             "choose another -o."
         )
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise NewError(f"Expected a folder for the project, got the file {printable(folder)}: choose another -o.")
+    there = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise NewError(f"Expected a folder for the project, got the file {printable(there)}: choose another -o.")
     ours = read_record(folder / "data") is not None
     if folder.is_dir() and not ours and any(folder.iterdir()):
         raise NewError(f"Expected a new or empty folder, {printable(folder)} holds other files: choose another -o.")
@@ -160,13 +164,22 @@ def _check_place(photographs: Path, folder: Path, overwrite: bool) -> str:
             f"{printable(folder)} holds a finished project: add --overwrite to write its option files again and to "
             "take up new photographs, or choose another -o."
         )
-    plain = re.sub(r"[^\w.-]+", "_", os.path.basename(os.path.realpath(folder)))
-    name = plain.strip("._-")[: LONGEST_NAME // 4] or "project"
+    name = _name_of_run(Path(os.path.realpath(folder)))
     if not ours and os.path.lexists(run := Path("experiments", name)):
         raise NewError(f"Expected that {run} is free for this project's run, it exists: choose another name in -o, or "
                        "move it away.")  # fmt: skip
     _check_writable(folder)
     return name
+
+
+def _name_of_run(folder: Path) -> str:
+    """Return a name that no other project has which is used from the working directory.
+
+    It is that of the folder, with a part that stands for its path unless it lies in the working directory itself.
+    """
+    name = re.sub(r"[^\w.-]+", "_", folder.name).strip("._-")[: LONGEST_NAME // 4] or "project"
+    path = os.path.relpath(folder, os.path.realpath(Path.cwd()))
+    return name if name == path else f"{name}_{hashlib.sha256(path.encode()).hexdigest()[:6]}"
 
 
 def _check_writable(folder: Path) -> None:
@@ -193,8 +206,9 @@ def _timed(project: Project, minutes: float, progress: Callable) -> Made:
     interval = min(max(1, _rounded(between / pace.step)), max(1, _rounded(seconds / 3 / pace.step)))
     steps = seconds - seconds / between * pace.validation
     total = max(interval, _rounded(steps / pace.step), 3)
-    measured = f"what {minutes:g} minutes allow here: {pace.step:.3g} s each, and {pace.validation:.2g} s a validation"
-    made = replace(project, batch=batch).lasting(total, interval, measured)
+    allowed = f"{minutes:g} minute{'s'[: minutes != 1]}"
+    measured = f"what fits into {allowed} here: {pace.step:.3g} s each, and {pace.validation:.2g} s a validation"
+    made = replace(project, batch=batch, bicubic=tuple(bicubic_psnr(options))).lasting(total, interval, measured)
     notes = list(project.data.notes)
     if total < FEWEST and not project.start:
         smaller = ", --size small" if project.recipe.small and not project.is_small else ""

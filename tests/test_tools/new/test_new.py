@@ -1,7 +1,9 @@
 """``basicsr new``: option files that run, commands that work, and refusals."""
 
 import os
+import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,14 @@ import torch
 from basicsr.utils.options import yaml_load
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.errors import install_command
 from lightsr_basicsr.tools.check.options import check_options
 from lightsr_basicsr.tools.new import data, recipes, trial
 from lightsr_basicsr.tools.new.networks import find_recipe
 from lightsr_basicsr.tools.new.recipes import RECIPES
 from lightsr_basicsr.tools.new.run import Wishes, make
 from lightsr_basicsr.tools.options import open_options, read_options
+from lightsr_basicsr.tools.run.compare import compare_run
 from tests.test_tools.new.work import new, paced, photographs
 
 NAMES = [f"{index} ü.png" for index in range(6)]
@@ -70,19 +74,105 @@ def test_the_trial_measures_real_steps_of_every_stage(photos, monkeypatch):
         assert made.pace.validation > 0
 
 
-def test_the_journey_by_the_printed_commands(photos, capsys, monkeypatch):
+@pytest.mark.parametrize("has_onnx", [True, False])
+def test_the_journey_by_the_printed_commands(photos, capsys, monkeypatch, has_onnx):
+    if not has_onnx:
+        monkeypatch.setitem(sys.modules, "onnx", None)
     small = recipes.Recipe("IMDN", {"type": "IMDN", "num_feat": 16, "num_block": 1}, "", small_patch=8)
     monkeypatch.setattr("lightsr_basicsr.tools.new.networks.find_recipe", lambda name: small)
     monkeypatch.setattr(trial, "MOST_STEPS", 1)
     assert new("-n", "IMDN", "-s", "2", "-o", "my project", "--minutes", "0.02") == 0
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
-    assert [words[:2] for words in commands] == [["basicsr", each] for each in ("train", "test", "export", "upscale")]
+    printed = ("train", "test", *(["export"] if has_onnx else []), "upscale")
+    assert [words[:2] for words in commands] == [["basicsr", each] for each in printed]
     length = ["--force_yml", "train:total_iter=4", "val:val_freq=2", "datasets:train:num_worker_per_gpu=0",
               "datasets:train:persistent_workers=false", "logger:use_tb_logger=false"]  # fmt: skip
     assert cli.main([*commands[0][1:], *length]) == 0
     for words in commands[1:]:
         assert cli.main(words[1:]) == 0, words
     assert len(list(Path("my project/enlarged").glob("*.png"))) == len(list(Path("my project/data/held_out").iterdir()))
+
+
+def test_without_onnx_the_commands_do_without_an_export(photos, capsys, monkeypatch):
+    paced(monkeypatch)
+    for library in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, library, None)
+        assert new("-n", "IMDN", "-o", "mine", "--patch", "64", "--overwrite") == 0
+        commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
+        assert [words[1] for words in commands] == ["train", "test", "upscale"]
+        assert commands[-1][5] == "experiments/mine/models/net_g_latest.pth"
+        assert commands[-1][6:8] == ["--backend", "torch"]
+    assert cli.main(["new", "-n", "IMDN", "-o", "wordy", "--data", "photos", "--patch", "64", "--device", "cpu"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    place = lines.index(install_command("onnx"))
+    assert lines[place + 1].startswith("basicsr export experiments/wordy/models/net_g_latest.pth -o wordy/wordy.onnx")
+
+
+def test_projects_of_one_name_have_runs_of_their_own(photos, monkeypatch):
+    paced(monkeypatch)
+    names = []
+    for folder in ("proj", "a/proj", "b/proj", "my proj", "my_proj", str(photos / "c" / "proj")):
+        made = make("photos", folder, Wishes("IMDN", patch=64, device="cpu"), quiet)
+        options = [read_options(Path(folder, file)) for file in ("train.yml", "test.yml")]
+        assert options[0]["name"] == made.project.name
+        assert f"/{made.project.name}/" in options[1]["path"]["pretrain_network_g"]
+        names.append(made.project.name)
+    assert len(set(names)) == len(names)
+    assert {"proj", "my_proj"} < {*names}
+    again = make("photos", str(photos / "a/proj"), Wishes("IMDN", patch=64, device="cpu", overwrite=True), quiet)
+    assert again.project.name == names[1]
+
+
+def test_an_earlier_run_is_told_when_a_project_is_made_again(photos, monkeypatch, capsys):
+    paced(monkeypatch)
+    wanted = ("-n", "IMDN", "-o", "mine", "--patch", "64")
+    assert new(*wanted) == 0
+    assert "earlier run" not in capsys.readouterr().err
+    Path("experiments/mine/training_states").mkdir(parents=True)
+    assert new(*wanted, "--overwrite") == 0
+    told = capsys.readouterr()
+    assert "experiments/mine holds an earlier run of this project: the first command below starts anew" in told.err
+    assert "--auto_resume" not in told.out
+
+
+def test_bicubic_is_told_as_the_comparison_measures_it(photos, monkeypatch, capsys):
+    paced(monkeypatch)
+    for name, sets in (("IMDN", 1), ("KDSR", 3), ("DRN", 1)):
+        made = make("photos", name, Wishes(name, 2, size="small", patch=32, device="cpu"), quiet)
+        options = read_options(Path(name, "train.yml"))
+        rows = compare_run(options, {})
+        mean = sum(row.scores["bicubic"][0] for row in rows) / len(rows)
+        assert len(made.project.bicubic) == sets
+        assert abs(sum(made.project.bicubic) / sets - mean) < 1e-9
+        text = " / ".join(f"{each:.2f}" for each in made.project.bicubic)
+        written = Path(name, "train.yml").read_text(encoding="utf-8")
+        assert f"bicubic interpolation has {text} here" in " ".join(written.replace("#", " ").split())
+    assert cli.main(["new", "-n", "IMDN", "-o", "wordy", "--data", "photos", "--patch", "64", "--device", "cpu"]) == 0
+    assert " dB, the PSNR of bicubic interpolation there" in capsys.readouterr().out
+
+
+def test_one_is_not_several(workdir, monkeypatch, capsys):
+    paced(monkeypatch)
+    photographs("photos", "a.png", "b.png")
+    Path("photos/notes.txt").write_text("x")
+    arguments = ["new", "-n", "IMDN", "-o", "mine", "--data", "photos", "--patch", "64", "--device", "cpu"]
+    assert cli.main([*arguments, "--minutes", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "1 crop of 1 photograph\n" in told
+    assert "1 other file\n" in told
+    assert not re.search(r"\b1 (\w+ )?(minutes|crops|photographs|files|steps)\b", told)
+    assert not re.search(r"\b1 (minutes|crops)\b", Path("mine/train.yml").read_text())
+
+
+def test_a_test_of_a_killed_training_names_its_newest_checkpoint(photos, monkeypatch, capsys):
+    paced(monkeypatch)
+    assert new("-n", "IMDN", "-o", "mine", "--patch", "64") == 0
+    Path("experiments/mine/models").mkdir(parents=True)
+    Path("experiments/mine/models/net_g_720.pth").write_bytes(b"x")
+    assert cli.main(["test", "-opt", "mine/test.yml"]) == 2
+    told = capsys.readouterr().err
+    assert "--auto_resume" in told
+    assert "experiments/mine/models/net_g_720.pth" in told
 
 
 def test_weights_to_start_from_bring_their_network(photos, monkeypatch):
@@ -140,6 +230,7 @@ REFUSED = {
     "no UTF-8": (["-n", "IMDN", "-o", os.fsdecode(b"caf\xe9")], "whose name can be printed"),
     "other files": (["-n", "IMDN", "-o", "full"], "full holds other files"),
     "file as project": (["-n", "IMDN", "-o", "full/a.txt"], "got the file full/a.txt"),
+    "below a file": (["-n", "IMDN", "-o", "full/a.txt/x"], "got the file full/a.txt: choose another -o"),
     "run": (["-n", "IMDN", "-o", "taken"], "experiments/taken is free"),
     "other weights": (["-n", "IMDN", "--init", "TinySR_x4"], "got TinySR"),
     "other scale": (["--init", "TinySR_x4", "-s", "2"], "got x4"),
