@@ -36,8 +36,8 @@ def add_compare(commands: Any) -> None:
     parser = commands.add_parser("compare", help=text, description=DESCRIPTION, epilog=EXAMPLES, formatter_class=FORM)
     add = parser.add_argument
     add(
-        "models", nargs="+", metavar="MODEL", help="checkpoint, exported file (.onnx, .xml, .ts), name of an official "
-        "file, or bicubic; TITLE=MODEL gives a title",
+        "models", nargs="+", metavar="MODEL", help="checkpoint, exported file (.onnx, .xml, .ts, .param), name of an "
+        "official file, or bicubic; TITLE=MODEL gives a title",
     )  # fmt: skip
     add("-i", "--input", nargs="+", required=True, metavar="LR", help="folders of LR images; TITLE=LR gives a title")
     add("--gt", nargs="+", default=[], metavar="HR", help="as many folders of HR images, in the same order")

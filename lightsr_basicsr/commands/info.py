@@ -31,7 +31,7 @@ def add_info(commands: Any) -> None:
     """Add ``info`` to the parser's ``commands``."""
     text = "which network a checkpoint or an exported file holds, its size and cost, and whether it is an official file"
     parser = commands.add_parser("info", help=text, epilog=EXAMPLES, formatter_class=FORM)
-    files = ".pth, .pt or .safetensors, or a name that `basicsr fetch` knows; exported: .onnx, .xml or .ts"
+    files = ".pth, .pt or .safetensors, or a name that `basicsr fetch` knows; exported: .onnx, .xml, .ts or .param"
     parser.add_argument("files", nargs="+", metavar="FILE", help=files)
     parser.add_argument("--json", action="store_true", help="print JSON")
     plot = "picture (PNG) of the channels that pruned networks have kept at each site"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lightsr_basicsr.commands.arguments import FORM, add_running
@@ -39,7 +41,13 @@ def add_serve(commands: Any) -> None:
         "-n", "--model_name", nargs="+", default=[], metavar="NAME", help="official files by name (default, without "
         "--model: those of this package and those that `basicsr fetch` has fetched)",
     )  # fmt: skip
-    add("--model", nargs="+", default=[], metavar="FILE", help="checkpoints or exported files (.onnx, .xml, .ts)")
+    add(
+        "--model",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="checkpoints or exported files (.onnx, .xml, .ts, .param)",
+    )
     add_running(parser, "the fastest here")
     add("-t", "--tile", type=int, metavar="N", help="side of tiles, 0 for none (default: where memory needs them)")
     add("--max-pixels", type=int, default=50_000_000, metavar="N", help="of a picture (default: 50 million)")
@@ -82,9 +90,17 @@ def run_serve(args: argparse.Namespace) -> int:
 def _login(file: str | None) -> tuple[str, str] | None:
     from lightsr_basicsr.tools.serve.server import read_login
 
-    if file:
+    if file is not None:
         try:
-            return read_login(Path(file).read_text(encoding="utf-8"), file)
+            text = Path(file).read_text(encoding="utf-8")
+            if os.name == "posix" and Path(file).stat().st_mode & stat.S_IROTH:
+                say(f"warning: every user of this machine can read the password in {file}: chmod 600 {quote(file)}")
+            return read_login(text, file)
+        except OSError as error:
+            raise UserError(
+                f"Expected a file with one line user:password, and {file!r} cannot be read ({error.strerror}): correct "
+                "--auth-file."
+            ) from error
         except UnicodeDecodeError as error:
             raise UserError(f"Expected one line user:password in {file}, got no UTF-8: write one.") from error
     return read_login(os.environ[LOGIN], f"the variable {LOGIN}") if os.environ.get(LOGIN) else None

@@ -230,7 +230,7 @@ def _read(answer: Mapping[str, Any], candidates: Mapping[str, Open]) -> Found | 
         sound = isinstance(times, dict) and isinstance(dropped, dict) and next(iter(times)) in candidates
         sound = sound and all(isfinite(ratio) and ratio >= 1 for ratio in times.values())
         return Found(dict(times), dict(dropped), (int(size[0]), int(size[1]))) if sound else None
-    except (TypeError, ValueError, IndexError, StopIteration):
+    except (TypeError, ValueError, LookupError, OverflowError, StopIteration):
         return None
 
 

@@ -138,6 +138,7 @@ def test_nothing_that_runs_is_told(clock):
         lambda text: text.replace('"ncnn": 1.0', '"ncnn": NaN'),
         lambda text: text.replace('"times": {', '"times": [], "other": {'),
         lambda text: text.replace('"size": [', '"size": ["a", '),
+        lambda text: text.replace('"size": [', '"size": [1e400, '),
     ],
 )
 def test_a_damaged_cache_is_measured_anew(clock, cache, spoil):

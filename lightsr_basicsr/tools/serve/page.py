@@ -31,14 +31,16 @@ def build_page(desk: Desk) -> gr.Blocks:
     """Return the page of a desk; its endpoint for programs is called ``upscale``."""
     running: dict[str, Work] = {}
 
-    def enlarge(file: str | None, network: str, scale: float, ending: str, request: gr.Request) -> Iterator[tuple]:
+    def enlarge(
+        file: str | None, network: str, scale: float | None, ending: str, request: gr.Request
+    ) -> Iterator[tuple]:
         if not file:
             yield None, None, problem("Expected a picture, got none: drop one on the left.")
             return
         reader = request.session_hash or secrets.token_hex(8)  # programs need not say who they are
         if reader in running:
             running[reader].cancel()
-        work = running[reader] = Work(desk, Path(file), Wish(network, float(scale) or None, ending))
+        work = running[reader] = Work(desk, Path(file), Wish(network, float(scale or 0) or None, ending))
         try:
             yield None, None, progress(work)
             while not work.wait(WAIT) and not work.stop.is_set():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.errors import install_command
+from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.tools.serve.desk import THREAD, Desk, Limits
 from lightsr_basicsr.tools.serve.gate import LOCAL, Gate
 from lightsr_basicsr.tools.serve.networks import Networks, ServeError
@@ -50,20 +51,31 @@ def listen(host: str, port: int) -> socket.socket:
     """
     if not 0 <= port < 2**16:
         raise ServeError(f"Expected a port from 0 to 65535, got {port}: choose another with --port.")
+    if not host.strip():  # a socket would take it for every address of this machine
+        raise ServeError(
+            "Expected an address of this machine as --host, got none: leave it out for this machine alone, or name "
+            "0.0.0.0 for its network."
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # TypeError: a name that cannot be encoded
+        number = getattr(error, "errno", None)
         reasons = {errno.EADDRINUSE: "is in use by another program", errno.EACCES: "needs rights of an administrator"}
-        if error.errno in reasons:
+        if number in reasons:
             raise ServeError(
-                f"Expected a free port, and port {port} of {host} {reasons[error.errno]}: choose another with --port, "
+                f"Expected a free port, and port {port} of {host} {reasons[number]}: choose another with --port, "
                 "or --port 0 for any free one."
             ) from error
         raise ServeError(
-            f"Expected an address of this machine as --host, got {host} ({error.strerror or error}): leave it out for "
+            f"Expected an address of this machine as --host, got {printable(host)} ({_why(error)}): leave it out for "
             "this machine alone, or name 0.0.0.0 for its network."
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """Return the system's reason, without the address that Python adds to it."""
+    return str(getattr(error, "strerror", None) or error).partition(" (while")[0]
 
 
 def read_login(text: str, source: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ import cv2
 import pytest
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.commands.serve import _login
 from lightsr_basicsr.errors import UserError, install_command
 from lightsr_basicsr.pictures.reading import read_picture
 from lightsr_basicsr.pictures.writing import write_picture
@@ -237,6 +238,21 @@ def test_ports_and_hosts_that_are_not_possible():
     for host in ("no.such.host.invalid", "198.51.100.7", "999.1.1.1"):
         with pytest.raises(UserError, match=f"Expected an address of this machine as --host, got {host}"):
             listen(host, 0)
+    for host in ("", " ", "a\0b", "\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 100):
+        with pytest.raises(UserError, match="Expected an address of this machine as --host, got"):
+            listen(host, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of others are those of POSIX")
+def test_a_password_that_others_can_read_is_told(workdir, capsys):
+    Path("login").write_text("me:secret\n")
+    for mode, told_of in ((0o644, True), (0o600, False)):
+        Path("login").chmod(mode)
+        assert _login("login") == ("me", "secret")
+        assert ("chmod 600 login" in capsys.readouterr().err) is told_of
+    for missing in ("none", "."):
+        with pytest.raises(UserError, match=r"Expected a file with one line user:password, .* correct --auth-file"):
+            _login(missing)
 
 
 @pytest.mark.parametrize("text", ["", "me", "me:", ":secret", "me:a\nyou:b"])
