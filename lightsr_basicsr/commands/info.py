@@ -85,13 +85,21 @@ def _write_cards(args: argparse.Namespace, infos: list[Any]) -> None:
 
     Raises:
         CardError: As :func:`lightsr_basicsr.tools.info.card.write_card`.
+        UserError: If two cards would lie in one folder.
     """
     from lightsr_basicsr.tools.info.card import make_card, missing, write_card
 
+    cards: dict[Path, Any] = {}
     for info in infos:
         stem = Path(info.path).stem
-        folder = Path(f"{stem}_card") if not args.output else Path(args.output) / ("" if len(infos) == 1 else stem)
-        card = make_card(info)
+        folder = Path(f"{stem}_card") if not args.output else Path(args.output) / ("" if len(args.files) == 1 else stem)
+        if folder in cards:
+            raise UserError(
+                f"Expected files of different names, got two whose cards would lie in {folder}: write the second one "
+                "by a command of its own, with another -o. No card was written."
+            )
+        cards[folder] = make_card(info)
+    for folder, card in cards.items():
         paths = write_card(card, folder, args.overwrite)
         say(f"Written: {', '.join(map(str, paths))}. Not known, yours to fill in: {', '.join(missing(card))}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ def make_card(info: FileInfo | ExportedInfo) -> Card:
     """Return card and record of a described file.
 
     Raises:
-        CardError: If another program exported it.
+        CardError: If another program exported it, or its weights are missing.
     """
     facts = facts_of(info)
     return Card(_text(facts), _record(facts), facts.model_id)
@@ -148,11 +149,33 @@ def _table(facts: Facts) -> str:
         "multi-adds": f"{facts.multi_adds / 1e9:.2f} G for an output of {_hd(facts)}" if facts.multi_adds else "",
         "input": f"{_channels(facts.channels[0])} in [0, 1], sides of at least {facts.min_side}",
         "output": f"{_channels(facts.channels[1])} in [0, 1]",
-        "file": f"`{facts.file}`, {facts.size:,} bytes",
-        "sha256": f"`{facts.sha256}`",
-        "made of": f"`{facts.source}`" if facts.source else "",
     }
+    if facts.weights is None:
+        rows |= {"file": f"{_code(facts.file)}, {facts.size:,} bytes", "sha256": f"`{facts.sha256}`"}
+    else:
+        weights, sha256 = facts.weights
+        rows["files"] = f"{_code(facts.file)} and {_code(weights)}, {facts.size:,} bytes together"
+        rows["sha256"] = f"`{facts.sha256}` and `{sha256}`"
+    rows["made of"] = _code(facts.source) if facts.source else ""
     return "| | |\n| --- | --- |\n" + "\n".join(f"| {name} | {text} |" for name, text in rows.items() if text)
+
+
+def _code(text: str) -> str:
+    r"""Return a name of anybody's as code in a cell of a table.
+
+    >>> _code("a.pth"), _code("a|`b`.pth")
+    ('`a.pth`', '`` a\\\\|`b`.pth ``')
+    """
+    text = _plain(text).replace("|", "\\|")
+    if "`" not in text:
+        return f"`{text}`"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text))))
+    return f"{fence} {text} {fence}"
+
+
+def _plain(text: str) -> str:
+    """Return a text with what is no letter or sign, such as an end of a line, in Python's spelling."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def _hd(facts: Facts) -> str:
@@ -167,15 +190,30 @@ def _channels(count: int) -> str:
 def _use(facts: Facts) -> str:
     if not facts.super_resolves:
         return "It makes no picture by itself; option files of lightsr-basicsr name it for training."
-    named = f"-n {facts.official.name}" if facts.official and not facts.exported else f"--model {facts.file}"
+    named = f"-n {facts.official.name}" if facts.official and not facts.exported else f"--model {_word(facts.file)}"
     trust = facts.form == "torchscript"
     opened = facts.official.name if facts.official and not facts.exported else facts.file
     return (
         f"With lightsr-basicsr:\n\n```\nbasicsr upscale photo.jpg {named}{' --trust' if trust else ''}\n```\n\n"
         "```python\nfrom PIL import Image\nfrom lightsr_basicsr.upscale.upscaler import Upscaler\n\n"
-        f'upscaler = Upscaler("{opened}"{", trust=True" if trust else ""})\n'
+        f"upscaler = Upscaler({_string(opened)}{', trust=True' if trust else ''})\n"
         'upscaler.upscale(Image.open("photo.jpg")).save("large.png")\n```'
     )
+
+
+def _word(name: str) -> str:
+    """Return the name of a file as one word of a command."""
+    return shlex.quote(_plain(f"./{name}" if name.startswith("-") else name))
+
+
+def _string(text: str) -> str:
+    r"""Return a text as a string of Python.
+
+    >>> _string("a.pth"), _string('a"b.pth')
+    ('"a.pth"', '\'a"b.pth\'')
+    """
+    quoted = repr(text)
+    return quoted if '"' in text or "'" in text else f'"{quoted[1:-1]}"'
 
 
 def _quality(facts: Facts) -> str:

@@ -27,8 +27,8 @@ class Facts:
     """What is known; None and empty where it is not."""
 
     file: str  # name, without folder
-    size: int  # in bytes
-    sha256: str
+    size: int  # in bytes, including a separate file of weights
+    sha256: str  # of that file alone
     network: str  # registered name
     arguments: dict[str, Any]
     scale: float
@@ -46,6 +46,7 @@ class Facts:
     super_resolves: bool = True
     pools_globally: bool = False
     citation: str | None = None
+    weights: tuple[str, str] | None = None  # a separate file of weights: name and SHA-256
 
     @property
     def title(self) -> str:
@@ -71,7 +72,7 @@ def facts_of(info: FileInfo | ExportedInfo) -> Facts:
     """Return what is known of a described file.
 
     Raises:
-        CardError: If another program exported it.
+        CardError: If another program exported it, or its weights are missing.
     """
     return _of_checkpoint(info) if isinstance(info, FileInfo) else _of_exported(info)
 
@@ -96,11 +97,15 @@ def _of_exported(info: ExportedInfo) -> Facts:
             "holds: write the card of its checkpoint."
         )
     path = Path(info.path)
+    weights = path.with_suffix(".bin") if info.format in ("openvino", "ncnn") else None
+    if weights is not None and not weights.is_file():
+        raise CardError(f"{path}: its weights, {weights}, are missing: copy both files together.")
     return Facts(
         path.name, info.size, checksum(path), found.network, dict(found.arguments), found.scale, info.format,
         (found.num_in_ch, found.num_out_ch), found.min_side, precision=found.precision, int8=found.int8,
         official=find_official(found.sha256) if found.sha256 else None, source=found.source,
         pools_globally=found.pools_globally, citation=citation_of(found.network),
+        weights=weights and (weights.name, checksum(weights)),
     )  # fmt: skip
 
 

@@ -1,7 +1,11 @@
 """``basicsr info --card``: what is known is there, what is not is not made up."""
 
+import ast
 import json
+import os
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,9 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from PIL import Image
 
 from lightsr_basicsr import cli
+from lightsr_basicsr.runtimes.metadata import Metadata
 from lightsr_basicsr.tools.export.run import export
+from lightsr_basicsr.tools.files import checksum
 from lightsr_basicsr.tools.info.card import make_card, missing
 from lightsr_basicsr.tools.info.describe import ExportedInfo, describe
 from lightsr_basicsr.tools.info.facts import CardError
@@ -125,3 +131,45 @@ def test_the_lines_of_a_card_run(ours, monkeypatch):
     command = re.search(r"```\nbasicsr (.*?)\n```", text)[1]
     assert cli.main([*command.split(), "--quiet"]) == 0
     assert Image.open("results/photo.jpg").size == (32, 24)
+
+
+def test_cards_of_one_name_do_not_replace_each_other(ours, capsys):
+    Path("other").mkdir()
+    shutil.copy(ours, "other")
+    for words in ([], ["--overwrite"], ["-o", "cards"]):
+        assert cli.main(["info", "--card", ours, f"other/{ours}", *words]) == 2
+        assert "whose cards would lie in" in capsys.readouterr().err
+        assert not Path("mine_card").exists()
+        assert not Path("cards").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="such names are those of POSIX")
+@pytest.mark.parametrize(
+    "name", ["my net.pth", "-n.pth", 'a|b `c` "d".pth', "it's # {x}.pth", "a\n## b\n.pth", "a\\b.pth"]
+)
+def test_names_of_files_do_not_break_a_card(ours, name):
+    Path(ours).rename(name)
+    text = make_card(describe(f"./{name}")).text
+    head, sections = parts(text)
+    assert head["library_name"] == "lightsr-basicsr"
+    assert len(sections) == 6
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows)
+    made = re.search(r"Upscaler\((.*)\)$", text, re.MULTILINE)[1]
+    assert ast.literal_eval(made) == name
+    words = shlex.split(re.search(r"```\nbasicsr (.*?)\n```", text)[1])
+    assert words[:3] == ["upscale", "photo.jpg", "--model"]
+    assert len(words) == 4
+    assert not words[3].startswith("-")
+
+
+def test_a_card_of_two_files_has_both(workdir):
+    Path("net.xml").write_text("layers")
+    info = ExportedInfo("net.xml", 13, "openvino", Metadata("IMDN_RTC", {}, 2))
+    with pytest.raises(CardError, match=r"its weights, net\.bin, are missing: copy both files together"):
+        make_card(info)
+    Path("net.bin").write_text("weights")
+    text = make_card(info).text
+    assert "| files | `net.xml` and `net.bin`, 13 bytes together |" in text
+    assert checksum(Path("net.xml")) in text
+    assert checksum(Path("net.bin")) in text
