@@ -164,7 +164,7 @@ def _code(text: str) -> str:
     r"""Return a name of anybody's as code in a cell of a table.
 
     >>> _code("a.pth"), _code("a|`b`.pth")
-    ('`a.pth`', '`` a\\\\|`b`.pth ``')
+    ('`a.pth`', '`` a\\|`b`.pth ``')
     """
     text = _plain(text).replace("|", "\\|")
     if "`" not in text:
