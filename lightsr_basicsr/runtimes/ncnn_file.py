@@ -13,6 +13,18 @@ MARK = "# lightsr "  # begins a last line, which ncnn does not read
 WEIGHTS = ".bin"
 MOST_TEXT = 2**26  # bytes of a text; that of FDIWN has half a million
 MOST_LAYERS = 10**5
+# Layers that keep as many numbers as their first setting says; ncnn writes beyond its memory if that is below zero.
+COUNTED = (
+    "BatchNorm",
+    "Bias",
+    "Convolution",
+    "Embed",
+    "InnerProduct",
+    "InstanceNorm",
+    "LayerNorm",
+    "MemoryData",
+    "PReLU",
+)
 AGAIN = "Export it again."
 
 
@@ -96,6 +108,8 @@ def _made_by(words: Sequence[str], made: set[str]) -> set[str]:
     wrong = given < 0 or results < 0 or len(names) < given + results or not set(names[:given]) <= made
     if wrong or any("=" not in setting for setting in settings):
         raise ValueError(f"layer {words[1]}")
+    if words[0].startswith(COUNTED) and any(setting.startswith("0=-") for setting in settings):
+        raise ValueError(f"layer {words[1]} has fewer than no weights")
     if set(names[given:]) & made:
         raise ValueError(f"layer {words[1]} makes again what is there")
     return set(names[given:])

@@ -9,6 +9,7 @@ import torch
 from lightsr_basicsr.archs.imdn_arch import IMDN_RTC
 from lightsr_basicsr.runtimes import BackendError, open_runtime
 from lightsr_basicsr.runtimes.metadata import Metadata
+from lightsr_basicsr.runtimes.ncnn_file import check_layers
 from lightsr_basicsr.tools.export.run import export
 from lightsr_basicsr.tools.files import TargetError
 
@@ -48,6 +49,17 @@ def test_damage_anywhere_is_told(workdir):
         assert described or "net." in told
         assert len(told) < 500
         Path(name).write_bytes(whole[name])
+
+
+@pytest.mark.parametrize("kind", ["PReLU", "MemoryData", "InnerProduct"])
+def test_weights_of_a_negative_size_are_refused(workdir, kind):
+    """Whose checksum a forger can compute: ncnn writes beyond its memory."""
+    count = 0 if kind == "MemoryData" else 1
+    layer = f"{kind} bad {count} 1 {'data ' * count}output"
+    head = "7767517\n2 2\nInput in0 0 1 data\n"
+    with pytest.raises(ValueError, match="layer bad has fewer than no weights"):
+        check_layers(f"{head}{layer} 0=-16\n")
+    check_layers(f"{head}{layer} 0=16\n")
 
 
 def test_two_formats_do_not_share_their_weights(workdir):
