@@ -153,17 +153,20 @@ class _Session:
         from lightsr_basicsr.tools.benchmark.folder import check_results
         from lightsr_basicsr.tools.benchmark.machine import busy, describe_machine
         from lightsr_basicsr.tools.benchmark.tables import Results
+        from lightsr_basicsr.tools.files import no_folder
 
         self.plan.check()
         check_results(self.folder, self.args.format, not self.args.no_plots)
         self.created = not self.folder.exists()
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             # Before minutes are spent on the content.
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
-            raise UserError(f"{self.folder} cannot be written ({error.strerror}): choose another with -o.") from error
+            raise UserError(
+                f"{self.folder} cannot be written ({no_folder(self.folder, error)}): choose another with -o."
+            ) from error
         warning = busy()
         if warning:
             say(warning)

@@ -14,7 +14,16 @@ from lightsr_basicsr.pictures.reading import printable
 from lightsr_basicsr.weights.content import checksum
 from lightsr_basicsr.whole import EXISTS
 
-__all__ = ["TargetError", "check_ours", "check_target", "checksum", "lies_with", "plain_path", "split_title"]
+__all__ = [
+    "TargetError",
+    "check_ours",
+    "check_target",
+    "checksum",
+    "lies_with",
+    "no_folder",
+    "plain_path",
+    "split_title",
+]
 
 
 START = 4096  # bytes that tell what made a file
@@ -100,6 +109,15 @@ def check_ours(
         content = None
     if content is None or (content and not is_ours(content)):
         raise error(f"{printable(path)} exists and is not {kind}, so it is not replaced: {advice}.")
+
+
+def no_folder(path: Path, error: OSError) -> str:
+    """Return why a folder cannot be made or written to: what is in its way, or the system's reason."""
+    for place in (path, *path.parents):
+        if os.path.lexists(place) and not os.path.isdir(place):
+            named = "it" if place == path else printable(place)
+            return f"{named} is {'a link to nothing' if os.path.islink(place) else 'a file'}"
+    return error.strerror or str(error)
 
 
 def lies_with(one: Path, other: Path) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightsr_basicsr.tools.files import TargetError, check_target, plain_path
+from lightsr_basicsr.tools.files import TargetError, check_target, no_folder, plain_path
 
 
 @pytest.fixture
@@ -51,3 +51,18 @@ def test_paths_are_expanded_and_cannot_hold_nul():
     assert plain_path("~/net.pth") == Path.home() / "net.pth"
     with pytest.raises(TargetError, match=r"NUL, got 'a\\x00\.pth'"):
         plain_path("a\0.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("net.pth", "it is a file"),
+        ("net.pth/new/deep", "net.pth is a file"),
+        ("dangling.pth", "it is a link to nothing"),
+        ("folder/" + "n" * 300, "File name too long"),
+    ],
+)
+def test_what_is_in_the_way_of_a_folder_is_named(source, name, reason):
+    with pytest.raises(OSError, match="Errno") as raised:
+        Path(name).mkdir(parents=True, exist_ok=True)
+    assert no_folder(Path(name), raised.value) == reason

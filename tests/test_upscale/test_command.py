@@ -158,7 +158,7 @@ def test_what_is_said(work, capsys):
         (["in", "--suffix", "a/b"], "Expected letters for a name as --suffix"),
         (["two", "--ext", "png"], "Several inputs would be written under one name"),
         (["two", "--ext", "png"], "\n  results/rgb.png: two/rgb.jpg, two/rgb.webp"),
-        (["in", "-o", "rtc.pth"], "The output folder rtc.pth cannot be written (File exists)"),
+        (["in", "-o", "rtc.pth"], "The output folder rtc.pth cannot be written (it is a file)"),
         (["in", "-o", "rtc.pth/new"], "cannot be written"),
     ],
 )

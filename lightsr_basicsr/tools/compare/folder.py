@@ -13,7 +13,7 @@ from lightsr_basicsr.tools.compare.kept import has_costs
 from lightsr_basicsr.tools.compare.sets import CompareError, TestSet
 from lightsr_basicsr.tools.compare.tables import JSON, JSON_START
 from lightsr_basicsr.tools.compare.webpage import MADE_BY, PAGE
-from lightsr_basicsr.tools.files import START, check_ours, lies_with
+from lightsr_basicsr.tools.files import START, check_ours, lies_with, no_folder
 from lightsr_basicsr.tools.images import some
 from lightsr_basicsr.whole import PART
 
@@ -57,7 +57,7 @@ def _check_made_here(folder: Path) -> None:
         # The costs are the first file of a comparison, and all that one has that was interrupted.
         ours = has_costs(folder) or _is_page(_start(page))
     except OSError as error:
-        raise CompareError(f"{printable(folder)} cannot be read ({error.strerror}): {ANOTHER}.") from error
+        raise CompareError(f"{printable(folder)} cannot be read ({no_folder(folder, error)}): {ANOTHER}.") from error
     names = [name for name in names if not (name.startswith(".") and name.endswith(PART))]
     if names and not ours:
         raise CompareError(

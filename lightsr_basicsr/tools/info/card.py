@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from lightsr_basicsr.tools.files import no_folder
 from lightsr_basicsr.tools.info.describe import ExportedInfo, FileInfo
 from lightsr_basicsr.tools.info.facts import CardError, Facts, facts_of
 from lightsr_basicsr.whole import write_whole
@@ -56,7 +57,9 @@ def write_card(card: Card, folder: Path, overwrite: bool = False) -> tuple[Path,
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CardError(f"The folder {folder} cannot be made ({error.strerror}): choose another with -o.") from error
+        raise CardError(
+            f"The folder {folder} cannot be made ({no_folder(folder, error)}): choose another with -o."
+        ) from error
     for path, content in zip(paths, contents.values(), strict=True):
         write_whole(path, content.encode(), overwrite, CardError)
     return paths[0], paths[1]

@@ -130,7 +130,12 @@ def _is_begun(folder: Path) -> bool:
 
 
 def _not_yet(folder: Path, path: Path) -> str:
-    """Return what to say of a run that was never trained."""
+    """Return what to say of a run that was never trained, or came without its log."""
+    if any(folder.glob("models/*.pth")):
+        return (
+            f"Expected train_*.log in the folder of a run, and {printable(folder)} has networks and none: bring it "
+            "from where the run was trained, for curves come from it."
+        )
     start = f"Start `basicsr train -opt {printable(path / 'train.yml')}`" if _is_project(path) else "Start its training"
     return (
         f"Expected train_*.log in the folder of a run, and {printable(folder)} has none: it has not been trained yet. "

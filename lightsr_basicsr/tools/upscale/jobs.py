@@ -17,6 +17,7 @@ from lightsr_basicsr.pictures.animation import read_animation
 from lightsr_basicsr.pictures.files import ImageError
 from lightsr_basicsr.pictures.fitting import SUFFIXES
 from lightsr_basicsr.pictures.reading import printable
+from lightsr_basicsr.tools.files import no_folder
 from lightsr_basicsr.tools.upscale.inputs import Failure, Input, UpscaleError, find_inputs
 from lightsr_basicsr.whole import PART
 
@@ -210,7 +211,8 @@ def make_writable(plan: Plan) -> bool:
             pass
     except OSError as error:
         raise UpscaleError(
-            f"The output folder {printable(plan.folder)} cannot be written ({error.strerror}): choose another with -o."
+            f"The output folder {printable(plan.folder)} cannot be written ({no_folder(plan.folder, error)}): choose "
+            "another with -o."
         ) from error
     _remove_leftovers(plan.targets)
     return new

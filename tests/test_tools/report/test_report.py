@@ -111,6 +111,9 @@ def test_folders_without_logs(workdir):
     Path("experiments/bare/models").mkdir(parents=True)
     message = refused("experiments/bare")
     assert "experiments/bare has none: it has not been trained yet. Start its training" in message
+    Path("experiments/bare/models/net_g_8.pth").touch()
+    message = refused("experiments/bare")
+    assert "experiments/bare has networks and none: bring it from where the run was trained" in message
     Path("notes").mkdir()
     message = refused("notes")
     assert message.startswith("Expected train_*.log in the folder of a run, and notes has none. Runs near:")
