@@ -331,7 +331,7 @@ def test_examples_are_of_files_that_can_be(capsys):
         ([TINY, "--pressure", "--ntire"], "--pressure measures only latency and memory"),
         ([TINY, "--data", "LR"], "give both --data and --gt"),
         ([TINY, "--data", "LR", "--gt", "HR"], "folder LR does not exist"),
-        ([TINY, "-o", "file/inside"], "file/inside: Not a directory"),
+        ([TINY, "-o", "file/inside"], "file/inside cannot be written (file is a file): choose another with -o"),
     ],
 )
 def test_mistakes_are_reported(capsys, arguments, message):
