@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from typing import Any, ClassVar
 
 from basicsr.models.sr_model import SRModel
@@ -18,6 +19,7 @@ from lightsr_basicsr.checkpoints import misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.data.readable import BROKEN
 from lightsr_basicsr.models.contract import LossDictContract
+from lightsr_basicsr.models.speed import OPTIONS, Speed
 from lightsr_basicsr.registry import register
 
 
@@ -29,16 +31,28 @@ class LossDictModel(SRModel):
     ground truth.
 
     Args:
-        opt (dict): Options as BasicSR's ``SRModel`` takes them.
+        opt (dict): Options as BasicSR's ``SRModel`` takes them, and ``options``.
 
     Raises:
         CheckpointError: If ``path.pretrain_network_g`` cannot be read or does not fit the network.
     """
 
+    options: ClassVar = OPTIONS
     contract: ClassVar = LossDictContract
     # False after a step that :meth:`accepts` rejected because its loss was NaN or Inf.
     loss_is_finite = True
     stage = ""  # what a run of several stages puts before the names of its sets
+
+    @cached_property
+    def speed(self) -> Speed:
+        """How a training step runs networks."""
+        return Speed(self.opt.get("train"), "cpu" if self.opt.get("num_gpu", 0) == 0 else "cuda")
+
+    def init_training_settings(self) -> None:
+        """Set up the training; what scales the losses with ``train.amp: fp16`` is saved among the schedulers."""
+        super().init_training_settings()
+        if self.speed.scaler is not None:
+            self.schedulers.append(self.speed.scaler)
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Take a batch; if it has a ``degradation`` instead of ``lq``, degrade ``gt`` on the device."""
@@ -49,7 +63,7 @@ class LossDictModel(SRModel):
 
     def run_network(self) -> Tensor:
         """Return the output (N, C, H, W) of ``net_g`` for ``self.lq`` (N, C, h, w) in a training step."""
-        return self.net_g(self.lq)
+        return self.speed.run(self.net_g, self.lq)
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Set ``self.output`` to the output of the network and return the losses, scalars, by name."""
@@ -77,9 +91,8 @@ class LossDictModel(SRModel):
             optimizer.zero_grad()
         losses = self.compute_losses()
         if self.accepts(losses):
-            compute_gradients(sum(losses.values()))
-            for optimizer in self.stepped_optimizers:
-                optimizer.step()
+            self.speed.backward(sum(losses.values()))
+            self.speed.step(self.stepped_optimizers)
             if self.ema_decay > 0:
                 self.model_ema(decay=self.ema_decay)
         self.log_dict = self.reduce_loss_dict(losses)
@@ -130,15 +143,6 @@ class LossDictModel(SRModel):
 def _first_item(dataset: Dataset) -> Mapping[str, Any]:
     """Return the first item that can be read, {} if there is none; what validation reads is reported there."""
     return next((item for item in map(dataset.__getitem__, range(len(dataset))) if BROKEN not in item), {})
-
-
-def compute_gradients(loss: Tensor) -> None:
-    """Compute the gradients of a scalar loss; if it is NaN or Inf, they are NaN.
-
-    Without this, a loss without a slope there (L1 of NaN) has finite gradients, and in a distributed run only some
-    processes would know of it; NaN in one process's gradients reaches all of them.
-    """
-    loss.backward(loss.detach() * 0 + 1)
 
 
 def _check_state(model: SRModel, resume_state: dict) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from lightsr_basicsr.models.base import compute_gradients
 from lightsr_basicsr.models.pruning_checks import SearchContract
 from lightsr_basicsr.models.search_steps import (
     ALPHA_OPTIMIZER,
@@ -24,6 +23,7 @@ from lightsr_basicsr.models.search_steps import (
     after_step,
     halves_of,
 )
+from lightsr_basicsr.models.speed import compute_gradients
 from lightsr_basicsr.models.supernet_model import SupernetModel
 from lightsr_basicsr.pruning.gradients import clipped, without_nan
 from lightsr_basicsr.registry import register

@@ -65,6 +65,8 @@ class CompressionContract(DistillContract):
             yield "train.search_iter", f"is {search}, but {folder} has {was}: set it as it was, or use another name"
         else:
             yield from _find_other_plan(options, folder, done)
+            stage = plan.FINETUNE if done > plan.read_ends(folder).get(PRUNE, done) else PRUNE
+            yield from super().find_resume_problems(plan.stage_options(options, stage), state)
 
     def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
         """Return all networks: the model knows which file of a run belongs to which stage."""

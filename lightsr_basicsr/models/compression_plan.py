@@ -17,6 +17,7 @@ from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.models.best_metrics import best_metrics_file
 from lightsr_basicsr.models.kdsr_plan import count
 from lightsr_basicsr.models.pruning_checks import DENSE, settings_of, targets_in
+from lightsr_basicsr.models.speed import KEYS as SPEED
 from lightsr_basicsr.pruning.channel_lists import ChannelListError, candidate_widths, listed
 from lightsr_basicsr.pruning.cost import Cost, uniform_widths
 from lightsr_basicsr.pruning.selection import iterations_of
@@ -119,6 +120,9 @@ def stage_train(options: Mapping[str, Any], stage: str) -> dict[str, Any]:
         train.pop(key, None)
     if stage == SEARCH:
         train.pop("channels", None)
+    if stage != FINETUNE:
+        # They have no effect in the others.
+        train = {key: value for key, value in train.items() if key not in SPEED}
     return {**train, **(own if isinstance(own, Mapping) else {})}
 
 

@@ -13,6 +13,7 @@ from lightsr_basicsr.checkpoints import misfit
 from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.models.basicsr_checks import find_basicsr_problems
 from lightsr_basicsr.models.inherited import InheritedSteps
+from lightsr_basicsr.models.speed_checks import find_scaler_problems, find_speed_problems
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
@@ -117,6 +118,7 @@ class LossDictContract(ModelContract):
     required_sections = ("optim_g", "scheduler")
     reads_any_wrapper = True
     needed_sections: ClassVar[Mapping[str, str]] = {}  # examples of the sections that training needs, by dotted key
+    speed_without_effect: ClassVar[Mapping[str, str]] = {}  # why options of `models.speed` have none, by key
 
     @property
     def steps_like_srmodel(self) -> bool:
@@ -124,13 +126,19 @@ class LossDictContract(ModelContract):
         steps = (self.model.run_network, self.model.compute_losses, self.model.optimize_parameters)
         return all(step.__qualname__.startswith("LossDictModel.") for step in steps)
 
+    @property
+    def needs_image_loss(self) -> bool:
+        """Whether the set-up is that of LossDictModel, hence SRModel's, which fails without such a loss."""
+        return self.model.init_training_settings.__qualname__.startswith("LossDictModel.")
+
     def needed_keys(self, phase: str, options: Options, networks: Networks) -> tuple[str, ...]:
         """Return ``gt`` where training, or the network, takes HR images."""
         return ("gt",) if phase == "train" or self.needs_gt else ()
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
-        """Yield missing sections, and a crop that is too small for the network."""
+        """Yield missing sections, a crop that is too small for the network, and a speed that cannot be had."""
         yield from self.find_missing(options)
+        yield from find_speed_problems(options, self.name, self.speed_without_effect)
         train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
         crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
         if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
@@ -143,6 +151,10 @@ class LossDictContract(ModelContract):
         for key, example in self.needed_sections.items():
             if not (train if key.startswith("train.") else options).get(key.removeprefix("train.")):
                 yield key, f"is missing: {self.name} needs it, for example {example}"
+
+    def find_resume_problems(self, options: Options, state: Path) -> Problems:
+        """Yield a scaler of gradients that the state lacks, or has for nothing."""
+        yield from find_scaler_problems(options.get("train") or {}, state)
 
     def resume_files(self, options: Options, state: Path) -> dict[str, Path]:
         """Return the run's own files of that iteration, and for unsaved networks those of the option file."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -51,6 +51,7 @@ class DistillContract(DualContract):
     """The contract of ``DistillFinetuneModel``."""
 
     training_networks = (*DualContract.training_networks, "network_teacher")
+    speed_without_effect: ClassVar = {"compile": "compares maps within the networks, which compiled ones do not show"}
 
     def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
         """Return the teacher's key."""

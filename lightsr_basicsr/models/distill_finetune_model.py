@@ -21,6 +21,7 @@ from lightsr_basicsr import fields
 from lightsr_basicsr.checkpoints import misfit, read_state_dict
 from lightsr_basicsr.models.distill_checks import INPUT, DistillContract, checked_maps
 from lightsr_basicsr.models.dual_regression_model import RANGE_OF_LEVELS, DualRegressionModel, on_range
+from lightsr_basicsr.models.speed import to_float32
 from lightsr_basicsr.pruning.selection import in_training_form
 from lightsr_basicsr.registry import register
 
@@ -106,7 +107,8 @@ class DistillFinetuneModel(DualRegressionModel):
     def teacher_image(self) -> Tensor:
         """Return the SR image of the teacher, which also runs all of its levels."""
         levels = getattr(self.teacher, "training_output", "image") == "levels"
-        output: Any = (in_training_form(self.teacher) if levels else self.teacher.eval())(self.lq)
+        teacher = in_training_form(self.teacher) if levels else self.teacher.eval()
+        output: Any = self.speed.run(teacher, self.lq)
         return output[-1] if levels else output
 
 
@@ -117,7 +119,7 @@ def mean_maps(net: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor
 
     def watch(name: str) -> Any:
         def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            feature = inputs[0] if name.endswith(INPUT) else output
+            feature = to_float32(inputs[0] if name.endswith(INPUT) else output)
             # Of (N, H * W, C), as transformers have them, the last axis.
             seen[name] = feature.mean(1 if feature.ndim == 4 else -1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any, ClassVar
 
 from basicsr.archs import build_network
@@ -125,7 +126,8 @@ class DualRegressionModel(step_rules.StepRulesModel):
 
     def take_apart(self, output: Any, net_dual: nn.Module | None) -> Tensor:
         """Return the SR images in what the network gave; keep the rest, with the images of ``net_dual``."""
-        self.parts: Parts | None = take_apart(self.training_output, output, net_dual)
+        dual = None if net_dual is None else partial(self.speed.run, net_dual)
+        self.parts: Parts | None = take_apart(self.training_output, output, dual)
         return self.parts.image
 
     def compute_losses(self) -> dict[str, Tensor]:

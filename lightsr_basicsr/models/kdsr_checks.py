@@ -140,6 +140,8 @@ class KDSRContract(StudentContract):
                 "was the run started with another train.teacher_iter, or with --stage?"
             )
             yield "train.teacher_iter", message
+        else:
+            yield from super().find_resume_problems(plan.stage_options(options, stage), state)
 
     def unsaved_networks(self, options: Options, current_iter: int) -> tuple[str, ...]:
         """Return the key of the network that is not trained at this iteration."""

@@ -10,7 +10,6 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from lightsr_basicsr import fields
-from lightsr_basicsr.models.base import compute_gradients
 from lightsr_basicsr.models.kdsr_checks import USM_SWITCHES, GANContract
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.registry import register
@@ -54,8 +53,8 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         losses: dict[str, Tensor] = {}
         if current_iter % self.net_d_iters == 0 and current_iter > self.net_d_init_iters:
             losses = self.compute_losses()
-            compute_gradients(sum(losses.values()))
-            self.optimizer_g.step()
+            self.speed.backward(sum(losses.values()))
+            self.speed.step([self.optimizer_g])
         else:
             with torch.no_grad():
                 self.output = self.run_network()
@@ -81,16 +80,16 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         if self.cri_perceptual:
             perceptual, style = self.cri_perceptual(self.output, self.target("percep_gt_usm"))
             losses.update(l_g_percep=perceptual, l_g_style=style)
-        losses["l_g_gan"] = self.cri_gan(self.net_d(self.output), True, is_disc=False)
+        losses["l_g_gan"] = self.cri_gan(self.speed.run(self.net_d, self.output), True, is_disc=False)
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     def _step_discriminator(self) -> dict[str, Tensor]:
         self.optimizer_d.zero_grad()
         logged = {}
         for name, images, real in (("real", self.target("gan_gt_usm"), True), ("fake", self.output.detach(), False)):
-            prediction = self.net_d(images)
+            prediction = self.speed.run(self.net_d, images)
             loss = self.cri_gan(prediction, real, is_disc=True)
-            compute_gradients(loss)
+            self.speed.backward(loss)
             logged[f"l_d_{name}"], logged[f"out_d_{name}"] = loss, prediction.detach().mean()
-        self.optimizer_d.step()
+        self.speed.step([self.optimizer_d])
         return logged

@@ -113,18 +113,18 @@ class KDSRNetSTModel(BlindModel):
     @torch.no_grad()
     def vectors_of(self, hr: Tensor) -> list[Tensor]:
         """Return the teacher's vectors (N, 4 * n_feats) for this batch, with ``hr`` (N, 3, H, W) as HR images."""
-        return self.teacher.represent(self.lq, hr)[1]
+        return self.speed.run(self.teacher.represent, self.lq, hr)[1]
 
     def run_network(self) -> Tensor:
         """Return the student's SR images (N, 3, H, W) for ``self.lq``; keep its vectors in ``self.distilled``."""
-        sr, self.distilled = self.net_g(self.lq)
+        sr, self.distilled = self.speed.run(self.net_g, self.lq)
         return sr
 
     def compute_losses(self) -> dict[str, Tensor]:
         """Return the pixel and distillation losses; while the encoder is trained alone, only the latter."""
         teacher = self.vectors_of(self.gt)
         if self.encoder_only:
-            return {"l_kd": self.cri_kd(teacher, self.net_g(self.lq, represent_only=True))}
+            return {"l_kd": self.cri_kd(teacher, self.speed.run(self.net_g, self.lq, represent_only=True))}
         losses = super().compute_losses()
         return {**losses, "l_kd": self.cri_kd(teacher, self.distilled)}
 

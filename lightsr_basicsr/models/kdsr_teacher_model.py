@@ -28,7 +28,7 @@ class KDSRNetTAModel(BlindModel):
 
     def run_network(self) -> Tensor:
         """Return the SR images (N, 3, H, W) of the teacher for ``self.lq`` and ``self.gt``."""
-        sr, _ = self.net_g(self.lq, self.gt)
+        sr, _ = self.speed.run(self.net_g, self.lq, self.gt)
         return sr
 
     def test(self) -> None:

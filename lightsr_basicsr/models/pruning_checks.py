@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os.path import expanduser
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from lightsr_basicsr.checkpoints import CheckpointError, read_state_dict
 from lightsr_basicsr.errors import UserError
 from lightsr_basicsr.models.contract import Networks, Options, Problems
 from lightsr_basicsr.models.dual_checks import TRIED_SIDE, DualContract
+from lightsr_basicsr.models.speed import KEYS as SPEED
 from lightsr_basicsr.pruning.channel_lists import candidate_widths, targets_of
 from lightsr_basicsr.pruning.cost import Cost, check_cost, check_reach
 from lightsr_basicsr.pruning.selection import Settings, iterations_of
@@ -99,6 +100,8 @@ def settings_of(train: Mapping[str, Any]) -> Settings:
 
 class PruningContract(DualContract):
     """What search and pruning share: a network with sites."""
+
+    speed_without_effect: ClassVar = dict.fromkeys(SPEED, "runs networks in its own way")
 
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield also a network without sites, sites that do not stand alone, and an average that nobody uses."""

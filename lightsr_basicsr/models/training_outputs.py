@@ -41,7 +41,7 @@ class Criteria:
     kernel: Loss | None = None
 
 
-def take_apart(kind: str, output: Any, net_dual: nn.Module | None = None) -> Parts:
+def take_apart(kind: str, output: Any, net_dual: Callable[..., Any] | None = None) -> Parts:
     """Return the parts of what a network whose ``training_output`` is ``kind`` gave; ``net_dual`` makes its duals."""
     if kind == "levels":
         *lower, image = output

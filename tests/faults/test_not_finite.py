@@ -9,7 +9,8 @@ import torch
 from basicsr.models.sr_model import SRModel
 
 from lightsr_basicsr import cli
-from lightsr_basicsr.models.base import LossDictModel, compute_gradients
+from lightsr_basicsr.models.base import LossDictModel
+from lightsr_basicsr.models.speed import compute_gradients
 from lightsr_basicsr.tools.run.step_guard import StepGuard
 from tests import kdsr, tiny
 

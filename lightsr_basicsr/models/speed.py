@@ -1,0 +1,152 @@
+"""Options that make a training step faster: half precision, another order of images in memory, compiled networks.
+
+They change only how a network runs within a step. Losses, weights, optimizers, checkpoints and validation are as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightsr_basicsr import fields
+
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+OPTIONS = {
+    "train.amp": fields.text(
+        "Half precision within the networks: `bf16`, or on a GPU `fp16` with scaled gradients; losses, weights and "
+        "validation stay float32.",
+        tuple(TYPES),
+        null=True,
+    ),
+    "train.channels_last": fields.flag(
+        "Whether networks get images as (N, H, W, C) in memory, which convolutions take faster.", default=False
+    ),
+    "train.compile": fields.flag(
+        "Whether `torch.compile` translates the networks, which takes minutes at the start.", default=False
+    ),
+}
+KEYS = tuple(key.removeprefix("train.") for key in OPTIONS)
+# A key that the state of a scaler has, and that of no scheduler.
+MARK = "growth_interval"
+
+
+class Scaler:
+    """Scales losses so that gradients of fp16 do not vanish; a step with gradients that are not finite is left out.
+
+    It is listed among the schedulers, so that BaseModel saves and restores it.
+
+    Args:
+        device (str): ``'cuda'`` or ``'cpu'``.
+    """
+
+    def __init__(self, device: str) -> None:
+        # torch before 2.3 knows those of GPUs only.
+        self.scaler = torch.amp.GradScaler(device) if hasattr(torch.amp, "GradScaler") else torch.cuda.amp.GradScaler()
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """Return a scalar loss times the scale."""
+        return self.scaler.scale(loss)
+
+    def take_steps(self, optimizers: Iterable[Optimizer]) -> None:
+        """Take a step of each optimizer with what :meth:`scale` made; adapt the scale."""
+        for optimizer in optimizers:
+            # torch's scaler refuses one without gradients, whose step changes nothing.
+            if has_gradients(optimizer):
+                self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def step(self) -> None:
+        """Do nothing: :meth:`take_steps` adapts the scale."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the scale, and how long it has been fine."""
+        return self.scaler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the scale."""
+        self.scaler.load_state_dict(dict(state))
+
+
+class Speed:
+    """How a training step runs networks; without options as they are, to the bit.
+
+    ``channels_last`` changes the order of the images alone: convolutions follow it, and weights, states and files keep
+    theirs. A compiled form exists beside its network and shares its weights.
+
+    Args:
+        train (Mapping): The section ``train``, with ``OPTIONS``. Default: {}.
+        device (str): ``'cuda'`` or ``'cpu'``, where the networks are. Default: ``'cpu'``.
+    """
+
+    def __init__(self, train: Mapping[str, Any] | None = None, device: str = "cpu") -> None:
+        train = train or {}
+        self.dtype = TYPES[train["amp"]] if train.get("amp") else None
+        self.channels_last, self.compiles = bool(train.get("channels_last")), bool(train.get("compile"))
+        self.scaler = Scaler(device) if self.dtype is torch.float16 else None
+        self.device = device
+        self.compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+    def run(self, net: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
+        """Return what a network, or a method of it, gives for ``inputs``, tensors or lists of them; float32."""
+        if self.channels_last:
+            inputs = tuple(_each(images, _to_channels_last) for images in inputs)
+        if self.compiles:
+            net = self._compiled(net)
+        if self.dtype is None:
+            return net(*inputs, **settings)
+        with torch.autocast(self.device, self.dtype):
+            output = net(*inputs, **settings)
+        return _each(output, to_float32)
+
+    def _compiled(self, net: Callable[..., Any]) -> Any:
+        if net not in self.compiled:
+            self.compiled[net] = torch.compile(net)
+        return self.compiled[net]
+
+    def backward(self, loss: Tensor) -> None:
+        """Compute the gradients of a scalar loss as :func:`compute_gradients` does, scaled for fp16."""
+        compute_gradients(loss if self.scaler is None else self.scaler.scale(loss))
+
+    def step(self, optimizers: Iterable[Optimizer]) -> None:
+        """Take a step of each optimizer with the gradients of :meth:`backward`."""
+        if self.scaler is not None:
+            self.scaler.take_steps(optimizers)
+            return
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def compute_gradients(loss: Tensor) -> None:
+    """Compute the gradients of a scalar loss; if it is NaN or Inf, they are NaN.
+
+    Without this, a loss without a slope there (L1 of NaN) has finite gradients, and in a distributed run only some
+    processes would know of it; NaN in one process's gradients reaches all of them.
+    """
+    loss.backward(loss.detach() * 0 + 1)
+
+
+def has_gradients(optimizer: Optimizer) -> bool:
+    """Return whether any of an optimizer's weights has a gradient."""
+    return any(weight.grad is not None for group in optimizer.param_groups for weight in group["params"])
+
+
+def _each(value: Any, change: Any) -> Any:
+    """Return ``value`` with each tensor in its lists, tuples and dictionaries changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _each(part, change) for key, part in value.items()}
+    return type(value)(_each(part, change) for part in value) if type(value) in (list, tuple) else value
+
+
+def _to_channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def to_float32(output: Tensor) -> Tensor:
+    """Return a tensor of half precision as float32, any other one as it is."""
+    return output.float() if output.dtype in TYPES.values() else output

@@ -1,0 +1,154 @@
+"""Options of a faster step: what they change in a network's pass, and what they leave as it is."""
+
+import warnings
+
+import pytest
+import torch
+from basicsr.archs import build_network
+from torch import nn
+
+from lightsr_basicsr.models.base import LossDictModel
+from lightsr_basicsr.models.channel_search_model import ChannelSearchModel
+from lightsr_basicsr.models.contract import contract_of
+from lightsr_basicsr.models.distill_finetune_model import DistillFinetuneModel
+from lightsr_basicsr.models.speed import KEYS, Scaler, Speed
+from lightsr_basicsr.models.speed_checks import describe_missing_compiler
+from tests import tiny
+
+SMALL = {"type": "IMDN_RTC", "num_feat": 4, "num_block": 1, "upscale": 2}
+
+
+def small(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return build_network(dict(SMALL))
+
+
+def losses_of(steps: int = 60, **train) -> list[float]:
+    """Return the losses of the steps of the smallest network on one batch, with options of the speed."""
+    net, speed = small(), Speed(train)
+    optimizer, images = torch.optim.Adam(net.parameters(), lr=2e-3), torch.rand(4, 3, 8, 8)
+    target, found = nn.functional.interpolate(images, scale_factor=2), []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = (speed.run(net, images) - target).abs().mean()
+        assert loss.dtype == torch.float32
+        speed.backward(loss)
+        speed.step([optimizer])
+        found.append(loss.item())
+    assert {value.dtype for value in net.parameters()} == {torch.float32}
+    assert all(value.is_contiguous() for value in net.parameters())
+    assert net.state_dict().keys() == small().state_dict().keys()
+    return found
+
+
+def test_without_options_a_network_is_called_as_it_is():
+    seen = []
+
+    def net(*inputs, **settings):
+        seen.append((inputs, settings, torch.is_autocast_enabled(), torch.is_autocast_cpu_enabled()))
+        return "output"
+
+    images = torch.rand(1, 3, 4, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert Speed().run(net, images, represent_only=True) == "output"
+    (inputs, settings, *autocast) = seen[0]
+    assert inputs[0] is images
+    assert (settings, autocast) == ({"represent_only": True}, [False, False])
+
+
+def test_the_losses_of_bf16_follow_those_of_float32():
+    """Half a per cent of the first loss: bf16 has 8 bits, and the losses are of means over thousands of values."""
+    exact, half = losses_of(), losses_of(amp="bf16")
+    assert exact != half
+    assert half[-1] < 0.7 * half[0]
+    assert max(abs(a - b) for a, b in zip(exact, half, strict=True)) < 5e-3 * exact[0]
+
+
+def test_channels_last_is_the_same_within_rounding():
+    assert losses_of(channels_last=True) == pytest.approx(losses_of(), rel=1e-4)
+
+
+def test_all_that_a_network_gives_is_float32():
+    def net(images, more):
+        assert more[0].is_contiguous(memory_format=torch.channels_last)
+        half = nn.functional.conv2d(images, torch.ones(1, 3, 1, 1))
+        return half, [half, {"sum": half}], more[0].long(), None
+
+    images = torch.rand(2, 3, 4, 4)
+    output = Speed({"amp": "bf16", "channels_last": True}).run(net, images, [images])
+    assert {output[0].dtype, output[1][0].dtype, output[1][1]["sum"].dtype} == {torch.float32}
+    assert output[2].dtype == torch.int64
+    assert output[3] is None
+
+
+@pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="before torch 2.3 only GPUs have a scaler")
+def test_fp16_scales_losses_and_leaves_out_steps_that_are_not_finite():
+    weight, speed = nn.Parameter(torch.ones(1)), Speed({"amp": "fp16"})
+    optimizer, idle = torch.optim.SGD([weight], lr=0.5), torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1)
+    speed.backward(weight.sum())
+    assert weight.grad.item() == 2.0**16
+    speed.step([optimizer, idle])
+    assert weight.item() == 0.5
+    optimizer.zero_grad()
+    speed.backward(weight.sum() * float("inf"))
+    speed.step([optimizer, idle])
+    assert weight.item() == 0.5
+    state = speed.scaler.state_dict()
+    assert state["scale"] == 2.0**15
+    other = Scaler("cpu")
+    other.load_state_dict(state)
+    other.step()
+    assert other.state_dict() == state
+
+
+@pytest.mark.skipif(not hasattr(torch, "compile"), reason="needs torch 2.0")
+def test_a_compiled_form_stays_beside_its_network(monkeypatch):
+    net, made = small(), []
+    monkeypatch.setattr(torch, "compile", lambda net: made.append(net) or (lambda images: net(images) + 1))
+    speed, images = Speed({"compile": True}), torch.rand(1, 3, 8, 8)
+    assert torch.equal(speed.run(net, images), net(images) + 1)
+    speed.run(net, images)
+    assert made == [net]
+    assert net.state_dict().keys() == small().state_dict().keys()
+
+
+def problems(model: type = LossDictModel, num_gpu: int = 0, **train) -> dict[str, str]:
+    content = tiny.train_options(**train)
+    found = dict(contract_of(model).find_problems({**content, "num_gpu": num_gpu}, {}))
+    return {key: text for key, text in found.items() if key.removeprefix("train.") in KEYS}
+
+
+def test_what_the_machine_cannot_do_is_said_before_the_run(monkeypatch):
+    assert problems(amp="bf16", channels_last=True) == {}
+    assert problems(amp="fp16") == {
+        "train.amp": "is fp16, which needs a GPU, and num_gpu is 0: use bf16, which CPUs train with too, or remove it"
+    }
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "and torch sees none here" in problems(num_gpu=1, amp="fp16")["train.amp"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert problems(num_gpu=1, amp="fp16") == {}
+
+
+def test_a_missing_compiler_is_said_before_the_run(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "$CXX is no-such-compiler" in problems(compile=True)["train.compile"]
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "")
+    text = problems(compile=True)["train.compile"]
+    assert text.startswith("needs a C++ compiler on the CPU, and there is none (looked for ")
+    assert "install one (g++), or remove it" in text
+    monkeypatch.setattr("lightsr_basicsr.models.speed_checks.find_spec", lambda name: None)
+    assert "needs the package triton on a GPU" in describe_missing_compiler(on_gpu=True)
+    monkeypatch.delattr(torch, "compile")
+    assert "needs torch 2.0 or newer" in problems(compile=True)["train.compile"]
+
+
+def test_models_in_which_an_option_has_no_effect_say_so():
+    content = {"train": {"sites": None, "amp": "bf16", "channels_last": True, "compile": False}}
+    found = dict(contract_of(ChannelSearchModel).find_problems(content, {}))
+    assert found["train.amp"] == "has no effect: ChannelSearchModel runs networks in its own way; remove it"
+    assert "train.channels_last" in found
+    assert "train.compile" not in found
+    content = {"train": {"compile": True}, "network_teacher": {}}
+    assert "compares maps" in dict(contract_of(DistillFinetuneModel).find_problems(content, {}))["train.compile"]
