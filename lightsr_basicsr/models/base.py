@@ -39,7 +39,7 @@ class LossDictModel(SRModel):
 
     options: ClassVar = OPTIONS
     contract: ClassVar = LossDictContract
-    # False after a step that :meth:`accepts` rejected because its loss was NaN or Inf.
+    # False after a step that :meth:`accepts`, or fp16's scaler, rejected because of NaN or Inf.
     loss_is_finite = True
     stage = ""  # what a run of several stages puts before the names of its sets
 
@@ -92,7 +92,7 @@ class LossDictModel(SRModel):
         losses = self.compute_losses()
         if self.accepts(losses):
             self.speed.backward(sum(losses.values()))
-            self.speed.step(self.stepped_optimizers)
+            self.loss_is_finite = self.speed.step(self.stepped_optimizers)
             if self.ema_decay > 0:
                 self.model_ema(decay=self.ema_decay)
         self.log_dict = self.reduce_loss_dict(losses)

@@ -51,10 +51,11 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         self.net_d.requires_grad_(False)
         self.optimizer_g.zero_grad()
         losses: dict[str, Tensor] = {}
+        self.loss_is_finite = True
         if current_iter % self.net_d_iters == 0 and current_iter > self.net_d_init_iters:
             losses = self.compute_losses()
             self.speed.backward(sum(losses.values()))
-            self.speed.step([self.optimizer_g])
+            self.loss_is_finite = self.speed.step([self.optimizer_g])
         else:
             with torch.no_grad():
                 self.output = self.run_network()
@@ -91,5 +92,5 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
             loss = self.cri_gan(prediction, real, is_disc=True)
             self.speed.backward(loss)
             logged[f"l_d_{name}"], logged[f"out_d_{name}"] = loss, prediction.detach().mean()
-        self.speed.step([self.optimizer_d])
+        self.loss_is_finite &= self.speed.step([self.optimizer_d])
         return logged

@@ -51,13 +51,18 @@ class Scaler:
         """Return a scalar loss times the scale."""
         return self.scaler.scale(loss)
 
-    def take_steps(self, optimizers: Iterable[Optimizer]) -> None:
-        """Take a step of each optimizer with what :meth:`scale` made; adapt the scale."""
+    def take_steps(self, optimizers: Iterable[Optimizer]) -> bool:
+        """Take a step of each optimizer with what :meth:`scale` made; adapt the scale.
+
+        Return whether gradients were finite, in all processes.
+        """
         for optimizer in optimizers:
             # torch's scaler refuses one without gradients, whose step changes nothing.
             if has_gradients(optimizer):
                 self.scaler.step(optimizer)
+        before = self.scaler.get_scale()
         self.scaler.update()
+        return self.scaler.get_scale() >= before
 
     def step(self) -> None:
         """Do nothing: :meth:`take_steps` adapts the scale."""
@@ -111,13 +116,13 @@ class Speed:
         """Compute the gradients of a scalar loss as :func:`compute_gradients` does, scaled for fp16."""
         compute_gradients(loss if self.scaler is None else self.scaler.scale(loss))
 
-    def step(self, optimizers: Iterable[Optimizer]) -> None:
-        """Take a step of each optimizer with the gradients of :meth:`backward`."""
+    def step(self, optimizers: Iterable[Optimizer]) -> bool:
+        """Take a step of each optimizer with the gradients of :meth:`backward`; return False if fp16 left one out."""
         if self.scaler is not None:
-            self.scaler.take_steps(optimizers)
-            return
+            return self.scaler.take_steps(optimizers)
         for optimizer in optimizers:
             optimizer.step()
+        return True
 
 
 def compute_gradients(loss: Tensor) -> None:

@@ -88,11 +88,11 @@ def test_fp16_scales_losses_and_leaves_out_steps_that_are_not_finite():
     optimizer, idle = torch.optim.SGD([weight], lr=0.5), torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1)
     speed.backward(weight.sum())
     assert weight.grad.item() == 2.0**16
-    speed.step([optimizer, idle])
+    assert speed.step([optimizer, idle])
     assert weight.item() == 0.5
     optimizer.zero_grad()
     speed.backward(weight.sum() * float("inf"))
-    speed.step([optimizer, idle])
+    assert not speed.step([optimizer, idle])
     assert weight.item() == 0.5
     state = speed.scaler.state_dict()
     assert state["scale"] == 2.0**15

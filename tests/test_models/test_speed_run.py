@@ -103,3 +103,13 @@ def test_a_scaler_is_saved_and_restored_with_the_run(workdir, monkeypatch):
     stop_after(Path("experiments/tiny"), 2)
     assert train(content, "--auto_resume") == 0
     assert_same(content_of("experiments/tiny", 4), whole)
+
+
+@pytest.mark.skipif(not hasattr(torch.amp, "GradScaler"), reason="before torch 2.3 only GPUs have a scaler")
+def test_steps_that_a_scaler_leaves_out_end_a_run_as_any_other(workdir, monkeypatch, capsys):
+    monkeypatch.setattr("lightsr_basicsr.models.contract.find_speed_problems", lambda *arguments: ())
+    tiny.make_pairs(Path("data"), 5)
+    content = tiny.train_options(total_iter=8, amp="fp16", nan_patience=3)
+    monkeypatch.setattr("basicsr.losses.basic_loss.l1_loss", lambda *pair, **more: pair[0].mean() * float("nan"))
+    assert train(content) == 1
+    assert "NaN or Inf in the last 3 steps" in capsys.readouterr().err
