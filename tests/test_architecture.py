@@ -18,6 +18,7 @@ EVERYWHERE = {"stdlib", f"{OURS}.errors", f"{OURS}.registry", f"{OURS}.fields"}
 # What a module may import besides; the longest prefix of its name decides.
 MAY_IMPORT = {
     "_later": set(),
+    "processes": set(),
     "_compat": {"torchvision", f"{OURS}._fixes", f"{OURS}.pictures.limits"},
     "_fixes": {"torch", "cv2", "numpy", "lmdb", "basicsr", f"{OURS}._fixes"},
     "_fixes.names": {"yaml", "basicsr"},
@@ -70,7 +71,8 @@ MAY_IMPORT = {
                 f"{OURS}.upscale", f"{OURS}.weights"},
     "tools": {"torch", "numpy", "cv2", "lmdb", "yaml", "tqdm", "PIL", "matplotlib", "sklearn", "basicsr", "onnx",
               "onnxruntime", "openvino", "nncf", "psutil", OURS, f"{OURS}._compat", f"{OURS}._later", f"{OURS}.archs",
-              f"{OURS}.bootstrap", f"{OURS}._fixes.sampling", f"{OURS}.checkpoints", f"{OURS}.data",
+              f"{OURS}.bootstrap", f"{OURS}.processes", f"{OURS}._fixes.sampling", f"{OURS}.checkpoints",
+              f"{OURS}.data",
               f"{OURS}.models.contract", f"{OURS}.models.kdsr_plan", f"{OURS}.models.compression_plan",
               f"{OURS}.models.kept_checkpoints", f"{OURS}.option_files",
               f"{OURS}.film", f"{OURS}.pages", f"{OURS}.pictures", f"{OURS}.plugins", f"{OURS}.runtimes",

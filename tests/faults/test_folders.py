@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightsr_basicsr import cli
+from lightsr_basicsr import cli, processes
 from lightsr_basicsr.tools.check.options import check_options
 from lightsr_basicsr.tools.run import folder as folders
 from lightsr_basicsr.tools.run import lock
@@ -195,9 +195,9 @@ def test_a_stale_lock_of_this_machine_is_recognised(tmp_path, changes):
 def test_a_killed_process_that_its_parent_has_not_noticed_is_stale(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
     end = time.monotonic() + 20
-    while lock._stat_of(child.pid)[:1] != ["Z"] and time.monotonic() < end:
+    while processes.stat_of(child.pid)[:1] != ["Z"] and time.monotonic() < end:
         time.sleep(0.01)
-    hold(tmp_path / "a", pid=child.pid, mark=lock._mark_of(child.pid))
+    hold(tmp_path / "a", pid=child.pid, mark=processes.mark_of(child.pid))
     with locked(tmp_path / "a"):
         pass
     child.wait()

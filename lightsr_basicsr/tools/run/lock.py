@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr import processes
 from lightsr_basicsr.errors import UserError
 
 # Seconds between two signs of life; how long to wait for one (a network folder may show it a minute late); and a look.
@@ -121,7 +122,7 @@ def _read_written(place: Path) -> Holder | None:
 def _is_alive(place: Path, holder: Holder, report: Callable[[str], None]) -> bool:
     own, pid = _this_process(), holder.get("pid")
     if all(holder.get(key) == own[key] for key in ("host", "space")) and type(pid) is int and pid > 0:
-        return _process_runs(pid) and len({holder.get("mark"), _mark_of(pid)} - {""}) <= 1
+        return processes.runs(pid, holder.get("mark"))
     who = f"process {pid} on {holder['host']}" if "host" in holder else "an unknown process"
     report(f"{place} is held by {who}: looking up to {PATIENCE:.0f} s for a sign of life.")
     return _shows_life(place)
@@ -192,38 +193,10 @@ def _beat(place: Path, ended: threading.Event) -> None:
 
 def _this_process() -> Holder:
     started, pid = time.strftime("%Y-%m-%d %H:%M:%S %z"), os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": started, "space": _space(), "mark": _mark_of(pid)}
-
-
-def _space() -> str:
-    """Return what tells apart machines and containers of one name; processes of others cannot be asked for."""
-    if os.name != "posix":
-        return f"{os.name} {time.time_ns()}"  # asking for a process may end it
-    try:
-        return os.readlink("/proc/self/ns/pid") + Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _mark_of(pid: int) -> str:
-    """Return when a process was started, which tells it from a later one of the same number; '' if unknown."""
-    fields = _stat_of(pid)
-    return fields[19] if len(fields) > 19 else ""
-
-
-def _process_runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # of another user
-        pass
-    return _stat_of(pid)[:1] not in (["Z"], ["X"])  # killed, though its parent has not noticed
-
-
-def _stat_of(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat after the name of the program, which may hold blanks; [] without /proc."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
+    return {
+        "host": socket.gethostname(),
+        "pid": pid,
+        "started": started,
+        "space": processes.space(),
+        "mark": processes.mark_of(pid),
+    }
