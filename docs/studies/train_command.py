@@ -36,7 +36,6 @@ from lightsr_basicsr.data.low_resolution import LowResolution
 from lightsr_basicsr.tools.prepare.lr import prepare_lr
 
 IMAGES, SIDE, LR_SIDE = 120, 480, 48
-WINDOW = 10  # iterations between two log lines, each a measurement
 LOADING = {"num_worker_per_gpu": 1, "persistent_workers": True}
 CACHED = {"cache": "memory"}
 FAST = {"channels_last": True, "amp": "bf16"}
@@ -58,7 +57,7 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 DEFAULT = ["default", "cache", "cache, channels_last", "cache, bf16, channels_last"]
 
 
-def options(network: str, form: str, data: Path, total: int) -> dict[str, Any]:
+def options(network: str, form: str, data: Path, total: int, window: int) -> dict[str, Any]:
     """Return an option file of a training without validation."""
     loading, train = FORMS[form]
     high, low = data / "HR", data / "LR" / "HR_LR_bicubic" / "X4"
@@ -75,7 +74,7 @@ def options(network: str, form: str, data: Path, total: int) -> dict[str, Any]:
             "scheduler": {"type": "MultiStepLR", "milestones": [10**6], "gamma": 0.5},
             "pixel_opt": {"type": "L1Loss"}, **train,
         },
-        "logger": {"print_freq": WINDOW, "save_checkpoint_freq": 10**6, "use_tb_logger": False},
+        "logger": {"print_freq": window, "save_checkpoint_freq": 10**6, "use_tb_logger": False},
     }  # fmt: skip
 
 
@@ -88,7 +87,7 @@ def processor_seconds() -> float:
     return total
 
 
-def run_here(file: Path, profile: Path | None) -> None:
+def run_here(file: Path, window: int, profile: Path | None) -> None:
     """Run the command in this process, and print a line for each window: wall seconds, processors' seconds, loss."""
     import basicsr.train as train
 
@@ -103,7 +102,7 @@ def run_here(file: Path, profile: Path | None) -> None:
             measured = {"iter": values["iter"], "wall": time.perf_counter(), "cpu": processor_seconds()}
             losses = {name: float(value) for name, value in values.items() if name.startswith("l_")}
             print("MEASURED" + json.dumps({**measured, **losses}), flush=True)
-            if profile and values["iter"] == 2 * WINDOW:
+            if profile and values["iter"] == 2 * window:
                 profiler.enable()
             super().__call__(values)
 
@@ -118,8 +117,16 @@ def run_here(file: Path, profile: Path | None) -> None:
 def run_command(network: str, form: str, data: Path, work: Path, args: argparse.Namespace) -> list[dict]:
     """Return what each window of a run measured, the first ones left out."""
     file = work / "measured.yml"
-    file.write_text(yaml.safe_dump(options(network, form, data, args.iterations)))
-    command = [sys.executable, __file__, "--child", str(file), *(["--profile"] if args.profile else [])]
+    file.write_text(yaml.safe_dump(options(network, form, data, args.iterations, args.window)))
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        str(file),
+        "--window",
+        str(args.window),
+        *(["--profile"] if args.profile else []),
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -150,7 +157,7 @@ def measure(network: str, data: Path, work: Path, args: argparse.Namespace) -> N
             taken.append(run_command(network, form, data, work, args))
             if args.profile:
                 print(f"\n{network} x4, {form}: {per_iteration(taken[-1], 'wall'):.4f} s an iteration, of which")
-                show_profile(work / "measured.prof", args.iterations - 2 * WINDOW)
+                show_profile(work / "measured.prof", args.iterations - 2 * args.window)
     print(f"\n{network} x4, batch 16, LR 48x48, {args.threads} threads\n")
     print("| form | wall time | ratio | processors' time | ratio |\n| --- | --- | --- | --- | --- |")
     first = next(iter(runs.values()))
@@ -176,6 +183,7 @@ def main() -> None:
     parser.add_argument("--forms", nargs="+", default=DEFAULT, choices=FORMS, metavar="FORM", help=", ".join(FORMS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=80)
+    parser.add_argument("--window", type=int, default=10, help="iterations of one measurement")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--side", type=int, default=SIDE, help="of the images, in pixels")
     parser.add_argument("--images", type=int, default=IMAGES)
@@ -184,7 +192,7 @@ def main() -> None:
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        run_here(args.child, args.child.with_suffix(".prof") if args.profile else None)
+        run_here(args.child, args.window, args.child.with_suffix(".prof") if args.profile else None)
     with tempfile.TemporaryDirectory() as folder:
         work, data = Path(folder), Path(folder, "data")
         print(f"CPU ({instructions()}), torch {torch.__version__}, {platform.platform()}", flush=True)

@@ -91,7 +91,7 @@ def one_iterator_of_an_epoch() -> bool:
     """
     from basicsr.data.prefetch_dataloader import CPUPrefetcher
 
-    if not uses(CPUPrefetcher.__init__, "iter"):
+    if wrapped_by(CPUPrefetcher.__init__, __name__) or not uses(CPUPrefetcher.__init__, "iter"):
         return False
 
     def __init__(self: Any, loader: Any) -> None:  # noqa: N807
