@@ -38,15 +38,20 @@ from lightsr_basicsr.tools.prepare.lr import prepare_lr
 IMAGES, SIDE, LR_SIDE = 120, 480, 48
 LOADING = {"num_worker_per_gpu": 1, "persistent_workers": True}
 CACHED = {"cache": "memory"}
+KEPT = {"keep_memory": True}
 FAST = {"channels_last": True, "amp": "bf16"}
 # Options of the training set, and of the section `train`.
 FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": (LOADING, {}),
     "cache": ({**LOADING, **CACHED}, {}),
+    "keep_memory": (LOADING, KEPT),
+    "cache, keep_memory": ({**LOADING, **CACHED}, KEPT),
     "channels_last": (LOADING, {"channels_last": True}),
     "cache, channels_last": ({**LOADING, **CACHED}, {"channels_last": True}),
+    "cache, keep_memory, channels_last": ({**LOADING, **CACHED}, {**KEPT, "channels_last": True}),
     "bf16, channels_last": (LOADING, FAST),
     "cache, bf16, channels_last": ({**LOADING, **CACHED}, FAST),
+    "cache, keep_memory, bf16, channels_last": ({**LOADING, **CACHED}, {**KEPT, **FAST}),
     "default, 2 workers": ({**LOADING, "num_worker_per_gpu": 2}, {}),
     "cache, 2 workers": ({**LOADING, **CACHED, "num_worker_per_gpu": 2}, {}),
     "cache, no worker": ({"num_worker_per_gpu": 0, **CACHED}, {}),
@@ -54,7 +59,13 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "prefetch": ({"num_worker_per_gpu": 1, "prefetch_mode": "cpu", "num_prefetch_queue": 2}, {}),
     "cache, prefetch": ({"num_worker_per_gpu": 1, "prefetch_mode": "cpu", "num_prefetch_queue": 2, **CACHED}, {}),
 }
-DEFAULT = ["default", "cache", "cache, channels_last", "cache, bf16, channels_last"]
+DEFAULT = [
+    "default",
+    "cache",
+    "cache, keep_memory",
+    "cache, keep_memory, channels_last",
+    "cache, keep_memory, bf16, channels_last",
+]
 
 
 def options(network: str, form: str, data: Path, total: int, window: int) -> dict[str, Any]:

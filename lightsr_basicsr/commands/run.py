@@ -125,6 +125,7 @@ def _held(folder: Path, args: argparse.Namespace) -> Iterator[None]:
 
 
 def _run(file: OptionFile, options: dict, args: argparse.Namespace) -> int:
+    from lightsr_basicsr.allocator import keep_memory
     from lightsr_basicsr.tools.run.elastic import forget_launch
     from lightsr_basicsr.tools.run.loading import kept_images
     from lightsr_basicsr.tools.run.log import steady_log
@@ -132,6 +133,8 @@ def _run(file: OptionFile, options: dict, args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.run.watch import RunEndedError, named_images, undisturbed, watched_training
 
     watched = watched_training if args.command == "train" else named_images
+    if args.command == "train":
+        keep_memory(options)
     try:
         with steady_log(), kept_images(), watched():
             replaced = hand_over(file, options, args)

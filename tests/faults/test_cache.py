@@ -8,7 +8,7 @@ from pathlib import Path
 import basicsr.train
 import pytest
 
-from lightsr_basicsr import cli
+from lightsr_basicsr import allocator, cli
 from lightsr_basicsr.data.image_cache import ImageCache, SharedMemory
 from tests import tiny
 from tests.faults.resume_count import RUN, compare, kill_in_step
@@ -123,3 +123,22 @@ def test_two_processes_share_one_copy(options):
     assert statuses == [0, 0], errors
     assert [file.name for file in Path().glob("made_by_*")] == ["made_by_0"]
     assert compare(RUN, Path("plain"), 8) == []
+
+
+@pytest.mark.skipif(allocator.find_problem() != "", reason="needs glibc")
+def test_memory_that_is_kept_changes_no_bit(options, monkeypatch):
+    assert run(options) == 0
+    shutil.move(RUN, "plain")
+    set_to, mallopt = [], allocator._mallopt()
+    monkeypatch.setattr(allocator, "_mallopt", lambda: lambda *change: set_to.append(change) or mallopt(*change))
+    options["train"]["keep_memory"] = True
+    assert run(options) == 0
+    assert [number for number, _ in set_to] in ([-3, -1], [-3, -3, -1])
+    assert compare(RUN, Path("plain"), 8) == []
+
+
+def test_memory_that_cannot_be_kept_is_told(options, monkeypatch, capsys):
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    options["train"]["keep_memory"] = True
+    assert run(options) == 2
+    assert "train.keep_memory: needs Linux with the C library glibc, which is not here" in capsys.readouterr().err

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 
-from lightsr_basicsr import plugins
+from lightsr_basicsr import allocator, plugins
 from lightsr_basicsr.data import cached, readable
 from lightsr_basicsr.fields import (
     Field,
@@ -46,6 +46,7 @@ OF_COMMAND: dict[str, Field] = {
     ),
     "comparison.crop_border": count("Pixels left out at each side.", least=0, required="always"),
     "comparison.test_y_channel": flag("Whether the luma channel alone is compared.", required="always"),
+    **allocator.OPTIONS,
     **plugins.OPTIONS,
     **KEPT,
     **validation.OPTIONS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from torch import distributed
 from lightsr_basicsr.data.cached import find_cache_problem, keep_images, keys_of, sizes_of
 from lightsr_basicsr.data.image_cache import ImageCache, SharedMemory
 from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.processes import space
 from lightsr_basicsr.tools.run.together import in_group
 from lightsr_basicsr.upscale.memory import available_memory
 
@@ -55,8 +55,8 @@ def _shared_cache(keys: list[tuple[str, str]], sizes: list[int]) -> ImageCache:
     """Return a cache that the processes of this machine share, each its own where they cannot."""
     if not in_group():
         return ImageCache(keys, sizes)
-    host, rank = socket.gethostname(), distributed.get_rank()
-    first = _gather(host).index(host)
+    place, rank = space(), distributed.get_rank()
+    first = _gather(place).index(place)
     cache = ImageCache(keys, sizes) if first == rank else None
     path, token = _gather((cache.memory.path, cache.token) if cache else None)[first]
     if cache is None:
@@ -68,7 +68,7 @@ def _shared_cache(keys: list[tuple[str, str]], sizes: list[int]) -> ImageCache:
 def _opened(keys: list[tuple[str, str]], sizes: list[int], path: str, token: bytes) -> ImageCache:
     try:
         cache = ImageCache(keys, sizes, SharedMemory(ImageCache.size_of(sizes), path))
-    except OSError:  # a container of its own, with the same name
+    except OSError:  # of another machine, where that is not known
         return ImageCache(keys, sizes)
     return cache if cache.token == token and cache.is_of_its_images else ImageCache(keys, sizes)
 
