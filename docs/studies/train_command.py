@@ -166,6 +166,8 @@ def measure(network: str, data: Path, work: Path, args: argparse.Namespace) -> N
     for _ in range(args.rounds):
         for form, taken in runs.items():
             taken.append(run_command(network, form, data, work, args))
+            seconds = [per_iteration(taken[-1], key) for key in ("wall", "cpu")]
+            print(f"{network}, {form}: {seconds[0]:.3f} s, processors {seconds[1]:.3f} s", file=sys.stderr, flush=True)
             if args.profile:
                 print(f"\n{network} x4, {form}: {per_iteration(taken[-1], 'wall'):.4f} s an iteration, of which")
                 show_profile(work / "measured.prof", args.iterations - 2 * args.window)
