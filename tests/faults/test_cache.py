@@ -91,6 +91,19 @@ def test_of_a_set_that_makes_its_images_first_it_is_told_when_they_are_there(opt
     assert "datasets.train.cache needs 0.00 GB for 16 decoded images" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux")
+def test_memory_that_the_system_refuses_is_told(options, capsys):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        assert run(options, cache="memory") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "GB, which the system refuses (File too large): raise its limits" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("where", "changes", "told"),
     [

@@ -12,7 +12,7 @@ from torch import distributed
 
 from lightsr_basicsr.data.cached import find_cache_problem, keep_images, keys_of, sizes_of
 from lightsr_basicsr.data.image_cache import ImageCache, SharedMemory
-from lightsr_basicsr.errors import UserError
+from lightsr_basicsr.errors import UserError, short_message
 from lightsr_basicsr.processes import space
 from lightsr_basicsr.tools.run.together import in_group
 from lightsr_basicsr.upscale.memory import available_memory
@@ -45,7 +45,12 @@ def _keep(dataset: Any, section: Mapping[str, Any]) -> Any:
         raise UserError(f"datasets.train.cache {problems[0]}.")
     keys = keys_of(dataset)
     sizes = sizes_of(dataset, keys)
-    keep_images(dataset, _shared_cache(keys, sizes))
+    try:
+        cache = _shared_cache(keys, sizes)
+    except OSError as error:  # as of `ulimit -f`
+        text = f"needs {sum(sizes) / 1e9:.2f} GB, which the system refuses ({error.strerror or short_message(error)}): raise its limits"
+        raise UserError(f"datasets.train.cache {text}, or remove it.") from error
+    keep_images(dataset, cache)
     text = "Decoded images are kept in memory from their first reading on: %d images, %.0f MB when all are read."
     get_root_logger().info(text, len(keys), sum(sizes) / 1e6)
     return dataset
