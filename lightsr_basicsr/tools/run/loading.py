@@ -48,8 +48,9 @@ def _keep(dataset: Any, section: Mapping[str, Any]) -> Any:
     try:
         cache = _shared_cache(keys, sizes)
     except OSError as error:  # as of `ulimit -f`
-        text = f"needs {sum(sizes) / 1e9:.2f} GB, which the system refuses ({error.strerror or short_message(error)}): raise its limits"
-        raise UserError(f"datasets.train.cache {text}, or remove it.") from error
+        why = error.strerror or short_message(error)
+        text = f"needs {sum(sizes) / 1e9:.2f} GB, which the system refuses ({why}): raise its limits, or remove it"
+        raise UserError(f"datasets.train.cache {text}.") from error
     keep_images(dataset, cache)
     text = "Decoded images are kept in memory from their first reading on: %d images, %.0f MB when all are read."
     get_root_logger().info(text, len(keys), sum(sizes) / 1e6)
