@@ -2,10 +2,11 @@
 
 ``python docs/studies/train_command.py`` makes sub-images of 480 pixels of scikit-image's photographs in a temporary
 folder, and trains IMDN_RTC and IMDN x4 (batch 16, LR 48x48, Adam, averaged weights) on them with the command, in one
-process each, with different options by turns. Shown are the wall time of an iteration and the time of all its
-processors, medians over windows of iterations; ratios are medians over rounds. ``--profile`` shows instead where an
-iteration of each form spends its time. ``--losses FILE`` writes the curves of losses, which are equal to the bit where
-the options change no number. Nothing else should run meanwhile; ten minutes on two CPU cores.
+process each, with different options by turns. Shown are the wall time of an iteration, the time of all its processors and
+the page faults of the training process, medians over windows of iterations; ratios are medians over rounds.
+``--profile`` shows instead where an iteration of each form spends its time. ``--losses FILE`` writes the curves of
+losses, which are equal to the bit where the options change no number. Nothing else should run meanwhile; ten minutes on
+two CPU cores. A reading of a batch from files and from memory is timed first; ``--networks`` without names ends there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import multiprocessing
 import os
 import platform
 import pstats
+import resource
 import subprocess
 import sys
 import tempfile
@@ -112,7 +114,9 @@ def run_here(file: Path, window: int, profile: Path | None) -> None:
         """BasicSR's log, which also measures."""
 
         def __call__(self, values: dict) -> None:
+            used = resource.getrusage(resource.RUSAGE_SELF)
             measured = {"iter": values["iter"], "wall": time.perf_counter(), "cpu": processor_seconds()}
+            measured |= {"faults": used.ru_minflt, "peak": used.ru_maxrss / 1024}
             losses = {name: float(value) for name, value in values.items() if name.startswith("l_")}
             print("MEASURED" + json.dumps({**measured, **losses}), flush=True)
             if profile and values["iter"] == 2 * window:
@@ -195,7 +199,8 @@ def measure(network: str, data: Path, work: Path, args: argparse.Namespace) -> N
                 print(f"\n{network} x4, {form}: {per_iteration(taken[-1], 'wall'):.4f} s an iteration, of which")
                 show_profile(work / "measured.prof", args.iterations - 2 * args.window)
     print(f"\n{network} x4, batch 16, LR 48x48, {args.threads} threads\n")
-    print("| form | wall time | ratio | processors' time | ratio |\n| --- | --- | --- | --- | --- |")
+    print("| form | wall time | ratio | processors' time | ratio | page faults | peak memory |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     first = next(iter(runs.values()))
     for form, taken in runs.items():
         cells = [form]
@@ -203,6 +208,8 @@ def measure(network: str, data: Path, work: Path, args: argparse.Namespace) -> N
             each, base = ([per_iteration(run, key) for run in runs] for runs in (taken, first))
             ratios = [one / other for one, other in zip(each, base, strict=True)]
             cells += [f"{median(each):.3f} s", f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
+        cells += [f"{median(per_iteration(run, 'faults') for run in taken):,.0f}"]
+        cells += [f"{median(run[-1]['peak'] for run in taken):.0f} MB"]
         print(f"| {' | '.join(cells)} |", flush=True)
     if args.losses:
         curves = {form: {row["iter"]: row["l_pix"] for row in taken[0]} for form, taken in runs.items()}
