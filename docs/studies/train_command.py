@@ -2,7 +2,7 @@
 
 ``python docs/studies/train_command.py`` makes sub-images of 480 pixels of scikit-image's photographs in a temporary
 folder, and trains IMDN_RTC and IMDN x4 (batch 16, LR 48x48, Adam, averaged weights) on them with the command, in one
-process each, with different options by turns. Shown are the wall time of an iteration, the time of all its processors and
+process each, with other options by turns. Shown are the wall time of an iteration, the time of all its processors and
 the page faults of the training process, medians over windows of iterations; ratios are medians over rounds.
 ``--profile`` shows instead where an iteration of each form spends its time. ``--losses FILE`` writes the curves of
 losses, which are equal to the bit where the options change no number. Nothing else should run meanwhile; ten minutes on
