@@ -54,10 +54,12 @@ FIXES: tuple[Callable[[], bool], ...] = (
     validation.metrics_of_the_other_images,
     loading.remember_the_file_being_read,
     loading.errors_of_the_prefetcher,
+    loading.one_iterator_of_an_epoch,
     validation.no_record_of_nan,
     validation.networks_without_windows,
     tracing.masks_of_any_size,
     tracing.windows_of_any_number,
     pictures.saved_as_read,
+    loading.images_that_are_decoded,
     shared_validation.validation_on_all_processes,
 )

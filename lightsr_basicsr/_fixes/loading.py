@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from lightsr_basicsr._fixes.detect import uses
+from lightsr_basicsr._fixes.detect import uses, wrapped_by
 
 
 def remember_the_file_being_read() -> bool:
@@ -55,4 +56,46 @@ def errors_of_the_prefetcher() -> bool:
         raise self.error or StopIteration
 
     PrefetchGenerator.run, PrefetchGenerator.__next__ = run, __next__
+    return True
+
+
+def images_that_are_decoded() -> bool:
+    """Let ``imfrombytes`` take what a file client gives in the place of bytes: an image that is decoded already.
+
+    Why: data sets decode an image each time they read it, which takes as long as the step of a small network
+    (``datasets.train.cache``). Since: always. Until: BasicSR keeps decoded images.
+    """
+    from basicsr.utils import img_util
+
+    decode = img_util.imfrombytes
+    if wrapped_by(decode, __name__):
+        return False
+
+    def imfrombytes(content: Any, flag: str = "color", float32: bool = False) -> Any:
+        decoded = getattr(content, "decoded", None)
+        return decode(content, flag, float32) if decoded is None else decoded(decode, flag, float32)
+
+    imfrombytes.__wrapped__ = decode
+    for module in [module for name, module in sys.modules.items() if name.split(".")[0] == "basicsr"]:
+        for name in [name for name, value in vars(module).items() if value is decode]:
+            setattr(module, name, imfrombytes)
+    return True
+
+
+def one_iterator_of_an_epoch() -> bool:
+    """Let ``CPUPrefetcher`` start its loader when an epoch begins, and not before too.
+
+    Why: it starts all workers, which read batches that nobody takes; with ``prefetch_mode: cpu`` and
+    ``persistent_workers`` two threads then wait for the batches of one iterator, and the training hangs. Since: always.
+    Until: BasicSR starts it once. Its loop calls ``reset`` at each epoch.
+    """
+    from basicsr.data.prefetch_dataloader import CPUPrefetcher
+
+    if wrapped_by(CPUPrefetcher.__init__, __name__) or not uses(CPUPrefetcher.__init__, "iter"):
+        return False
+
+    def __init__(self: Any, loader: Any) -> None:  # noqa: N807
+        self.ori_loader, self.loader = loader, iter(())
+
+    CPUPrefetcher.__init__ = __init__
     return True

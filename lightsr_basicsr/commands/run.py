@@ -69,6 +69,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.run.elastic import has_saved
     from lightsr_basicsr.tools.run.folder import check_folder
     from lightsr_basicsr.tools.run.launcher import require_alone, require_launcher
+    from lightsr_basicsr.tools.run.loading import with_prefetch
     from lightsr_basicsr.tools.run.resumed import other_data
     from lightsr_basicsr.tools.run.stages import limit_to_stage, with_total
 
@@ -95,7 +96,7 @@ def run_pipeline(args: argparse.Namespace) -> int:
         require_compression(options, path)
     if not _check(file, options, args, state):
         return 2
-    options = with_total(options, args.stage) if args.command == "train" else options
+    options = with_prefetch(with_total(options, args.stage)) if args.command == "train" else options
     check_folder(folder, tb_logger=args.command == "train" and options["logger"]["use_tb_logger"])
     if args.command == "train" and args.auto_resume:
         for line in passed_over:
@@ -124,14 +125,18 @@ def _held(folder: Path, args: argparse.Namespace) -> Iterator[None]:
 
 
 def _run(file: OptionFile, options: dict, args: argparse.Namespace) -> int:
+    from lightsr_basicsr.allocator import keep_memory
     from lightsr_basicsr.tools.run.elastic import forget_launch
+    from lightsr_basicsr.tools.run.loading import kept_images
     from lightsr_basicsr.tools.run.log import steady_log
     from lightsr_basicsr.tools.run.together import leave_group
     from lightsr_basicsr.tools.run.watch import RunEndedError, named_images, undisturbed, watched_training
 
     watched = watched_training if args.command == "train" else named_images
+    if args.command == "train":
+        keep_memory(options)
     try:
-        with steady_log(), watched():
+        with steady_log(), kept_images(), watched():
             replaced = hand_over(file, options, args)
     except (KeyboardInterrupt, RunEndedError) as error:
         if _is_first(args):

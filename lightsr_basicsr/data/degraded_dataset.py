@@ -12,6 +12,7 @@ from basicsr.utils.registry import DATASET_REGISTRY
 from lightsr_basicsr import fields
 from lightsr_basicsr.data.degradations import BORDERS, add_noise
 from lightsr_basicsr.data.hr_images import HRDataset, to_tensors
+from lightsr_basicsr.data.image_cache import Key
 from lightsr_basicsr.data.low_resolution import DEGRADATIONS, LowResolution
 from lightsr_basicsr.registry import register
 
@@ -157,6 +158,11 @@ class MultiScalePairedDataset(DegradedImageDataset):
         if missing:
             raise ValueError(f"{self.store.roots[kind]} lacks {len(missing)} images, the first is {missing[0]}")
         return {path: found[stem] for path, stem in wanted.items()}
+
+    def images(self) -> list[Key]:
+        """Return the kind and the path of all images that are read, those of the levels included."""
+        levels = [(f"lq{self._suffix(f)}", path) for f, partners in self.partners.items() for path in partners.values()]
+        return super().images() + levels
 
     def _level(self, hr: np.ndarray, crop: tuple[int, int, int] | None, factor: int, path: str) -> np.ndarray:
         if factor not in self.read_factors:

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from lightsr_basicsr import fields
 from lightsr_basicsr.data.degradations import mod_crop
+from lightsr_basicsr.data.image_cache import ImageCache, Key
 from lightsr_basicsr.pictures.files import is_image
 from lightsr_basicsr.pictures.pixels import PixelError, decode
 
@@ -28,7 +29,7 @@ from lightsr_basicsr.pictures.pixels import PixelError, decode
 READ_BY_BASICSR = (
     "name", "type", "phase", "scale", "num_worker_per_gpu", "batch_size_per_gpu", "dataset_enlarge_ratio",
     "prefetch_mode", "num_prefetch_queue", "pin_memory", "persistent_workers", "max_broken",
-    "halves",
+    "halves", "cache", "prefetch",
 )  # fmt: skip
 BACKENDS = ("disk", "lmdb", "memcached")
 
@@ -72,6 +73,7 @@ class ImageStore:
         self.backend = dict(io_backend)
         self.in_lmdb = self.backend["type"] == "lmdb"
         self.client: FileClient | None = None
+        self.cache: ImageCache | None = None
         for root in self.roots.values():
             if not osp.isdir(root):
                 raise ValueError(f"folder {root} does not exist (working directory: {Path.cwd()})")
@@ -109,6 +111,14 @@ class ImageStore:
         Raises:
             ValueError: If the image is missing or broken.
         """
+        image = self.cache.find((kind, path)) if self.cache else None
+        if image is None:
+            image = self._decode(path, kind)
+            if self.cache:
+                self.cache.keep((kind, path), image)
+        return image
+
+    def _decode(self, path: str, kind: str) -> np.ndarray:
         if self.client is None:  # opened in the process that reads
             options = dict(self.backend)
             if self.in_lmdb:
@@ -161,6 +171,10 @@ class HRDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def images(self) -> list[Key]:
+        """Return the kind and the path of all images that are read."""
+        return [("gt", path) for path in self.paths]
 
     def read_hr(self, path: str) -> np.ndarray:
         """Return an HR image (H, W, 3), B G R, uint8, cropped to multiples of the scale."""

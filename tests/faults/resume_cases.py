@@ -257,5 +257,11 @@ CASES: dict[str, Callable[[], Options]] = {
     "prefetched": lambda: plain(loading={"prefetch_mode": "cpu", "num_prefetch_queue": 3}),
     "prefetched, drop path": lambda: plain(network=SWINIR, loading={"prefetch_mode": "cpu"}),
     "prefetched, 1 worker": lambda: plain(loading={"prefetch_mode": "cpu", "num_worker_per_gpu": 1}),
+    "prefetched, persistent": lambda: plain(
+        loading={"prefetch": True, "num_worker_per_gpu": 2, "persistent_workers": True}
+    ),
+    "cached, 2 workers": lambda: plain(
+        loading={"cache": "memory", "num_worker_per_gpu": 2, "persistent_workers": True}
+    ),
     "blur and noise in workers": drawn_in_workers,
 }  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 import lmdb
 import numpy as np
 
+from lightsr_basicsr.data.cached import find_cache_problem
 from lightsr_basicsr.data.degraded_dataset import MultiScalePairedDataset
 from lightsr_basicsr.data.hr_images import HRDataset, check_section
 from lightsr_basicsr.data.lmdb_damage import lmdb_damage
@@ -22,6 +23,7 @@ from lightsr_basicsr.pictures.files import is_text, reason
 from lightsr_basicsr.pictures.pixels import PixelError
 from lightsr_basicsr.tools.check.context import Seen
 from lightsr_basicsr.tools.images import as_stored, examine, list_images, lost_in_reading, some, spread
+from lightsr_basicsr.upscale.memory import available_memory
 
 LOOKED_AT = 2000
 DECODED = 32
@@ -257,6 +259,9 @@ def _check_items(
             return
         if options.get("halves") and len(built) < 2:
             yield ".halves", "needs at least 2 images, one in each half, got 1: add images, or remove it"
+            return
+        if options.get("cache") and (problem := find_cache_problem(built, available_memory())):
+            yield ".cache", problem
             return
         for index in {0, len(built) - 1}:
             item = built[index]

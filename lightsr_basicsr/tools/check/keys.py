@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lightsr_basicsr.data.cached import OPTIONS as OF_TRAINING_SETS
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.fields import LONGEST_NAME, Field
 from lightsr_basicsr.models.kept_checkpoints import find_keep_problems
@@ -185,10 +186,13 @@ def check_device(run: Run) -> Iterator[Finding]:
         yield Finding(where, "cuda needs a GPU: leave the line out on CPU")
     elif prefetch == "cuda" and train.get("pin_memory") is not True:
         yield Finding(where, "cuda needs pin_memory: true")
-    if prefetch == "cpu" and train.get("persistent_workers"):
-        yield Finding(where, "cpu together with persistent_workers hangs in BasicSR: leave one of them out")
+    if prefetch and train.get("prefetch"):
+        yield Finding("datasets.train.prefetch", f"chooses prefetch_mode, which is {prefetch}: leave one of them out")
     for key in run.section("datasets"):
         content, trains = run.section("datasets", key), str(key).split("_")[0] == "train"
+        for option in OF_TRAINING_SETS if not trains else ():
+            if content.get(option):
+                yield Finding(f"datasets.{key}.{option}", "is for the training set alone: leave the line out")
         if content.get("persistent_workers") and not (trains and content.get("num_worker_per_gpu")):
             text = (
                 "needs num_worker_per_gpu of at least 1" if trains else "validation has no workers: leave the line out"

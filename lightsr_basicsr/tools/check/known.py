@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 
-from lightsr_basicsr import plugins
-from lightsr_basicsr.data import readable
+from lightsr_basicsr import allocator, plugins
+from lightsr_basicsr.data import cached, readable
 from lightsr_basicsr.fields import (
     Field,
     anything,
@@ -46,11 +46,12 @@ OF_COMMAND: dict[str, Field] = {
     ),
     "comparison.crop_border": count("Pixels left out at each side.", least=0, required="always"),
     "comparison.test_y_channel": flag("Whether the luma channel alone is compared.", required="always"),
+    **allocator.OPTIONS,
     **plugins.OPTIONS,
     **KEPT,
     **validation.OPTIONS,
     **as_read.OPTIONS,
-    **{f"datasets.*.{key}": field for key, field in readable.OPTIONS.items()},
+    **{f"datasets.*.{key}": field for key, field in {**readable.OPTIONS, **cached.OPTIONS}.items()},
     "datasets.*.halves": flag(
         "Whether each training batch holds as many images of the first half of the set as of the second, in this "
         "order: ChannelSearchModel trains weights on the one and channel numbers on the other.",

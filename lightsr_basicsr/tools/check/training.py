@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from basicsr.utils.registry import LOSS_REGISTRY
 
+from lightsr_basicsr import allocator
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.registry import look_up
 from lightsr_basicsr.tools.check.basicsr_fields import OF_TRAINING
@@ -24,6 +25,8 @@ def check_training(run: Run) -> Iterator[Finding]:
     yield from (missing("train", key, train) for key in run.contract.required_sections if not train.get(key))
     if run.contract.needs_image_loss and not (train.get("pixel_opt") or train.get("perceptual_opt")):
         yield Finding("train", "names no loss: add pixel_opt (for example {type: L1Loss}) or perceptual_opt")
+    if train.get("keep_memory") and (problem := allocator.find_problem()):
+        yield Finding("train.keep_memory", problem)
     wrong = list(_check_values(train))
     yield from wrong
     yield from _check_losses(train, {finding.where.rpartition(".")[0] for finding in wrong})

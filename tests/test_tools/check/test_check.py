@@ -115,7 +115,6 @@ def test_periods_that_end_before_the_run():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prefetch_mode": "cpu", "persistent_workers": True, "num_worker_per_gpu": 1}, "hangs in BasicSR"),
         ({"persistent_workers": True}, "needs num_worker_per_gpu of at least 1"),
         ({"prefetch_mode": "cuda"}, "cuda needs a GPU"),
     ],
