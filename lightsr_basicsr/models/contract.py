@@ -13,7 +13,13 @@ from lightsr_basicsr.checkpoints import misfit
 from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.models.basicsr_checks import find_basicsr_problems
 from lightsr_basicsr.models.inherited import InheritedSteps
-from lightsr_basicsr.models.speed_checks import find_scaler_problems, find_speed_problems
+from lightsr_basicsr.models.speed import PARTS
+from lightsr_basicsr.models.speed_checks import (
+    find_accumulation_problems,
+    find_scaler_problems,
+    find_speed_problems,
+    find_unread,
+)
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
@@ -48,6 +54,7 @@ class ModelContract(InheritedSteps):
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield what is wrong with an option file for training this model."""
         yield from find_basicsr_problems(self.model, options, networks)
+        yield from find_unread(options, self.model)
 
     def find_test_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield what is wrong with an option file for testing this model."""
@@ -139,6 +146,8 @@ class LossDictContract(ModelContract):
         """Yield missing sections, a crop that is too small for the network, and a speed that cannot be had."""
         yield from self.find_missing(options)
         yield from find_speed_problems(options, self.name, self.speed_without_effect)
+        if PARTS not in self.speed_without_effect:
+            yield from find_accumulation_problems(options, self.model)
         train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
         crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
         if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:

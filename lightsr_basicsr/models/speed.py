@@ -1,4 +1,4 @@
-"""Options that make a training step faster: half precision, another order of images in memory, compiled networks.
+"""Options of a training step: half precision, another order of images in memory, compiled networks, batches in parts.
 
 They change only how a network runs within a step. Losses, weights, optimizers, checkpoints and validation are as ever.
 """
@@ -28,7 +28,11 @@ OPTIONS = {
     "train.compile": fields.flag(
         "Whether `torch.compile` translates the networks, which takes minutes at the start.", default=False
     ),
+    "train.accumulate": fields.count(
+        "Parts of each batch that run one after the other, for less memory; their gradients are averaged.", default=1
+    ),
 }
+PARTS = "accumulate"
 KEYS = tuple(key.removeprefix("train.") for key in OPTIONS)
 # A key that the state of a scaler has, and that of no scheduler.
 MARK = "growth_interval"
@@ -91,6 +95,7 @@ class Speed:
         train = train or {}
         self.dtype = TYPES[train["amp"]] if train.get("amp") else None
         self.channels_last, self.compiles = bool(train.get("channels_last")), bool(train.get("compile"))
+        self.parts = int(train.get(PARTS) or 1)
         self.scaler = Scaler(device) if self.dtype is torch.float16 else None
         self.device = device
         self.compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -113,7 +118,11 @@ class Speed:
         return self.compiled[net]
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of a scalar loss as :func:`compute_gradients` does, scaled for fp16."""
+        """Compute the gradients of a scalar loss as :func:`compute_gradients` does, scaled for fp16.
+
+        Of a part of the batch they are divided by the number of parts, so that their sum is a mean.
+        """
+        loss = loss / self.parts if self.parts > 1 else loss
         compute_gradients(loss if self.scaler is None else self.scaler.scale(loss))
 
     def step(self, optimizers: Iterable[Optimizer]) -> bool:

@@ -1,4 +1,4 @@
-"""What the options of a faster training step need: a device, a compiler, a torch that has them, a state with them."""
+"""What the options of a training step need: a device, a compiler, a torch, a model and losses that have them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import torch
 
 from lightsr_basicsr.checkpoints import CheckpointError
 from lightsr_basicsr.checkpoints.states import read_state
-from lightsr_basicsr.models.speed import KEYS, MARK
+from lightsr_basicsr.models.speed import KEYS, MARK, PARTS
 
 Problems = Iterator[tuple[str, str]]
+OURS = __name__.partition(".")[0]
+# Arguments of losses with which they are no means over the images of a batch.
+SUMS = {"reduction": "sum", "criterion": "fro"}
 COMPILERS = ("g++", "clang++", "cl") if os.name == "nt" else ("g++", "c++", "clang++")
 
 
@@ -28,7 +31,7 @@ def find_speed_problems(options: Mapping[str, Any], name: str, without_effect: M
         without_effect (Mapping): Why options have no effect in that model, by their keys in ``train``.
     """
     train = options.get("train") or {}
-    wanted = [key for key in KEYS if train.get(key)]
+    wanted = wanted_keys(train)
     for key in wanted:
         if key in without_effect:
             yield f"train.{key}", f"has no effect: {name} {without_effect[key]}; remove it"
@@ -38,6 +41,49 @@ def find_speed_problems(options: Mapping[str, Any], name: str, without_effect: M
         yield "train.amp", f"is fp16, which needs a GPU, and {have}: use bf16, which CPUs train with too, or remove it"
     if "compile" in wanted and "compile" not in without_effect and (text := describe_missing_compiler(on_gpu)):
         yield "train.compile", text
+
+
+def wanted_keys(train: Mapping[str, Any]) -> list[str]:
+    """Return the keys of ``KEYS`` that the section ``train`` sets to more than their defaults."""
+    return [key for key in KEYS if train.get(key) and not (key == PARTS and train[key] == 1)]
+
+
+def find_unread(options: Mapping[str, Any], model: type | None) -> Problems:
+    """Yield options of ``KEYS`` for a model of BasicSR, which reads none; those of other packages may."""
+    if getattr(model, "__module__", "").startswith("basicsr."):
+        for key in wanted_keys(options.get("train") or {}):
+            text = f"has no effect: {model.__name__} is BasicSR's; use a model_type of this package, as LossDictModel"
+            yield f"train.{key}", f"{text}, or remove it"
+
+
+def find_accumulation_problems(options: Mapping[str, Any], model: type) -> Problems:
+    """Yield why a training cannot run its batches in the parts of ``train.accumulate``."""
+    train = options.get("train") or {}
+    parts, key = train.get(PARTS), f"train.{PARTS}"
+    if not isinstance(parts, int) or parts < 2:
+        return
+    batch = ((options.get("datasets") or {}).get("train") or {}).get("batch_size_per_gpu")
+    if isinstance(batch, int) and batch > 0 and batch % parts:
+        near = [number for number in range(1, batch + 1) if batch % number == 0]
+        text = f"is {parts}, which does not divide datasets.train.batch_size_per_gpu ({batch}) into equal parts"
+        yield key, f"{text}: use one of {', '.join(map(str, near))}, or another batch"
+    if _definer(model, "optimize_parameters").__module__.split(".")[0] != OURS:
+        yield key, f"has no effect: {model.__name__} takes steps in its own way; remove it"
+    elif issubclass(_definer(model, "feed_data"), _definer(model, "batch_attributes")) and (
+        _definer(model, "feed_data") is not _definer(model, "batch_attributes")
+    ):
+        text = f"cannot be had: {model.__name__} does not say what its feed_data sets with a value for each image"
+        yield key, f"{text}; remove it, or name these attributes in the model's `batch_attributes`"
+    for name, section in train.items():
+        for argument, value in SUMS.items():
+            if isinstance(section, Mapping) and str(section.get(argument)) == value:
+                text = f"cannot be {value} with {key}: that of a batch is not the mean of those of its parts"
+                yield f"train.{name}.{argument}", f"{text}; remove one of them"
+
+
+def _definer(model: type, name: str) -> type:
+    """Return the class of which ``model`` has an attribute."""
+    return next(each for each in model.__mro__ if name in vars(each))
 
 
 def describe_missing_compiler(on_gpu: bool) -> str:
