@@ -54,6 +54,7 @@ class LossDictModel(SRModel):
     def init_training_settings(self) -> None:
         """Set up the training; what scales the losses with ``train.amp: fp16`` is saved among the schedulers."""
         super().init_training_settings()
+        self.speed.cover(self.cri_perceptual)
         if self.speed.scaler is not None:
             self.schedulers.append(self.speed.scaler)
 

@@ -6,10 +6,11 @@ They change only how a network runs within a step. Losses, weights, optimizers, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightsr_basicsr import fields
@@ -111,6 +112,11 @@ class Speed:
         with torch.autocast(self.device, self.dtype):
             output = net(*inputs, **settings)
         return _each(output, to_float32)
+
+    def cover(self, loss: nn.Module | None) -> None:
+        """Run the network within a perceptual loss in the same way; its features are compared in float32."""
+        if net := getattr(loss, "vgg", None):
+            net.forward = partial(self.run, net.forward)
 
     def _compiled(self, net: Callable[..., Any]) -> Any:
         if net not in self.compiled:

@@ -69,6 +69,36 @@ def test_channels_last_is_the_same_within_rounding():
     assert losses_of(channels_last=True) == pytest.approx(losses_of(), rel=1e-4)
 
 
+class Perceptual(nn.Module):
+    """A loss with a network, as BasicSR's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.vgg = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False)
+
+    def forward(self, images, target):
+        features, expected = self.vgg(images), self.vgg(target)
+        assert {features.dtype, expected.dtype} == {torch.float32}
+        return (features - expected).abs().mean()
+
+
+def test_the_network_of_a_perceptual_loss_runs_in_the_same_way():
+    images, target = torch.rand(2, 2, 3, 8, 8)
+    found = {}
+    for title, train in {"plain": {}, "bf16": {"amp": "bf16"}, "channels_last": {"channels_last": True}}.items():
+        loss = Perceptual()
+        Speed(train).cover(loss)
+        found[title] = loss(images, target).item()
+        assert loss.state_dict().keys() == Perceptual().state_dict().keys()
+    assert found["plain"] == Perceptual()(images, target).item()
+    assert found["channels_last"] == pytest.approx(found["plain"], rel=1e-5)
+    assert found["bf16"] == pytest.approx(found["plain"], rel=2e-2)
+    assert found["bf16"] != found["plain"]
+    Speed().cover(None)
+    Speed().cover(nn.L1Loss())
+
+
 def test_all_that_a_network_gives_is_float32():
     def net(images, more):
         assert more[0].is_contiguous(memory_format=torch.channels_last)
