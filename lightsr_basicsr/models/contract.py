@@ -17,6 +17,7 @@ from lightsr_basicsr.models.speed import PARTS
 from lightsr_basicsr.models.speed_checks import (
     find_accumulation_problems,
     find_scaler_problems,
+    find_slow,
     find_speed_problems,
     find_unread,
 )
@@ -153,6 +154,10 @@ class LossDictContract(ModelContract):
         if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
             text = f"is {crop}, LR {crop // scale}: network_g needs at least {least} LR pixels"
             yield "datasets.train.gt_size", text
+
+    def find_remarks(self, options: Options) -> Problems:
+        """Yield a precision that is slow here."""
+        yield from find_slow(options)
 
     def find_missing(self, options: Options) -> Problems:
         """Yield those of ``needed_sections`` that are missing or empty."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightsr_basicsr import fields
+from lightsr_basicsr.errors import UserError, short_message
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIONS = {
@@ -34,9 +35,15 @@ OPTIONS = {
     ),
 }
 PARTS = "accumulate"
+# Modules of torch that translate networks.
+COMPILER = ("torch._dynamo", "torch._inductor")
 KEYS = tuple(key.removeprefix("train.") for key in OPTIONS)
 # A key that the state of a scaler has, and that of no scheduler.
 MARK = "growth_interval"
+
+
+class CompileError(UserError):
+    """``torch.compile`` cannot translate a network, as where a compiler lacks its headers."""
 
 
 class Scaler:
@@ -106,7 +113,7 @@ class Speed:
         if self.channels_last:
             inputs = tuple(_each(images, _to_channels_last) for images in inputs)
         if self.compiles:
-            net = self._compiled(net)
+            net = partial(self._run_compiled, net)
         if self.dtype is None:
             return net(*inputs, **settings)
         with torch.autocast(self.device, self.dtype):
@@ -118,10 +125,19 @@ class Speed:
         if net := getattr(loss, "vgg", None):
             net.forward = partial(self.run, net.forward)
 
-    def _compiled(self, net: Callable[..., Any]) -> Any:
+    def _run_compiled(self, net: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
         if net not in self.compiled:
             self.compiled[net] = torch.compile(net)
-        return self.compiled[net]
+        try:
+            return self.compiled[net](*inputs, **settings)
+        except Exception as error:
+            if not type(error).__module__.startswith(COMPILER):
+                raise
+            name = type(getattr(net, "__self__", net)).__name__
+            raise CompileError(
+                f"train.compile: torch.compile should translate {name}, but failed: {short_message(error)} Mend that, "
+                "or remove train.compile."
+            ) from error
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of a scalar loss as :func:`compute_gradients` does, scaled for fp16.

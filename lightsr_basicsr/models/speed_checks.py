@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,8 +40,25 @@ def find_speed_problems(options: Mapping[str, Any], name: str, without_effect: M
     if train.get("amp") == "fp16" and not on_gpu:
         have = "num_gpu is 0" if options.get("num_gpu") == 0 else "torch sees none here"
         yield "train.amp", f"is fp16, which needs a GPU, and {have}: use bf16, which CPUs train with too, or remove it"
+    if train.get("amp") == "bf16" and on_gpu and not torch.cuda.is_bf16_supported():
+        yield "train.amp", f"is bf16, which {torch.cuda.get_device_name()} cannot compute with: use fp16, or remove it"
     if "compile" in wanted and "compile" not in without_effect and (text := describe_missing_compiler(on_gpu)):
         yield "train.compile", text
+
+
+def find_slow(options: Mapping[str, Any]) -> Problems:
+    """Yield that bf16 makes steps slower, on a processor without instructions for it."""
+    on_gpu = options.get("num_gpu") != 0 and torch.cuda.is_available()
+    if (options.get("train") or {}).get("amp") == "bf16" and not on_gpu and not _has_fast_bf16():
+        text = "is bf16, for which this processor has no instructions: steps may take longer than without, compare both"
+        yield "train.amp", text
+
+
+def _has_fast_bf16() -> bool:
+    try:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    except (AttributeError, RuntimeError):
+        return False  # a torch without oneDNN
 
 
 def wanted_keys(train: Mapping[str, Any]) -> list[str]:
@@ -94,10 +112,20 @@ def describe_missing_compiler(on_gpu: bool) -> str:
         found = find_spec("triton") is not None
         return "" if found else "needs the package triton on a GPU, which is not installed: install it, or remove it"
     named = os.environ.get("CXX")
-    if any(map(shutil.which, [named] if named else COMPILERS)):
-        return ""
+    found = [compiler for compiler in ([named] if named else COMPILERS) if shutil.which(compiler)]
+    if found:
+        answers = not named or _answers(named)
+        return "" if answers else f"needs a C++ compiler that works, and $CXX, {named}, tells no version: set another"
     searched = f"$CXX is {named}" if named else f"looked for {', '.join(COMPILERS)}"
     return f"needs a C++ compiler on the CPU, and there is none ({searched}): install one (g++), or remove it"
+
+
+def _answers(compiler: str) -> bool:
+    """Return whether a compiler tells its version, which torch asks for."""
+    try:
+        return subprocess.run([compiler, "--version"], capture_output=True, timeout=60, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def find_scaler_problems(train: Mapping[str, Any], state: Path) -> Problems:

@@ -11,7 +11,7 @@ from lightsr_basicsr.models.base import LossDictModel
 from lightsr_basicsr.models.channel_search_model import ChannelSearchModel
 from lightsr_basicsr.models.contract import contract_of
 from lightsr_basicsr.models.distill_finetune_model import DistillFinetuneModel
-from lightsr_basicsr.models.speed import KEYS, Scaler, Speed
+from lightsr_basicsr.models.speed import KEYS, CompileError, Scaler, Speed
 from lightsr_basicsr.models.speed_checks import describe_missing_compiler
 from tests import tiny
 
@@ -172,6 +172,53 @@ def test_a_missing_compiler_is_said_before_the_run(monkeypatch):
     assert "needs the package triton on a GPU" in describe_missing_compiler(on_gpu=True)
     monkeypatch.delattr(torch, "compile")
     assert "needs torch 2.0 or newer" in problems(compile=True)["train.compile"]
+
+
+def test_a_compiler_that_does_not_run_is_said_before_the_run(monkeypatch, tmp_path):
+    for name, status in {"broken": 1, "working": 0}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("CXX", str(tmp_path / "broken"))
+    text = problems(compile=True)["train.compile"]
+    assert text == f"needs a C++ compiler that works, and $CXX, {tmp_path / 'broken'}, tells no version: set another"
+    monkeypatch.setenv("CXX", str(tmp_path / "working"))
+    assert problems(compile=True) == {}
+
+
+@pytest.mark.skipif(not hasattr(torch, "compile"), reason="needs torch 2.0")
+def test_a_network_that_cannot_be_compiled_is_told_in_a_sentence(monkeypatch):
+    def fails(net):
+        def run(images):
+            raise error("fatal error: omp.h: No such file or directory")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", fails)
+    error = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+    text = r"train.compile: torch.compile should translate IMDN_RTC, but failed: .*omp.h.* or remove train.compile\."
+    with pytest.raises(CompileError, match=text):
+        Speed({"compile": True}).run(small(), torch.rand(1, 3, 8, 8))
+    error = MemoryError
+    with pytest.raises(MemoryError):
+        Speed({"compile": True}).run(small(), torch.rand(1, 3, 8, 8))
+
+
+def test_bf16_that_a_device_lacks_is_said_before_the_run(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla P4")
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has: has)
+        assert ("train.amp" in problems(num_gpu=1, amp="bf16")) is not has
+    text = "is bf16, which Tesla P4 cannot compute with: use fp16, or remove it"
+    assert problems(num_gpu=1, amp="bf16") == {"train.amp": text}
+
+
+def test_bf16_on_a_processor_without_instructions_is_a_remark(monkeypatch):
+    contract, content = contract_of(LossDictModel), {**tiny.train_options(amp="bf16"), "num_gpu": 0}
+    for fast in (True, False):
+        monkeypatch.setattr("lightsr_basicsr.models.speed_checks._has_fast_bf16", lambda fast=fast: fast)
+        assert [key for key, _ in contract.find_remarks(content)] == ([] if fast else ["train.amp"])
+    assert list(contract.find_remarks(tiny.train_options())) == []
 
 
 def test_models_in_which_an_option_has_no_effect_say_so():
