@@ -19,7 +19,6 @@ from lightsr_basicsr.models.speed_checks import (
     find_scaler_problems,
     find_slow,
     find_speed_problems,
-    find_unread,
 )
 
 Options = Mapping[str, Any]
@@ -55,7 +54,6 @@ class ModelContract(InheritedSteps):
     def find_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield what is wrong with an option file for training this model."""
         yield from find_basicsr_problems(self.model, options, networks)
-        yield from find_unread(options, self.model)
 
     def find_test_problems(self, options: Options, networks: Networks) -> Problems:
         """Yield what is wrong with an option file for testing this model."""

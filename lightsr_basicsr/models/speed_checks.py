@@ -66,14 +66,6 @@ def wanted_keys(train: Mapping[str, Any]) -> list[str]:
     return [key for key in KEYS if train.get(key) and not (key == PARTS and train[key] == 1)]
 
 
-def find_unread(options: Mapping[str, Any], model: type | None) -> Problems:
-    """Yield options of ``KEYS`` for a model of BasicSR, which reads none; those of other packages may."""
-    if getattr(model, "__module__", "").startswith("basicsr."):
-        for key in wanted_keys(options.get("train") or {}):
-            text = f"has no effect: {model.__name__} is BasicSR's; use a model_type of this package, as LossDictModel"
-            yield f"train.{key}", f"{text}, or remove it"
-
-
 def find_accumulation_problems(options: Mapping[str, Any], model: type) -> Problems:
     """Yield why a training cannot run its batches in the parts of ``train.accumulate``."""
     train = options.get("train") or {}
