@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightsr_basicsr.checkpoints import misfit, read_state_dict
 from lightsr_basicsr.data.low_resolution import degrade_batch
 from lightsr_basicsr.data.readable import BROKEN
+from lightsr_basicsr.models.accumulation import in_parts
 from lightsr_basicsr.models.contract import LossDictContract
 from lightsr_basicsr.models.speed import OPTIONS, Speed
 from lightsr_basicsr.registry import register
@@ -39,6 +40,8 @@ class LossDictModel(SRModel):
 
     options: ClassVar = OPTIONS
     contract: ClassVar = LossDictContract
+    # What feed_data sets with a value for each image: tensors (N, ...), or dictionaries of them.
+    batch_attributes: ClassVar[tuple[str, ...]] = ("lq", "gt")
     # False after a step that :meth:`accepts`, or fp16's scaler, rejected because of NaN or Inf.
     loss_is_finite = True
     stage = ""  # what a run of several stages puts before the names of its sets
@@ -51,6 +54,7 @@ class LossDictModel(SRModel):
     def init_training_settings(self) -> None:
         """Set up the training; what scales the losses with ``train.amp: fp16`` is saved among the schedulers."""
         super().init_training_settings()
+        self.speed.cover(self.cri_perceptual)
         if self.speed.scaler is not None:
             self.schedulers.append(self.speed.scaler)
 
@@ -89,13 +93,18 @@ class LossDictModel(SRModel):
         """Minimize the sum of :meth:`compute_losses` by one step, unless :meth:`accepts` rejects it."""
         for optimizer in self.stepped_optimizers:
             optimizer.zero_grad()
-        losses = self.compute_losses()
+        losses = in_parts(self, self.add_gradients, self.batch_attributes)
         if self.accepts(losses):
-            self.speed.backward(sum(losses.values()))
             self.loss_is_finite = self.speed.step(self.stepped_optimizers)
             if self.ema_decay > 0:
                 self.model_ema(decay=self.ema_decay)
         self.log_dict = self.reduce_loss_dict(losses)
+
+    def add_gradients(self) -> dict[str, Tensor]:
+        """Add the gradients of :meth:`compute_losses` for the batch, or a part of it; return the losses."""
+        losses = self.compute_losses()
+        self.speed.backward(sum(losses.values()))
+        return losses
 
     def model_ema(self, decay: float = 0.999) -> None:
         """Update the averaged network from ``net_g``; copy the statistics of batch normalization.

@@ -29,6 +29,7 @@ class BlindModel(LossDictModel):
         "gt_usm": fields.flag("Whether HR images are sharpened before they are degraded.", default=False),
     }
     contract: ClassVar = BlindContract
+    batch_attributes: ClassVar = ("lq", "gt")
     _dequeue_and_enqueue = RealESRNetModel._dequeue_and_enqueue
 
     def __init__(self, opt: dict[str, Any]) -> None:

@@ -56,6 +56,7 @@ class BlindKernelModel(LossDictModel):
         ),
     }
     contract: ClassVar = BlindKernelContract
+    batch_attributes: ClassVar = ("lq", "gt", "hr_kernel")
     kernel_folder: Path | None = None  # of the set that is being validated
 
     def init_training_settings(self) -> None:

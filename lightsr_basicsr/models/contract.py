@@ -13,7 +13,13 @@ from lightsr_basicsr.checkpoints import misfit
 from lightsr_basicsr.checkpoints.states import weights_folder
 from lightsr_basicsr.models.basicsr_checks import find_basicsr_problems
 from lightsr_basicsr.models.inherited import InheritedSteps
-from lightsr_basicsr.models.speed_checks import find_scaler_problems, find_speed_problems
+from lightsr_basicsr.models.speed import PARTS
+from lightsr_basicsr.models.speed_checks import (
+    find_accumulation_problems,
+    find_scaler_problems,
+    find_slow,
+    find_speed_problems,
+)
 
 Options = Mapping[str, Any]
 Networks = Mapping[str, nn.Module]
@@ -139,11 +145,17 @@ class LossDictContract(ModelContract):
         """Yield missing sections, a crop that is too small for the network, and a speed that cannot be had."""
         yield from self.find_missing(options)
         yield from find_speed_problems(options, self.name, self.speed_without_effect)
+        if PARTS not in self.speed_without_effect:
+            yield from find_accumulation_problems(options, self.model)
         train, scale = (options.get("datasets") or {}).get("train") or {}, options.get("scale")
         crop, least = train.get("gt_size"), getattr(networks.get("network_g"), "min_side", 1)
         if isinstance(crop, int) and isinstance(scale, int) and 0 < crop // max(scale, 1) < least:
             text = f"is {crop}, LR {crop // scale}: network_g needs at least {least} LR pixels"
             yield "datasets.train.gt_size", text
+
+    def find_remarks(self, options: Options) -> Problems:
+        """Yield a precision that is slow here."""
+        yield from find_slow(options)
 
     def find_missing(self, options: Options) -> Problems:
         """Yield those of ``needed_sections`` that are missing or empty."""

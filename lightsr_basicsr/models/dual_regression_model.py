@@ -79,6 +79,7 @@ class DualRegressionModel(step_rules.StepRulesModel):
         "train.reparam": fields.flag("Whether the deployed form is validated and saved too.", default=False),
     }
     contract: ClassVar = DualContract
+    batch_attributes: ClassVar = ("lq", "gt", "beside")
     reparam_by_default = False
 
     def init_training_settings(self) -> None:

@@ -10,6 +10,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor
 
 from lightsr_basicsr import fields
+from lightsr_basicsr.models.accumulation import in_parts
 from lightsr_basicsr.models.kdsr_checks import USM_SWITCHES, GANContract
 from lightsr_basicsr.models.kdsr_student_model import KDSRNetSTModel
 from lightsr_basicsr.registry import register
@@ -39,6 +40,7 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         ),
     }
     contract: ClassVar = GANContract
+    batch_attributes: ClassVar = ("lq", "gt", "gt_usm")
 
     def __init__(self, opt: dict[str, Any]) -> None:
         # The synthesis would blur sharpened images.
@@ -53,14 +55,16 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         losses: dict[str, Tensor] = {}
         self.loss_is_finite = True
         if current_iter % self.net_d_iters == 0 and current_iter > self.net_d_init_iters:
-            losses = self.compute_losses()
-            self.speed.backward(sum(losses.values()))
+            losses = in_parts(self, self.add_gradients, self.batch_attributes)
             self.loss_is_finite = self.speed.step([self.optimizer_g])
         else:
             with torch.no_grad():
                 self.output = self.run_network()
         self.net_d.requires_grad_(True)
-        losses.update(self._step_discriminator())
+        self.optimizer_d.zero_grad()
+        judged = (*self.batch_attributes, "output")
+        losses.update(in_parts(self, self._add_gradients_of_discriminator, judged))
+        self.loss_is_finite &= self.speed.step([self.optimizer_d])
         self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
@@ -84,13 +88,11 @@ class KDSRGANSTModel(KDSRNetSTModel, SRGANModel):
         losses["l_g_gan"] = self.cri_gan(self.speed.run(self.net_d, self.output), True, is_disc=False)
         return {name: loss for name, loss in losses.items() if loss is not None}
 
-    def _step_discriminator(self) -> dict[str, Tensor]:
-        self.optimizer_d.zero_grad()
+    def _add_gradients_of_discriminator(self) -> dict[str, Tensor]:
         logged = {}
         for name, images, real in (("real", self.target("gan_gt_usm"), True), ("fake", self.output.detach(), False)):
             prediction = self.speed.run(self.net_d, images)
             loss = self.cri_gan(prediction, real, is_disc=True)
             self.speed.backward(loss)
             logged[f"l_d_{name}"], logged[f"out_d_{name}"] = loss, prediction.detach().mean()
-        self.loss_is_finite &= self.speed.step([self.optimizer_d])
         return logged

@@ -125,7 +125,7 @@ class PruningContract(DualContract):
         yield from ()
 
     def find_remarks(self, options: Options) -> Problems:
-        """Yield a dual loss of networks that nobody has trained."""
+        """Yield a dual loss of networks that nobody has trained; bf16 has no effect here."""
         loss, paths = options["train"].get("dual_opt"), options["path"]
         weight = loss.get("loss_weight", 1.0) if isinstance(loss, Mapping) else 0
         if options.get("network_dual") and weight and not paths.get("pretrain_network_dual"):

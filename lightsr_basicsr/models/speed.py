@@ -1,4 +1,4 @@
-"""Options that make a training step faster: half precision, another order of images in memory, compiled networks.
+"""Options of a training step: half precision, another order of images in memory, compiled networks, batches in parts.
 
 They change only how a network runs within a step. Losses, weights, optimizers, checkpoints and validation are as ever.
 """
@@ -6,13 +6,15 @@ They change only how a network runs within a step. Losses, weights, optimizers, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightsr_basicsr import fields
+from lightsr_basicsr.errors import UserError, short_message
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIONS = {
@@ -28,10 +30,20 @@ OPTIONS = {
     "train.compile": fields.flag(
         "Whether `torch.compile` translates the networks, which takes minutes at the start.", default=False
     ),
+    "train.accumulate": fields.count(
+        "Parts of each batch that run one after the other, for less memory; their gradients are averaged.", default=1
+    ),
 }
+PARTS = "accumulate"
+# Modules of torch that translate networks.
+COMPILER = ("torch._dynamo", "torch._inductor")
 KEYS = tuple(key.removeprefix("train.") for key in OPTIONS)
 # A key that the state of a scaler has, and that of no scheduler.
 MARK = "growth_interval"
+
+
+class CompileError(UserError):
+    """``torch.compile`` cannot translate a network, as where a compiler lacks its headers."""
 
 
 class Scaler:
@@ -91,6 +103,7 @@ class Speed:
         train = train or {}
         self.dtype = TYPES[train["amp"]] if train.get("amp") else None
         self.channels_last, self.compiles = bool(train.get("channels_last")), bool(train.get("compile"))
+        self.parts = int(train.get(PARTS) or 1)
         self.scaler = Scaler(device) if self.dtype is torch.float16 else None
         self.device = device
         self.compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -100,20 +113,38 @@ class Speed:
         if self.channels_last:
             inputs = tuple(_each(images, _to_channels_last) for images in inputs)
         if self.compiles:
-            net = self._compiled(net)
+            net = partial(self._run_compiled, net)
         if self.dtype is None:
             return net(*inputs, **settings)
         with torch.autocast(self.device, self.dtype):
             output = net(*inputs, **settings)
         return _each(output, to_float32)
 
-    def _compiled(self, net: Callable[..., Any]) -> Any:
+    def cover(self, loss: nn.Module | None) -> None:
+        """Run the network within a perceptual loss in the same way; its features are compared in float32."""
+        if net := getattr(loss, "vgg", None):
+            net.forward = partial(self.run, net.forward)
+
+    def _run_compiled(self, net: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
         if net not in self.compiled:
             self.compiled[net] = torch.compile(net)
-        return self.compiled[net]
+        try:
+            return self.compiled[net](*inputs, **settings)
+        except Exception as error:
+            if not type(error).__module__.startswith(COMPILER):
+                raise
+            name = type(getattr(net, "__self__", net)).__name__
+            raise CompileError(
+                f"train.compile: torch.compile should translate {name}, but failed: {short_message(error)} Mend that, "
+                "or remove train.compile."
+            ) from error
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of a scalar loss as :func:`compute_gradients` does, scaled for fp16."""
+        """Compute the gradients of a scalar loss as :func:`compute_gradients` does, scaled for fp16.
+
+        Of a part of the batch they are divided by the number of parts, so that their sum is a mean.
+        """
+        loss = loss / self.parts if self.parts > 1 else loss
         compute_gradients(loss if self.scaler is None else self.scaler.scale(loss))
 
     def step(self, optimizers: Iterable[Optimizer]) -> bool:

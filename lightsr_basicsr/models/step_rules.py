@@ -139,7 +139,7 @@ class StepRulesModel(ReparamModel):
         accepted = self.skip_rule.accepts(*values.tolist())
         self.loss_is_finite = bool(values[0].isfinite())
         if not accepted:
-            self.output = self.output.detach()  # frees what a backward pass would have freed
+            self.output = self.output.detach()
             for buffer, kept in self.statistics:
                 buffer.copy_(kept)
         return accepted

@@ -11,7 +11,7 @@ from lightsr_basicsr.models.base import LossDictModel
 from lightsr_basicsr.models.channel_search_model import ChannelSearchModel
 from lightsr_basicsr.models.contract import contract_of
 from lightsr_basicsr.models.distill_finetune_model import DistillFinetuneModel
-from lightsr_basicsr.models.speed import KEYS, Scaler, Speed
+from lightsr_basicsr.models.speed import KEYS, CompileError, Scaler, Speed
 from lightsr_basicsr.models.speed_checks import describe_missing_compiler
 from tests import tiny
 
@@ -67,6 +67,36 @@ def test_the_losses_of_bf16_follow_those_of_float32():
 
 def test_channels_last_is_the_same_within_rounding():
     assert losses_of(channels_last=True) == pytest.approx(losses_of(), rel=1e-4)
+
+
+class Perceptual(nn.Module):
+    """A loss with a network, as BasicSR's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.vgg = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False)
+
+    def forward(self, images, target):
+        features, expected = self.vgg(images), self.vgg(target)
+        assert {features.dtype, expected.dtype} == {torch.float32}
+        return (features - expected).abs().mean()
+
+
+def test_the_network_of_a_perceptual_loss_runs_in_the_same_way():
+    images, target = torch.rand(2, 2, 3, 8, 8)
+    found = {}
+    for title, train in {"plain": {}, "bf16": {"amp": "bf16"}, "channels_last": {"channels_last": True}}.items():
+        loss = Perceptual()
+        Speed(train).cover(loss)
+        found[title] = loss(images, target).item()
+        assert loss.state_dict().keys() == Perceptual().state_dict().keys()
+    assert found["plain"] == Perceptual()(images, target).item()
+    assert found["channels_last"] == pytest.approx(found["plain"], rel=1e-5)
+    assert found["bf16"] == pytest.approx(found["plain"], rel=2e-2)
+    assert found["bf16"] != found["plain"]
+    Speed().cover(None)
+    Speed().cover(nn.L1Loss())
 
 
 def test_all_that_a_network_gives_is_float32():
@@ -142,6 +172,53 @@ def test_a_missing_compiler_is_said_before_the_run(monkeypatch):
     assert "needs the package triton on a GPU" in describe_missing_compiler(on_gpu=True)
     monkeypatch.delattr(torch, "compile")
     assert "needs torch 2.0 or newer" in problems(compile=True)["train.compile"]
+
+
+def test_a_compiler_that_does_not_run_is_said_before_the_run(monkeypatch, tmp_path):
+    for name, status in {"broken": 1, "working": 0}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("CXX", str(tmp_path / "broken"))
+    text = problems(compile=True)["train.compile"]
+    assert text == f"needs a C++ compiler that works, and $CXX, {tmp_path / 'broken'}, tells no version: set another"
+    monkeypatch.setenv("CXX", str(tmp_path / "working"))
+    assert problems(compile=True) == {}
+
+
+@pytest.mark.skipif(not hasattr(torch, "compile"), reason="needs torch 2.0")
+def test_a_network_that_cannot_be_compiled_is_told_in_a_sentence(monkeypatch):
+    def fails(net):
+        def run(images):
+            raise error("fatal error: omp.h: No such file or directory")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", fails)
+    error = type("InductorError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+    text = r"train.compile: torch.compile should translate IMDN_RTC, but failed: .*omp.h.* or remove train.compile\."
+    with pytest.raises(CompileError, match=text):
+        Speed({"compile": True}).run(small(), torch.rand(1, 3, 8, 8))
+    error = MemoryError
+    with pytest.raises(MemoryError):
+        Speed({"compile": True}).run(small(), torch.rand(1, 3, 8, 8))
+
+
+def test_bf16_that_a_device_lacks_is_said_before_the_run(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla P4")
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has: has)
+        assert ("train.amp" in problems(num_gpu=1, amp="bf16")) is not has
+    text = "is bf16, which Tesla P4 cannot compute with: use fp16, or remove it"
+    assert problems(num_gpu=1, amp="bf16") == {"train.amp": text}
+
+
+def test_bf16_on_a_processor_without_instructions_is_a_remark(monkeypatch):
+    contract, content = contract_of(LossDictModel), {**tiny.train_options(amp="bf16"), "num_gpu": 0}
+    for fast in (True, False):
+        monkeypatch.setattr("lightsr_basicsr.models.speed_checks._has_fast_bf16", lambda fast=fast: fast)
+        assert [key for key, _ in contract.find_remarks(content)] == ([] if fast else ["train.amp"])
+    assert list(contract.find_remarks(tiny.train_options())) == []
 
 
 def test_models_in_which_an_option_has_no_effect_say_so():

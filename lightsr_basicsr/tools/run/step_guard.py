@@ -72,7 +72,7 @@ class StepGuard:
         self.refused = False
         _copy(self.kept, self.statistics)
         yield
-        # A model with a rule of its own does not even compute the gradients.
+        # A model with a rule of its own does not even ask the optimizer.
         self.refused |= not getattr(self.model, "loss_is_finite", True)
         if self.refused:
             _copy(self.statistics, self.kept)
