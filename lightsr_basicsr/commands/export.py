@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lightsr_basicsr.tools.export.verify import ExportRow
 
 DESCRIPTION = """Write a trained network for other backends: ONNX, OpenVINO, TorchScript or ncnn. A file in its training
-form is deployed on the way. The new file is loaded again and compared with the network on test images of three sizes;
-where they differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
+form is deployed on the way. The new file is loaded again and compared with the network on test images of several
+sizes; where they differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
 number and size."""
 EXAMPLES = f"""examples:
   basicsr export net_g_latest.pth                                writes net_g_latest.onnx beside it
