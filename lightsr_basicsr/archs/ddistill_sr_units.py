@@ -150,6 +150,8 @@ class DynamicUnit(Branches):
     """
 
     deployed_name = "dbb_reparam"
+    # Whether the deployed unit is one convolution with a kernel of the image; apart, the static one can be quantized.
+    joins_residual = True
 
     def __init__(
         self, num_in: int, num_out: int, kernel_size: int, groups: int, act: Activation, form: UnitForm
@@ -190,6 +192,8 @@ class DynamicUnit(Branches):
         """Compute the unit as one convolution: the residual is linear in ``x`` and joins the static kernel's center."""
         static = getattr(self, self.deployed_name)
         scale, residual = self.dy_branch.linear_form(x)
+        if not self.joins_residual:
+            return self.act(scale[:, :, None, None] * static(x) + residual.compute()), residual
         around = self.kernel_size // 2
         # The sizes are spelled out for graph exporters, which must know a kernel's shape.
         center = F.pad(residual.weight.reshape(-1, static.out_channels, static.in_channels, 1, 1), [around] * 4)

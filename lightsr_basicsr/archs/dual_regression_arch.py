@@ -85,6 +85,7 @@ class SwinIR_DR(SRNetwork, SwinIR):  # noqa: N801
         # Reflection can add at most one pixel less than the side has.
         self.window_size, self.min_side = window_size, window_size // 2 + 1
         self.tile_multiple = window_size
+        self.compared_sizes = ((img_size, img_size),)  # there masks are taken as they are kept
         self.dual_model = Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
         if channels is not None:
             narrow_blocks(self, channels, int(embed_dim * mlp_ratio))
@@ -199,6 +200,7 @@ class DAT_DR(SRNetwork):  # noqa: N801
                 **shared, split_size=list(split_size), depth=list(depth), expansion_factor=expansion_factor
             )
         self.tile_multiple = max(split_size)
+        self.compared_sizes = ((img_size, img_size),)  # there masks are taken as they are kept
         self.dual_model = Downscaler(3, DUAL_WIDTH, 3, upscale.bit_length() - 1)
         # Official files have the body's keys without a prefix.
         self._register_state_dict_hook(_hide_body)

@@ -144,6 +144,8 @@ class IMDN_AS(MultiDistillationTrunk):  # noqa: N801
         ValueError: If an argument is outside these values.
     """
 
+    compared_sizes = (64, 61), (71, 70)  # in quarters; smaller ones are padded
+
     def __init__(
         self,
         num_in_ch: int = 3,

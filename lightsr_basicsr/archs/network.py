@@ -36,6 +36,8 @@ class SRNetwork(nn.Module):
     tile_wide: bool = False  # whether tiles are as wide as the image, which gives its very bits
     super_resolves: bool = True  # whether evaluation mode maps one LR image to one SR image
     training_output: TrainingOutput = "image"  # of `forward` in training; that of networks without this attribute too
+    # Heights and widths at which evaluation computes in another way than at most: exports are compared at them, too.
+    compared_sizes: tuple[tuple[int, int], ...] = ()
     kernels_per_image: bool = False  # whether evaluation makes kernels from each image: exports are for one image
 
     @classmethod

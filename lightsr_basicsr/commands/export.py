@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lightsr_basicsr.tools.export.verify import ExportRow
 
 DESCRIPTION = """Write a trained network for other backends: ONNX, OpenVINO, TorchScript or ncnn. A file in its training
-form is deployed on the way. The new file is loaded again and compared with the network on test images of three sizes;
-where they differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
+form is deployed on the way. The new file is loaded again and compared with the network on test images of several
+sizes; where they differ, nothing is written. Input and output are RGB images (N, C, H, W), float32 in [0, 1], of any
 number and size."""
 EXAMPLES = f"""examples:
   basicsr export net_g_latest.pth                                writes net_g_latest.onnx beside it
@@ -96,6 +96,13 @@ def add_export(commands: Any) -> None:
         metavar="DB",
         help="write int8 only if it costs at most so many dB of PSNR (default: 1)",
     )
+    parser.add_argument(
+        "--aim-loss",
+        type=float,
+        metavar="DB",
+        help="leave the parts of the network that cost most in floating point until int8 costs so many dB on the "
+        "photographs it is calibrated on (default: 0.03); large numbers: int8 in all parts",
+    )
     add_results(parser)
     parser.set_defaults(run=run_export)
 
@@ -106,7 +113,7 @@ def run_export(args: argparse.Namespace) -> int:
     network = network_section(args)
     from lightsr_basicsr.tools.export.run import Quantization, export
 
-    given = {name: getattr(args, name) for name in ("photographs", "held_out", "max_loss")}
+    given = {name: getattr(args, name) for name in ("photographs", "held_out", "max_loss", "aim_loss")}
     given = {name: value for name, value in given.items() if value is not None}
     done = export(
         args.file,

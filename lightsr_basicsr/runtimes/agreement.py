@@ -16,7 +16,7 @@ from lightsr_basicsr.runtimes.network import name_of, smooth_picture
 # need not be trained. Quadratic units amplify that of half precision without bound on such small images, so that only
 # sizes are compared there.
 TOLERANCES = {"fp32": 1e-4, "bf16": inf, "fp16": inf}
-SIDES = (32, 24, 40, 48)  # an image of 32x24 pixels, then one of 40x48
+SIZES = ((32, 24), (41, 47))  # height, width; and those of the network itself
 
 
 class Deviation(NamedTuple):
@@ -42,15 +42,15 @@ def deviation(made: Tensor, expected: Tensor) -> Deviation | None:
 
 
 def check_agreement(net: SRNetwork, runtime: Runtime) -> None:
-    """Run a network, on the CPU in evaluation mode, and its form for a backend on two sizes, and compare.
+    """Run a network, on the CPU in evaluation mode, and its form for a backend on several sizes, and compare.
 
     A traced graph may have kept the size it was traced with, which the backend does not notice.
 
     Raises:
         BackendError: If the backend fails, or the images differ.
     """
-    sides = (max(net.min_side, side) for side in SIDES)
-    for height, width in zip(sides, sides, strict=False):
+    for size in (*SIZES, *net.compared_sizes):
+        height, width = (max(net.min_side, side) for side in size)
         picture = smooth_picture(net.num_in_ch, height, width)
         with torch.no_grad():
             expected = net(picture)

@@ -22,7 +22,7 @@ from lightsr_basicsr.runtimes.base import (
 )
 from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.onnx_graph import check_graph
-from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants
+from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants, for_one_image
 
 # OpenVINO's names of the precisions, and of a device's ability to use them. The hint is always given, because without
 # it OpenVINO may use bfloat16. An int8 model itself defines what is quantized; for the rest see `_hint`.
@@ -66,6 +66,7 @@ class OpenVinoRuntime(Runtime):
         check_possible(self.backend, precision, place, openvino_precisions(place), quantized=True)
         super().__init__(traits, precision, device=place.lower(), **common)
         self.model = model
+        self.one_image = for_one_image(model)  # instead of a loop over images, which is slower
         self.any_size: Any = None
         self.compile_seconds = 0.0
         self.sizes: OrderedDict[tuple[int, ...], Any] = OrderedDict()
@@ -110,6 +111,8 @@ class OpenVinoRuntime(Runtime):
 
     def prepare_for(self, shape: tuple[int, int, int, int]) -> None:
         """Compile a model for images of this shape (N, C, H, W) alone, and keep it for them."""
+        if self.one_image is not None:
+            shape = (1, *shape[1:])
         with self.lock:
             if shape not in self.sizes:
                 self.sizes[shape] = self._compile(shape)
@@ -118,6 +121,8 @@ class OpenVinoRuntime(Runtime):
             self.sizes.move_to_end(shape)
 
     def _run(self, images: Tensor) -> Tensor:
+        if self.one_image is not None and len(images) > 1:
+            return torch.cat([self._run(image) for image in images.split(1)])
         shape, given = tuple(images.shape), images.cpu().contiguous().numpy()
         if shape in self.sizes or self.spent.get(shape, 0) * SAVING > self.compile_seconds:
             self.prepare_for(shape)
@@ -159,7 +164,8 @@ class OpenVinoRuntime(Runtime):
             **({"INFERENCE_NUM_THREADS": self.threads} if self.device == "cpu" else {}),
         }
         try:
-            model = self.model if shape is None else self.model.clone()
+            model = self.model if self.one_image is None else self.one_image
+            model = model if shape is None else model.clone()
             if shape is not None:
                 model.reshape(list(shape))
                 average_rows_first(model)

@@ -42,6 +42,20 @@ def average_rows_first(model: openvino.Model) -> None:
         operation.input(0).replace_source_output(rows.output(0))
 
 
+def for_one_image(model: openvino.Model) -> openvino.Model | None:
+    """Return what a model that loops over its images runs on each, (1, C, h, w) to (1, C, sh, sw); None without a loop.
+
+    Inside a loop OpenVINO neither fuses all that it could nor computes int8 convolutions as such: DDistill-SR takes 1.2
+    times as long, quantized 1.7 times.
+    """
+    names = [op.get_type_name() for op in model.get_ops()]
+    if sorted(names) != ["Parameter", "Result", "TensorIterator"]:
+        return None
+    body = model.get_ops()[names.index("TensorIterator")].get_function()
+    single = len(body.inputs) == len(body.outputs) == 1 and len(body.input(0).partial_shape) == 4
+    return body.clone() if single else None
+
+
 def operations(model: openvino.Model) -> list[openvino.Node]:
     """Return the operations of ``model`` in order of execution, with those inside its loops over images."""
     found = []

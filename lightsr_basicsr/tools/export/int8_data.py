@@ -25,6 +25,7 @@ HR_SIDE_AT_MOST = 256  # x8 can use ordinary photographs, too
 HELD_OUT_SIDE = 128  # of an LR image that quality is measured on
 HELD_OUT_EVERY = 4
 HELD_OUT_AT_MOST = 20
+CHOSEN_ON_AT_MOST = 8
 FEWEST_PHOTOGRAPHS, FEWEST_CROPS = 4, 8
 DEMO = "photographs of scikit-image"  # part of the metadata of exported files
 
@@ -40,6 +41,7 @@ class QuantizationData(NamedTuple):
     """Images to quantize a network with."""
 
     crops: list[Tensor]  # LR crops (1, C, 48, 48) in [0, 1] that set the ranges
+    chosen_on: list[Pair]  # of the same images as the crops: to choose between models
     held_out: list[Pair]  # of other images, or of the given folder
     held_out_from: str  # their origin, in words
 
@@ -88,12 +90,14 @@ def gather(
     calibration, checked, title = _choose(folder, held_out, images, held_out_at_most)
     try:
         crops = list(_crops(tqdm(calibration, "LR crops", disable=not progress), images, side, scale))
-        pairs = [_hr_center(source, max(HELD_OUT_SIDE, side), side, scale) for source in checked]
+        chosen_on = _spread(calibration, CHOSEN_ON_AT_MOST)
+        kinds = [[_hr_center(source, max(HELD_OUT_SIDE, side), side, scale) for source in sources]
+                 for sources in (chosen_on, checked)]  # fmt: skip
     except ImageError as error:
         raise BackendError(f"{error}: take it out of the folder.") from error
     return QuantizationData(
         [_with_channels(crop, num_in_ch) for crop in crops],
-        [Pair(_with_channels(imresize(hr, 1 / scale), num_in_ch), hr) for hr in pairs],
+        *([Pair(_with_channels(imresize(hr, 1 / scale), num_in_ch), hr) for hr in pairs] for pairs in kinds),
         title,
     )
 

@@ -78,8 +78,16 @@ def ignored_names(model: openvino.Model, recipe: Recipe) -> list[str]:
 
 def count_quantized(model: openvino.Model) -> int:
     """Return how many convolutions of ``model`` have int8 weights, and with them a quantized input."""
-    weights = [_weights(op) for op in operations(model) if _is_convolution(op)]
-    return sum(_is_constant(op) and op.get_element_type().to_string() in ("i8", "u8") for op in weights)
+    return len(quantized_convolutions(model))
+
+
+def quantized_convolutions(model: openvino.Model) -> list[openvino.Node]:
+    """Return the convolutions of ``model`` that have int8 weights, in order of execution."""
+    return [op for op in operations(model) if _is_convolution(op) and _is_int8(_weights(op))]
+
+
+def _is_int8(op: openvino.Node) -> bool:
+    return _is_constant(op) and op.get_element_type().to_string() in ("i8", "u8")
 
 
 def _is_constant(op: openvino.Node) -> bool:

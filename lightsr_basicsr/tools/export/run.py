@@ -32,7 +32,7 @@ from lightsr_basicsr.runtimes.openvino_runtime import openvino_precisions
 from lightsr_basicsr.tools.agreement import check_tolerance
 from lightsr_basicsr.tools.export.files import check_neighbour, choose_target, files_of, workshop
 from lightsr_basicsr.tools.export.half import to_half
-from lightsr_basicsr.tools.export.int8 import IMAGES, quantize
+from lightsr_basicsr.tools.export.int8 import AIM, IMAGES, quantize
 from lightsr_basicsr.tools.export.ncnn import export_ncnn
 from lightsr_basicsr.tools.export.verify import ExportRow, Sample, make_samples, open_session, verify
 from lightsr_basicsr.tools.files import check_target, checksum, plain_path
@@ -78,6 +78,7 @@ class Quantization:
     held_out: str | PathLike | None = None  # folder of HR images to measure on; None is a part of the former
     images: int = IMAGES  # number of crops
     max_loss: float = 1.0  # largest loss in dB with which the file is written
+    aim_loss: float = AIM  # loss in dB at which the search ends, see `int8.quantize`
 
 
 @dataclass(frozen=True)
@@ -237,18 +238,23 @@ def _write(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[st
 
 def _write_int8(job: _Job, metadata: Metadata, part: Path) -> tuple[Metadata, list[str]]:
     chosen = job.quantization
-    model, cost = quantize(job.net, chosen.photographs, held_out=chosen.held_out, images=chosen.images)
+    model, cost = quantize(
+        job.net, chosen.photographs, held_out=chosen.held_out, images=chosen.images, aim=chosen.aim_loss,
+        limit=chosen.max_loss,
+    )  # fmt: skip
     found = f"{cost.decibels:.3f} dB of PSNR: {cost.int8:.3f} for {cost.fp32:.3f} on {cost.images} images ({cost.data})"
     if not cost.decibels <= chosen.max_loss:  # nor for NaN
+        costly = f" It costs most in {cost.costly}." if cost.costly else ""
         raise BackendError(
-            f"int8 costs {found}; {chosen.max_loss:g} dB are allowed (--max-loss). Nothing was written. More images to "
-            "calibrate on may help (--photographs); else use fp32 or fp16."
+            f"int8 costs {found}; {chosen.max_loss:g} dB are allowed (--max-loss). Nothing was written.{costly} More "
+            "images to calibrate on may help (--photographs); else use fp32 or fp16."
         )
     metadata = replace(metadata, int8=cost.to_metadata())
     other = "bf16" if "bf16" in openvino_precisions("CPU") else "fp32"
     _save_openvino(model, metadata, part)
     return metadata, [
         f"int8 costs {found}.",
+        *([f"In floating point, as they cost most: {', '.join(cost.floating)}."] if cost.floating else ()),
         f"Compare its speed with {other} before you use it: basicsr benchmark --precision {other} int8.",
     ]
 

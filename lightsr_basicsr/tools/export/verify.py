@@ -1,4 +1,4 @@
-"""Check that an exported file gives the images of its network: load it again and run it on three sizes of images."""
+"""Check that an exported file gives the images of its network: load it again and run it on images of several sizes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from lightsr_basicsr.runtimes.ncnn_library import require_ncnn
 from lightsr_basicsr.tools.agreement import AgreementError, measure
 from lightsr_basicsr.tools.photographs import PHOTOGRAPH, load_photograph, lr_image, to_tensor
 
-# Images, height, width: one with odd sides, one that is larger than any side below which a network computes in another
-# way (IMDN_AS cuts sides of 60 or more that are no multiples of 4), and several images.
-SHAPES = ((1, 45, 53), (1, 127, 131), (2, 40, 48))
+# Images, height, width: odd, large, small and mixed sides, and several images. Networks add the sizes at which they
+# compute in another way (`compared_sizes`); tests/test_runtimes/test_branches.py holds that no way is left out.
+SHAPES = ((1, 45, 53), (1, 127, 131), (1, 32, 24), (2, 40, 47))
 SPREAD = 97  # pixels between the crops of one batch
 TOO_WIDE = "Its precision may be too small for the network's values: try fp32."
 
@@ -67,7 +67,8 @@ def make_samples(net: nn.Module, num_in_ch: int, min_side: int, picture: Path | 
         AgreementError: If the network cannot be run on one of them, or gives no finite numbers.
         ImageError: If an image cannot be read or is too small.
     """
-    inputs = [(f"test image '{Path(PHOTOGRAPH).stem}'", images) for images in _crops(num_in_ch, min_side)]
+    shapes = (*((1, *size) for size in getattr(net, "compared_sizes", ())), *SHAPES)
+    inputs = [(f"test image '{Path(PHOTOGRAPH).stem}'", images) for images in _crops(shapes, num_in_ch, min_side)]
     if picture is not None:
         image = lr_image(picture, 1).image
         height, width = image.shape[:2]
@@ -80,10 +81,10 @@ def make_samples(net: nn.Module, num_in_ch: int, min_side: int, picture: Path | 
     return [_sample(net, name, images) for name, images in inputs]
 
 
-def _crops(num_in_ch: int, min_side: int) -> list[Tensor]:
+def _crops(shapes: Sequence[tuple[int, int, int]], num_in_ch: int, min_side: int) -> list[Tensor]:
     image = cv2.resize(load_photograph(), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     crops = []
-    for count, *sides in SHAPES:
+    for count, *sides in shapes:
         height, width = (max(side, min_side) for side in sides)
         lefts = (min(SPREAD * index, image.shape[1] - width) for index in range(count))
         crops.append(torch.cat([to_tensor(image[20 : 20 + height, left : left + width], num_in_ch) for left in lefts]))

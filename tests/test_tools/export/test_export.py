@@ -97,7 +97,7 @@ def test_any_checkpoint_will_do(workdir, make, merged, form):
     torch.save(make().state_dict(), "net.pth")
     done = export("net.pth")
     assert (done.merged, done.form) == (merged, form)
-    assert done.rows[2].images == 2
+    assert [row.images for row in done.rows].count(2) == 1
 
 
 @pytest.mark.parametrize("make", [lambda: IMDN_RTC(**RTC_SMALL), lambda: BlindSR_ST(**KDSR_SMALL), with_kernel])

@@ -77,8 +77,12 @@ def test_without_a_folder_the_demo_photographs_are_taken(monkeypatch):
 
     monkeypatch.setattr(quantize_data, "photographs", noted)
     data = collect(None, images=10, scale=4)
-    assert seen == [*PHOTOGRAPHS["train"], *PHOTOGRAPHS["val"]]
+    read, chosen_on = seen[: len(PHOTOGRAPHS["train"])], seen[len(PHOTOGRAPHS["train"]) : -len(PHOTOGRAPHS["val"])]
+    assert read == [*PHOTOGRAPHS["train"]]
+    assert set(chosen_on) <= set(read)
+    assert seen[-len(PHOTOGRAPHS["val"]) :] == [*PHOTOGRAPHS["val"]]
     assert len(data.crops) == 10
+    assert len(data.chosen_on) == len(chosen_on) <= 8
     assert [max(pair.lr.shape) for pair in data.held_out] == [112, 128]  # the sides of large ones are cut
 
 
