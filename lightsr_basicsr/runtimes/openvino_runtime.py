@@ -67,6 +67,7 @@ class OpenVinoRuntime(Runtime):
         super().__init__(traits, precision, device=place.lower(), **common)
         self.model = model
         self.any_size: Any = None
+        self.last: Any = None  # the request that ran last, and the only one that holds memory for feature maps
         self.compile_seconds = 0.0
         self.sizes: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self.spent: OrderedDict[tuple[int, ...], float] = OrderedDict()
@@ -124,6 +125,7 @@ class OpenVinoRuntime(Runtime):
             request = self.sizes[shape]
         else:
             request = self._request_for_any_size()
+        self._release_others(request)
         start = perf_counter()
         try:
             # Copied: the next image would overwrite memory shared with OpenVINO.
@@ -132,6 +134,14 @@ class OpenVinoRuntime(Runtime):
             raise BackendError(f"openvino cannot run images of shape {shape}: {last_line(error)}") from error
         self._note(shape, perf_counter() - start)
         return made
+
+    def _release_others(self, request: Any) -> None:
+        """Return the memory of the request that ran last, unless it is ``request``: each keeps that of its image."""
+        if self.last is not None and self.last is not request:
+            model = self.last.get_compiled_model()
+            if hasattr(model, "release_memory"):  # not in every OpenVINO
+                model.release_memory()
+        self.last = request
 
     def _request_for_any_size(self) -> Any:
         if self.any_size is None:
