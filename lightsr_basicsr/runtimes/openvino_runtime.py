@@ -22,7 +22,7 @@ from lightsr_basicsr.runtimes.base import (
 )
 from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.onnx_graph import check_graph
-from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants
+from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants, fuse_one_by_one
 
 # OpenVINO's names of the precisions, and of a device's ability to use them. The hint is always given, because without
 # it OpenVINO may use bfloat16. An int8 model itself defines what is quantized; for the rest see `_hint`.
@@ -169,7 +169,9 @@ class OpenVinoRuntime(Runtime):
             **({"INFERENCE_NUM_THREADS": self.threads} if self.device == "cpu" else {}),
         }
         try:
-            model = self.model if shape is None else self.model.clone()
+            model = self.model.clone()
+            if self.precision == "fp32":
+                fuse_one_by_one(model)
             if shape is not None:
                 model.reshape(list(shape))
                 average_rows_first(model)
