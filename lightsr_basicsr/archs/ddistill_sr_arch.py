@@ -24,7 +24,7 @@ from lightsr_basicsr.archs.ddistill_sr_units import (
     conv_per_image,
     identity,
 )
-from lightsr_basicsr.archs.fast import concat_and_release
+from lightsr_basicsr.archs.fast import RunningFusion, concat_and_release, run_steps
 from lightsr_basicsr.archs.layers import conv3x3
 from lightsr_basicsr.archs.network import Shapes, SRNetwork
 from lightsr_basicsr.archs.pooling import Grid, Pooling
@@ -256,14 +256,16 @@ class DDistill_SR(SRNetwork):  # noqa: N801
     def forward_raw(self, x: Tensor) -> Tensor:
         """Map as :meth:`forward` does, without the checks and the final clamp."""
         shallow = feat = self.fea_conv(x)
-        outputs, residuals = [], []
+        outputs = RunningFusion(self.c[0])
+        residuals = None if self.cres is None else RunningFusion(self.cres[0])
         for block in range(1, NUM_BLOCK + 1):
             feat, residual = getattr(self, f"B{block}")(feat)
-            outputs.append(feat)
-            residuals.append(residual)
-        fused = self.c(concat_and_release(outputs))
-        if self.cres is not None:
-            fused = fused + torch.sigmoid(self.PAconv(fused)) * self.cres(concat_and_release(residuals))
+            outputs.add(feat)
+            if residuals is not None:
+                residuals.add(residual)
+        fused = run_steps(self.c[1:], outputs.finish())
+        if residuals is not None:
+            fused = fused + torch.sigmoid(self.PAconv(fused)) * run_steps(self.cres[1:], residuals.finish())
         return getattr(self, self.upsampler_name)(self.LR_conv(fused)[0] + shallow)
 
 

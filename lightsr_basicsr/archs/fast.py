@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 
 def may_overwrite() -> bool:
@@ -55,3 +56,36 @@ def multiply_in_place(x: Tensor, y: Tensor) -> Tensor:
 def sigmoid_in_place(x: Tensor) -> Tensor:
     """Return ``sigmoid(x)``, with gradients too: the backward pass needs the result alone."""
     return x.sigmoid_()
+
+
+class RunningFusion:
+    """A 1x1 convolution of feature maps side by side, computed as they come, so that none waits for the last.
+
+    Where gradients are recorded all of them are kept anyway, and in a traced graph the backend decides: there the
+    convolution runs once.
+
+    Args:
+        conv (nn.Conv2d): A plain 1x1 convolution; its input channels are those of all feature maps together.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self.conv = conv
+        self.waiting: list[Tensor] = []
+        self.sum: Tensor | None = None
+        self.channels = 0
+
+    def add(self, x: Tensor) -> None:
+        """Take the next feature map, (N, C, H, W)."""
+        if not may_overwrite() or torch.jit.is_tracing():
+            self.waiting.append(x)
+            return
+        part = self.conv.weight[:, self.channels : self.channels + x.shape[1]]
+        self.channels += x.shape[1]
+        if self.sum is None:
+            self.sum = F.conv2d(x, part, self.conv.bias)
+        else:
+            self.sum += F.conv2d(x, part)
+
+    def finish(self) -> Tensor:
+        """Return the convolution of all feature maps, (N, O, H, W)."""
+        return self.conv(concat_and_release(self.waiting)) if self.sum is None else self.sum

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from lightsr_basicsr.archs.crops import run_in_crops
-from lightsr_basicsr.archs.fast import concat_and_release
+from lightsr_basicsr.archs.fast import RunningFusion, run_steps
 from lightsr_basicsr.archs.imdn_units import (
     NEGATIVE_SLOPE,
     LargeDistillationBlock,
@@ -75,12 +75,12 @@ class MultiDistillationTrunk(SRNetwork):
         """Map RGB (N, num_in_ch, H, W) in [0, 1] to (N, num_out_ch, upscale * H, upscale * W), not clamped."""
         self.check_input(x)
         shallow = feat = self.fea_conv(x)
-        outputs = []
+        fusion, *rest = self.c
+        fused = RunningFusion(fusion)
         for name in self.block_names:
             feat = getattr(self, name)(feat)
-            outputs.append(feat)
-        fused = self.c(concat_and_release(outputs))
-        return self.upsampler(self.LR_conv(fused) + shallow)
+            fused.add(feat)
+        return self.upsampler(self.LR_conv(run_steps(rest, fused.finish())) + shallow)
 
 
 @register(ARCH_REGISTRY)

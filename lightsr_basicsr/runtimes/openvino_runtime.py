@@ -22,7 +22,12 @@ from lightsr_basicsr.runtimes.base import (
 )
 from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.onnx_graph import check_graph
-from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants, for_one_image
+from lightsr_basicsr.runtimes.openvino_tuning import (
+    average_rows_first,
+    fold_constants,
+    for_one_image,
+    fuse_one_by_one,
+)
 
 # OpenVINO's names of the precisions, and of a device's ability to use them. The hint is always given, because without
 # it OpenVINO may use bfloat16. An int8 model itself defines what is quantized; for the rest see `_hint`.
@@ -68,6 +73,7 @@ class OpenVinoRuntime(Runtime):
         self.model = model
         self.one_image = for_one_image(model)  # instead of a loop over images, which is slower
         self.any_size: Any = None
+        self.last: Any = None  # the request that ran last, and the only one that holds memory for feature maps
         self.compile_seconds = 0.0
         self.sizes: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self.spent: OrderedDict[tuple[int, ...], float] = OrderedDict()
@@ -129,6 +135,7 @@ class OpenVinoRuntime(Runtime):
             request = self.sizes[shape]
         else:
             request = self._request_for_any_size()
+        self._release_others(request)
         start = perf_counter()
         try:
             # Copied: the next image would overwrite memory shared with OpenVINO.
@@ -137,6 +144,14 @@ class OpenVinoRuntime(Runtime):
             raise BackendError(f"openvino cannot run images of shape {shape}: {last_line(error)}") from error
         self._note(shape, perf_counter() - start)
         return made
+
+    def _release_others(self, request: Any) -> None:
+        """Return the memory of the request that ran last, unless it is ``request``: each keeps that of its image."""
+        if self.last is not None and self.last is not request:
+            model = self.last.get_compiled_model()
+            if hasattr(model, "release_memory"):  # not in every OpenVINO
+                model.release_memory()
+        self.last = request
 
     def _request_for_any_size(self) -> Any:
         if self.any_size is None:
@@ -164,8 +179,9 @@ class OpenVinoRuntime(Runtime):
             **({"INFERENCE_NUM_THREADS": self.threads} if self.device == "cpu" else {}),
         }
         try:
-            model = self.model if self.one_image is None else self.one_image
-            model = model if shape is None else model.clone()
+            model = (self.model if self.one_image is None else self.one_image).clone()
+            if self.precision == "fp32":
+                fuse_one_by_one(model)
             if shape is not None:
                 model.reshape(list(shape))
                 average_rows_first(model)

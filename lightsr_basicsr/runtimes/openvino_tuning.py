@@ -56,6 +56,30 @@ def for_one_image(model: openvino.Model) -> openvino.Model | None:
     return body.clone() if single else None
 
 
+def fuse_one_by_one(model: openvino.Model) -> None:
+    """Split each 1x1 convolution of concatenated feature maps that live longer into one per map, and sum these.
+
+    The concatenation would be one more copy of all of them: a quarter of the memory of IMDN. OpenVINO adds the earlier
+    sum inside the next convolution. A quantized model is unchanged, for its parts would have ranges of their own.
+    """
+    if any(map(_is_quantized, operations(model))):
+        return
+    opset = require("openvino.opset13", "openvino")
+    for conv in filter(_is_fusion, operations(model)):
+        maps, kernel = conv.input_value(0).get_node().input_values(), conv.input_value(1).get_node().get_data()
+        whole, total, first = _with_bias(conv), None, 0
+        for feature_map in maps:
+            last = first + feature_map.get_partial_shape()[1].get_length()
+            part = opset.constant(kernel[:, first:last].copy())
+            made, first = opset.convolution(feature_map, part, [1, 1], [0, 0], [0, 0], [1, 1]), last
+            if total is None:
+                total = made if whole is conv else opset.add(made, whole.input_value(1))
+            else:
+                total = opset.add(made, total)
+        for read in whole.output(0).get_target_inputs():
+            read.replace_source_output(total.output(0))
+
+
 def operations(model: openvino.Model) -> list[openvino.Node]:
     """Return the operations of ``model`` in order of execution, with those inside its loops over images."""
     found = []
@@ -67,6 +91,29 @@ def operations(model: openvino.Model) -> list[openvino.Node]:
 def _is_quantized(operation: Any) -> bool:
     kind = operation.get_type_name()
     return kind == "FakeQuantize" or (kind == "Constant" and operation.get_element_type().to_string() in INTEGERS)
+
+
+def _is_fusion(operation: Any) -> bool:
+    """Return whether an operation is a 1x1 convolution of at least three maps, of which others read some too."""
+    if operation.get_type_name() != "Convolution":
+        return False
+    joined, kernel = (operation.input_value(index).get_node() for index in range(2))
+    if (joined.get_type_name(), kernel.get_type_name()) != ("Concat", "Constant"):
+        return False
+    maps, given = joined.input_values(), operation.get_attributes()
+    plain = all(set(given[name]) == {one} for name, one in (("strides", 1), ("pads_begin", 0), ("pads_end", 0)))
+    known = all(one.get_partial_shape()[1].is_static for one in maps)
+    alone = len(joined.output(0).get_target_inputs()) == 1 and joined.get_attributes()["axis"] in (1, -3)
+    shared = any(len(one.get_target_inputs()) > 1 for one in maps)
+    return plain and known and alone and shared and len(maps) > 2 and list(kernel.shape[2:]) == [1, 1]
+
+
+def _with_bias(conv: Any) -> Any:
+    """Return the addition of a constant after a convolution, the convolution itself if there is none."""
+    reads = list(conv.output(0).get_target_inputs())
+    after = reads[0].get_node() if len(reads) == 1 else conv
+    biased = after.get_type_name() == "Add" and after.input_value(1).get_node().get_type_name() == "Constant"
+    return after if biased else conv
 
 
 def _is_mean_over_feature_map(operation: Any) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.network import first_channels
+from lightsr_basicsr.runtimes.allocator import freed_memory_kept
 from lightsr_basicsr.runtimes.base import BackendError, Runtime, Traits, check_possible, last_line, worded
 from lightsr_basicsr.runtimes.network import prepare, smooth_picture, traits_of
 
@@ -31,6 +32,8 @@ class TorchRuntime(Runtime):
         compile (bool): Whether to use ``torch.compile``, which takes a minute for each image size; on CUDA it also
             records graphs. Default: False.
         channels_last (bool | None): The memory layout; None for the usually faster one. Default: None.
+        keep_memory (bool): Whether to keep the memory of feature maps for the next ones while an image runs, which on
+            glibc saves up to half of the time. Default: True.
         common (Any): ``threads`` and ``metadata`` of :class:`Runtime`.
 
     Raises:
@@ -48,6 +51,7 @@ class TorchRuntime(Runtime):
         device: str | None = None,
         compile: bool = False,
         channels_last: bool | None = None,
+        keep_memory: bool = True,
         **common: Any,
     ) -> None:
         place, program = find_device(device), isinstance(module, torch.jit.ScriptModule)
@@ -61,7 +65,7 @@ class TorchRuntime(Runtime):
         self.casts = precision != "fp32" and not program
         if self.casts:
             self._keep_ends_exact()
-        self.compiled = compile
+        self.compiled, self.keep_memory = compile, keep_memory
         if compile:
             self.module = _compiled(self.module, place.type)
 
@@ -94,7 +98,8 @@ class TorchRuntime(Runtime):
     def _run(self, images: Tensor) -> Tensor:
         images = images.to(self.device, memory_format=self.layout)
         casting = torch.autocast(images.device.type, DTYPES[self.precision]) if self.casts else nullcontext()
-        with torch_threads(self.threads), casting:
+        keeping = freed_memory_kept() if self.keep_memory else nullcontext()
+        with torch_threads(self.threads), casting, keeping:
             made = self.module(images).contiguous()
         # A recorded graph writes every result into the same memory.
         return made.clone() if self.compiled else made

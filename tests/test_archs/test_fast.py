@@ -54,3 +54,18 @@ def test_concatenating_empties_the_list():
     expected = torch.cat(parts, dim=1)
     assert torch.equal(fast.concat_and_release(parts), expected)
     assert parts == []
+
+
+def test_running_fusion_equals_the_convolution_of_all():
+    """Maps taken one by one give what the convolution of all side by side gives, with gradients the same bits."""
+    conv, maps = torch.nn.Conv2d(9, 4, 1), [torch.randn(2, width, 5, 6) for width in (2, 4, 3)]
+    expected = conv(torch.cat(maps, dim=1))
+    for recording in (False, True):
+        with torch.set_grad_enabled(recording):
+            fusion = fast.RunningFusion(conv)
+            for feature_map in maps:
+                fusion.add(feature_map)
+            torch.testing.assert_close(
+                fusion.finish(), expected, rtol=0 if recording else 1e-5, atol=0 if recording else 1e-6
+            )
+            assert len(fusion.waiting) == 0

@@ -135,6 +135,34 @@ def test_four_sizes_are_kept_those_used_last(runtime, monkeypatch):
     assert [shape[3] for shape in compiled] == [8, 9, 10, 11, 12]
 
 
+def test_only_the_request_that_ran_last_holds_memory(runtime, monkeypatch):
+    released = []
+
+    class Request:
+        def __init__(self, name):
+            self.name = name
+
+        def get_compiled_model(self):
+            return self
+
+        def release_memory(self):
+            released.append(self.name)
+
+    first, second = Request("first"), Request("second")
+    for request in (first, first, second, second, first):
+        runtime._release_others(request)
+    assert released == ["first", "second"]
+
+
+def test_images_stay_right_when_memory_was_released(small, runtime):
+    sizes = [(1, 3, 16, 16), (1, 3, 20, 24)]
+    runtime.prepare_for(sizes[0])
+    for size in (*sizes, *sizes):
+        picture = smooth_picture(3, *size[2:])
+        with torch.no_grad():
+            assert torch.allclose(runtime(picture), small(picture), atol=1e-4)
+
+
 def test_a_network_of_another_package_runs():
     net = MSRResNet(num_feat=4, num_block=1, upscale=2).eval()
     runtime = OpenVinoRuntime.of_network(net, threads=1)

@@ -8,7 +8,7 @@ from lightsr_basicsr.archs.imdn_arch import IMDN
 from lightsr_basicsr.archs.kdsr_arch import BlindSR_ST
 from lightsr_basicsr.runtimes.base import openvino_core
 from lightsr_basicsr.runtimes.graphs import to_onnx
-from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants
+from lightsr_basicsr.runtimes.openvino_tuning import average_rows_first, fold_constants, fuse_one_by_one
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 pytest.importorskip("onnx", reason="ONNX is not installed")
@@ -72,3 +72,24 @@ def test_quantized_models_keep_their_integers(quantized):
     model = Model([op.convolution(image, weights, [1, 1], [0, 0], [0, 0], [1, 1])], [image])
     before = model.get_ordered_ops()
     assert fold_constants(model).get_ordered_ops() == before
+
+
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_outputs_of_blocks_are_fused_one_by_one(blocks):
+    torch.manual_seed(0)
+    net = IMDN(num_feat=16, num_block=blocks).eval()
+    model = fold_constants(openvino_core().read_model(to_onnx(net).SerializeToString()))
+    image = np.random.default_rng(0).random((2, 3, 12, 14), np.float32)
+    before, joined = run(model.clone(), image), count(model, "Concat")
+    fuse_one_by_one(model)
+    # Two maps are not worth it.
+    assert count(model, "Concat") == joined - (blocks > 2)
+    np.testing.assert_allclose(run(model, image), before, atol=1e-5)
+
+
+def test_a_quantized_fusion_stays(monkeypatch):
+    model = fold_constants(openvino_core().read_model(to_onnx(IMDN(num_feat=16, num_block=3)).SerializeToString()))
+    joined = count(model, "Concat")
+    monkeypatch.setattr("lightsr_basicsr.runtimes.openvino_tuning._is_quantized", lambda operation: True)
+    fuse_one_by_one(model)
+    assert count(model, "Concat") == joined

@@ -38,7 +38,8 @@ def open_variant(subject: Subject, net: SRNetwork | None, variant: Variant, devi
     """
     if variant == REFERENCE:
         published = published_form(net).eval()
-        return TorchRuntime(published, traits_of(net), device=device, threads=threads, channels_last=False)
+        plain = {"channels_last": False, "keep_memory": False}
+        return TorchRuntime(published, traits_of(net), device=device, threads=threads, **plain)
     if subject.exported:
         # A file of fp16 or int8 has its own precision.
         precision = variant.precision if variant.precision in ("fp32", "bf16") else None
