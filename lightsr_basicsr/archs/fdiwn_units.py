@@ -35,8 +35,11 @@ class WeightNormConv2d(nn.Module):
         plain = nn.Conv2d(num_in, num_out, kernel_size)
         self.padding = kernel_size // 2
         self.bias = plain.bias
-        self.weight_g = nn.Parameter(_filter_norms(plain.weight.detach()))
-        self.weight_v = nn.Parameter(plain.weight.detach().clone())
+        weight = plain.weight.detach()
+        # Without memory, as files are identified, arithmetic imports libraries that take longer than all the rest.
+        norms = weight.new_empty(num_out, 1, 1, 1) if weight.is_meta else _filter_norms(weight)
+        self.weight_g = nn.Parameter(norms)
+        self.weight_v = nn.Parameter(weight.clone())
 
     @property
     def weight(self) -> Tensor:

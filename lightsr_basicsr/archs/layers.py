@@ -61,8 +61,9 @@ class MeanShift(nn.Conv2d):
     def __init__(self, sign: int, img_range: float = 1.0, trainable: bool = True) -> None:
         super().__init__(3, 3, 1)
         with torch.no_grad():
-            self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
-            self.bias.copy_(sign * img_range * torch.tensor(RGB_MEAN))
+            # On the CPU, for arithmetic on the meta device, where files are identified, imports the compiler.
+            self.weight.copy_(torch.eye(3, device="cpu").view(3, 3, 1, 1))
+            self.bias.copy_(sign * img_range * torch.tensor(RGB_MEAN, device="cpu"))
         self.requires_grad_(trainable)
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lightsr_basicsr._later import without_compiler
+
 FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.arange, torch.linspace,
              torch.eye}  # fmt: skip
 # Numbers that a constructor may make for each of the file, and for any file: tables of windows, temporary results.
@@ -58,7 +60,7 @@ def build_for_shapes(build: Callable[..., nn.Module], arguments: Mapping[str, An
     """
     if hasattr(torch.device, "__enter__"):
         # Networks that compute in their constructors cannot be built on the meta device.
-        with suppress(RuntimeError), torch.device("meta"), _Bounded(state, on_meta=True):
+        with suppress(RuntimeError), without_compiler(), torch.device("meta"), _Bounded(state, on_meta=True):
             return build(**arguments)
     with torch.random.fork_rng(devices=[]), _Bounded(state):  # identifying a file leaves the random generators alone
         return build(**arguments)

@@ -91,7 +91,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     add("--ntire", action="store_true", help="add the columns of NTIRE's report tables, LR 256x256")
     add(
         "--pressure", action="store_true", help="square LR images of side 60, 120, 180 and so on, until memory or "
-        "--limit is exceeded",
+        "--limit is exceeded, with time and memory per pixel",
     )  # fmt: skip
     add("--limit", type=float, metavar="S", help="with --pressure: seconds for one image (default: 20)")
 
@@ -204,7 +204,13 @@ class _Session:
 
     def report(self) -> None:
         """Draw the plots, print the tables, and say where the files are."""
-        from lightsr_basicsr.tools.benchmark.tables import json_text, main_table, ntire_table, problem_lines
+        from lightsr_basicsr.tools.benchmark.tables import (
+            growth_table,
+            json_text,
+            main_table,
+            ntire_table,
+            problem_lines,
+        )
 
         if not self.rows:
             return
@@ -214,7 +220,10 @@ class _Session:
         if self.args.json:
             sys.stdout.write(json_text(self.results))
             return
-        parts = ["\n".join(self.results.heading[: len(self.results.machine)]), table(main_table(self.rows))]
+        shown = table(main_table(self.rows, self.results.pressure))
+        parts = ["\n".join(self.results.heading[: len(self.results.machine)]), shown]
+        if self.results.pressure and len(growth := growth_table(self.rows)) > 1:
+            parts.append(f"From the smallest image to the largest:\n{table(growth)}")
         if any(row.ntire for row in self.rows):
             parts.append(table(ntire_table(self.rows)))
         print("\n\n".join(parts))

@@ -6,21 +6,22 @@ size, while they are traced, instead of branching on it.
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BackendError, openvino_core, require
+from lightsr_basicsr.runtimes.constant_parts import ConstantParts
 from lightsr_basicsr.runtimes.network import name_of, prepare, smooth_picture, unwrap
 from lightsr_basicsr.runtimes.openvino_tuning import fold_constants
 
@@ -49,7 +50,7 @@ def to_onnx(net: nn.Module, opset: int = OPSET, one_image: bool = False) -> onnx
     """
     onnx = require("onnx", "onnx")
     check_opset(opset)
-    plain = ready(net)
+    plain = ready(net).requires_grad_(False)  # constants have no gradient
     single = has_own_kernels(net)
     content = _exported(plain, opset, single)
     if len(content) > MOST_BYTES:
@@ -116,13 +117,31 @@ class _ImageByImage(nn.Module):
         return torch.cat([self.one(image) for image in lr.split(1)])
 
 
-class _KnownKernels(TorchFunctionMode):
-    """Fix the shape of every kernel while tracing: the exporter must know it for computed kernels too."""
+class _OnnxWords(ConstantParts):
+    """Say what a network computes in operations of which ONNX needs few, while the network is traced."""
 
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None):
-        if func is torch.conv2d and len(args) > 1:
+    def traced(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Return what an operation makes."""
+        if func is torch.conv2d and len(args) > 1 and not self.is_constant(args[1]):
+            # The exporter must know the shapes of computed kernels, too.
             args = (args[0], args[1].reshape([int(side) for side in args[1].shape]), *args[2:])
-        return func(*args, **(kwargs or {}))
+        if func in (torch.addcmul, Tensor.addcmul, Tensor.addcmul_) and not kwargs:
+            x, a, b = args
+            return x.add_(a * b) if func is Tensor.addcmul_ else x + a * b  # the exporter's has a factor of one more
+        if func is Tensor.__getitem__ and isinstance(args[1], tuple) and all(map(_adds_or_keeps, args[1])):
+            return _with_axes(*args)
+        return func(*args, **kwargs)
+
+
+def _adds_or_keeps(part: Any) -> bool:
+    return part is None or (isinstance(part, slice) and part == slice(None))
+
+
+def _with_axes(x: Tensor, key: tuple) -> Tensor:
+    """Return ``x[key]`` for a key of ``None`` and ``:`` alone, without cuts of which nothing is left."""
+    for axis, part in enumerate(key):
+        x = x.unsqueeze(axis) if part is None else x
+    return x
 
 
 def ready(net: nn.Module) -> SRNetwork:
@@ -173,7 +192,7 @@ def _exported(net: nn.Module, opset: int, single: bool) -> bytes:
     growing = {axis: name if axis == 0 else f"s{name}" for axis, name in changing.items()}
     # The newer exporter takes minutes for some thousand nodes; before torch 2.5 the older one was the only one.
     choice = {"dynamo": False} if "dynamo" in signature(torch.onnx.export).parameters else {}
-    with quiet_tracer(), _KnownKernels():
+    with quiet_tracer(), _OnnxWords(net):
         try:
             torch.onnx.export(
                 net, (_example_images(net, single),), buffer, input_names=[INPUT], output_names=[OUTPUT],
@@ -199,9 +218,23 @@ def quietly(level: int, *loggers: str) -> Iterator[None]:
                 log.setLevel(before)
 
 
-def quiet_tracer() -> AbstractContextManager[None]:
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Leave cycles of objects alone inside the block: looking for them takes an eighth of a long export."""
+    active = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if active:
+            gc.enable()
+
+
+@contextmanager
+def quiet_tracer() -> Iterator[None]:
     """Suppress the tracer's warnings of decisions by size and of deprecation; the images are compared afterwards."""
-    return quietly(logging.CRITICAL, "torch.onnx")
+    with quietly(logging.CRITICAL, "torch.onnx"), _without_collector():
+        yield
 
 
 def _no_graph(net: nn.Module, kind: str, error: Exception) -> BackendError:

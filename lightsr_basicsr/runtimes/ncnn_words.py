@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten
+
+from lightsr_basicsr.runtimes.constant_parts import ConstantParts, untraced
 
 MOST = 3e38  # nearly the largest number of float32; pnnx knows no lower bound alone
-MAKERS = (torch.zeros, torch.ones, torch.eye, torch.full, torch.tensor, torch.arange)
 
 
-class NcnnWords(TorchFunctionMode):
+class NcnnWords(ConstantParts):
     """Exchange operations, inside the block, for equal ones that ncnn has.
 
     What depends on weights alone is computed at once and becomes a constant of the graph.
@@ -25,44 +23,17 @@ class NcnnWords(TorchFunctionMode):
         net (nn.Module): The network that is traced; its weights need no gradient.
     """
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        # The tensors are kept, so that no other one gets the identity of one of them.
-        self.constants = {id(each): each for each in (*net.parameters(), *net.buffers())}
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        tensors = [each for each in tree_flatten((args, kwargs))[0] if isinstance(each, Tensor)]
-        if (tensors or func in MAKERS) and all(id(each) in self.constants for each in tensors):
-            return self._computed(func, args, kwargs)
+    def traced(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Return what an operation makes, computed in other words where ncnn has no layer for it."""
         said = WORDS.get(func)
         made = None if said is None else said(*args, **kwargs)
         return func(*args, **kwargs) if made is None else made
-
-    def _computed(self, func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-        with _untraced():
-            made = func(*args, **kwargs)
-        self.constants |= {id(each): each for each in tree_flatten(made)[0] if isinstance(each, Tensor)}
-        return made
-
-
-@contextmanager
-def _untraced() -> Iterator[None]:
-    """Leave what is computed inside the block out of the graph, where it becomes a constant."""
-    state = torch._C._get_tracing_state()
-    torch._C._set_tracing_state(None)
-    try:
-        yield
-    finally:
-        torch._C._set_tracing_state(state)
 
 
 def take_channels(x: Tensor, order: Sequence[int]) -> Tensor:
     """Return the channels of (N, C, H, W) in this order, (N, len(order), H, W), by a convolution of zeros and ones."""
     channels = int(x.shape[1])
-    with _untraced():
+    with untraced():
         weight = torch.eye(channels)[list(order)][:, :, None, None]
     return F.conv2d(x, weight)
 

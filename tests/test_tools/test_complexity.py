@@ -1,6 +1,8 @@
 """Counts against published and hand-computed numbers."""
 
 import sys
+from functools import partial
+from importlib import import_module
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.tools import complexity
 from lightsr_basicsr.tools.complexity import count_multi_adds, count_parameters, hd_lr_size
 from tests.cases import SWINIR_LIGHT, channels
 
@@ -98,7 +101,43 @@ def test_errors_of_the_network_are_told():
 def test_an_old_torch_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.flop_counter", None)
     with pytest.raises(RuntimeError, match=r"from torch 2\.1 on, got torch .*: pip install"):
-        count_multi_adds(nn.Conv2d(3, 8, 1), 8, 8)
+        count_multi_adds(Awkward(), 8, 8)
+
+
+class Mixed(nn.Module):
+    """Has what networks have beside convolutions, and sizes that are no multiples."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(16, 8, 4, stride=2, padding=1, groups=2, output_padding=1)
+        self.norm, self.linear = nn.LayerNorm(8), nn.Linear(8, 24)
+        self.register_buffer("order", torch.arange(8).flip(0))
+
+    def forward(self, x):
+        x = self.up(F.leaky_relu(self.down(x), 0.1, inplace=True))[:, self.order]
+        q, k, v = self.linear(self.norm(x.flatten(2).transpose(1, 2))).chunk(3, dim=-1)
+        tokens = torch.softmax(q.transpose(1, 2) @ k, dim=-1) @ v.transpose(1, 2)
+        tokens = (
+            tokens * F.one_hot(torch.arange(8), 8).float().sum(0)[:, None] + torch.einsum("nlc,nlc->nl", q, k)[:, None]
+        )
+        y = tokens.view_as(x).add_(x.mean((2, 3), keepdim=True))
+        y = torch.cat([y, F.interpolate(F.avg_pool2d(x, 3), y.shape[2:], mode="bilinear")], dim=1)
+        return F.pixel_shuffle(F.pad(y, (1, 2, 3, 4), "reflect").roll(1, 2), 2)
+
+
+@needs_counter
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [("IMDN", {}), ("IMDN_AS", {}), ("DCLS", {}), ("DAT_DR", {"depth": [1], "num_heads": [2]}), ("BlindSR_TA", KDSR_M),
+     ("DDistill_SR", {}), ("DRNDual", {}), ("FDIWN", {"upscale": 2}), ("TinySR", {}), ("Mixed", {})],
+)  # fmt: skip
+def test_shapes_alone_give_the_counts_of_torch(name, kwargs):
+    net = (Mixed() if name == "Mixed" else ARCH_REGISTRY.get(name)(**kwargs)).eval()
+    passed = complexity._pass_of_shapes(net, 67, 90)
+    counter = partial(import_module("torch.utils.flop_counter").FlopCounterMode, display=False)
+    assert passed.multi_adds == complexity._observe(counter, net, 67, 90).get_total_flops() // 2 > 0
+    assert passed.sizes == complexity._observe(complexity._ConvolutionOutputs, net, 67, 90).sizes
 
 
 def test_parameters_are_counted_once_and_buffers_not():

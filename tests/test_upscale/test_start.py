@@ -3,8 +3,12 @@
 import subprocess
 import sys
 
+import cv2
+import numpy as np
 import pytest
+import torch
 
+from lightsr_basicsr.archs.fdiwn_arch import FDIWN_M
 from tests.test_upscale import made
 
 
@@ -70,14 +74,55 @@ def test_classes_may_derive_from_what_is_imported_later():
     assert run(code).strip() == "3/2 3 True"
 
 
-@pytest.mark.parametrize("words", ["list networks", "info net.pth", "convert net.pth -o out.pth --keep-form"])
-def test_commands_that_do_not_train_start_without_it_too(workdir, words):
-    made.checkpoint(workdir / "net.pth")
+HEAVY = (
+    "torchvision",
+    "scipy",
+    "torch._dynamo",
+    "sympy",
+    "triton",
+    "matplotlib",
+    "skimage",
+    "onnx",
+    "openvino",
+    "nncf",
+)
+STARTS = [
+    "list networks",
+    "info rtc.pth fdiwn.pth",
+    "convert rtc.pth -o out.pth --keep-form",
+    "convert fdiwn.pth -i lr.png",
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Return a folder with a small network, one with normalised weights, and an LR image."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    made.checkpoint(folder / "rtc.pth")
+    torch.save({"params": FDIWN_M().state_dict()}, folder / "fdiwn.pth")
+    cv2.imwrite(str(folder / "lr.png"), np.full((24, 24, 3), 127, np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize("words", STARTS)
+def test_commands_that_do_not_train_start_without_it_too(checkpoints, words):
     code = (
-        f"import sys; from lightsr_basicsr import cli; status = cli.main({words.split()!r})\n"
-        "print(); print(status, [name for name in ('torchvision', 'scipy', 'torch._dynamo') if name in sys.modules])"
+        f"import os, sys; os.chdir({str(checkpoints)!r})\n"
+        f"from lightsr_basicsr import cli; status = cli.main({words.split()!r})\n"
+        f"print(); print(status, [name for name in {HEAVY!r} if name in sys.modules])"
     )
     assert run(code).splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize("command", ["compare", "benchmark", "report", "new", "serve", "upscale", "export", "info"])
+def test_help_needs_neither_torch_nor_basicsr(command):
+    code = (
+        "import sys; from lightsr_basicsr import cli\n"
+        f"try: cli.main([{command!r}, '--help'])\n"
+        "except SystemExit: pass\n"
+        "print(); print([name for name in ('torch', 'basicsr', 'numpy', 'cv2', 'yaml') if name in sys.modules])"
+    )
+    assert run(code).splitlines()[-1] == "[]"
 
 
 def test_operations_are_counted_without_the_compiler_which_works_after_that():

@@ -33,6 +33,8 @@ CONVENTIONS = (
 PRESSURE_CONVENTIONS = (
     "each size in a fresh process, after one image to warm up: latency is the median of up to three images, with "
     "minimum and maximum; the first size out of memory or over the limit ends a series",
+    "per pixel: median latency and peak memory over the pixels of the LR image; growth: the largest image's over the "
+    "smallest image's",
     *(
         line
         for line in CONVENTIONS

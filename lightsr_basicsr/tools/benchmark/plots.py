@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightsr_basicsr.errors import short_message
 from lightsr_basicsr.runtimes.base import BACKENDS
+from lightsr_basicsr.tools.benchmark.growth import bytes_per_pixel, microseconds_per_pixel, pixels_of
 from lightsr_basicsr.tools.benchmark.rows import MIB, Row
 from lightsr_basicsr.tools.benchmark.tables import Results
 from lightsr_basicsr.tools.images import whole_file
@@ -65,11 +66,11 @@ def _compared(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.form != "reference" and row.timing.speedup is not None]
 
 
-def _figure(width: float, height: float, machine: Any, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def _figure(width: float, height: float, machine: Any, columns: int = 1, lines: int = 1) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    panels = list(figure.subplots(1, columns, squeeze=False)[0])
+    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
     backends = ", ".join(f"{name} {machine[name]}" for name in BACKENDS if name in machine)
     place = machine.get("GPU", machine.get("CPU", ""))
     threads = machine.get("threads", "?")
@@ -238,35 +239,40 @@ def _draw_bars(axes: Axes, places: list[float], rows: Sequence[Row], width: floa
 
 
 def draw_growth(rows: Sequence[Row], machine: Any, title: str) -> Figure:
-    """Return a figure of latency and, if measured, of peak memory of timed rows against pixels of the LR image."""
+    """Return a figure of latency and, if measured, of peak memory of timed rows against pixels of the LR image.
+
+    Below each is what one pixel takes, where a level line means that the cost is in proportion to pixels.
+    """
     remembered = any(row.memory for row in rows)
-    figure, panels = _figure(11.5 if remembered else 7.5, 4.8, machine, 2 if remembered else 1)
+    columns = 2 if remembered else 1
+    figure, panels = _figure(5.75 * columns if remembered else 7.5, 8.2, machine, columns, 2)
     colors, markers = _styles((row.network for row in rows), COLORS), _styles((row.label for row in rows), MARKERS)
-    _draw_lines(panels[0], rows, lambda row: row.timing.seconds, colors, markers)
-    panels[0].set_ylabel("latency of one image (s)")
-    if remembered:
-        _draw_lines(panels[1], [row for row in rows if row.memory], lambda row: row.memory / MIB, colors, markers)
-        panels[1].set_ylabel("peak memory (MiB)")
-    for axes in panels:
+    measured = [row for row in rows if row.memory]
+    values: list[tuple[str, Sequence[Row], Value]] = [
+        ("latency of one image (s)", rows, lambda row: row.timing.seconds),
+        ("peak memory (MiB)", measured, lambda row: row.memory / MIB),
+        ("latency per LR pixel (us)", rows, microseconds_per_pixel),
+        ("peak memory per LR pixel (bytes)", measured, bytes_per_pixel),
+    ]
+    for axes, (label, shown, value) in zip(panels, [each for each in values if remembered or "memory" not in each[0]],
+                                           strict=True):  # fmt: skip
+        _draw_lines(axes, shown, value, colors, markers)
+        axes.set_ylabel(label)
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
             _plain_numbers(axis)
         axes.set_xlabel("pixels of the LR image")
         axes.tick_params(axis="x", labelsize=8)
-    figure.suptitle(f"{title}: latency{' and memory' if remembered else ''} against pixels")
+    figure.suptitle(f"{title}: latency{' and memory' if remembered else ''} against pixels, whole and per pixel")
     _legends(figure, colors, markers)
     return figure
 
 
 def _draw_lines(axes: Axes, rows: Sequence[Row], value: Value, colors: dict[str, str], markers: dict[str, str]) -> None:
     for name, label in dict.fromkeys((row.network, row.label) for row in rows):
-        own = sorted((row for row in rows if (row.network, row.label) == (name, label)), key=_pixels)
+        own = sorted((row for row in rows if (row.network, row.label) == (name, label)), key=pixels_of)
         axes.plot(
-            [_pixels(row) for row in own], [value(row) for row in own], color=colors[name], marker=markers[label],
+            [pixels_of(row) for row in own], [value(row) for row in own], color=colors[name], marker=markers[label],
             markersize=5, linewidth=1.2, alpha=0.85, linestyle="--" if label == "reference" else "-",
         )  # fmt: skip
-
-
-def _pixels(row: Row) -> int:
-    return row.height * row.width

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lightsr_basicsr.tools.benchmark.growth import bytes_per_pixel, growth_of, microseconds_per_pixel
 from lightsr_basicsr.tools.benchmark.machine import CONVENTIONS, NTIRE_CONVENTIONS, PRESSURE_CONVENTIONS
 from lightsr_basicsr.tools.benchmark.rows import BILLION, MIB, MILLION, Row
 from lightsr_basicsr.tools.images import whole_file
@@ -54,13 +55,18 @@ def write_results(results: Results, folder: Path, formats: Sequence[str] = tuple
 
 
 def json_text(results: Results) -> str:
-    """Return all results: ``machine``, ``conventions``, ``notes`` and ``rows``, in SI units and bytes."""
+    """Return all results: ``machine``, ``conventions``, ``notes`` and ``rows``, in SI units and bytes.
+
+    A pressure test has microseconds and bytes per LR pixel in its rows, and ``growth``, as :func:`growth_rows` returns.
+    """
     content = {
         "machine": dict(results.machine),
         "conventions": list(results.conventions),
         "notes": list(results.notes),
-        "rows": [asdict(row) for row in results.rows],
+        "rows": [{**asdict(row), **_per_pixel(row, results)} for row in results.rows],
     }
+    if results.pressure:
+        content["growth"] = growth_rows(results.rows)
     return json.dumps(content, indent=2) + "\n"
 
 
@@ -69,24 +75,67 @@ def csv_text(results: Results) -> str:
     stream = io.StringIO(newline="")
     stream.writelines(f"# {line}\n" for line in results.heading)
     writer = csv.writer(stream, lineterminator="\n")
-    flat = [_flat(row) for row in results.rows]
+    flat = [_flat(row, results) for row in results.rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     writer.writerow(names)
     writer.writerows([["" if row.get(name) is None else row[name] for name in names] for row in flat])
     return stream.getvalue()
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _per_pixel(row: Row, results: Results) -> dict[str, float | None]:
+    if not results.pressure:
+        return {}
+    return {"microseconds_per_pixel": microseconds_per_pixel(row), "bytes_per_pixel": bytes_per_pixel(row)}
+
+
+def growth_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return what a pixel costs at the smallest and at the largest size of each series, and the ratio of both."""
+    return [
+        {
+            "network": growth.smallest.network,
+            "form": growth.smallest.form,
+            "backend": growth.smallest.backend,
+            "precision": growth.smallest.precision,
+            "sizes": [[row.height, row.width] for row in (growth.smallest, growth.largest)],
+            "microseconds_per_pixel": [microseconds_per_pixel(row) for row in (growth.smallest, growth.largest)],
+            "time_growth": growth.time,
+            "bytes_per_pixel": [bytes_per_pixel(row) for row in (growth.smallest, growth.largest)],
+            "memory_growth": growth.memory,
+        }
+        for growth in growth_of(rows)
+    ]
+
+
+def growth_table(rows: Sequence[Row]) -> list[list[str]]:
+    """Return a header and one line of cells per series of sizes, as :func:`main_table` does."""
+    header = ["network", "form", "backend", "precision", "LR", "us/pixel", "growth", "bytes/pixel", "growth"]
+    return [header, *map(_growth_cells, growth_rows(rows))]
+
+
+def _growth_cells(row: dict[str, Any]) -> list[str]:
+    sizes = " to ".join(f"{height}x{width}" for height, width in row["sizes"])
+    memory = [_scaled(value, 1, ",.0f") or MISSING for value in row["bytes_per_pixel"]]
+    return [
+        row["network"], row["form"], row["backend"], row["precision"], sizes,
+        " to ".join(f"{value:.2f}" for value in row["microseconds_per_pixel"]), f"{row['time_growth']:.2f}",
+        " to ".join(memory), _scaled(row["memory_growth"], 1, ".2f") or MISSING,
+    ]  # fmt: skip
+
+
+def _flat(row: Row, results: Results) -> dict[str, Any]:
     content = asdict(row)
     timing, ntire = content.pop("timing") or {}, content.pop("ntire") or {}
     last = {"problem": content.pop("problem")}
+    timing |= _per_pixel(row, results)
     return {**content, **timing, **{f"ntire_{name}": value for name, value in ntire.items()}, **last}
 
 
 def markdown_text(results: Results) -> str:
     """Return the tables, followed by the problems and by lists of machine and conventions."""
     title = "Pressure test" if results.pressure else "Benchmark"
-    parts = [f"# {title} of super-resolution networks", _markdown(main_table(results.rows))]
+    parts = [f"# {title} of super-resolution networks", _markdown(main_table(results.rows, results.pressure))]
+    if results.pressure and growth_of(results.rows):
+        parts += ["## Growth from the smallest image to the largest", _markdown(growth_table(results.rows))]
     if any(row.ntire for row in results.rows):
         title = "## Columns of the NTIRE challenge on efficient super-resolution"
         parts += [title, _markdown(ntire_table(results.rows))]
@@ -96,10 +145,11 @@ def markdown_text(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main_table(rows: Sequence[Row]) -> list[list[str]]:
-    """Return a header and one line of cells per row, without empty columns."""
+def main_table(rows: Sequence[Row], per_pixel: bool = False) -> list[list[str]]:
+    """Return a header and one line of cells per row, without empty columns; also time and memory per LR pixel."""
     always = ("network", "form")
-    shown = [each for each in _columns() if each[0] in always or any(each[1](row) is not None for row in rows)]
+    columns = [*_columns(), *(_pixel_columns() if per_pixel else [])]
+    shown = [each for each in columns if each[0] in always or any(each[1](row) is not None for row in rows)]
     return _cells(shown, rows)
 
 
@@ -141,6 +191,13 @@ def _columns() -> list[Column]:
         ("SSIM", lambda row: _scaled(row.ssim, 1, ".4f")),
         ("difference", lambda row: _scaled(row.difference, 1, ".1e")),
         ("weights", lambda row: row.weights),
+    ]
+
+
+def _pixel_columns() -> list[Column]:
+    return [
+        ("us/pixel", lambda row: _scaled(microseconds_per_pixel(row), 1, ".2f")),
+        ("bytes/pixel", lambda row: _scaled(bytes_per_pixel(row), 1, ",.0f")),
     ]
 
 

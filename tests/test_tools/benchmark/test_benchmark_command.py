@@ -346,3 +346,59 @@ def test_a_size_that_is_none_is_reported(capsys):
     with pytest.raises(SystemExit):
         cli.main(["benchmark", TINY, "--size", "180*320"])
     assert "expected HEIGHTxWIDTH such as 180x320, got '180*320'" in capsys.readouterr().err
+
+
+def pressed(*sides: int) -> list[Row]:
+    """Return rows of a pressure test: 20 us per pixel at first, a tenth more at each size; the second was too slow."""
+    small = Timing(0.0, 0.0, 0.0, None, None, None)
+    rows = []
+    for index, side in enumerate(sides):
+        seconds = 2e-5 * side**2 * (1 + index / 10)
+        row = replace(FAST, height=side, width=side, memory=3400 * side**2, psnr=None, ssim=None, difference=None)
+        rows.append(replace(row, timing=replace(small, seconds=seconds, seconds_low=seconds, seconds_high=seconds)))
+    return rows
+
+
+def test_a_pressure_test_shows_time_and_memory_per_pixel_and_their_growth():
+    rows = [*pressed(60, 120, 180), replace(REFUSED, height=240, width=240)]
+    results = Results(MACHINE, rows, pressure=True)
+    text = markdown_text(results)
+    assert "| us/pixel | bytes/pixel |" in text.splitlines()[2]
+    assert [line.split(" | ")[-2:] for line in text.splitlines()[4:7]] == [
+        ["20.00", "3,400 |"], ["22.00", "3,400 |"], ["24.00", "3,400 |"]
+    ]  # fmt: skip
+    assert (
+        "| IMDN | deployed | openvino | bf16 | 60x60 to 180x180 | 20.00 to 24.00 | 1.20 | 3,400 to 3,400 | 1.00 |"
+        in text
+    )
+    (header, *lines) = csv.reader(line for line in csv_text(results).splitlines() if not line.startswith("#"))
+    column = header.index("microseconds_per_pixel")
+    assert [float(line[column]) for line in lines[:3]] == pytest.approx([20, 22, 24])
+    assert lines[3][column] == ""
+    content = json.loads(json_text(results))
+    assert content["rows"][1]["bytes_per_pixel"] == 3400
+    assert content["growth"][0]["time_growth"] == pytest.approx(1.2)
+    assert content["growth"][0]["sizes"] == [[60, 60], [180, 180]]
+
+
+def test_without_memory_or_with_one_size_there_is_less_to_show():
+    alone = Results(MACHINE, pressed(60), pressure=True)
+    assert "Growth" not in markdown_text(alone)
+    assert json.loads(json_text(alone))["growth"] == []
+    unknown = [replace(row, memory=None) for row in pressed(60, 120)]
+    text = markdown_text(Results(MACHINE, unknown, pressure=True))
+    assert "bytes/pixel |" not in text.splitlines()[2]
+    assert "| 20.00 to 22.00 | 1.10 | - to - | - |" in text
+    assert "per_pixel" not in json_text(Results(MACHINE, ROWS)) + csv_text(Results(MACHINE, ROWS))
+
+
+@drawn
+def test_the_plot_of_a_pressure_test_has_a_line_per_pixel_below():
+    figure = benchmark_plots.draw_growth(pressed(60, 120, 180), MACHINE, "Pressure test")
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "latency of one image (s)", "peak memory (MiB)",
+        "latency per LR pixel (us)", "peak memory per LR pixel (bytes)",
+    ]  # fmt: skip
+    assert figure.axes[2].lines[0].get_ydata() == pytest.approx([20, 22, 24])
+    unknown = [replace(row, memory=None) for row in pressed(60, 120)]
+    assert len(benchmark_plots.draw_growth(unknown, MACHINE, "Image size").axes) == 2
