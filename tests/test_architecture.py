@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "weights": {"yaml", "tqdm", "gdown", OURS, f"{OURS}.tools.options", f"{OURS}.weights"},
     "runtimes": {"torch", "numpy", "onnx", "onnxruntime", "openvino", "ncnn", "pnnx", "basicsr.utils.registry",
                  f"{OURS}.archs.network", f"{OURS}.archs.reparam", f"{OURS}.checkpoints", f"{OURS}.runtimes",
-                 OURS, f"{OURS}.weights.folder", f"{OURS}.whole"},
+                 OURS, f"{OURS}.allocator", f"{OURS}.weights.folder", f"{OURS}.whole"},
     "upscale": {"torch", "numpy", "PIL", "basicsr.utils.registry", f"{OURS}._later", f"{OURS}.archs.network",
                 f"{OURS}.archs.pooling", f"{OURS}.checkpoints", f"{OURS}.film", f"{OURS}.pictures", f"{OURS}.runtimes",
                 f"{OURS}.upscale", f"{OURS}.weights"},

@@ -27,8 +27,8 @@ import torch
 from openvino import opset13 as ops
 from torch.nn import functional as F  # noqa: N812
 
+from lightsr_basicsr.allocator import freed_memory_kept
 from lightsr_basicsr.archs.imdn_arch import IMDN
-from lightsr_basicsr.runtimes.allocator import freed_memory_kept
 
 # Input, output channels and kernel of convolutions; then the same, padded to multiples of 16 or 8.
 PADDED = [

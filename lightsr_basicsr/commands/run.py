@@ -125,7 +125,7 @@ def _held(folder: Path, args: argparse.Namespace) -> Iterator[None]:
 
 
 def _run(file: OptionFile, options: dict, args: argparse.Namespace) -> int:
-    from lightsr_basicsr.allocator import keep_memory
+    from lightsr_basicsr.allocator import freed_memory_kept
     from lightsr_basicsr.tools.run.elastic import forget_launch
     from lightsr_basicsr.tools.run.loading import kept_images
     from lightsr_basicsr.tools.run.log import steady_log
@@ -133,10 +133,9 @@ def _run(file: OptionFile, options: dict, args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.run.watch import RunEndedError, named_images, undisturbed, watched_training
 
     watched = watched_training if args.command == "train" else named_images
-    if args.command == "train":
-        keep_memory(options)
+    keeps = args.command == "train" and options["train"].get("keep_memory")
     try:
-        with steady_log(), kept_images(), watched():
+        with steady_log(), kept_images(), freed_memory_kept() if keeps else nullcontext(), watched():
             replaced = hand_over(file, options, args)
     except (KeyboardInterrupt, RunEndedError) as error:
         if _is_first(args):

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightsr_basicsr.allocator import freed_memory_kept
 from lightsr_basicsr.archs.network import first_channels
-from lightsr_basicsr.runtimes.allocator import freed_memory_kept
 from lightsr_basicsr.runtimes.base import BackendError, Runtime, Traits, check_possible, last_line, worded
 from lightsr_basicsr.runtimes.network import prepare, smooth_picture, traits_of
 

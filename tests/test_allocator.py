@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from lightsr_basicsr.runtimes import allocator
+from lightsr_basicsr import allocator
 
 
 class Library:
