@@ -33,7 +33,7 @@ CASES = {
 }
 MORE = {
     "KDSRNetSTModel, encoder alone": lambda: resume_cases.blind("KDSRNetSTModel", encoder_only_iter=5),
-    "LossDictModel, bf16": lambda: resume_cases.plain(channels_last=True),
+    "LossDictModel, channels_last": lambda: resume_cases.plain(channels_last=True),
 }
 
 
