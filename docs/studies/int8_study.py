@@ -23,7 +23,7 @@ from lightsr_basicsr.archs.network import SRNetwork
 from lightsr_basicsr.runtimes.graphs import to_openvino
 from lightsr_basicsr.runtimes.network import traits_of
 from lightsr_basicsr.runtimes.openvino_runtime import OpenVinoRuntime
-from lightsr_basicsr.tools.export.int8 import load_nncf, psnr_of, quantize_model
+from lightsr_basicsr.tools.export.int8 import RANGES, load_nncf, psnr_of, quantize_model
 from lightsr_basicsr.tools.export.int8_data import Pair, gather
 from lightsr_basicsr.tools.export.int8_recipes import RECIPES, with_network
 from lightsr_basicsr.tools.images import list_images, read_image
@@ -70,7 +70,9 @@ def study(net: SRNetwork, args: argparse.Namespace) -> list[Row]:
     models = {"fp32": (graph, "fp32"), "bf16": (graph, "bf16")}
     for name in args.recipes:
         recipe = with_network(RECIPES[name], type(net).__name__)
-        models[f"int8, {name}"] = (quantize_model(load_nncf(), graph, data.crops, recipe), "int8")
+        for kind in args.ranges:
+            made = quantize_model(load_nncf(), graph, data.crops, recipe, ranges=kind)
+            models[f"int8, {name}, {kind}"] = (made, "int8")
     runtimes = {title: OpenVinoRuntime(model, traits, kind, threads=1) for title, (model, kind) in models.items()}
     image = torch.nn.functional.interpolate(data.held_out[0].lr, SIZE, mode="bicubic").clamp(0, 1)
     seconds = times(runtimes, image, args.rounds)
@@ -102,6 +104,7 @@ def main() -> None:
     parser.add_argument("bsds", type=Path, help="BSDS500, with train and test")
     parser.add_argument("--files", nargs="+", default=FILES)
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--ranges", nargs="+", choices=RANGES, default=list(RANGES))
     parser.add_argument("--images", type=int, default=100, help="crops that lay the ranges")
     parser.add_argument("--rounds", type=int, default=9, help="of the time measurement")
     args = parser.parse_args()

@@ -229,11 +229,9 @@ def test_int8_of_imdn_rte_is_near_its_network():
 SIZES = [(131, 127), (64, 64), (59, 70), (60, 61), (61, 60), (8, 9), (64, 66), (131, 128)]
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino", "torchscript", "ncnn"])
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "torchscript"])
 def test_exported_imdn_as_equals_the_network_at_every_size(kind, workdir):
-    for library in {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino"), "ncnn": ("ncnn", "pnnx")}.get(
-        kind, ()
-    ):
+    for library in {"onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}.get(kind, ()):
         if not find_spec(library):
             pytest.skip(f"{library} is not installed")
     net = IMDN_AS(num_feat=16, num_block=1).eval()
@@ -245,6 +243,15 @@ def test_exported_imdn_as_equals_the_network_at_every_size(kind, workdir):
         lr = torch.rand(2, 3, *side)
         with torch.no_grad():
             assert torch.allclose(runtime(lr), net(lr), atol=1e-5)
+
+
+def test_imdn_as_is_refused_for_ncnn_with_the_reason(workdir):
+    if not (find_spec("ncnn") and find_spec("pnnx")):
+        pytest.skip("ncnn is not installed")
+    torch.save(IMDN_AS(num_feat=16, num_block=1).state_dict(), "net.pth")
+    with pytest.raises(BackendError, match="no graph for ncnn: ncnn lacks what it needs"):
+        tool.export("net.pth", format="ncnn")
+    assert not Path("net.param").exists()
 
 
 class Turning(SRNetwork):

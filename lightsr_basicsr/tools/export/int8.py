@@ -98,14 +98,14 @@ def quantize(
             images are too few or too small.
     """
     traits = traits_of(net)
-    search = _Search(load_nncf(), name_of(net), traits, to_openvino(_quantizable(net)), progress)
-    data = gather(photographs, held_out, traits, images=images, progress=progress)
-    found = search.best(data, aim)
-    cost = _measure(search.run(search.plain, "fp32"), search.run(found.model, "int8"), data, progress)
-    cost = replace(cost, floating=found.floating)
+    nncf, data = load_nncf(), gather(photographs, held_out, traits, images=images, progress=progress)
+    plain = to_openvino(_quantizable(net))
+    search = _Search(nncf, name_of(net), traits, plain, OpenVinoRuntime(plain, traits), data, progress)
+    found = search.best(aim)
+    cost = replace(_measure(search.exact, found.runtime, data, progress), floating=found.floating)
     if not cost.decibels <= limit:  # nor for NaN
-        cost = replace(cost, costly=told(search.shares(found.model, data)))
-    return found.model, cost
+        cost = replace(cost, costly=told(search.shares(found.runtime.model)))
+    return found.runtime.model, cost
 
 
 def _quantizable(net: SRNetwork) -> SRNetwork:
@@ -120,7 +120,7 @@ def _quantizable(net: SRNetwork) -> SRNetwork:
 class _Tried(NamedTuple):
     """An int8 model, its loss in dB on the images that models are chosen on, and its parts in floating point."""
 
-    model: openvino.Model
+    runtime: OpenVinoRuntime
     loss: float
     floating: tuple[str, ...] = ()
 
@@ -133,41 +133,39 @@ class _Search:
     network: str  # registered name
     traits: Traits
     plain: openvino.Model
+    exact: OpenVinoRuntime  # of the former, in fp32
+    data: QuantizationData
     progress: bool
 
-    def run(self, model: openvino.Model, precision: str) -> OpenVinoRuntime:
-        """Open a model in a precision."""
-        return OpenVinoRuntime(model, self.traits, precision)
-
-    def best(self, data: QuantizationData, aim: float) -> _Tried:
+    def best(self, aim: float) -> _Tried:
         """Return the first model that loses at most ``aim`` dB, else the one that loses least by ranges alone."""
-        exact, recipe = self.run(self.plain, "fp32"), with_network(RECIPES["convolutions"], self.network)
-        fp32 = [psnr_of(exact, pair) for pair in data.chosen_on]
+        recipe = with_network(RECIPES["convolutions"], self.network)
+        fp32 = self._psnr(self.exact)
         tried: list[_Tried] = []
         for ranges in RANGES:
-            model = quantize_model(self.nncf, self.plain, data.crops, recipe, self.progress, ranges)
-            tried.append(_Tried(model, self._loss(model, fp32, data)))
+            model = quantize_model(self.nncf, self.plain, self.data.crops, recipe, self.progress, ranges)
+            runtime = self._run(model)
+            tried.append(_Tried(runtime, fp32 - self._psnr(runtime)))
             if tried[-1].loss <= aim:
                 return tried[-1]
         least = min(tried, key=lambda one: one.loss)
-        return self._with_parts_in_floating_point(least, fp32, data, aim) or least
+        return self._with_parts_in_floating_point(least, fp32, aim) or least
 
-    def _loss(self, model: openvino.Model, fp32: Sequence[float], data: QuantizationData) -> float:
-        runtime = self.run(model, "int8")
-        return float(
-            np.mean([exact - psnr_of(runtime, pair) for exact, pair in zip(fp32, data.chosen_on, strict=True)])
-        )
-
-    def shares(self, model: openvino.Model, data: QuantizationData) -> dict[str, float]:
+    def shares(self, model: openvino.Model) -> dict[str, float]:
         """Return the share of the error by part of the network, largest first."""
-        return shares(self.plain, model, data.crops, self.run, self.progress)
+        return shares(self.plain, model, self.data.crops, self.exact, self._run, self.progress)
 
-    def _with_parts_in_floating_point(
-        self, start: _Tried, fp32: Sequence[float], data: QuantizationData, aim: float
-    ) -> _Tried | None:
+    def _run(self, model: openvino.Model) -> OpenVinoRuntime:
+        return OpenVinoRuntime(model, self.traits, "int8")
+
+    def _psnr(self, runtime: Runtime) -> float:
+        return float(np.mean([psnr_of(runtime, pair) for pair in self.data.chosen_on]))
+
+    def _with_parts_in_floating_point(self, start: _Tried, fp32: float, aim: float) -> _Tried | None:
         """Return the model with as many parts in floating point as bring its loss to ``aim``; None if too many."""
-        parts, found = layers(start.model), list(self.shares(start.model, data).items())
-        left, floating, most = start.loss, [], FLOATING_AT_MOST * count_quantized(start.model)
+        model = start.runtime.model
+        parts, found = layers(model), list(self.shares(model).items())
+        left, floating, most = start.loss, [], FLOATING_AT_MOST * count_quantized(model)
         for _ in range(ROUNDS):
             # Errors of different parts add up about as their squares do, and the loss is about proportional to those.
             while found and (left > aim or not floating):
@@ -177,10 +175,10 @@ class _Search:
             names = [name for part in floating for name in parts[part]]
             if len(names) > most:
                 return None
-            model = restored(start.model, self.plain, names)
-            left = self._loss(model, fp32, data)
+            runtime = self._run(restored(model, self.plain, names))
+            left = fp32 - self._psnr(runtime)
             if left <= aim:
-                return _Tried(model, left, tuple(floating))
+                return _Tried(runtime, left, tuple(floating))
         return None
 
 

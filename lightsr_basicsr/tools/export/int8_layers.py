@@ -33,8 +33,10 @@ def grouped(names: Sequence[str], most: int) -> dict[str, list[str]]:
 
     >>> grouped(["/B1/c1/Conv", "/B1/c2/Conv", "/B2/c1/Conv"], 2)
     {'B1': ['/B1/c1/Conv', '/B1/c2/Conv'], 'B2': ['/B2/c1/Conv']}
+    >>> grouped(["/model/model.1/sub/sub.0/c1/Conv"], 1)
+    {'model.1.sub.0.c1': ['/model/model.1/sub/sub.0/c1/Conv']}
     """
-    split = [name.removesuffix("/WithoutBiases").strip("/").split("/") for name in names]
+    split = [_attributes(name) for name in names]
     deepest = max((len(parts) for parts in split), default=1)
     found: dict[str, list[str]] = {}
     for depth in range(1, deepest + 1):
@@ -47,11 +49,19 @@ def grouped(names: Sequence[str], most: int) -> dict[str, list[str]]:
     return found
 
 
+def _attributes(name: str) -> list[str]:
+    """Return the attributes that lead to a convolution; the exporter names an entry of a sequence after both."""
+    parts = name.removesuffix("/WithoutBiases").removesuffix("/Conv").strip("/").split("/")
+    pairs = zip(parts, [*parts[1:], ""], strict=True)
+    return [part for part, after in pairs if not after.startswith(f"{part}.")]
+
+
 def shares(
     plain: openvino.Model,
     quantized: openvino.Model,
     crops: Sequence[Tensor],
-    run: Callable[[openvino.Model, str], Runtime],
+    exact: Runtime,
+    run: Callable[[openvino.Model], Runtime],
     progress: bool = True,
 ) -> dict[str, float]:
     """Return by part of the network which share of the squared error would go if it stayed in floating point.
@@ -62,14 +72,15 @@ def shares(
         plain (openvino.Model): The fp32 model.
         quantized (openvino.Model): The same with int8 convolutions.
         crops (Sequence[Tensor]): LR crops of one shape (1, C, H, W); the first four are used.
-        run (Callable): Opens a model in a precision.
+        exact (Runtime): Runs the fp32 model.
+        run (Callable): Opens an int8 model.
         progress (bool): Whether to show a bar. Default: True.
     """
     images = torch.cat([*crops[:CROPS]])
-    expected = run(plain, "fp32")(images)
+    expected = exact(images)
 
     def error(model: openvino.Model) -> float:
-        return (run(model, "int8")(images) - expected).square().mean().item()
+        return (run(model)(images) - expected).square().mean().item()
 
     whole = max(error(quantized), 1e-30)
     parts = tqdm(layers(quantized).items(), "int8 layers", disable=not progress)

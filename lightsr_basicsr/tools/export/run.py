@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,9 @@ def _check_arguments(
         raise BackendError(f"int8 is written for OpenVINO only, got {kind}: name a file that ends in .xml.")
     if precision != "int8" and quantization is not None:
         raise BackendError(f"Images calibrate int8, and the precision is {precision}: leave them and --max-loss out.")
+    for limit in (quantization.max_loss, quantization.aim_loss) if quantization else ():
+        if isnan(limit):
+            raise BackendError("--max-loss and --aim-loss are numbers of dB, got nan: name one, such as 0.5.")
     if tolerance is not None:
         check_tolerance(tolerance)
     if opset is not None and kind != "onnx":
