@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "checkpoints": {"torch", "safetensors", f"{OURS}.checkpoints.claims", f"{OURS}.checkpoints.files",
                     f"{OURS}.checkpoints.keys", f"{OURS}.checkpoints.tensors", f"{OURS}.checkpoints.whole",
                     f"{OURS}.checkpoints.write", f"{OURS}.whole"},
+    "checkpoints.build": {"torch", f"{OURS}._later"},
     "checkpoints.lookalikes": {"torch", "spandrel", f"{OURS}.checkpoints.tensors"},
     "checkpoints.identify": {"torch", "basicsr.utils.registry", f"{OURS}.archs.network",
                              f"{OURS}.archs.reparameterized_arch", f"{OURS}.checkpoints"},
