@@ -189,6 +189,7 @@ class DDistill_SR(SRNetwork):  # noqa: N801
     min_side = 15
     tile_multiple = 6  # of the attention's strides
     tile_overlap = 30  # what lies farther away is collected
+    as_published = False  # whether the outputs of the blocks are fused at once
 
     def __init__(
         self,
@@ -256,8 +257,8 @@ class DDistill_SR(SRNetwork):  # noqa: N801
     def forward_raw(self, x: Tensor) -> Tensor:
         """Map as :meth:`forward` does, without the checks and the final clamp."""
         shallow = feat = self.fea_conv(x)
-        outputs = RunningFusion(self.c[0])
-        residuals = None if self.cres is None else RunningFusion(self.cres[0])
+        outputs = RunningFusion(self.c[0], self.as_published)
+        residuals = None if self.cres is None else RunningFusion(self.cres[0], self.as_published)
         for block in range(1, NUM_BLOCK + 1):
             feat, residual = getattr(self, f"B{block}")(feat)
             outputs.add(feat)

@@ -66,17 +66,18 @@ class RunningFusion:
 
     Args:
         conv (nn.Conv2d): A plain 1x1 convolution; its input channels are those of all feature maps together.
+        at_once (bool): Whether to convolve once in any case. Default: False.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
-        self.conv = conv
+    def __init__(self, conv: nn.Conv2d, at_once: bool = False) -> None:
+        self.conv, self.at_once = conv, at_once
         self.waiting: list[Tensor] = []
         self.sum: Tensor | None = None
         self.channels = 0
 
     def add(self, x: Tensor) -> None:
         """Take the next feature map, (N, C, H, W)."""
-        if not may_overwrite() or torch.jit.is_tracing():
+        if self.at_once or not may_overwrite() or torch.jit.is_tracing():
             self.waiting.append(x)
             return
         part = self.conv.weight[:, self.channels : self.channels + x.shape[1]]

@@ -43,6 +43,7 @@ class MultiDistillationTrunk(SRNetwork):
     """
 
     tile_passes, tile_overlap = 1, 24  # 72 dB and more, measured by docs/studies/tiles.py
+    as_published = False  # whether the outputs of the blocks are fused at once
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class MultiDistillationTrunk(SRNetwork):
         self.check_input(x)
         shallow = feat = self.fea_conv(x)
         fusion, *rest = self.c
-        fused = RunningFusion(fusion)
+        fused = RunningFusion(fusion, at_once=self.as_published)
         for name in self.block_names:
             feat = getattr(self, name)(feat)
             fused.add(feat)

@@ -34,6 +34,8 @@ class ConstantParts(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if torch._C._get_tracing_state() is None:  # an exporter computes with tensors of its own, after the trace
+            return func(*args, **kwargs)
         tensors = _tensors_in((args, kwargs))
         if (tensors or func in MAKERS) and all(map(self.is_constant, tensors)):
             return self._computed(func, args, kwargs)

@@ -24,16 +24,13 @@ from lightsr_basicsr.upscale.plan import SMALLEST_TILE, TilePlan
 from lightsr_basicsr.upscale.tiles import refinable
 
 # What a backend takes over the feature maps that live at once in torch, whose libraries keep buffers of their own.
-# Measured at 640x360 by `python docs/studies/tiles.py memory`; OpenVINO's, which grows with the size, at 1280x720.
-OVERHEAD = {"torch": 1.3, "openvino": 2.4, "onnxruntime": 1.5, "ncnn": 4.6}
+# The largest of four networks, measured at 640x360 by `python docs/studies/tiles.py memory`; torch keeps what is freed.
+OVERHEAD = {"torch": 1.9, "openvino": 3.0, "onnxruntime": 2.1, "ncnn": 4.6}
 # Of a network that cannot be measured: more than any official one takes, in bytes per LR pixel.
 UNKNOWN = 16_384
 SURELY = 65_536  # of which no network takes more: three times those of the largest one here
 SHARE = 0.8  # of what is available, because other programs go on
 MOST_PIXELS = 2**24  # of a tile; libraries count the numbers of a feature map in 32 bits
-# Of a tile of torch on a CPU: 64 channels are 32 MiB then. The C library gets each larger tensor from the system, whose
-# fresh pages take as long as the network itself (IMDN x4: 17 us for each pixel of 480x480, 11 of 352x352).
-CPU_PIXELS = 2**17
 MEASURED_SIDES = (64, 96)
 # Where the control groups of a container are, and their files: of version 2, then of version 1.
 GROUPS = (
@@ -74,8 +71,6 @@ def plan_within_memory(
     pixels = _fitting_pixels(runtime, host_bytes, available, per_pixel or bytes_per_pixel(runtime, net))
     if height * width <= pixels:
         return plan._replace(size=max(height, width))
-    if runtime.backend == "torch" and not _on_gpu(runtime) and not plan.wide:
-        pixels = min(pixels, CPU_PIXELS)
     return largest_tiles(plan, pixels, width)
 
 
