@@ -33,7 +33,7 @@ _lock, _users = Lock(), 0
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Keep freed memory inside the block; after it, glibc returns what is above 64 MB when a large block is freed.
+    """Keep freed memory inside the block, and return it to the system after it.
 
     Does nothing where the C library is not glibc.
     """
@@ -56,6 +56,7 @@ def freed_memory_kept() -> Iterator[None]:
                 library.mallopt(MMAP_MAX, MAPPED_BLOCKS)
                 library.mallopt(MMAP_THRESHOLD, SMALLEST_MAPPED)
                 library.mallopt(TRIM_THRESHOLD, KEPT)
+                library.malloc_trim(0)
 
 
 def find_problem() -> str:
@@ -68,5 +69,5 @@ def _glibc() -> ctypes.CDLL | None:
     if not sys.platform.startswith("linux"):
         return None
     library = ctypes.CDLL(None)
-    known = all(hasattr(library, name) for name in ("gnu_get_libc_version", "mallopt"))
+    known = all(hasattr(library, name) for name in ("gnu_get_libc_version", "mallopt", "malloc_trim"))
     return library if known else None

@@ -12,10 +12,13 @@ class Library:
     """Stands for glibc and writes down what is set."""
 
     def __init__(self):
-        self.set = []
+        self.set, self.trimmed = [], 0
 
     def mallopt(self, parameter, value):
         self.set.append((parameter, value))
+
+    def malloc_trim(self, kept):
+        self.trimmed += 1
 
 
 @pytest.fixture
@@ -33,6 +36,7 @@ def test_blocks_within_one_another_are_one(library):
         assert library.set == [(allocator.MMAP_MAX, 0), (allocator.TRIM_THRESHOLD, allocator.NEVER)]
     assert dict(library.set)[allocator.MMAP_MAX] == allocator.MAPPED_BLOCKS
     assert dict(library.set)[allocator.TRIM_THRESHOLD] == allocator.KEPT
+    assert library.trimmed == 1
 
 
 def test_settings_are_restored_after_an_error(library):

@@ -19,6 +19,7 @@ from lightsr_basicsr.runtimes.network import prepare, smooth_picture, traits_of
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # In float32 on two CPU threads IMDN runs 1.15, FDIWN 1.28 and DDistill-SR 1.39 times as fast with it.
 CHANNELS_LAST = {"cpu": True, "cuda": True}
+LARGE = 2**15  # pixels from which on the memory of feature maps is kept; glibc keeps smaller ones by itself
 
 
 class TorchRuntime(Runtime):
@@ -98,7 +99,8 @@ class TorchRuntime(Runtime):
     def _run(self, images: Tensor) -> Tensor:
         images = images.to(self.device, memory_format=self.layout)
         casting = torch.autocast(images.device.type, DTYPES[self.precision]) if self.casts else nullcontext()
-        keeping = freed_memory_kept() if self.keep_memory else nullcontext()
+        large = self.keep_memory and images.shape[0] * images.shape[2] * images.shape[3] >= LARGE
+        keeping = freed_memory_kept() if large else nullcontext()
         with torch_threads(self.threads), casting, keeping:
             made = self.module(images).contiguous()
         # A recorded graph writes every result into the same memory.

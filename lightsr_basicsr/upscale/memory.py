@@ -31,6 +31,9 @@ UNKNOWN = 16_384
 SURELY = 65_536  # of which no network takes more: three times those of the largest one here
 SHARE = 0.8  # of what is available, because other programs go on
 MOST_PIXELS = 2**24  # of a tile; libraries count the numbers of a feature map in 32 bits
+# Of a tile of torch on a CPU: 64 channels are 32 MiB then. Larger tensors go to pages of their own or are kept in one
+# piece of memory, of which gaps stay unused.
+CPU_PIXELS = 2**17
 MEASURED_SIDES = (64, 96)
 # Where the control groups of a container are, and their files: of version 2, then of version 1.
 GROUPS = (
@@ -71,6 +74,8 @@ def plan_within_memory(
     pixels = _fitting_pixels(runtime, host_bytes, available, per_pixel or bytes_per_pixel(runtime, net))
     if height * width <= pixels:
         return plan._replace(size=max(height, width))
+    if runtime.backend == "torch" and not _on_gpu(runtime) and not plan.wide:
+        pixels = min(pixels, CPU_PIXELS)
     return largest_tiles(plan, pixels, width)
 
 

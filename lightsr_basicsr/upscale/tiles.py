@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lightsr_basicsr.archs.pooling import Tile, WholePicture, seen_as_whole
-from lightsr_basicsr.runtimes.base import Runtime
+from lightsr_basicsr.runtimes.base import BackendError, Runtime
 from lightsr_basicsr.runtimes.network import unwrap
 from lightsr_basicsr.runtimes.torch_runtime import TorchRuntime
 from lightsr_basicsr.upscale.plan import TileError, TilePlan
@@ -266,7 +266,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(part in text for part in NO_MEMORY)
+    return isinstance(error, (RuntimeError, BackendError)) and any(part in text for part in NO_MEMORY)
 
 
 def free_memory() -> None:

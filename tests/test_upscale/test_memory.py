@@ -70,6 +70,14 @@ def test_what_a_network_takes_is_known_on_every_backend():
     assert taken == {backend: pytest.approx(memory.OVERHEAD[backend] * live, rel=0.05) for backend in taken}
 
 
+def test_tiles_of_torch_on_a_cpu_keep_their_feature_maps_small(runtime):
+    fits = int(memory.bytes_per_pixel(runtime) / memory.SHARE * 700_000)
+    plan = memory.plan_within_memory(runtime, 720, 1280, available=fits)
+    assert plan.seen_side() == 362
+    assert memory.plan_within_memory(Program(runtime), 720, 1280, available=fits, per_pixel=1.0).size == 1280
+    assert memory.plan_within_memory(runtime, 720, 1280, available=2 * fits).size == 1280
+
+
 def test_an_exported_file_takes_what_the_network_of_its_metadata_takes(runtime):
     program = Program(runtime)
     assert memory.bytes_per_pixel(program) == memory.OVERHEAD[program.backend] * memory.UNKNOWN

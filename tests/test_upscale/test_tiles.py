@@ -6,6 +6,7 @@ import torch
 from basicsr.archs import build_network
 
 from lightsr_basicsr.archs.pooling import Place, Span, locate
+from lightsr_basicsr.runtimes.base import BackendError
 from lightsr_basicsr.upscale.plan import TileError, TilePlan
 from lightsr_basicsr.upscale.tiles import TileRunner, is_out_of_memory
 from tests.test_upscale.test_whole_picture import picture
@@ -155,6 +156,7 @@ def test_memory_for_no_tile_and_other_errors_are_told():
         TileRunner(full, 2, TilePlan(64, 4)).upscale(picture(100, 100))
     with pytest.raises(RuntimeError, match="other"):
         TileRunner(broken, 2, TilePlan(64, 4)).upscale(picture(100, 100))
+    assert is_out_of_memory(BackendError("openvino cannot run this model on cpu: Failed to allocate 294524928 bytes"))
     assert not is_out_of_memory(ValueError("out of memory"))
     with pytest.raises(TileError, match="whole scale"):
         TileRunner(enlarge, 1.5, TilePlan())
