@@ -132,10 +132,11 @@ def _run(file: OptionFile, options: dict, args: argparse.Namespace) -> int:
     from lightsr_basicsr.tools.run.together import leave_group
     from lightsr_basicsr.tools.run.watch import RunEndedError, named_images, undisturbed, watched_training
 
-    watched = watched_training if args.command == "train" else named_images
-    keeps = args.command == "train" and options["train"].get("keep_memory")
+    training = args.command == "train"
+    watched, loading = (watched_training, kept_images) if training else (named_images, nullcontext)
+    memory = freed_memory_kept if training and options["train"].get("keep_memory") else nullcontext
     try:
-        with steady_log(), kept_images(), freed_memory_kept() if keeps else nullcontext(), watched():
+        with steady_log(), loading(), memory(), watched():
             replaced = hand_over(file, options, args)
     except (KeyboardInterrupt, RunEndedError) as error:
         if _is_first(args):

@@ -45,8 +45,7 @@ def average_rows_first(model: openvino.Model) -> None:
 def for_one_image(model: openvino.Model) -> openvino.Model | None:
     """Return what a model that loops over its images runs on each, (1, C, h, w) to (1, C, sh, sw); None without a loop.
 
-    Inside a loop OpenVINO neither fuses all that it could nor computes int8 convolutions as such: DDistill-SR takes 1.2
-    times as long, quantized 1.7 times.
+    Inside a loop OpenVINO neither fuses all that it could nor computes int8 convolutions as such.
     """
     names = [op.get_type_name() for op in model.get_ops()]
     if sorted(names) != ["Parameter", "Result", "TensorIterator"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -27,12 +28,19 @@ def kept_images() -> Iterator[None]:
     """
     import basicsr.train as train
 
-    build = train.build_dataset
-    train.build_dataset = lambda section: _keep(build(section), section)
+    with built_sets(train, _keep):
+        yield
+
+
+@contextmanager
+def built_sets(pipeline: ModuleType, change: Callable[[Any, Mapping[str, Any]], Any]) -> Iterator[None]:
+    """Let BasicSR's pipeline take ``change(dataset, section)`` for each data set that it builds in this block."""
+    build = pipeline.build_dataset
+    pipeline.build_dataset = lambda section: change(build(section), section)
     try:
         yield
     finally:
-        train.build_dataset = build
+        pipeline.build_dataset = build
 
 
 def _keep(dataset: Any, section: Mapping[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from torch.utils.data._utils import signal_handling
 
 from lightsr_basicsr.data.readable import BROKEN, MOST_BROKEN, BrokenImageError, Readable
 from lightsr_basicsr.errors import OtherProcessError, UserError, short_message
+from lightsr_basicsr.tools.run.loading import built_sets
 from lightsr_basicsr.tools.run.step_guard import StepGuard
 from lightsr_basicsr.tools.run.together import gather, is_lost, largest
 
@@ -92,12 +93,8 @@ def named_images() -> Iterator[None]:
     """Let errors of the test sets that are built in this block name the image."""
     import basicsr.test as test
 
-    build = test.build_dataset
-    test.build_dataset = lambda section: _readable(build(section), section)
-    try:
+    with built_sets(test, _readable):
         yield
-    finally:
-        test.build_dataset = build
 
 
 def _readable(dataset: Any, section: Mapping[str, Any]) -> Readable:
